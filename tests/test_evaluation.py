@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+import torch
+
+from wmlib.controller import Controller
+from wmlib.drivers import ControllerDriver, spectator
+from wmlib.envs import HELD_OUT_SEEDS, TRAINING_SEEDS
+from wmlib.evaluation import imagine_from, interval, linear_probe, score
+from wmlib.recipes import BALL, collect
+
+
+def test_the_interval_is_students():
+    # Mean 3, variance 2.5, t(0.975, 4) = 2.776445
+    i = interval([1, 2, 3, 4, 5])
+    assert (i.mean, i.std, i.n) == (3.0, pytest.approx(2.5**0.5), 5)
+    half = 2.776445 * 2.5**0.5 / 5**0.5
+    assert (i.low, i.high) == (pytest.approx(3 - half), pytest.approx(3 + half))
+    with pytest.raises(ValueError, match="at least two values"):
+        interval([1.0])
+
+
+def test_a_probe_reads_what_is_linear_and_nothing_else():
+    rng = np.random.default_rng(0)
+    features, groups = rng.normal(size=(2000, 6)), np.repeat(np.arange(20), 100)
+    linear = linear_probe(features, features @ rng.normal(size=(6, 2)), groups)
+    noise = linear_probe(features, rng.normal(size=(2000, 2)), groups)
+    assert linear.r2 > 0.99
+    assert noise.r2 < 0.05
+    assert len(linear.truth) == 600
+
+
+def test_a_probe_is_tested_on_other_episodes():
+    """Features that name the episode read anything out of it, until another episode comes."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(20), 50)
+    features, truth = np.eye(20)[groups], rng.normal(size=(20, 1))[groups]
+    assert linear_probe(features, truth, groups).r2 < 0.1
+    with pytest.raises(ValueError, match="at least two groups"):
+        linear_probe(features, truth, np.zeros(1000))
+
+
+def test_scores_are_taken_on_held_out_tracks(world_model):
+    result = score(ControllerDriver(Controller()), world_model, tracks=2, max_steps=5)
+    assert result.tracks == [1_000_000, 1_000_001]
+    assert not set(result.tracks) & set(TRAINING_SEEDS)
+    assert set(result.tracks) <= set(HELD_OUT_SEEDS)
+    summary = result.summary()
+    assert summary["tracks"] == 2
+    assert summary["mean_steps"] == 5
+
+
+def test_nobody_learns_on_a_held_out_track(tmp_path):
+    with pytest.raises(ValueError, match="seed 1000000 is kept for scoring"):
+        collect(BALL, spectator(), [1_000_000], tmp_path)
+
+
+def test_imagining_starts_where_watching_ends(world_model):
+    frames = np.random.default_rng(0).integers(0, 256, (9, 64, 64, 3), dtype=np.uint8)
+    actions = torch.rand(8, 3)
+    imagined = imagine_from(world_model, frames, actions, warm_up=5, temperature=0, samples=2)
+    assert imagined.shape == (2, 3, 32)
+    state = world_model.begin(frames[:1])
+    for t in range(5):
+        state = world_model.observe(state, actions[t : t + 1], frames[t + 1 : t + 2])
+    expected, _ = world_model.imagine(state, actions[5:6], temperature=0)
+    torch.testing.assert_close(imagined[0, :1], expected.z, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(imagined[0], imagined[1])
+    with pytest.raises(ValueError, match="0 to 7 here, got 8"):
+        imagine_from(world_model, frames, actions, warm_up=8)

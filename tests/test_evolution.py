@@ -1,0 +1,95 @@
+import json
+
+import numpy as np
+import pytest
+
+from wmlib.evolution import Evolution
+
+TARGET = np.array([1.0, -2.0, 0.5, 3.0])
+
+
+def closeness(candidates, generation):
+    return -((candidates - TARGET) ** 2).sum(1)
+
+
+def test_it_climbs_to_the_top():
+    """A wrong sign would run away from the target instead."""
+    evolution = Evolution(4, population=16, sigma=0.5, seed=0)
+    rows = list(evolution.run(closeness, 60))
+    np.testing.assert_allclose(evolution.mean, TARGET, atol=1e-3)
+    assert [row["generation"] for row in rows] == list(range(1, 61))
+    assert rows[0]["best"] == max(rows[0]["scores"])
+
+
+def test_the_seed_decides_and_numpys_global_state_is_left_alone():
+    np.random.seed(1)  # noqa: NPY002
+    expected = np.random.rand()  # noqa: NPY002
+    results = []
+    np.random.seed(1)  # noqa: NPY002
+    for seed in (3, 3, 4):
+        evolution = Evolution(4, population=8, seed=seed)
+        list(evolution.run(closeness, 5))
+        results.append(evolution.mean)
+    assert np.random.rand() == expected  # noqa: NPY002
+    np.testing.assert_array_equal(results[0], results[1])
+    assert (results[0] != results[2]).any()
+
+
+def test_the_mean_is_no_candidate():
+    """The best sample is the luckiest one; what is kept is the middle of the distribution."""
+    drawn = []
+
+    def noisy(candidates, generation):
+        drawn.append(candidates)
+        return closeness(candidates, generation)
+
+    evolution = Evolution(4, population=8, seed=0)
+    list(evolution.run(noisy, 3))
+    assert not (np.concatenate(drawn) == evolution.mean).all(1).any()
+
+
+@pytest.mark.parametrize("cut", [1, 6, 11])
+def test_a_resumed_search_is_an_uninterrupted_one(tmp_path, cut):
+    whole = Evolution(4, population=8, seed=0)
+    list(whole.run(closeness, 12))
+
+    def first_part(candidates, generation):
+        if generation == cut:
+            raise KeyboardInterrupt
+        return closeness(candidates, generation)
+
+    with pytest.raises(KeyboardInterrupt):
+        list(Evolution(4, population=8, seed=0, log=tmp_path / "log").run(first_part, 12))
+
+    def second_part(candidates, generation):
+        assert generation >= cut, "a generation on disk was evaluated again"
+        return closeness(candidates, generation)
+
+    resumed = Evolution(4, population=8, seed=0, log=tmp_path / "log")
+    assert resumed.generation == cut
+    list(resumed.run(second_part, 12))
+    np.testing.assert_array_equal(resumed.mean, whole.mean)
+    assert resumed.sigma == whole.sigma
+    assert [r["scores"] for r in resumed.history] == [r["scores"] for r in whole.history]
+
+
+def test_a_line_torn_by_a_kill_is_dropped(tmp_path):
+    log = tmp_path / "log"
+    whole = Evolution(4, population=8, seed=0, log=log)
+    list(whole.run(closeness, 5))
+    log.write_text(log.read_text()[:-40])
+    resumed = Evolution(4, population=8, seed=0, log=log)
+    assert resumed.generation == 4
+    list(resumed.run(closeness, 5))
+    np.testing.assert_array_equal(resumed.mean, whole.mean)
+    assert len([json.loads(line) for line in log.read_text().splitlines()]) == 5
+
+
+def test_bad_input_is_named(tmp_path):
+    with pytest.raises(ValueError, match="at least 4, got 2"):
+        Evolution(4, population=2)
+    with pytest.raises(ValueError, match="8 finite scores"):
+        list(Evolution(4, population=8).run(lambda c, g: np.full(8, np.nan), 1))
+    list(Evolution(4, population=8, seed=0, log=tmp_path / "log").run(closeness, 1))
+    with pytest.raises(ValueError, match="delete it to start again"):
+        Evolution(4, population=8, seed=1, log=tmp_path / "log")

@@ -1,0 +1,119 @@
+import multiprocessing
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from wmlib.experience import FRAMES_PER_CHUNK, EpisodeStore, FrameBatches, SequenceBatches
+
+
+def numbered(lengths, tmp_path) -> EpisodeStore:
+    """Episodes whose every frame holds its own number."""
+    store, count = EpisodeStore(tmp_path), 0
+    for i, length in enumerate(lengths):
+        numbers = np.arange(count, count + length)
+        frames = np.zeros((length, 8, 8, 3), np.uint8)
+        frames[:, 0, 0, 0], frames[:, 0, 0, 1] = numbers % 256, numbers // 256
+        store.write(f"{i:03d}", {"frames": frames})
+        count += length
+    return store
+
+
+def numbers_of(batches) -> np.ndarray:
+    frames = np.concatenate([batch.numpy() for batch in batches])
+    return frames[:, 0, 0, 0].astype(int) + 256 * frames[:, 0, 0, 1].astype(int)
+
+
+def latents(lengths, tmp_path) -> EpisodeStore:
+    """Encoded episodes in which mu counts the moments and the action counts the steps."""
+    store = EpisodeStore(tmp_path)
+    for i, length in enumerate(lengths):
+        moments = 1000.0 * i + np.arange(length + 1, dtype=np.float32)
+        store.write(
+            f"{i:03d}",
+            {
+                "mu": moments[:, None].repeat(2, 1),
+                "logvar": np.zeros((length + 1, 2), np.float32),
+                "actions": moments[:-1, None],
+                "rewards": moments[:-1],
+                "done": np.zeros(length, np.float32),
+            },
+        )
+    return store
+
+
+def test_episodes_survive_the_round_trip(tmp_path):
+    rng = np.random.default_rng(0)
+    episode = {
+        "frames": rng.integers(0, 256, (150, 64, 64, 3), dtype=np.uint8),
+        "actions": rng.normal(size=(149, 0)).astype(np.float32),
+        "position": rng.normal(size=(150, 2)),
+    }
+    store = EpisodeStore(tmp_path)
+    store.write("a", episode)
+    assert store.names() == ["a"]
+    assert "a" in store
+    assert store.length("a") == 150
+    back = store.episode("a")
+    assert back.keys() == episode.keys()
+    for key, values in episode.items():
+        assert back[key].dtype == values.dtype
+        np.testing.assert_array_equal(back[key], values)
+    np.testing.assert_array_equal(store.read("a", "frames", 60, 70), episode["frames"][60:70])
+
+
+def _write_forever(folder):
+    store = EpisodeStore(folder)
+    frames = np.random.default_rng(0).integers(0, 256, (500, 64, 64, 3), dtype=np.uint8)
+    for i in range(10_000):
+        store.write(f"{i:05d}", {"frames": frames})
+
+
+def test_a_killed_writer_leaves_only_whole_episodes(tmp_path):
+    writer = multiprocessing.get_context("spawn").Process(target=_write_forever, args=(tmp_path,))
+    writer.start()
+    store = EpisodeStore(tmp_path)
+    deadline = time.monotonic() + 60
+    while len(store) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(writer.pid, signal.SIGKILL)
+    writer.join()
+    assert len(store) >= 3
+    assert all(len(store.episode(name)["frames"]) == 500 for name in store.names())
+
+
+@pytest.mark.parametrize("buffer_chunks", [1, 2, 100])
+def test_every_frame_comes_once_an_epoch(tmp_path, buffer_chunks):
+    store = numbered([FRAMES_PER_CHUNK + 5, 3, 2 * FRAMES_PER_CHUNK], tmp_path)
+    batches = FrameBatches(store, 10, seed=0, buffer_chunks=buffer_chunks)
+    first, again, second = (numbers_of(batches(epoch)) for epoch in (0, 0, 1))
+    assert len(list(batches(0))) == len(batches)
+    np.testing.assert_array_equal(np.sort(first), np.arange(batches.num_frames))
+    np.testing.assert_array_equal(first, again)
+    assert (first != second).any()
+    assert (first != np.sort(first)).any()
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 2, 3])
+def test_every_step_comes_once_an_epoch(tmp_path, epoch):
+    batches = SequenceBatches(latents([25, 7, 10], tmp_path), 2, window=10, seed=0)
+    steps = []
+    for batch in batches(epoch):
+        real = batch.mask.bool()
+        steps += batch.actions[..., 0][real].tolist()
+        # Moments line up with steps: z[t] goes in with action[t], z[t + 1] comes out.
+        assert (batch.mu[:, :-1, 0][real] == batch.actions[..., 0][real]).all()
+        assert (batch.mu[:, 1:, 0][real] == batch.actions[..., 0][real] + 1).all()
+        assert (batch.rewards[real] == batch.actions[..., 0][real]).all()
+    everything = [1000.0 * i + t for i, length in enumerate([25, 7, 10]) for t in range(length)]
+    assert sorted(steps) == everything
+    assert len(list(batches(epoch))) == len(batches)
+
+
+def test_an_empty_store_is_named(tmp_path):
+    with pytest.raises(ValueError, match="collect some first"):
+        FrameBatches(EpisodeStore(tmp_path), 10, seed=0)
+    with pytest.raises(ValueError, match="encode some first"):
+        SequenceBatches(EpisodeStore(tmp_path), 10, window=5, seed=0)

@@ -1,0 +1,104 @@
+import math
+
+import pytest
+import torch
+from torch.distributions import Categorical, MixtureSameFamily, Normal
+
+from wmlib.mdn_rnn import (
+    MDNRNN,
+    Prediction,
+    mdn_rnn_loss,
+    mixture_mean,
+    mixture_nll,
+    sample_next,
+)
+
+
+def prediction_of(pi, mu, sigma, rows=1) -> Prediction:
+    """The same one-dimensional mixture, `rows` times."""
+    parts = [torch.tensor(v, dtype=torch.float32).expand(rows, 1, 1, -1) for v in (pi, mu, sigma)]
+    zeros = torch.zeros(rows, 1)
+    return Prediction(parts[0].log(), parts[1], parts[2].log(), zeros, zeros)
+
+
+def test_paper_size():
+    mdn_rnn = MDNRNN()
+    heads = sum(p.numel() for h in (mdn_rnn.reward, mdn_rnn.done) for p in h.parameters())
+    assert heads == 2 * 257
+    assert sum(p.numel() for p in mdn_rnn.parameters()) - heads == 422_368 + 1024
+
+
+def test_likelihood_is_the_closed_form():
+    mdn_rnn = MDNRNN()
+    prediction, _ = mdn_rnn(torch.randn(3, 7, 32), torch.randn(3, 7, 3))
+    target = torch.randn(3, 7, 32)
+    mixture = MixtureSameFamily(
+        Categorical(logits=prediction.log_pi), Normal(prediction.mu, prediction.log_sigma.exp())
+    )
+    torch.testing.assert_close(mixture_nll(prediction, target), -mixture.log_prob(target))
+
+
+def test_likelihood_stays_finite_where_densities_vanish():
+    prediction = prediction_of([0.5, 0.5], [0.0, 1.0], [1e-2, 1e-2])
+    nll = mixture_nll(prediction, torch.full((1, 1, 1), 100.0))
+    nearest = 0.5 * (99 / 1e-2) ** 2 + math.log(1e-2) + 0.5 * math.log(2 * math.pi) + math.log(2)
+    assert nll.item() == pytest.approx(nearest, rel=1e-5)
+
+
+def test_one_step_at_a_time_is_the_sequence():
+    mdn_rnn = MDNRNN()
+    z, actions = torch.randn(2, 9, 32), torch.randn(2, 9, 3)
+    whole, _ = mdn_rnn(z, actions)
+    state = mdn_rnn.initial_state(2)
+    for t in range(9):
+        step, state = mdn_rnn(z[:, t : t + 1], actions[:, t : t + 1], state)
+        for one, all_of_them in zip(step, whole, strict=True):
+            torch.testing.assert_close(one[:, 0], all_of_them[:, t], atol=1e-6, rtol=1e-5)
+
+
+def test_gradients_reach_everything():
+    mdn_rnn = MDNRNN(z_size=4, hidden_size=8)
+    prediction, _ = mdn_rnn(torch.randn(2, 5, 4), torch.randn(2, 5, 3))
+    ones = torch.ones(2, 5)
+    mdn_rnn_loss(prediction, torch.randn(2, 5, 4), ones, ones, ones).total.backward()
+    assert all(p.grad.abs().sum() > 0 for p in mdn_rnn.parameters())
+
+
+def test_padding_does_not_count():
+    mdn_rnn = MDNRNN(z_size=4, hidden_size=8)
+    z, actions = torch.randn(2, 6, 4), torch.randn(2, 6, 3)
+    rewards, done, mask = torch.randn(2, 6), torch.zeros(2, 6), torch.ones(2, 6)
+    mask[:, 4:] = 0
+    target = torch.randn(2, 6, 4)
+
+    def loss():
+        return mdn_rnn_loss(mdn_rnn(z, actions)[0], target, rewards, done, mask)
+
+    before = loss()
+    target[:, 4:], rewards[:, 4:], done[:, 4:] = 99.0, 99.0, 1.0
+    assert loss() == before
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 1.5])
+def test_samples_have_the_tempered_moments(temperature):
+    pi, mu, sigma = torch.tensor([0.7, 0.3]), torch.tensor([-1.0, 2.0]), torch.tensor([0.5, 0.2])
+    prediction = prediction_of(pi.tolist(), mu.tolist(), sigma.tolist(), rows=200_000)
+    draws = sample_next(prediction, temperature, torch.Generator().manual_seed(1))
+    weights = (pi.log() / temperature).softmax(0)
+    mean = (weights * mu).sum()
+    variance = (weights * (sigma**2 * temperature + mu**2)).sum() - mean**2
+    assert draws.mean().item() == pytest.approx(mean.item(), abs=0.02)
+    assert draws.var().item() == pytest.approx(variance.item(), rel=0.02)
+
+
+def test_temperature_zero_is_the_likeliest_mean():
+    prediction = prediction_of([0.2, 0.5, 0.3], [1.0, 2.0, 3.0], [1.0, 1.0, 1.0])
+    assert sample_next(prediction, 0).item() == 2.0
+    assert mixture_mean(prediction).item() == pytest.approx(0.2 + 1.0 + 0.9)
+
+
+def test_bad_input_is_named():
+    with pytest.raises(ValueError, match="0 or more, got -1"):
+        sample_next(prediction_of([1.0], [0.0], [1.0]), -1)
+    with pytest.raises(ValueError, match="size 32 and actions of size 3, got 32 and 2"):
+        MDNRNN()(torch.zeros(1, 1, 32), torch.zeros(1, 1, 2))

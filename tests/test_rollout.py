@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+import torch
+
+from wmlib.controller import Controller
+from wmlib.drivers import ControllerDriver, Job, random_car_driver, spectator
+from wmlib.experience import EpisodeStore
+from wmlib.rollout import World, drive_all, processes, record_drive
+
+CAR = World("wmlib/CarRacingOriginal-v3", lanes=2, options={"max_episode_steps": 12})
+BALL = World("wmlib/BouncingBall-v0", lanes=3, options={"max_episode_steps": 9})
+
+
+def scores(drives):
+    return [drive.score for drive in drives]
+
+
+def test_lanes_and_order_do_not_change_a_score():
+    jobs = [Job(seed) for seed in (5, 6, 7)]
+    together = drive_all(CAR, random_car_driver(), jobs)
+    alone = [drive_all(CAR, random_car_driver(), [job])[0] for job in jobs]
+    assert scores(together) == scores(alone)
+    assert [drive.job for drive in together] == jobs
+    assert all(drive.steps == 12 and not drive.lap for drive in together)
+
+
+def test_processes_give_the_same_scores(world_model):
+    parameters = np.random.default_rng(0).normal(scale=0.1, size=(2, 867))
+    driver = ControllerDriver(Controller(parameters))
+    jobs = [Job(5, 0), Job(5, 1), Job(6, 0)]
+    here = drive_all(CAR, driver, jobs, world_model)
+    with processes(2) as executor:
+        there = drive_all(CAR, driver, jobs, world_model, executor=executor)
+    np.testing.assert_allclose(scores(there), scores(here), atol=1e-6)
+
+
+def test_each_member_drives_its_own_job(world_model):
+    """Gas by the bias alone: member 0 stands still, member 1 goes."""
+    parameters = np.zeros((2, 867))
+    parameters[:, -2] = [-9, 9]
+    world = World(CAR.env_id, 2, options={"max_episode_steps": 60})
+    driver = ControllerDriver(Controller(parameters))
+    standing, going = drive_all(world, driver, [Job(3, 0), Job(3, 1)], world_model)
+    assert going.score > standing.score + 5
+
+
+def test_a_recording_lines_up(ball_model, tmp_path):
+    store = EpisodeStore(tmp_path)
+    drive_all(BALL, spectator(), [Job(4), Job(5)], store=store, record=["position", "velocity"])
+    episode = store.episode("0000004-000")
+    assert episode["frames"].shape == (10, 64, 64, 3)
+    assert episode["actions"].shape == (9, 0)
+    assert episode["rewards"].shape == episode["done"].shape == (9,)
+    assert not episode["done"].any()  # time was up; the world did not end
+    moved = np.diff(episode["position"], axis=0)
+    straight = np.isclose(np.abs(moved), np.abs(episode["velocity"][1:])).all(1)
+    assert straight.sum() >= 7  # all but the bounces
+
+
+def test_what_is_recorded_is_what_was_driven():
+    drive = record_drive(CAR, random_car_driver(), Job(5))
+    assert drive.recording["rewards"].sum() == pytest.approx(drive.score, rel=1e-6)
+    env = CAR.make(1).envs[0]
+    frame, _ = env.reset(seed=5)
+    for t, action in enumerate(drive.recording["actions"]):
+        np.testing.assert_array_equal(drive.recording["frames"][t], frame)
+        frame, reward, *_ = env.step(action)
+        assert drive.recording["rewards"][t] == np.float32(reward)
+
+
+def test_h_is_not_a_step_late(world_model):
+    """At every moment C must see the z of this frame and the h of everything before it."""
+    seen = []
+
+    class Watcher(ControllerDriver):
+        def act(self, features, lanes):
+            seen.append(features.clone())
+            return super().act(features, lanes)
+
+    driver = Watcher(Controller(np.random.default_rng(0).normal(scale=0.1, size=867)))
+    recording = record_drive(CAR, driver, Job(5), world_model).recording
+    with torch.inference_mode():
+        z = world_model.encode(recording["frames"])
+        actions = torch.from_numpy(recording["actions"])
+        h, _ = world_model.mdn_rnn.remember(z[None, :-1], actions[None])
+    for t, features in enumerate(seen):
+        torch.testing.assert_close(features[0, :32], z[t], atol=1e-5, rtol=1e-4)
+        if t:
+            torch.testing.assert_close(features[0, 32:], h[0, t - 1], atol=1e-5, rtol=1e-4)
+
+
+def test_a_worker_that_fails_says_so():
+    with processes(1) as executor, pytest.raises(ValueError, match="give rollout a world model"):
+        drive_all(CAR, ControllerDriver(Controller()), [Job(0)], executor=executor)
+
+
+def test_an_unknown_member_is_named(world_model):
+    with pytest.raises(ValueError, match="1 controllers, no number 3"):
+        drive_all(CAR, ControllerDriver(Controller()), [Job(0, 3)], world_model)

@@ -1,0 +1,160 @@
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from wmlib.experience import Sequences
+from wmlib.mdn_rnn import MDNRNN
+from wmlib.training import fit, mdn_rnn_step, pick_device, vae_step
+from wmlib.vae import VAE
+
+
+class FewBatches:
+    """Four batches an epoch, the same ones for the same epoch."""
+
+    def __init__(self, make):
+        self.make = make
+
+    def __len__(self):
+        return 4
+
+    def __call__(self, epoch):
+        for i in range(4):
+            yield self.make(torch.Generator().manual_seed(10 * epoch + i))
+
+
+def frames(generator):
+    return torch.randint(0, 256, (3, 64, 64, 3), generator=generator).byte()
+
+
+def sequences(generator):
+    def noise(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    return Sequences(
+        mu=noise(2, 6, 4),
+        logvar=noise(2, 6, 4),
+        actions=noise(2, 5, 3),
+        rewards=noise(2, 5),
+        done=torch.zeros(2, 5),
+        mask=torch.ones(2, 5),
+    )
+
+
+class PowerCutError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("cut", [1, 5, 8])
+@pytest.mark.parametrize(
+    ("make", "step", "batch"),
+    [(VAE, vae_step, frames), (lambda: MDNRNN(4, 3, 8), mdn_rnn_step, sequences)],
+    ids=["V", "M"],
+)
+def test_a_resumed_fit_is_an_uninterrupted_one(tmp_path, cut, make, step, batch):
+    def run(checkpoint, step):
+        torch.manual_seed(0)
+        network = make()
+        options = {"epochs": 3, "learning_rate": 1e-3, "seed": 5, "clip": 1.0, "device": "cpu"}
+        history = fit(
+            network, step, FewBatches(batch), checkpoint=checkpoint, save_seconds=-1, **options
+        )
+        return network, history
+
+    whole, whole_history = run(None, step)
+    steps = 0
+
+    def step_until_the_cut(*arguments):
+        nonlocal steps
+        steps += 1
+        if steps > cut:
+            raise PowerCutError
+        return step(*arguments)
+
+    with pytest.raises(PowerCutError):
+        run(tmp_path / "checkpoint", step_until_the_cut)
+    resumed, history = run(tmp_path / "checkpoint", step)
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+    for a, b in zip(whole_history, history, strict=True):
+        assert a | {"seconds": 0} == b | {"seconds": 0}
+
+    # What is finished is not done again.
+    def never(*arguments):
+        raise AssertionError("a finished fit made another step")
+
+    again, _ = run(tmp_path / "checkpoint", never)
+    assert torch.equal(next(again.parameters()), next(whole.parameters()))
+
+
+def test_other_settings_are_named(tmp_path):
+    network = MDNRNN(4, 3, 8)
+    common = {"seed": 0, "checkpoint": tmp_path / "c", "device": "cpu"}
+    fit(network, mdn_rnn_step, FewBatches(sequences), epochs=1, learning_rate=1e-3, **common)
+    with pytest.raises(ValueError, match=r"learning_rate = 0.001, this fit wants 0.01"):
+        fit(network, mdn_rnn_step, FewBatches(sequences), epochs=1, learning_rate=1e-2, **common)
+    with pytest.raises(ValueError, match="another size of MDNRNN"):
+        fit(
+            MDNRNN(4, 3, 16),
+            mdn_rnn_step,
+            FewBatches(sequences),
+            epochs=1,
+            learning_rate=1e-3,
+            **common,
+        )
+
+
+def test_the_history_holds_means():
+    class Loss(NamedTuple):
+        total: torch.Tensor
+        part: torch.Tensor
+
+    network = torch.nn.Linear(1, 1)
+    count = 0
+
+    def step(network, batch, generator):
+        nonlocal count
+        count += 1
+        return Loss(network(torch.zeros(1)).sum() * 0 + count, torch.tensor(2.0 * count))
+
+    batches = FewBatches(lambda generator: None)
+    history = fit(network, step, batches, epochs=100, learning_rate=0.0, seed=0, device="cpu")
+    assert [row["step"] for row in history] == list(range(4, 401, 4))
+    assert [row["total"] for row in history[:2]] == [2.5, 6.5]
+    assert history[1]["part"] == 13.0
+
+
+def test_gradients_are_clipped_at_every_step():
+    """The classic slip is to clip once, before training."""
+    seen = []
+
+    class Spy(torch.nn.Linear):
+        pass
+
+    network = Spy(1, 1, bias=False)
+    original = torch.optim.Adam.step
+
+    def step(network, batch, generator):
+        class Loss(NamedTuple):
+            total: torch.Tensor
+
+        return Loss(1000 * network(torch.ones(1)).sum())
+
+    def watch(self, *arguments):
+        seen.append(network.weight.grad.norm().item())
+        return original(self, *arguments)
+
+    torch.optim.Adam.step = watch
+    try:
+        batches = FewBatches(lambda generator: None)
+        fit(network, step, batches, epochs=1, learning_rate=1e-3, seed=0, clip=1.0, device="cpu")
+    finally:
+        torch.optim.Adam.step = original
+    assert seen == pytest.approx([1.0] * 4)
+
+
+def test_a_missing_device_is_named():
+    assert pick_device("cpu").type == "cpu"
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="no device 'cuda:3' on this machine, which has"):
+            pick_device("cuda:3")

@@ -1,0 +1,95 @@
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from wmlib.controller import Controller
+from wmlib.mdn_rnn import MDNRNN
+from wmlib.vae import VAE
+from wmlib.world_model import (
+    WorldModel,
+    fill,
+    load_controller,
+    load_network,
+    pretrained,
+    save_controller,
+    save_network,
+)
+
+
+def frames(count: int, size: int = 64) -> np.ndarray:
+    return np.random.default_rng(count).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+def test_observe_and_imagine_remember_alike(world_model):
+    state = world_model.begin(frames(4))
+    assert state.features.shape == (4, 288)
+    assert not state.h.any()
+    actions = torch.rand(4, 3)
+    seen = world_model.observe(state, actions, frames(4))
+    dreamt, prediction = world_model.imagine(state, actions)
+    torch.testing.assert_close(seen.h, dreamt.h)
+    torch.testing.assert_close(seen.z, world_model.encode(frames(4)))
+    assert prediction.reward.shape == (4, 1)
+
+
+def test_a_dream_at_temperature_zero_repeats_itself(world_model):
+    state = world_model.begin(frames(2))
+    first, _ = world_model.imagine(state, torch.zeros(2, 3), temperature=0)
+    second, _ = world_model.imagine(state, torch.zeros(2, 3), temperature=0)
+    torch.testing.assert_close(first.z, second.z, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_weights_survive_the_round_trip(world_model, tmp_path, half):
+    world_model.save(tmp_path, {"score": 1}, half=half)
+    back = WorldModel.load(tmp_path)
+    for name in ("vae", "mdn_rnn"):
+        before, after = getattr(world_model, name), getattr(back, name)
+        for a, b in zip(before.parameters(), after.parameters(), strict=True):
+            assert b.dtype == torch.float32
+            assert torch.equal(b, a.half().float() if half else a)
+        card = json.loads((tmp_path / f"{name}.json").read_text())
+        assert card["config"] == {"class": type(before).__name__, **before.config}
+
+
+def test_a_world_model_can_travel(world_model):
+    there = pickle.loads(pickle.dumps(world_model))
+    torch.testing.assert_close(there.encode(frames(2)), world_model.encode(frames(2)))
+
+
+def test_controllers_are_kept_exactly(tmp_path):
+    controller = Controller(np.random.default_rng(0).normal(size=867))
+    save_controller(controller, tmp_path / "c.safetensors")
+    back = load_controller(tmp_path / "c.safetensors")
+    np.testing.assert_array_equal(back.parameters, controller.parameters)
+
+
+def test_bad_files_are_named(tmp_path):
+    path = tmp_path / "vae.safetensors"
+    with pytest.raises(FileNotFoundError, match="python -m wmlib train"):
+        load_network(VAE, path)
+    save_network(VAE(), path, card={})
+    with pytest.raises(ValueError, match="holds a VAE, not a MDNRNN"):
+        load_network(MDNRNN, path)
+    save_network(VAE(z_size=8), path)
+    with pytest.raises(ValueError, match="sha256 differs"):
+        load_network(VAE, path)
+    (tmp_path / "vae.json").unlink()
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="not a readable safetensors file"):
+        load_network(VAE, path)
+
+
+def test_another_size_is_named():
+    with pytest.raises(ValueError, match=r"another size of VAE: mu.weight should be \(32, 1024\)"):
+        fill(VAE(), VAE(z_size=8).state_dict(), "that file")
+    with pytest.raises(ValueError, match="z of size 8, but M reads z of size 32"):
+        WorldModel(VAE(z_size=8), MDNRNN())
+
+
+def test_unknown_world_is_named():
+    with pytest.raises(ValueError, match="not for 'chess'"):
+        pretrained("chess")

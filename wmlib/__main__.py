@@ -1,0 +1,59 @@
+"""`python -m wmlib ...`: the phases of `recipes.py` from a shell, for long runs."""
+
+import argparse
+import sys
+
+from wmlib import evaluation, recipes
+from wmlib.drivers import ControllerDriver
+from wmlib.presets import SCALES, preset
+from wmlib.rollout import processes
+from wmlib.world_model import WorldModel, load_controller
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Train everything for one world, going on from whatever its folder already holds."""
+    numbers = preset(arguments.scale)
+    folder = arguments.folder or numbers.run_folder(arguments.world)
+    if arguments.world == "ball":
+        recipes.ball(numbers, folder)
+    else:
+        world_model = recipes.car_world_model(numbers, folder)
+        recipes.car_controller(numbers, world_model, folder)
+    print(f"trained: {folder}")
+
+
+def score(arguments: argparse.Namespace) -> None:
+    """Score a driver on held-out tracks of the untouched CarRacing-v3."""
+    numbers = preset(arguments.scale)
+    folder = arguments.folder or numbers.run_folder("car_racing")
+    driver = ControllerDriver(load_controller(f"{folder}/controller.safetensors"))
+    with processes(numbers.workers) as executor:
+        print(
+            evaluation.score(driver, WorldModel.load(folder), arguments.tracks, executor=executor)
+        )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, run, and turn what a user can mend into one line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m wmlib", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    for function in (train, score):
+        command = commands.add_parser(function.__name__, help=function.__doc__)
+        command.set_defaults(run=function)
+        if function is train:
+            command.add_argument("world", choices=["ball", "car_racing"])
+        else:
+            command.add_argument("--tracks", type=int, default=100, help="default: 100")
+        command.add_argument("--scale", choices=SCALES, help="default: WM_SCALE, or laptop")
+        command.add_argument("--folder", help="default: data/runs/<scale>/<world>")
+    arguments = parser.parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"python -m wmlib: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,18 @@
+"""Places to act: plain Gymnasium environments, registered under "wmlib/"."""
+
+import gymnasium as gym
+
+# Tracks to learn on and tracks to be scored on never meet.
+TRAINING_SEEDS = range(0, 1_000_000)
+HELD_OUT_SEEDS = range(1_000_000, 2**31)
+
+gym.register(
+    "wmlib/BouncingBall-v0",
+    entry_point="wmlib.envs.bouncing_ball:BouncingBall",
+    max_episode_steps=200,
+)
+gym.register(
+    "wmlib/CarRacingOriginal-v3",
+    entry_point="wmlib.envs.car_racing:original",
+    max_episode_steps=1000,
+)

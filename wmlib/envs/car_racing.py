@@ -1,0 +1,50 @@
+"""CarRacing-v3 as the paper saw it: the untouched environment behind a small window.
+
+Physics, tracks, rewards and drawing are Gymnasium's own. The window crops the instrument bar
+(so speed is not on the picture: it must come from h) and shrinks the rest to 64x64 or 96x96.
+"""
+
+import gymnasium as gym
+import numpy as np
+from PIL import Image
+
+INSTRUMENT_BAR = 12  # rows at the bottom of Gymnasium's 96x96 frame
+
+
+def original(frame_size: int = 64, render_mode: str | None = None, **kwargs) -> gym.Env:
+    """`gymnasium.make("CarRacing-v3")`, seen through `Window`. Registered with a 1000-step limit.
+
+    Other keyword arguments go to CarRacing-v3 itself.
+    """
+    # The outer registration brings the time limit and the order check: once is enough.
+    env = gym.make(
+        "CarRacing-v3", render_mode=render_mode, disable_env_checker=True, **kwargs
+    ).unwrapped
+    return Window(env, frame_size)
+
+
+class Window(gym.ObservationWrapper):
+    """96x96 frame -> instrument bar cropped, area-resized to (frame_size, frame_size, 3) uint8.
+
+    Also turns away actions outside the action space, with a sentence: CarRacing itself would clip
+    some of them silently and simulate the others.
+    """
+
+    def __init__(self, env: gym.Env, frame_size: int):
+        super().__init__(env)
+        self.frame_size = frame_size
+        self.observation_space = gym.spaces.Box(0, 255, (frame_size, frame_size, 3), np.uint8)
+
+    def observation(self, observation: np.ndarray) -> np.ndarray:
+        """(96, 96, 3) uint8 -> (frame_size, frame_size, 3) uint8."""
+        picture = Image.fromarray(observation[:-INSTRUMENT_BAR])
+        return np.asarray(picture.resize((self.frame_size,) * 2, Image.Resampling.BOX))
+
+    def step(self, action: np.ndarray):
+        """As in CarRacing. Raises ValueError for an action that is out of range."""
+        action = np.asarray(action, dtype=np.float32)
+        if not self.action_space.contains(action):
+            raise ValueError(
+                f"an action is [steering -1..1, gas 0..1, brake 0..1], got {action.tolist()}"
+            )
+        return super().step(action)

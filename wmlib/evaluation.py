@@ -1,0 +1,171 @@
+"""Numbers one can trust: scores with intervals, probes, errors against the horizon."""
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import stats
+from sklearn.linear_model import Ridge
+from torch import Tensor
+
+from wmlib.drivers import Driver, Job
+from wmlib.envs import HELD_OUT_SEEDS
+from wmlib.rollout import Drive, World, drive_all
+from wmlib.world_model import State, WorldModel
+
+ORIGINAL = "wmlib/CarRacingOriginal-v3"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean of n values, their standard deviation, and the mean's 95% confidence interval."""
+
+    mean: float
+    std: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        half = (self.high - self.low) / 2
+        return f"{self.mean:.1f} ± {self.std:.1f} (95% CI of the mean ± {half:.1f}, n = {self.n})"
+
+
+def interval(values: Sequence[float] | np.ndarray) -> Interval:
+    """Mean, spread and Student's 95% interval of at least two independent values."""
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 1 or len(values) < 2:
+        raise ValueError(f"an interval needs at least two values, got shape {values.shape}")
+    mean, std = values.mean(), values.std(ddof=1)
+    half = stats.t.ppf(0.975, len(values) - 1) * std / np.sqrt(len(values))
+    return Interval(float(mean), float(std), float(mean - half), float(mean + half), len(values))
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a driver drives: one entry per held-out track, in the order of `tracks`."""
+
+    tracks: list[int]
+    scores: np.ndarray
+    steps: np.ndarray
+    laps: np.ndarray
+
+    @property
+    def interval(self) -> Interval:
+        """Of the scores."""
+        return interval(self.scores)
+
+    def summary(self) -> dict:
+        """The numbers for a card, all plain floats and ints."""
+        i = self.interval
+        return {
+            "mean": round(i.mean, 1),
+            "std": round(i.std, 1),
+            "ci95": [round(i.low, 1), round(i.high, 1)],
+            "tracks": i.n,
+            "lap_completion": round(float(self.laps.mean()), 3),
+            "mean_steps": round(float(self.steps.mean()), 1),
+            "worst_tracks": [self.tracks[k] for k in np.argsort(self.scores)[:3]],
+        }
+
+    def __str__(self) -> str:
+        return (
+            f"{self.interval}; laps completed {self.laps.mean():.0%}; {self.steps.mean():.0f} steps"
+        )
+
+
+def score(
+    driver: Driver,
+    world_model: WorldModel | None,
+    tracks: int = 100,
+    *,
+    executor: Executor | None = None,
+    max_steps: int = 1000,
+    frame_size: int = 64,
+    progress: str | None = "scoring",
+) -> Score:
+    """Drive the first `tracks` held-out tracks of the untouched CarRacing-v3, to the end.
+
+    max_steps below 1000 is for tests only: such a score compares with nothing.
+    """
+    world = World(
+        ORIGINAL, options={"max_episode_steps": max_steps, "frame_size": frame_size}, lanes=8
+    )
+    seeds = [HELD_OUT_SEEDS[i] for i in range(tracks)]
+    drives = drive_all(
+        world, driver, [Job(s) for s in seeds], world_model, executor=executor, progress=progress
+    )
+    return to_score(drives)
+
+
+def to_score(drives: Sequence[Drive]) -> Score:
+    """Drives -> Score."""
+    return Score(
+        [drive.job.seed for drive in drives],
+        np.array([drive.score for drive in drives]),
+        np.array([drive.steps for drive in drives]),
+        np.array([drive.lap for drive in drives]),
+    )
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A linear read-out: `truth`, and what the probe `read`, on examples it was not fitted to."""
+
+    truth: np.ndarray
+    read: np.ndarray
+
+    @property
+    def r2(self) -> float:
+        """Share of the truth's variance that was read out, over all columns; 1 is all of it."""
+        residual = ((self.truth - self.read) ** 2).sum()
+        return float(1 - residual / ((self.truth - self.truth.mean(0)) ** 2).sum())
+
+
+def linear_probe(
+    features: np.ndarray, truth: np.ndarray, groups: np.ndarray, held_out: float = 0.3
+) -> Probe:
+    """Can `truth` (N, d) be read out of `features` (N, n) by a linear map?
+
+    Fitted on some groups (N,) int (episodes, say), tested on the others: neighbouring frames of
+    one episode are nearly copies, and a random split would test on what was fitted.
+    """
+    names = np.unique(groups)
+    test = np.isin(groups, names[: max(1, int(len(names) * held_out))])
+    if test.all():
+        raise ValueError(f"a probe needs at least two groups, got {len(names)}")
+    fitted = Ridge(alpha=1e-3 * len(features)).fit(features[~test], truth[~test])
+    return Probe(truth[test], fitted.predict(features[test]))
+
+
+@torch.inference_mode()
+def imagine_from(
+    world_model: WorldModel,
+    frames: Tensor | np.ndarray,
+    actions: Tensor,
+    warm_up: int,
+    temperature: float = 1.0,
+    samples: int = 1,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Watch `warm_up` frames, then close the eyes: imagined z (samples, H, z_size).
+
+    One episode: frames (T + 1, S, S, 3) uint8, actions (T, A). The imagined horizon is
+    H = T - warm_up steps, driven by the episode's own actions; [s, k] is the z imagined k + 1 steps
+    after frame `warm_up`. Raises ValueError if nothing is left to imagine.
+    """
+    if not 0 <= warm_up < len(actions):
+        raise ValueError(f"warm_up must be 0 to {len(actions) - 1} here, got {warm_up}")
+    actions = torch.as_tensor(actions).to(world_model.device)
+    state = world_model.begin(frames[:1])
+    for t in range(warm_up):
+        state = world_model.observe(state, actions[t : t + 1], frames[t + 1 : t + 2])
+    state = State(*(part.expand(samples, -1).contiguous() for part in state))
+    imagined = []
+    for t in range(warm_up, len(actions)):
+        action = actions[t].expand(samples, -1)
+        state, _ = world_model.imagine(state, action, temperature, generator)
+        imagined.append(state.z)
+    return torch.stack(imagined, dim=1)

@@ -1,0 +1,154 @@
+"""M, the memory: an LSTM whose output is a mixture of Gaussians over the next z (paper A.2).
+
+The idea is the network, its likelihood and its sampling, all on this page.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+LSTMState = tuple[Tensor, Tensor]
+
+
+class Prediction(NamedTuple):
+    """What M says about the next moment. All float tensors.
+
+    log_pi, mu, log_sigma: (B, T, z_size, mixtures), one mixture for every dimension of z.
+    reward: (B, T). done_logit: (B, T), the log-odds that the episode ends here.
+    """
+
+    log_pi: Tensor
+    mu: Tensor
+    log_sigma: Tensor
+    reward: Tensor
+    done_logit: Tensor
+
+
+class MDNRNNLoss(NamedTuple):
+    """Means over all real (unmasked) steps, each a scalar float tensor."""
+
+    total: Tensor
+    nll: Tensor
+    reward: Tensor
+    done: Tensor
+
+
+class MDNRNN(nn.Module):
+    """[z, a] (B, T, z_size + action_size) -> a mixture over the next z, the reward, the end.
+
+    With the default sizes the paper's own parts have 422,368 parameters + 1,024 (torch keeps two
+    LSTM biases where the paper's framework keeps one); the heads for reward and end add 514.
+    """
+
+    def __init__(
+        self, z_size: int = 32, action_size: int = 3, hidden_size: int = 256, mixtures: int = 5
+    ):
+        super().__init__()
+        self.z_size, self.action_size = z_size, action_size
+        self.hidden_size, self.mixtures = hidden_size, mixtures
+        self.lstm = nn.LSTM(z_size + action_size, hidden_size, batch_first=True)
+        self.mixture = nn.Linear(hidden_size, 3 * mixtures * z_size)
+        self.reward = nn.Linear(hidden_size, 1)
+        self.done = nn.Linear(hidden_size, 1)
+
+    @property
+    def config(self) -> dict:
+        """The arguments that build this network again."""
+        names = ("z_size", "action_size", "hidden_size", "mixtures")
+        return {name: getattr(self, name) for name in names}
+
+    def initial_state(self, batch: int) -> LSTMState:
+        """Zeros, ((1, B, hidden), (1, B, hidden)): what M remembers before anything happened."""
+        zeros = self.mixture.weight.new_zeros(1, batch, self.hidden_size)
+        return zeros, zeros.clone()
+
+    def remember(
+        self, z: Tensor, actions: Tensor, state: LSTMState | None = None
+    ) -> tuple[Tensor, LSTMState]:
+        """Run the LSTM alone: z (B, T, z_size), actions (B, T, action_size) -> h (B, T, hidden).
+
+        Also returns the state to carry on from. Raises ValueError on shapes that do not fit.
+        """
+        if z.shape[-1] != self.z_size or actions.shape[-1] != self.action_size:
+            raise ValueError(
+                f"M takes z of size {self.z_size} and actions of size {self.action_size}, "
+                f"got {z.shape[-1]} and {actions.shape[-1]}"
+            )
+        return self.lstm(torch.cat([z, actions], dim=-1), state)
+
+    def predict(self, h: Tensor) -> Prediction:
+        """Read the prediction out of h (B, T, hidden)."""
+        log_pi, mu, log_sigma = (
+            self.mixture(h).unflatten(-1, (3, self.z_size, self.mixtures)).unbind(-3)
+        )
+        return Prediction(
+            log_pi.log_softmax(-1), mu, log_sigma, self.reward(h)[..., 0], self.done(h)[..., 0]
+        )
+
+    def forward(
+        self, z: Tensor, actions: Tensor, state: LSTMState | None = None
+    ) -> tuple[Prediction, LSTMState]:
+        """`remember`, then `predict`: step t's prediction is about z at t + 1."""
+        h, state = self.remember(z, actions, state)
+        return self.predict(h), state
+
+
+def mixture_nll(prediction: Prediction, z_next: Tensor) -> Tensor:
+    """-log p(z_next) per dimension, in nats: z_next (B, T, z_size) -> (B, T, z_size).
+
+    log p = logsumexp_k [ log pi_k + log N(z; mu_k, sigma_k) ]. Summing the densities first and
+    taking the log afterwards is the same on paper, but a target 40 sigmas off makes every density
+    round to zero and the loss infinite; chapter 01 breaks it on purpose.
+    """
+    z_next = z_next.unsqueeze(-1)
+    standardized = (z_next - prediction.mu) * torch.exp(-prediction.log_sigma)
+    log_normal = -0.5 * standardized.square() - prediction.log_sigma - 0.5 * math.log(2 * math.pi)
+    return -torch.logsumexp(prediction.log_pi + log_normal, dim=-1)
+
+
+def mdn_rnn_loss(
+    prediction: Prediction, z_next: Tensor, rewards: Tensor, done: Tensor, mask: Tensor
+) -> MDNRNNLoss:
+    """Likelihood of the next z (mean over dimensions, as in the paper's code) + reward + end.
+
+    z_next (B, T, z_size); rewards, done, mask (B, T) float, mask 1 where the step is real and 0
+    where a short episode was padded.
+    """
+
+    def mean(values: Tensor) -> Tensor:
+        return (values * mask).sum() / mask.sum()
+
+    nll = mean(mixture_nll(prediction, z_next).mean(-1))
+    reward = mean((prediction.reward - rewards).square())
+    end = mean(binary_cross_entropy_with_logits(prediction.done_logit, done, reduction="none"))
+    return MDNRNNLoss(nll + reward + end, nll, reward, end)
+
+
+def sample_next(
+    prediction: Prediction, temperature: float = 1.0, generator: torch.Generator | None = None
+) -> Tensor:
+    """Draw the next z from M's mixtures: (B, T, z_size).
+
+    Temperature tau divides the mixture logits and multiplies sigma by sqrt(tau) (paper, section 4):
+    0 always takes the likeliest Gaussian's mean, 1 is what M believes, more is wilder.
+    Raises ValueError if it is negative.
+    """
+    if temperature < 0:
+        raise ValueError(f"temperature must be 0 or more, got {temperature}")
+    log_pi, mu, log_sigma = prediction.log_pi, prediction.mu, prediction.log_sigma
+    if temperature == 0:
+        chosen = log_pi.argmax(-1, keepdim=True)
+        return mu.gather(-1, chosen)[..., 0]
+    weights = (log_pi / temperature).softmax(-1).flatten(0, -2)
+    chosen = torch.multinomial(weights, 1, generator=generator).view(*mu.shape[:-1], 1)
+    mu, sigma = mu.gather(-1, chosen)[..., 0], log_sigma.gather(-1, chosen)[..., 0].exp()
+    noise = torch.randn(mu.shape, generator=generator, device=mu.device, dtype=mu.dtype)
+    return mu + sigma * math.sqrt(temperature) * noise
+
+
+def mixture_mean(prediction: Prediction) -> Tensor:
+    """The mean of the whole mixture, sum_k pi_k mu_k: (B, T, z_size)."""
+    return (prediction.log_pi.exp() * prediction.mu).sum(-1)

@@ -1,0 +1,56 @@
+"""Every number that changes with scale, in one table.
+
+The environment variable WM_SCALE picks the column: smoke (tests, seconds a chapter), laptop
+(the default: two cores, no GPU, an evening at most) or paper. No notebook ever asks which it is.
+"""
+
+import os
+from collections import namedtuple
+from pathlib import Path
+
+SCALES = ("smoke", "laptop", "paper")
+
+TABLE = {
+    # name:                (smoke, laptop,  paper)
+    "retrain":             (True,   False,  False),  # train in the chapters, or load
+    "workers":             (0,          2,     64),  # processes that drive; 0 is none but this one
+    # The ball: V and M with the truth at hand.
+    "ball_episodes":       (6,        200,   1000),
+    "ball_vae_epochs":     (1,          3,     10),
+    "ball_rnn_epochs":     (2,         60,    100),
+    "ball_tests":          (3,         60,    100),  # episodes nobody trained on
+    # CarRacing.
+    "frame_size":          (64,        64,     64),
+    "max_steps":           (40,      1000,   1000),  # of one drive
+    "episodes":            (4,        300,  10000),
+    "vae_epochs":          (1,          3,     10),
+    "vae_batch":           (32,       100,    100),
+    "rnn_epochs":          (2,         20,     20),
+    "rnn_batch":           (8,         32,    100),
+    "window":              (20,       100,    999),  # steps that M learns from at once
+    "population":          (4,         32,     64),
+    "rollouts":            (1,          1,     16),  # tracks that each candidate drives
+    "generations":         (2,         60,   1800),
+    "patience":            (20,       100,   1000),  # steps without a new tile before giving up
+    "score_tracks":        (2,        100,   1000),  # held-out tracks
+    "check_every":         (1,         10,     25),  # generations between checks of the mean
+    "check_tracks":        (2,          8,     64),  # training tracks that such a check drives
+}  # fmt: skip
+
+
+class Preset(namedtuple("Preset", ["scale", *TABLE])):
+    """One column of the table: preset.episodes, preset.population, ..."""
+
+    def run_folder(self, name: str) -> Path:
+        """Where a run of this scale keeps its data: data/runs/<scale>/<name>, or under $WM_RUNS."""
+        runs = os.environ.get("WM_RUNS") or Path(__file__).parents[1] / "data" / "runs"
+        return Path(runs) / self.scale / name
+
+
+def preset(scale: str | None = None) -> Preset:
+    """The numbers for a scale; None asks WM_SCALE. Raises ValueError for an unknown one."""
+    scale = scale or os.environ.get("WM_SCALE") or "laptop"
+    if scale not in SCALES:
+        raise ValueError(f"scale (or WM_SCALE) must be one of {', '.join(SCALES)}, got {scale!r}")
+    column = SCALES.index(scale)
+    return Preset(scale, *(values[column] for values in TABLE.values()))

@@ -1,0 +1,283 @@
+"""The loop, phase by phase: collect, train V, encode, train M, evolve C, score.
+
+Every phase keeps its work in a run's folder and, called again, goes on from what it finds there;
+a finished phase returns at once. The chapters call these functions, and so does the shell.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from wmlib.controller import Controller
+from wmlib.drivers import ControllerDriver, Driver, Job, random_car_driver, spectator
+from wmlib.envs import TRAINING_SEEDS
+from wmlib.evaluation import interval
+from wmlib.evolution import Evolution
+from wmlib.experience import EpisodeStore, FrameBatches, SequenceBatches
+from wmlib.mdn_rnn import MDNRNN
+from wmlib.presets import Preset
+from wmlib.rollout import World, drive_all, episode_name, processes
+from wmlib.training import fit, mdn_rnn_step, vae_step
+from wmlib.vae import VAE, frames_to_tensor
+from wmlib.world_model import WorldModel, save_controller, save_network, write_log
+
+BALL = World("wmlib/BouncingBall-v0", lanes=8)
+TRUTH = ("position", "velocity", "bounced")
+CHECK_TRACKS_FROM = 900_000  # tracks of training that no candidate drives: for the learning curve
+
+
+def car_world(preset: Preset, patience: bool = True) -> World:
+    """CarRacing at a preset's size, for training: with the preset's patience unless told not to."""
+    return World(
+        "wmlib/CarRacingOriginal-v3",
+        lanes=8,
+        patience=preset.patience if patience else None,
+        options={"frame_size": preset.frame_size, "max_episode_steps": preset.max_steps},
+    )
+
+
+def collect(
+    world: World,
+    driver: Driver,
+    seeds: Sequence[int],
+    folder: str | Path,
+    executor: Executor | None = None,
+    record: Sequence[str] = (),
+) -> EpisodeStore:
+    """Drive one episode for each seed and keep it; seeds already in the store are not driven again.
+
+    Appends episodes, steps, mean score and seconds to collect.jsonl beside the folder. Raises
+    ValueError for a seed that is kept for scoring.
+    """
+    for seed in seeds:
+        if seed not in TRAINING_SEEDS:
+            raise ValueError(
+                f"seed {seed} is kept for scoring; to learn on, take one below "
+                f"{TRAINING_SEEDS.stop:,}"
+            )
+    store = EpisodeStore(folder)
+    jobs = [Job(seed) for seed in seeds if episode_name(Job(seed)) not in store]
+    if jobs:
+        began = time.monotonic()
+        drives = drive_all(
+            world,
+            driver,
+            jobs,
+            executor=executor,
+            store=store,
+            record=record,
+            progress="collecting",
+        )
+        row = {
+            "episodes": len(drives),
+            "steps": sum(drive.steps for drive in drives),
+            "mean_score": float(np.mean([drive.score for drive in drives])),
+            "seconds": round(time.monotonic() - began, 2),
+        }
+        with (store.folder.parent / "collect.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+    return store
+
+
+def train_vae(
+    store: EpisodeStore,
+    folder: str | Path,
+    *,
+    epochs: int,
+    batch_size: int = 100,
+    learning_rate: float = 1e-4,
+    frame_size: int = 64,
+    seed: int = 0,
+    device: str | None = None,
+) -> tuple[VAE, list[dict]]:
+    """V from a store's frames; writes vae.safetensors. Returns V and its history."""
+    torch.manual_seed(seed)
+    vae = VAE(frame_size)
+    batches = FrameBatches(store, batch_size, seed)
+    history = fit(
+        vae,
+        vae_step,
+        batches,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        seed=seed,
+        checkpoint=Path(folder) / "vae.checkpoint",
+        device=device,
+    )
+    save_network(vae, Path(folder) / "vae.safetensors")
+    write_log(history, Path(folder) / "vae.jsonl")
+    return vae.cpu(), history
+
+
+@torch.inference_mode()
+def encode(store: EpisodeStore, vae: VAE, folder: str | Path) -> EpisodeStore:
+    """What V sees in every episode: the same episodes with mu, logvar instead of frames."""
+    latents = EpisodeStore(folder)
+    for name in store.names():
+        if name in latents:
+            continue
+        episode = store.episode(name)
+        frames = torch.from_numpy(episode.pop("frames")).split(256)
+        codes = [vae.encode(frames_to_tensor(part)) for part in frames]
+        mu, logvar = (torch.cat(parts).numpy() for parts in zip(*codes, strict=True))
+        latents.write(name, episode | {"mu": mu, "logvar": logvar})
+    return latents
+
+
+def train_mdn_rnn(
+    latents: EpisodeStore,
+    folder: str | Path,
+    *,
+    epochs: int,
+    batch_size: int,
+    window: int,
+    action_size: int = 3,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+    device: str | None = None,
+) -> tuple[MDNRNN, list[dict]]:
+    """M from encoded episodes; writes mdn_rnn.safetensors. Returns M and its history."""
+    torch.manual_seed(seed)
+    mdn_rnn = MDNRNN(action_size=action_size)
+    history = fit(
+        mdn_rnn,
+        mdn_rnn_step,
+        SequenceBatches(latents, batch_size, window, seed),
+        epochs=epochs,
+        learning_rate=learning_rate,
+        seed=seed,
+        clip=1.0,
+        checkpoint=Path(folder) / "mdn_rnn.checkpoint",
+        device=device,
+    )
+    save_network(mdn_rnn, Path(folder) / "mdn_rnn.safetensors")
+    write_log(history, Path(folder) / "mdn_rnn.jsonl")
+    return mdn_rnn.cpu(), history
+
+
+def evolve(
+    world: World,
+    world_model: WorldModel,
+    folder: str | Path,
+    *,
+    population: int,
+    rollouts: int,
+    generations: int,
+    seed: int = 0,
+    check_every: int = 10,
+    check_tracks: int = 8,
+    executor: Executor | None = None,
+) -> tuple[Controller, Evolution]:
+    """C by CMA-ES: the mean of the search distribution, and the search itself.
+
+    All candidates of a generation drive the same `rollouts` tracks, new ones every generation.
+    Every `check_every` generations, and at the end, the mean drives `check_tracks` other training
+    tracks to the end, without patience: rows of the log then have "check", its mean score, and
+    "check_std". Writes evolution.jsonl and controller.safetensors.
+    """
+    size = {"feature_size": world_model.feature_size, "action_size": 3}
+
+    def fitness(candidates: np.ndarray, generation: int) -> np.ndarray:
+        tracks = np.random.default_rng([seed, generation]).integers(0, CHECK_TRACKS_FROM, rollouts)
+        jobs = [Job(int(t), member) for member in range(len(candidates)) for t in tracks]
+        driver = ControllerDriver(Controller(candidates, **size))
+        drives = drive_all(world, driver, jobs, world_model, executor=executor)
+        return (
+            np.array([drive.score for drive in drives]).reshape(len(candidates), rollouts).mean(1)
+        )
+
+    def check(parameters: np.ndarray) -> dict:
+        jobs = [Job(CHECK_TRACKS_FROM + i) for i in range(check_tracks)]
+        patient = World(world.env_id, world.lanes, options=world.options)
+        driver = ControllerDriver(Controller(parameters, **size))
+        result = interval(
+            [d.score for d in drive_all(patient, driver, jobs, world_model, executor=executor)]
+        )
+        return {"check": result.mean, "check_std": result.std}
+
+    def extra(evolution: Evolution) -> dict:
+        due = evolution.generation % check_every == 0 or evolution.generation == generations
+        return check(evolution.mean) if due else {}
+
+    folder = Path(folder)
+    log = folder / "evolution.jsonl"
+    evolution = Evolution(
+        Controller(**size).num_parameters, population, seed=seed, log=log, extra=extra
+    )
+    for _ in evolution.run(fitness, generations):
+        pass
+    controller = Controller(evolution.mean, **size)
+    save_controller(controller, folder / "controller.safetensors")
+    return controller, evolution
+
+
+def ball(preset: Preset, folder: str | Path | None = None) -> WorldModel:
+    """V and M of the ball, from nothing: collect, V, encode, M."""
+    folder = Path(folder or preset.run_folder("ball"))
+    with processes(preset.workers) as executor:
+        store = collect(
+            BALL, spectator(), range(preset.ball_episodes), folder / "episodes", executor, TRUTH
+        )
+    vae, _ = train_vae(store, folder, epochs=preset.ball_vae_epochs, learning_rate=5e-4)
+    latents = encode(store, vae, folder / "latents")
+    mdn_rnn, _ = train_mdn_rnn(
+        latents,
+        folder,
+        epochs=preset.ball_rnn_epochs,
+        batch_size=preset.rnn_batch,
+        window=preset.window,
+        action_size=0,
+    )
+    return WorldModel(vae, mdn_rnn)
+
+
+def car_world_model(preset: Preset, folder: str | Path | None = None) -> WorldModel:
+    """V and M of CarRacing from random driving: collect, V, encode, M."""
+    folder = Path(folder or preset.run_folder("car_racing"))
+    with processes(preset.workers) as executor:
+        store = collect(
+            car_world(preset),
+            random_car_driver(),
+            range(preset.episodes),
+            folder / "episodes",
+            executor,
+        )
+    vae, _ = train_vae(
+        store,
+        folder,
+        epochs=preset.vae_epochs,
+        batch_size=preset.vae_batch,
+        frame_size=preset.frame_size,
+    )
+    latents = encode(store, vae, folder / "latents")
+    mdn_rnn, _ = train_mdn_rnn(
+        latents,
+        folder,
+        epochs=preset.rnn_epochs,
+        batch_size=preset.rnn_batch,
+        window=preset.window,
+    )
+    return WorldModel(vae, mdn_rnn)
+
+
+def car_controller(
+    preset: Preset, world_model: WorldModel, folder: str | Path | None = None
+) -> tuple[Controller, Evolution]:
+    """C of CarRacing: `evolve` with a preset's numbers."""
+    with processes(preset.workers) as executor:
+        return evolve(
+            car_world(preset),
+            world_model,
+            folder or preset.run_folder("car_racing"),
+            population=preset.population,
+            rollouts=preset.rollouts,
+            generations=preset.generations,
+            check_every=preset.check_every,
+            check_tracks=preset.check_tracks,
+            executor=executor,
+        )

@@ -1,0 +1,234 @@
+"""The one rollout: frames -> z -> (z, h) -> action, for many controllers on many tracks at once.
+
+Collecting is a rollout that records; scoring is a rollout that sums.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from wmlib.drivers import Driver, Job
+from wmlib.envs.lanes import GiveUp, Lanes
+from wmlib.experience import EpisodeStore
+from wmlib.world_model import WorldModel
+
+
+@dataclass(frozen=True)
+class World:
+    """How to make lanes of an environment, here or in another process.
+
+    patience: see `GiveUp`; None (always, for scores) plays every episode to its end.
+    options: keyword arguments for `gymnasium.make`.
+    """
+
+    env_id: str
+    lanes: int = 16
+    patience: int | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def make(self, lanes: int | None = None) -> Lanes:
+        """A fresh vector environment of `lanes` (default: the world's own number) lanes."""
+        return Lanes(self._make_one, lanes or self.lanes)
+
+    def _make_one(self) -> gym.Env:
+        env = gym.make(self.env_id, disable_env_checker=True, **self.options)
+        return env if self.patience is None else GiveUp(env, self.patience)
+
+
+@dataclass
+class Drive:
+    """One finished episode of T steps.
+
+    lap: whether every tile was visited. recording: None, or arrays: frames (T + 1, S, S, 3) uint8
+    (the last one is what the final action led to), actions (T, A) float32, rewards (T,) float32,
+    done (T,) float32 (1 where the world ended, not where time was up), and (T + 1, ...) float64
+    for each entry of `info` that was asked for.
+    """
+
+    job: Job
+    score: float = 0.0
+    steps: int = 0
+    lap: bool = False
+    recording: dict[str, np.ndarray] | None = None
+
+
+@torch.inference_mode()
+def rollout(
+    envs: Lanes,
+    driver: Driver,
+    jobs: Sequence[Job],
+    world_model: WorldModel | None = None,
+    record: Sequence[str] | None = None,
+) -> Iterator[tuple[int, Drive]]:
+    """Drive all jobs, as many at once as there are lanes; yield (index of job, Drive) as they end.
+
+    A lane that finishes takes the next job at once. `world_model` makes the driver's features; a
+    driver that needs none can go without. `record` (a possibly empty list of `info` names) turns
+    recording on.
+    """
+    lanes = envs.num_envs
+    waiting = deque(enumerate(jobs))
+    running: dict[int, tuple[int, Drive]] = {}
+    tapes: dict[int, dict[str, list]] = {}
+    frames, state = None, None
+
+    def start(free: list[int]) -> None:
+        nonlocal frames, state
+        mask, seeds = np.zeros(lanes, dtype=bool), [None] * lanes
+        for lane in free:
+            if waiting:
+                index, job = waiting.popleft()
+                running[lane] = index, Drive(job)
+                mask[lane], seeds[lane] = True, job.seed
+                driver.begin(lane, job)
+        if not mask.any():
+            return
+        frames, info = envs.reset(seed=seeds, options={"reset_mask": mask})
+        if record is not None:
+            for lane in np.flatnonzero(mask):
+                tapes[lane] = {"frames": [frames[lane]], "actions": [], "rewards": [], "done": []}
+                tapes[lane] |= {name: [info["lanes"][lane][name]] for name in record}
+        if world_model is not None:
+            fresh = world_model.begin(frames)
+            state = fresh if state is None else state.where(torch.from_numpy(mask), fresh)
+
+    start(list(range(lanes)))
+    while running:
+        actions = driver.act(None if state is None else state.features, lanes)
+        frames, rewards, terminated, truncated, info = envs.step(actions)
+        if state is not None:
+            state = world_model.observe(state, torch.from_numpy(actions), frames)
+        finished = []
+        for lane, (_, drive) in running.items():
+            drive.score += float(rewards[lane])
+            drive.steps += 1
+            if record is not None:
+                tape = tapes[lane]
+                tape["frames"].append(frames[lane])
+                tape["actions"].append(actions[lane])
+                tape["rewards"].append(rewards[lane])
+                tape["done"].append(terminated[lane])
+                for name in record:
+                    tape[name].append(info["lanes"][lane][name])
+            if terminated[lane] or truncated[lane]:
+                drive.lap = bool(info["lanes"][lane].get("lap_finished", False))
+                finished.append(lane)
+        for lane in finished:
+            index, drive = running.pop(lane)
+            if record is not None:
+                drive.recording = _to_arrays(tapes.pop(lane))
+            yield index, drive
+        if finished:
+            start(finished)
+
+
+def _to_arrays(tape: dict[str, list]) -> dict[str, np.ndarray]:
+    dtypes = {"frames": np.uint8, "actions": np.float32, "rewards": np.float32, "done": np.float32}
+    return {name: np.asarray(rows, dtypes.get(name)) for name, rows in tape.items()}
+
+
+def drive_all(
+    world: World,
+    driver: Driver,
+    jobs: Sequence[Job],
+    world_model: WorldModel | None = None,
+    *,
+    executor: Executor | None = None,
+    store: EpisodeStore | None = None,
+    record: Sequence[str] = (),
+    progress: str | None = None,
+) -> list[Drive]:
+    """`rollout` for any number of jobs on any executor; the Drives come back in the jobs' order.
+
+    With a `store`, every episode is written to it under its seed as soon as it ends, recording
+    `record` from info, and the Drives return without their recordings. Without an executor,
+    everything runs in this process. `progress` names a progress bar.
+    """
+    jobs = list(jobs)
+    parts = [range(i, min(i + world.lanes, len(jobs))) for i in range(0, len(jobs), world.lanes)]
+    drives: list[Drive | None] = [None] * len(jobs)
+    arguments = [
+        (world, driver, [jobs[i] for i in part], world_model, store, record) for part in parts
+    ]
+    with tqdm(
+        total=len(jobs), desc=progress, unit="drive", disable=progress is None, leave=False
+    ) as bar:
+        for part, finished in _run(executor, arguments):
+            for i, drive in zip(parts[part], finished, strict=True):
+                drives[i] = drive
+            bar.update(len(finished))
+    return drives
+
+
+def _run(executor: Executor | None, arguments: list[tuple]) -> Iterator[tuple[int, list[Drive]]]:
+    if executor is None:
+        yield from ((part, _drive_some(*args)) for part, args in enumerate(arguments))
+        return
+    futures = {executor.submit(_drive_some, *args): part for part, args in enumerate(arguments)}
+    try:
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _drive_some(
+    world: World,
+    driver: Driver,
+    jobs: list[Job],
+    world_model: WorldModel | None,
+    store: EpisodeStore | None,
+    record: Sequence[str],
+) -> list[Drive]:
+    envs = world.make(min(world.lanes, len(jobs)))
+    drives: dict[int, Drive] = {}
+    try:
+        wanted = record if store is not None else None
+        for index, drive in rollout(envs, driver, jobs, world_model, wanted):
+            if store is not None:
+                store.write(episode_name(drive.job), drive.recording)
+                drive.recording = None
+            drives[index] = drive
+    finally:
+        envs.close()
+    return [drives[index] for index in range(len(jobs))]
+
+
+def episode_name(job: Job) -> str:
+    """Name of a job's episode in a store: seed and member, zero-padded so that it sorts."""
+    return f"{job.seed:07d}-{job.member:03d}"
+
+
+def processes(workers: int):
+    """A context manager: an executor of `workers` processes with one torch thread each.
+
+    0 workers is no executor at all (None): everything then runs in the calling process.
+    """
+    if workers == 0:
+        return nullcontext(None)
+    # Spawned, not forked: a fork copies locks that torch's threads may be holding.
+    return ProcessPoolExecutor(
+        workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+    )
+
+
+def record_drive(
+    world: World, driver: Driver, job: Job, world_model: WorldModel | None = None
+) -> Drive:
+    """One episode, recorded, in memory."""
+    envs = world.make(1)
+    try:
+        _, drive = next(rollout(envs, driver, [job], world_model, record=()))
+    finally:
+        envs.close()
+    return drive

@@ -1,0 +1,174 @@
+"""The one training loop, for V and for M: progress, loss curve, checkpoint, exact resume."""
+
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from wmlib.experience import Sequences
+from wmlib.mdn_rnn import MDNRNN, MDNRNNLoss, mdn_rnn_loss
+from wmlib.vae import VAE, VAELoss, frames_to_tensor, sample_latent, vae_loss
+from wmlib.world_model import fill, write_atomically
+
+
+class Batches(Protocol):
+    """Anything with a length that makes the same batches again for the same epoch."""
+
+    def __len__(self) -> int: ...
+
+    def __call__(self, epoch: int) -> Iterable[Any]: ...
+
+
+Loss = Callable[[nn.Module, Any, torch.Generator], NamedTuple]
+
+
+def pick_device(name: str | None = None) -> torch.device:
+    """The device to compute on: `name`, or the best one here (CUDA, then Apple's MPS, then CPU).
+
+    Raises ValueError if the named device is not on this machine.
+    """
+    here = ["cpu"]
+    if torch.backends.mps.is_available():
+        here.insert(0, "mps")
+    if torch.cuda.is_available():
+        here.insert(0, "cuda")
+    if name is None:
+        return torch.device(here[0])
+    if name.split(":")[0] not in here:
+        raise ValueError(f"no device {name!r} on this machine, which has {', '.join(here)}")
+    return torch.device(name)
+
+
+def vae_step(vae: VAE, frames: Tensor, generator: torch.Generator) -> VAELoss:
+    """V's loss on a batch of uint8 frames (B, S, S, 3)."""
+    frames = frames_to_tensor(frames, generator.device)
+    reconstructions, mu, logvar = vae(frames, generator)
+    return vae_loss(reconstructions, frames, mu, logvar)
+
+
+def mdn_rnn_step(mdn_rnn: MDNRNN, batch: Sequences, generator: torch.Generator) -> MDNRNNLoss:
+    """M's loss on a batch of windows. z is drawn afresh every time (paper A.2): M must not learn
+    the noise of one draw by heart."""
+    device = generator.device
+    z = sample_latent(batch.mu.to(device), batch.logvar.to(device), generator)
+    prediction, _ = mdn_rnn(z[:, :-1], batch.actions.to(device))
+    targets = (batch.rewards, batch.done, batch.mask)
+    return mdn_rnn_loss(prediction, z[:, 1:], *(t.to(device) for t in targets))
+
+
+def fit(
+    network: nn.Module,
+    step: Loss,
+    batches: Batches,
+    *,
+    epochs: int,
+    learning_rate: float,
+    seed: int,
+    checkpoint: str | Path | None = None,
+    clip: float | None = None,
+    device: str | torch.device | None = None,
+    save_seconds: float = 30.0,
+) -> list[dict]:
+    """Fit a network with Adam; returns the history, a row about every 1% of the way.
+
+    A row has "step", "epoch", "seconds" (of training, over all sittings) and the mean of each of
+    the loss's named parts since the row before. `clip` is the gradient's largest norm.
+
+    With a `checkpoint` path, everything the future depends on (weights, optimizer, noise, history)
+    is saved there every `save_seconds` and at the end; called again, the same fit goes on from
+    there and arrives at the same weights as an uninterrupted one. Raises ValueError if the
+    checkpoint belongs to a fit with other settings.
+    """
+    device = pick_device() if device is None else torch.device(device)
+    network.to(device).train()
+    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
+    generator = torch.Generator(device).manual_seed(seed)
+    total = epochs * len(batches)
+    settings = {"learning_rate": learning_rate, "seed": seed, "clip": clip, "steps": total}
+    progress = {"done": 0, "seconds": 0.0, "history": [], "sums": {}}
+    if checkpoint is not None and Path(checkpoint).exists():
+        progress = _load(checkpoint, network, optimizer, generator, settings)
+    resumed_at, log_every = progress["done"], max(1, total // 100)
+    clock = saved = time.monotonic()
+
+    with tqdm(
+        total=total, initial=resumed_at, desc=type(network).__name__, unit="step", leave=False
+    ) as bar:
+        for epoch in range(resumed_at // len(batches), epochs):
+            first = progress["done"] - epoch * len(batches)
+            for batch in itertools.islice(batches(epoch), first, None):
+                loss = step(network, batch, generator)
+                optimizer.zero_grad()
+                loss[0].backward()
+                if clip is not None:
+                    nn.utils.clip_grad_norm_(network.parameters(), clip)
+                optimizer.step()
+
+                progress["done"] += 1
+                progress["seconds"] += time.monotonic() - clock
+                clock = time.monotonic()
+                for key, value in loss._asdict().items():
+                    progress["sums"][key] = progress["sums"].get(key, 0.0) + value.item()
+                if progress["done"] % log_every == 0 or progress["done"] == total:
+                    bar.set_postfix(_log(progress, epoch))
+                bar.update()
+                if checkpoint is not None and clock - saved > save_seconds:
+                    _save(checkpoint, network, optimizer, generator, settings, progress)
+                    saved = clock
+    if checkpoint is not None and progress["done"] > resumed_at:
+        _save(checkpoint, network, optimizer, generator, settings, progress)
+    network.eval()
+    return progress["history"]
+
+
+def _log(progress: dict, epoch: int) -> dict[str, str]:
+    history = progress["history"]
+    count = progress["done"] - (history[-1]["step"] if history else 0)
+    means = {key: value / count for key, value in progress["sums"].items()}
+    row = {"step": progress["done"], "epoch": epoch, "seconds": round(progress["seconds"], 2)}
+    history.append(row | means)
+    progress["sums"] = {}
+    return {key: f"{value:.3g}" for key, value in means.items()}
+
+
+def _save(path, network, optimizer, generator, settings: dict, progress: dict) -> None:
+    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    for i, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{i}.{name}": tensor for name, tensor in moments.items()}
+    tensors["generator"] = generator.get_state()
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    metadata = {"settings": json.dumps(settings), "progress": json.dumps(progress)}
+    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+
+
+def _load(path, network, optimizer, generator, settings: dict) -> dict:
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    saved = json.loads(metadata["settings"])
+    for key, wanted in settings.items():
+        if saved[key] != wanted:
+            raise ValueError(
+                f"{path} was made with {key} = {saved[key]}, this fit wants {wanted}: "
+                f"delete it to start again, or fit with the old setting to go on"
+            )
+    fill(network, _under("network.", tensors), path)
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in _under("optimizer.", tensors).items():
+        i, moment = name.split(".")
+        state.setdefault(int(i), {})[moment] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    generator.set_state(tensors["generator"])
+    return json.loads(metadata["progress"])
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}

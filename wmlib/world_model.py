@@ -1,0 +1,282 @@
+"""V and M together: what the agent carries with it, and how it is kept on disk.
+
+The pair `observe` and `imagine` is what everything else is made of. Both remember what was just
+done; then `observe` looks at the frame that came, and `imagine`, with no frame, draws one from M.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from wmlib.controller import Controller
+from wmlib.mdn_rnn import MDNRNN, Prediction, sample_next
+from wmlib.vae import VAE, frames_to_tensor
+
+PRETRAINED = Path(__file__).parents[1] / "data" / "pretrained"
+
+
+class State(NamedTuple):
+    """What the agent knows at one moment, for a batch: z (B, z_size), h and c (B, hidden)."""
+
+    z: Tensor
+    h: Tensor
+    c: Tensor
+
+    @property
+    def features(self) -> Tensor:
+        """What C reads: [z, h] (B, z_size + hidden)."""
+        return torch.cat([self.z, self.h], dim=-1)
+
+    def where(self, mask: Tensor, other: "State") -> "State":
+        """Rows of `other` where mask (B,) is true, of this state elsewhere."""
+        return State(*(torch.where(mask[:, None], b, a) for a, b in zip(self, other, strict=True)))
+
+
+@dataclasses.dataclass
+class WorldModel:
+    """A trained V and a trained M that speak of the same z. ValueError if they do not fit."""
+
+    vae: VAE
+    mdn_rnn: MDNRNN
+
+    def __post_init__(self):
+        if self.vae.z_size != self.mdn_rnn.z_size:
+            raise ValueError(
+                f"V makes z of size {self.vae.z_size}, but M reads z of size {self.mdn_rnn.z_size}"
+            )
+        self.vae.eval()
+        self.mdn_rnn.eval()
+
+    def __reduce__(self):
+        # Plain arrays travel to any worker; torch would send handles of shared memory instead.
+        parts = []
+        for network in (self.vae, self.mdn_rnn):
+            arrays = {name: t.cpu().numpy() for name, t in network.state_dict().items()}
+            parts.append((type(network), network.config, arrays))
+        return _unpack, tuple(parts)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks live."""
+        return self.vae.mu.weight.device
+
+    @property
+    def feature_size(self) -> int:
+        """Length of [z, h]."""
+        return self.vae.z_size + self.mdn_rnn.hidden_size
+
+    def to(self, device: str | torch.device) -> "WorldModel":
+        """Move both networks; returns itself."""
+        self.vae.to(device)
+        self.mdn_rnn.to(device)
+        return self
+
+    def encode(self, frames: np.ndarray | Tensor) -> Tensor:
+        """uint8 frames (B, S, S, 3) -> z (B, z_size): V's mean, so that driving is repeatable."""
+        return self.vae.encode(frames_to_tensor(frames, self.device))[0]
+
+    def begin(self, frames: np.ndarray | Tensor) -> State:
+        """The first frames (B, S, S, 3) of B episodes: z is seen, nothing is remembered yet."""
+        z = self.encode(frames)
+        h, c = self.mdn_rnn.initial_state(len(z))
+        return State(z, h[0], c[0])
+
+    @torch.inference_mode()
+    def observe(self, state: State, actions: Tensor, frames: np.ndarray | Tensor) -> State:
+        """Remember (z, a), then look at the frames (B, S, S, 3) uint8 that came next.
+
+        actions: (B, action_size) float, as taken in `state`.
+        """
+        h, c = self._remember(state, actions)
+        return State(self.encode(frames), h, c)
+
+    @torch.inference_mode()
+    def imagine(
+        self,
+        state: State,
+        actions: Tensor,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> tuple[State, Prediction]:
+        """Remember (z, a), then draw the next z from M: no frame needed.
+
+        Also returns the whole prediction (T = 1), with reward and end.
+        """
+        h, c = self._remember(state, actions)
+        prediction = self.mdn_rnn.predict(h[:, None])
+        return State(sample_next(prediction, temperature, generator)[:, 0], h, c), prediction
+
+    def _remember(self, state: State, actions: Tensor) -> tuple[Tensor, Tensor]:
+        memory = (state.h[None].contiguous(), state.c[None].contiguous())
+        _, (h, c) = self.mdn_rnn.remember(state.z[:, None], actions[:, None].to(state.z), memory)
+        return h[0], c[0]
+
+    @torch.inference_mode()
+    def decode(self, z: Tensor) -> Tensor:
+        """z (B, z_size) -> frames (B, 3, S, S), float 0..1."""
+        return self.vae.decode(z)
+
+    def save(self, folder: str | Path, card: dict | None = None, half: bool = False) -> None:
+        """Write vae.safetensors and mdn_rnn.safetensors, each with its card, into `folder`."""
+        for name in ("vae", "mdn_rnn"):
+            save_network(getattr(self, name), Path(folder) / f"{name}.safetensors", card, half)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "WorldModel":
+        """Read back what `save` wrote. Errors as in `load_network`."""
+        folder = Path(folder)
+        return cls(
+            load_network(VAE, folder / "vae.safetensors"),
+            load_network(MDNRNN, folder / "mdn_rnn.safetensors"),
+        )
+
+
+def _unpack(*parts: tuple) -> WorldModel:
+    networks = []
+    for kind, config, arrays in parts:
+        network = kind(**config)
+        network.load_state_dict({name: torch.from_numpy(a.copy()) for name, a in arrays.items()})
+        networks.append(network)
+    return WorldModel(*networks)
+
+
+def pretrained(world: str) -> WorldModel:
+    """The V and M that came with this repository; world is "ball" or "car_racing"."""
+    return WorldModel.load(_pretrained_folder(world))
+
+
+def pretrained_controller(world: str = "car_racing") -> Controller:
+    """The controller that came with this repository."""
+    return load_controller(_pretrained_folder(world) / "controller.safetensors")
+
+
+def pretrained_log(world: str, name: str) -> list[dict]:
+    """The training log that was shipped beside the weights: `name` is vae, mdn_rnn or evolution."""
+    return read_log(_pretrained_folder(world) / f"{name}.jsonl")
+
+
+def _pretrained_folder(world: str) -> Path:
+    known = sorted(path.name for path in PRETRAINED.iterdir() if path.is_dir())
+    if world not in known:
+        raise ValueError(f"there are pretrained weights for {', '.join(known)}, not for {world!r}")
+    return PRETRAINED / world
+
+
+def read_log(path: str | Path) -> list[dict]:
+    """A JSON-lines file as a list of dictionaries."""
+    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
+def write_log(rows: list[dict], path: str | Path) -> None:
+    """Dictionaries as a JSON-lines file."""
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    write_atomically(path, lambda temporary: temporary.write_text(text))
+
+
+def write_atomically(path: str | Path, write) -> None:
+    """Call write(temporary path), then move the result to `path`: a reader sees all or nothing."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    write(temporary)
+    os.replace(temporary, path)
+
+
+def save_network(
+    network: nn.Module, path: str | Path, card: dict | None = None, half: bool = False
+) -> None:
+    """Weights to safetensors, the network's config inside; the card beside it as JSON.
+
+    half: store 16-bit floats, half the size; they are read back as 32-bit ones.
+    The card always gets the file's sha256; `load_network` refuses weights that do not match it.
+    """
+    tensors = {
+        name: tensor.detach().cpu().contiguous().to(torch.float16 if half else tensor.dtype)
+        for name, tensor in network.state_dict().items()
+    }
+    _save(tensors, {"class": type(network).__name__, **network.config}, path, card)
+
+
+def load_network(kind: type[nn.Module], path: str | Path) -> Any:
+    """Build `kind` from the config in the file and fill it with the file's weights, on the CPU.
+
+    Raises FileNotFoundError (with the command that makes the file) and ValueError (another class,
+    another size, a file that is damaged or does not match its card).
+    """
+    tensors, config = _load(path)
+    name = config.pop("class")
+    if name != kind.__name__:
+        raise ValueError(f"{path} holds a {name}, not a {kind.__name__}")
+    network = kind(**config)
+    fill(network, tensors, path)
+    return network.eval()
+
+
+def fill(network: nn.Module, tensors: dict[str, Tensor], source: str | Path) -> None:
+    """Load tensors into a network. Raises ValueError with the first one that does not fit."""
+    for name, tensor in network.state_dict().items():
+        if name not in tensors or tensors[name].shape != tensor.shape:
+            found = tuple(tensors[name].shape) if name in tensors else "nothing"
+            raise ValueError(
+                f"{source} was made for another size of {type(network).__name__}: "
+                f"{name} should be {tuple(tensor.shape)}, the file has {found}"
+            )
+    network.load_state_dict({name: tensors[name].float() for name in network.state_dict()})
+
+
+def save_controller(controller: Controller, path: str | Path, card: dict | None = None) -> None:
+    """Like `save_network`, for the flat vectors of C (float64, nothing is rounded)."""
+    tensors = {"parameters": torch.from_numpy(controller.parameters)}
+    _save(tensors, {"class": "Controller", **controller.config}, path, card)
+
+
+def load_controller(path: str | Path) -> Controller:
+    """Read back what `save_controller` wrote. Errors as in `load_network`."""
+    tensors, config = _load(path)
+    if config.pop("class") != "Controller":
+        raise ValueError(f"{path} does not hold a Controller")
+    return Controller(tensors["parameters"].numpy(), **config)
+
+
+def _save(tensors: dict, config: dict, path: str | Path, card: dict | None) -> None:
+    path = Path(path)
+    write_atomically(path, lambda p: save_file(tensors, p, metadata={"config": json.dumps(config)}))
+    if card is not None:
+        card = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "config": config, **card}
+        text = json.dumps(card, indent=2) + "\n"
+        write_atomically(path.with_suffix(".json"), lambda p: p.write_text(text))
+
+
+def _load(path: str | Path) -> tuple[dict[str, Tensor], dict]:
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"no weights at {path}. `python -m wmlib train ball` or `python -m wmlib train "
+            f"car_racing` makes them, and so does the chapter, run with RETRAIN = True"
+        )
+    card = path.with_suffix(".json")
+    if card.exists():
+        expected = json.loads(card.read_text())["sha256"]
+        if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+            raise ValueError(
+                f"{path} is not the file its card {card.name} describes (sha256 differs): "
+                f"restore it with `git checkout {path.name}`, or delete the card if you changed it"
+            )
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
+    if "config" not in metadata:
+        raise ValueError(f"{path} has no wmlib config in it, so its network cannot be built")
+    return tensors, json.loads(metadata["config"])
