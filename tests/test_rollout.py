@@ -79,7 +79,7 @@ def test_h_is_not_a_step_late(world_model):
 
     driver = Watcher(Controller(np.random.default_rng(0).normal(scale=0.1, size=867)))
     recording = record_drive(CAR, driver, Job(5), world_model).recording
-    with torch.inference_mode():
+    with torch.no_grad():
         z = world_model.encode(recording["frames"])
         actions = torch.from_numpy(recording["actions"])
         h, _ = world_model.mdn_rnn.remember(z[None, :-1], actions[None])

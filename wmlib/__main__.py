@@ -22,6 +22,14 @@ def train(arguments: argparse.Namespace) -> None:
     print(f"trained: {folder}")
 
 
+def ship(arguments: argparse.Namespace) -> None:
+    """Score a finished run and put its weights, with cards, into data/pretrained."""
+    numbers = preset(arguments.scale)
+    folder = arguments.folder or numbers.run_folder(arguments.world)
+    command = f"python -m wmlib train {arguments.world} --scale {numbers.scale}"
+    print(f"shipped: {recipes.ship(numbers, folder, arguments.world, command)}")
+
+
 def score(arguments: argparse.Namespace) -> None:
     """Score a driver on held-out tracks of the untouched CarRacing-v3."""
     numbers = preset(arguments.scale)
@@ -37,10 +45,10 @@ def main(argv: list[str] | None = None) -> int:
     """Parse, run, and turn what a user can mend into one line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m wmlib", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    for function in (train, score):
+    for function in (train, score, ship):
         command = commands.add_parser(function.__name__, help=function.__doc__)
         command.set_defaults(run=function)
-        if function is train:
+        if function is not score:
             command.add_argument("world", choices=["ball", "car_racing"])
         else:
             command.add_argument("--tracks", type=int, default=100, help="default: 100")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from wmlib.drivers import Driver, Job
 from wmlib.envs import HELD_OUT_SEEDS
+from wmlib.mdn_rnn import Prediction
 from wmlib.rollout import Drive, World, drive_all
 from wmlib.world_model import State, WorldModel
 
@@ -28,9 +29,13 @@ class Interval:
     high: float
     n: int
 
-    def __str__(self) -> str:
+    def describe(self, digits: int = 1) -> str:
+        """One line, rounded to so many digits behind the point."""
         half = (self.high - self.low) / 2
-        return f"{self.mean:.1f} ± {self.std:.1f} (95% CI of the mean ± {half:.1f}, n = {self.n})"
+        return (
+            f"{self.mean:.{digits}f} ± {self.std:.{digits}f} "
+            f"(95% CI of the mean ± {half:.{digits}f}, n = {self.n})"
+        )
 
 
 def interval(values: Sequence[float] | np.ndarray) -> Interval:
@@ -71,9 +76,8 @@ class Score:
         }
 
     def __str__(self) -> str:
-        return (
-            f"{self.interval}; laps completed {self.laps.mean():.0%}; {self.steps.mean():.0f} steps"
-        )
+        laps, steps = self.laps.mean(), self.steps.mean()
+        return f"{self.interval.describe()}; laps completed {laps:.0%}; {steps:.0f} steps"
 
 
 def score(
@@ -140,7 +144,21 @@ def linear_probe(
     return Probe(truth[test], fitted.predict(features[test]))
 
 
-@torch.inference_mode()
+@torch.no_grad()
+def watch(
+    world_model: WorldModel, frames: np.ndarray | Tensor, actions: np.ndarray | Tensor
+) -> tuple[Tensor, Tensor]:
+    """What the agent knows while an episode runs: z (T + 1, z_size) and h (T, hidden).
+
+    frames (T + 1, S, S, 3) uint8, actions (T, A). h[t] is M's memory after z[t] and action t.
+    """
+    parts = torch.as_tensor(frames).split(256)
+    z = torch.cat([world_model.encode(part) for part in parts])
+    h, _ = world_model.mdn_rnn.remember(z[None, :-1], torch.as_tensor(actions)[None].to(z))
+    return z, h[0]
+
+
+@torch.no_grad()
 def imagine_from(
     world_model: WorldModel,
     frames: Tensor | np.ndarray,
@@ -169,3 +187,18 @@ def imagine_from(
         state, _ = world_model.imagine(state, action, temperature, generator)
         imagined.append(state.z)
     return torch.stack(imagined, dim=1)
+
+
+def quantiles(prediction: Prediction, z: Tensor) -> Tensor:
+    """Where z falls in M's mixtures, sum_k pi_k Phi((z - mu_k) / sigma_k): (B, T, z_size), 0..1.
+
+    Uniform if M is honest (Gneiting et al. 2007, "probability integral transform").
+    """
+    standardized = (z.unsqueeze(-1) - prediction.mu) * torch.exp(-prediction.log_sigma)
+    return (prediction.log_pi.exp() * torch.special.ndtr(standardized)).sum(-1)
+
+
+def coverage(quantile: Tensor, points: int = 51) -> tuple[np.ndarray, np.ndarray]:
+    """(claimed, found): how often a value fell below each of M's quantiles; equal if honest."""
+    claimed = np.linspace(0, 1, points)
+    return claimed, (quantile.flatten().numpy()[:, None] <= claimed).mean(0)

@@ -136,8 +136,7 @@ class SequenceBatches:
     """Windows of `window` steps cut out of encoded episodes, in random order, for M.
 
     Every step is in one window an epoch; short windows are padded and masked. The order depends on
-    (seed, epoch) alone. Encoded episodes are small
-    (70 numbers a step) and are held in memory.
+    (seed, epoch) alone. Encoded episodes are small (70 numbers a step): they are held in memory.
     """
 
     KEYS = ("mu", "logvar", "actions", "rewards", "done")

@@ -8,6 +8,7 @@ import os
 from collections import namedtuple
 from pathlib import Path
 
+ROOT = Path(__file__).parents[1]
 SCALES = ("smoke", "laptop", "paper")
 
 TABLE = {
@@ -19,11 +20,16 @@ TABLE = {
     "ball_vae_epochs":     (1,          3,     10),
     "ball_rnn_epochs":     (2,         60,    100),
     "ball_tests":          (3,         60,    100),  # episodes nobody trained on
+    "seen":                (10,        60,     60),  # frames watched before the eyes close
+    "ahead":               (5,         30,     30),  # steps imagined after that
     # CarRacing.
     "frame_size":          (64,        64,     64),
     "max_steps":           (40,      1000,   1000),  # of one drive
     "episodes":            (4,        300,  10000),
+    "random_patience":     (20,       100,   1000),  # the same, for random driving
+    "car_tests":           (3,         24,     64),  # drives that nobody trained on
     "vae_epochs":          (1,          3,     10),
+    "broken_epochs":       (1,          6,     10),  # for the V's that are broken on purpose
     "vae_batch":           (32,       100,    100),
     "rnn_epochs":          (2,         20,     20),
     "rnn_batch":           (8,         32,    100),
@@ -31,7 +37,7 @@ TABLE = {
     "population":          (4,         32,     64),
     "rollouts":            (1,          1,     16),  # tracks that each candidate drives
     "generations":         (2,         60,   1800),
-    "patience":            (20,       100,   1000),  # steps without a new tile before giving up
+    "patience":            (20,        50,   1000),  # steps without a new tile before giving up
     "score_tracks":        (2,        100,   1000),  # held-out tracks
     "check_every":         (1,         10,     25),  # generations between checks of the mean
     "check_tracks":        (2,          8,     64),  # training tracks that such a check drives
@@ -43,8 +49,13 @@ class Preset(namedtuple("Preset", ["scale", *TABLE])):
 
     def run_folder(self, name: str) -> Path:
         """Where a run of this scale keeps its data: data/runs/<scale>/<name>, or under $WM_RUNS."""
-        runs = os.environ.get("WM_RUNS") or Path(__file__).parents[1] / "data" / "runs"
+        runs = os.environ.get("WM_RUNS") or ROOT / "data" / "runs"
         return Path(runs) / self.scale / name
+
+    def figure(self, name: str) -> Path:
+        """Where a chapter saves a picture: figures/, but never over it from a smoke run."""
+        folder = self.run_folder("figures") if self.scale == "smoke" else ROOT / "figures"
+        return folder / name
 
 
 def preset(scale: str | None = None) -> Preset:

@@ -4,19 +4,27 @@ Every phase keeps its work in a run's folder and, called again, goes on from wha
 a finished phase returns at once. The chapters call these functions, and so does the shell.
 """
 
+import datetime
+import hashlib
 import json
+import os
+import platform
+import shutil
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from wmlib.controller import Controller
 from wmlib.drivers import ControllerDriver, Driver, Job, random_car_driver, spectator
 from wmlib.envs import TRAINING_SEEDS
-from wmlib.evaluation import interval
+from wmlib.evaluation import ORIGINAL, Score, interval, score
 from wmlib.evolution import Evolution
 from wmlib.experience import EpisodeStore, FrameBatches, SequenceBatches
 from wmlib.mdn_rnn import MDNRNN
@@ -24,21 +32,27 @@ from wmlib.presets import Preset
 from wmlib.rollout import World, drive_all, episode_name, processes
 from wmlib.training import fit, mdn_rnn_step, vae_step
 from wmlib.vae import VAE, frames_to_tensor
-from wmlib.world_model import WorldModel, save_controller, save_network, write_log
+from wmlib.world_model import (
+    PRETRAINED,
+    WorldModel,
+    load_controller,
+    load_network,
+    read_log,
+    save_controller,
+    save_network,
+    write_card,
+    write_log,
+)
 
 BALL = World("wmlib/BouncingBall-v0", lanes=8)
 TRUTH = ("position", "velocity", "bounced")
 CHECK_TRACKS_FROM = 900_000  # tracks of training that no candidate drives: for the learning curve
 
 
-def car_world(preset: Preset, patience: bool = True) -> World:
-    """CarRacing at a preset's size, for training: with the preset's patience unless told not to."""
-    return World(
-        "wmlib/CarRacingOriginal-v3",
-        lanes=8,
-        patience=preset.patience if patience else None,
-        options={"frame_size": preset.frame_size, "max_episode_steps": preset.max_steps},
-    )
+def car_world(preset: Preset, patience: int | None = None) -> World:
+    """CarRacing at a preset's size; patience (see `GiveUp`) is for training, never for scores."""
+    options = {"frame_size": preset.frame_size, "max_episode_steps": preset.max_steps}
+    return World(ORIGINAL, lanes=8, patience=patience, options=options)
 
 
 def collect(
@@ -109,12 +123,10 @@ def train_vae(
         checkpoint=Path(folder) / "vae.checkpoint",
         device=device,
     )
-    save_network(vae, Path(folder) / "vae.safetensors")
-    write_log(history, Path(folder) / "vae.jsonl")
-    return vae.cpu(), history
+    return _keep(vae, history, folder, "vae"), history
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def encode(store: EpisodeStore, vae: VAE, folder: str | Path) -> EpisodeStore:
     """What V sees in every episode: the same episodes with mu, logvar instead of frames."""
     latents = EpisodeStore(folder)
@@ -155,9 +167,16 @@ def train_mdn_rnn(
         checkpoint=Path(folder) / "mdn_rnn.checkpoint",
         device=device,
     )
-    save_network(mdn_rnn, Path(folder) / "mdn_rnn.safetensors")
-    write_log(history, Path(folder) / "mdn_rnn.jsonl")
-    return mdn_rnn.cpu(), history
+    return _keep(mdn_rnn, history, folder, "mdn_rnn"), history
+
+
+def _keep(network: nn.Module, history: list[dict], folder: str | Path, name: str) -> Any:
+    # Kept as 16-bit floats and read back at once, so that what everything after it learns from,
+    # and what is scored, is what is shipped.
+    path = Path(folder) / f"{name}.safetensors"
+    save_network(network, path, half=True)
+    write_log(history, path.with_suffix(".jsonl"))
+    return load_network(type(network), path)
 
 
 def evolve(
@@ -223,7 +242,7 @@ def ball(preset: Preset, folder: str | Path | None = None) -> WorldModel:
         store = collect(
             BALL, spectator(), range(preset.ball_episodes), folder / "episodes", executor, TRUTH
         )
-    vae, _ = train_vae(store, folder, epochs=preset.ball_vae_epochs, learning_rate=5e-4)
+    vae, _ = train_vae(store, folder, epochs=preset.ball_vae_epochs, learning_rate=1e-3)
     latents = encode(store, vae, folder / "latents")
     mdn_rnn, _ = train_mdn_rnn(
         latents,
@@ -241,7 +260,7 @@ def car_world_model(preset: Preset, folder: str | Path | None = None) -> WorldMo
     folder = Path(folder or preset.run_folder("car_racing"))
     with processes(preset.workers) as executor:
         store = collect(
-            car_world(preset),
+            car_world(preset, preset.random_patience),
             random_car_driver(),
             range(preset.episodes),
             folder / "episodes",
@@ -271,7 +290,7 @@ def car_controller(
     """C of CarRacing: `evolve` with a preset's numbers."""
     with processes(preset.workers) as executor:
         return evolve(
-            car_world(preset),
+            car_world(preset, preset.patience),
             world_model,
             folder or preset.run_folder("car_racing"),
             population=preset.population,
@@ -281,3 +300,60 @@ def car_controller(
             check_tracks=preset.check_tracks,
             executor=executor,
         )
+
+
+def score_car(preset: Preset, folder: str | Path, executor: Executor | None = None) -> Score:
+    """The score of a run's controller on held-out tracks.
+
+    Kept in score.jsonl, a row a track, and read from there as long as the controller is the same.
+    """
+    log, file = Path(folder) / "score.jsonl", Path(folder) / "controller.safetensors"
+    names = ("track", "score", "steps", "lap")
+    controller = hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else None
+    rows = read_log(log) if log.exists() else []
+    if not rows or rows[0]["controller"] != controller:
+        result = score(
+            ControllerDriver(load_controller(file)),
+            WorldModel.load(folder),
+            preset.score_tracks,
+            executor=executor,
+            max_steps=preset.max_steps,
+            frame_size=preset.frame_size,
+        )
+        columns = (result.tracks, *(c.tolist() for c in (result.scores, result.steps, result.laps)))
+        rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+        write_log([row | {"controller": controller} for row in rows], log)
+    tracks, *columns = ([row[name] for row in rows] for name in names)
+    return Score(tracks, *map(np.array, columns))
+
+
+def ship(preset: Preset, run: str | Path, world: str, command: str, seed: int = 0) -> Path:
+    """Copy a finished run's weights and logs to data/pretrained/<world>, with a card each.
+
+    A card tells the command, seed, seconds and machine, and for C the held-out score. It also holds
+    the file's sha256, which `load_network` checks.
+    """
+    run, folder = Path(run), PRETRAINED / world
+    folder.mkdir(parents=True, exist_ok=True)
+    logs = {"vae": "vae", "mdn_rnn": "mdn_rnn", "controller": "evolution"}
+    for name, log in logs.items():
+        if not (run / f"{name}.safetensors").exists():
+            continue
+        card = {
+            "command": command,
+            "seed": seed,
+            "date": datetime.date.today().isoformat(),
+            "training_seconds": read_log(run / f"{log}.jsonl")[-1]["seconds"],
+            "machine": f"{os.cpu_count()} cores, {platform.machine()}, no GPU",
+            "versions": {
+                package: metadata.version(package) for package in ("torch", "gymnasium", "cma")
+            },
+        }
+        shutil.copy(run / f"{name}.safetensors", folder)
+        if name == "controller":
+            with processes(preset.workers) as executor:
+                card["score"] = score_car(preset, run, executor).summary()
+        write_card(folder / f"{name}.safetensors", card)
+    for log in run.glob("*.jsonl"):
+        shutil.copy(log, folder)
+    return folder

@@ -61,7 +61,7 @@ class Drive:
     recording: dict[str, np.ndarray] | None = None
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def rollout(
     envs: Lanes,
     driver: Driver,

@@ -80,17 +80,19 @@ class WorldModel:
         self.mdn_rnn.to(device)
         return self
 
+    @torch.no_grad()
     def encode(self, frames: np.ndarray | Tensor) -> Tensor:
         """uint8 frames (B, S, S, 3) -> z (B, z_size): V's mean, so that driving is repeatable."""
         return self.vae.encode(frames_to_tensor(frames, self.device))[0]
 
+    @torch.no_grad()
     def begin(self, frames: np.ndarray | Tensor) -> State:
         """The first frames (B, S, S, 3) of B episodes: z is seen, nothing is remembered yet."""
         z = self.encode(frames)
         h, c = self.mdn_rnn.initial_state(len(z))
         return State(z, h[0], c[0])
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def observe(self, state: State, actions: Tensor, frames: np.ndarray | Tensor) -> State:
         """Remember (z, a), then look at the frames (B, S, S, 3) uint8 that came next.
 
@@ -99,7 +101,7 @@ class WorldModel:
         h, c = self._remember(state, actions)
         return State(self.encode(frames), h, c)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def imagine(
         self,
         state: State,
@@ -120,7 +122,7 @@ class WorldModel:
         _, (h, c) = self.mdn_rnn.remember(state.z[:, None], actions[:, None].to(state.z), memory)
         return h[0], c[0]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """z (B, z_size) -> frames (B, 3, S, S), float 0..1."""
         return self.vae.decode(z)
@@ -149,22 +151,11 @@ def _unpack(*parts: tuple) -> WorldModel:
     return WorldModel(*networks)
 
 
-def pretrained(world: str) -> WorldModel:
-    """The V and M that came with this repository; world is "ball" or "car_racing"."""
-    return WorldModel.load(_pretrained_folder(world))
+def pretrained(world: str) -> Path:
+    """The folder of weights, cards and logs that came with this repository.
 
-
-def pretrained_controller(world: str = "car_racing") -> Controller:
-    """The controller that came with this repository."""
-    return load_controller(_pretrained_folder(world) / "controller.safetensors")
-
-
-def pretrained_log(world: str, name: str) -> list[dict]:
-    """The training log that was shipped beside the weights: `name` is vae, mdn_rnn or evolution."""
-    return read_log(_pretrained_folder(world) / f"{name}.jsonl")
-
-
-def _pretrained_folder(world: str) -> Path:
+    world is "ball" or "car_racing". The files have the names that a run's folder has.
+    """
     known = sorted(path.name for path in PRETRAINED.iterdir() if path.is_dir())
     if world not in known:
         raise ValueError(f"there are pretrained weights for {', '.join(known)}, not for {world!r}")
@@ -251,9 +242,16 @@ def _save(tensors: dict, config: dict, path: str | Path, card: dict | None) -> N
     path = Path(path)
     write_atomically(path, lambda p: save_file(tensors, p, metadata={"config": json.dumps(config)}))
     if card is not None:
-        card = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "config": config, **card}
-        text = json.dumps(card, indent=2) + "\n"
-        write_atomically(path.with_suffix(".json"), lambda p: p.write_text(text))
+        write_card(path, card)
+
+
+def write_card(path: str | Path, card: dict) -> None:
+    """The JSON card beside a weights file: the file's sha256 and config, then what `card` adds."""
+    path = Path(path)
+    _, config = _read(path)
+    card = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "config": config, **card}
+    text = json.dumps(card, indent=2) + "\n"
+    write_atomically(path.with_suffix(".json"), lambda p: p.write_text(text))
 
 
 def _load(path: str | Path) -> tuple[dict[str, Tensor], dict]:
@@ -271,6 +269,10 @@ def _load(path: str | Path) -> tuple[dict[str, Tensor], dict]:
                 f"{path} is not the file its card {card.name} describes (sha256 differs): "
                 f"restore it with `git checkout {path.name}`, or delete the card if you changed it"
             )
+    return _read(path)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

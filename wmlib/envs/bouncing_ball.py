@@ -58,15 +58,15 @@ class BouncingBall(gym.Env):
         return self.render(), 0.0, False, False, self._info(bounced=bool(hit.any()))
 
     def render(self) -> np.ndarray:
-        """The picture, (size, size, 3) uint8.
+        """The picture, (size, size, 3) uint8: a ball that glows, brightness a Gaussian of `radius`.
 
-        The ball's edge is one pixel soft. With a hard edge a ball that moves by less than a pixel
-        would not change the picture, and no eye could say where it is.
+        A hard disc would not change the picture when it moves by less than a pixel; and V, trained
+        alike, curls its path up in z: a linear map then read R² = 0.86 of the position, not 0.99.
         """
         x, y = self._position
-        distance = np.hypot(self._x - x, self._y - y)
-        cover = np.clip((self.radius - distance) * self.size + 0.5, 0, 1)[..., None]
-        return (BACKGROUND + cover * (BALL - BACKGROUND)).round().astype(np.uint8)
+        squared_distance = (self._x - x) ** 2 + (self._y - y) ** 2
+        glow = np.exp(-squared_distance / (2 * self.radius**2))[..., None]
+        return (BACKGROUND + glow * (BALL - BACKGROUND)).round().astype(np.uint8)
 
     def _info(self, bounced: bool) -> dict:
         return {

@@ -1,0 +1,152 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags
+#     notebook_metadata_filter: kernelspec,jupytext
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # World Models, notebook by notebook
+#
+# **A world model** is what lets you catch a ball with your eyes closed: a small picture of the world that goes on moving when you are not looking. In 2018 David Ha and Jürgen Schmidhuber built one for a racing car, in three parts: **V** sees, **M** remembers and predicts, **C** acts. In this series you take that agent apart and build it again, on a laptop without a GPU.
+#
+# This first chapter takes five minutes. It shows where you will arrive, and checks that your machine can get you there.
+#
+# **How to read it.** A notebook is a row of cells. Press Shift+Enter to run one, or choose *Run → Run All Cells*.
+
+# %%
+from wmlib import evaluation, figures, presets, recipes
+from wmlib.drivers import ControllerDriver, Job
+from wmlib.rollout import record_drive
+from wmlib.vae import tensor_to_frames
+from wmlib.world_model import WorldModel, load_controller, pretrained
+
+figures.use_style()
+numbers = presets.preset()
+shipped = pretrained("car_racing")
+agent = WorldModel.load(shipped)
+controller = load_controller(shipped / "controller.safetensors")
+
+# %% [markdown]
+# ## Reality and dream
+#
+# Left: the trained agent drives a track of CarRacing-v3. Right: its own dream of the same drive. The dream watched the first frames (while they play, it is the agent's view of them); then it got no more pictures, only the steering, gas and brake, and had to imagine the rest.
+
+# %%
+import torch
+
+drive = record_drive(
+    recipes.car_world(numbers), ControllerDriver(controller), Job(500_007), agent
+).recording
+seen = min(numbers.seen, len(drive["actions"]) // 2)
+end = min(seen + 4 * numbers.ahead, len(drive["actions"]))
+
+# %%
+frames, actions = drive["frames"][: end + 1], torch.from_numpy(drive["actions"][:end])
+watched = agent.encode(frames[: seen + 1]).detach()
+imagined = evaluation.imagine_from(
+    agent, frames, actions, warm_up=seen, temperature=0.5, generator=torch.Generator().manual_seed(1)
+)[0]
+dream = tensor_to_frames(agent.decode(torch.cat([watched, imagined])))
+figures.moving_picture(
+    [frames, dream],
+    "left, the agent drives; right, its dream of the same drive",
+    save=numbers.figure("00_reality_and_dream.gif"),
+)
+
+# %% [markdown]
+# The same as still pictures, for those who read this without running it:
+
+# %%
+import numpy as np
+
+moments = np.linspace(0, end, 10).astype(int)
+figures.frame_grid(
+    {"reality": frames[moments], "dream": dream[moments]},
+    [f"step {t}" if t <= seen else f"+{t - seen}" for t in moments],
+    {"reality": figures.REALITY, "dream": figures.DREAM},
+)
+
+# %% [markdown]
+# Where the two part is as interesting as where they agree: the dream does not know what lies beyond the picture's edge, so it makes up a road. Chapter 3 measures that.
+
+# %% [markdown]
+# ## Three parts
+#
+# ```mermaid
+# flowchart LR
+#     world[the world] -- "frame<br>12,288 numbers" --> V
+#     V -- "z, 32 numbers" --> M
+#     V -- z --> C
+#     M -- "h, 256 numbers" --> C
+#     C -- "steering, gas, brake" --> world
+#     C -- action --> M
+# ```
+#
+# - **V**, a variational autoencoder, turns each frame into a short vector $z$.
+# - **M**, a recurrent network with a mixture of Gaussians at its end, predicts the next $z$. Its memory $h$ holds what one picture cannot show.
+# - **C**, a single linear layer, turns $z$ and $h$ into steering, gas and brake.
+#
+# V and M learn by watching, with no idea of what is good or bad. Only C learns from reward, and C is tiny:
+
+# %%
+# NBVAL_CHECK_OUTPUT
+for name, part in (("V", agent.vae), ("M", agent.mdn_rnn)):
+    print(f"{name} {sum(p.numel() for p in part.parameters()):9,} parameters")
+print(f"C {controller.num_parameters:9,} parameters")
+
+# %% [markdown]
+# How well does it drive? Every number in this series says how it was measured. This one comes with the weights, and chapter 5 shows how to check it:
+
+# %%
+print(recipes.score_car(numbers, shipped))
+
+# %% [markdown]
+# ## Your machine
+
+# %%
+import os
+import platform
+
+import gymnasium as gym
+
+from wmlib.training import pick_device
+
+print(f"Python {platform.python_version()}, torch {torch.__version__}, gymnasium {gym.__version__}")
+print(f"{os.cpu_count()} cores; networks train on: {pick_device()}")
+env = gym.make("CarRacing-v3")
+env.reset(seed=0)
+assert env.step(np.zeros(3, np.float32))[0].shape == (96, 96, 3)
+print("CarRacing-v3 runs. You are ready.")
+
+# %% [markdown]
+# ## The way
+#
+# | chapter | question | reading |
+# |---|---|---|
+# | [1. A ball in a box](01_bouncing_ball.ipynb) | Do V and M work where we know the truth? | 30 min |
+# | [2. V, the eye](02_vae.ipynb) | What does V see, and what does it throw away? | 40 min |
+# | [3. M, the memory](03_mdn_rnn.ipynb) | How does M predict a future that is not certain? | 40 min |
+# | [4. C, the driver](04_controller.ipynb) | How can 867 numbers drive, and how are they found? | 30 min |
+# | [5. The whole loop](05_car_racing.ipynb) | Collect, V, M, C, score: from an empty folder | 30 min |
+#
+# Each chapter runs alone. You will meet the same things in each:
+#
+# - **Predict**: a question before a result. Answer it to yourself; it is the best part.
+# - **`RETRAIN`**: every chapter loads weights that came with the repository. Set `RETRAIN = True` in its first cell to train your own instead. Training can be interrupted: run the cell again and it goes on.
+# - **`WM_SCALE`**: how big everything is. `smoke` (seconds, for tests), `laptop` (the default) or `paper`. All numbers stand in `wmlib/presets.py`.
+# - **Break it**: each chapter breaks something on purpose, because a thing is understood when you know how it fails.
+# - **Blue is reality, orange is dream, grey is truth** (or a rival to beat), in every figure.
+#
+# **What's next.** [Chapter 1](01_bouncing_ball.ipynb).
+#
+# **References.** Ha & Schmidhuber, [World Models](https://worldmodels.github.io/), 2018 ([arXiv:1803.10122](https://arxiv.org/abs/1803.10122)).

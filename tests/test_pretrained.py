@@ -1,0 +1,51 @@
+"""The shipped weights do what the chapters say."""
+
+import hashlib
+import json
+
+import numpy as np
+
+from wmlib.controller import Controller
+from wmlib.drivers import spectator
+from wmlib.evaluation import linear_probe, watch
+from wmlib.presets import preset
+from wmlib.recipes import BALL, TRUTH, collect, score_car
+from wmlib.world_model import WorldModel, load_controller, pretrained
+
+
+def test_the_balls_position_is_in_z_and_its_velocity_in_h(tmp_path):
+    world_model = WorldModel.load(pretrained("ball"))
+    store = collect(BALL, spectator(), range(700_000, 700_030), tmp_path, record=TRUTH)
+    z, h, position, velocity = [], [], [], []
+    for name in store.names():
+        episode = store.episode(name)
+        states, memories = watch(world_model, episode["frames"], episode["actions"])
+        z.append(states[5:-1])
+        h.append(memories[5:])
+        position.append(episode["position"][5:-1])
+        velocity.append(episode["velocity"][5:-1])
+    groups = np.repeat(np.arange(len(z)), len(z[0]))
+    z, h, position, velocity = map(np.concatenate, (z, h, position, velocity))
+    assert linear_probe(z, position, groups).r2 >= 0.99
+    assert linear_probe(z, velocity, groups).r2 < 0.1
+    assert linear_probe(h, velocity, groups).r2 >= 0.9
+
+
+def test_the_shipped_driver_belongs_to_the_shipped_world_model():
+    folder = pretrained("car_racing")
+    world_model = WorldModel.load(folder)
+    controller = load_controller(folder / "controller.safetensors")
+    assert isinstance(controller, Controller)
+    assert controller.feature_size == world_model.feature_size
+
+
+def test_the_card_and_the_shipped_scores_agree():
+    folder = pretrained("car_racing")
+    digest = hashlib.sha256((folder / "controller.safetensors").read_bytes()).hexdigest()
+    first = json.loads((folder / "score.jsonl").read_text().splitlines()[0])
+    assert first["controller"] == digest  # or chapter 0 would score it all over again
+    card = json.loads((folder / "controller.json").read_text())
+    result = score_car(preset("laptop"), folder)
+    assert card["score"] == json.loads(json.dumps(result.summary()))
+    assert len(result.scores) >= 100
+    assert min(result.tracks) >= 1_000_000

@@ -1,0 +1,273 @@
+"""Every picture a chapter draws. One colour language: reality is blue, dream orange, truth grey.
+
+Each function returns a matplotlib Figure (or, for moving pictures, HTML) and changes nothing else.
+"""
+
+import base64
+import inspect
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython import get_ipython
+from IPython.core.pylabtools import select_figure_formats
+from IPython.display import HTML
+from matplotlib.figure import Figure
+from PIL import Image
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+from scipy import stats
+
+from wmlib.evaluation import Probe, Score, interval
+
+# From the Okabe-Ito palette: told apart by colour-blind readers, and in grey by lightness.
+REALITY, DREAM, TRUTH = "#0072B2", "#E69F00", "#7F7F7F"
+
+
+def use_style() -> None:
+    """The series' matplotlib settings, for the running kernel."""
+    if get_ipython() is not None:
+        # Figures made without pyplot are shown as pictures only if IPython is told how.
+        select_figure_formats(get_ipython(), ["png"])
+    plt.rcParams.update(
+        {
+            "figure.dpi": 90,
+            "figure.constrained_layout.use": True,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "grid.alpha": 0.25,
+            "font.size": 10,
+            "legend.frameon": False,
+        }
+    )
+
+
+def new_axes(columns: int = 1, rows: int = 1, width: float = 3.6, height: float = 2.8):
+    """A figure that pyplot does not keep (so that none pile up), and its axes."""
+    figure = Figure(figsize=(columns * width, rows * height))
+    return figure, figure.subplots(rows, columns)
+
+
+def frame_grid(
+    rows: Mapping[str, np.ndarray], titles: Sequence[str] = (), colors: Mapping[str, str] = {}
+) -> Figure:
+    """Pictures in labelled rows: each value (N, H, W, 3) uint8. `colors` tints a row's label."""
+    columns = max(len(frames) for frames in rows.values())
+    figure = Figure(figsize=(1.15 * columns + 1.2, 1.2 * len(rows) + 0.25))
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for r, (label, frames) in enumerate(rows.items()):
+        for c, frame in enumerate(frames):
+            axes[r, c].imshow(frame, interpolation="nearest")
+        color = colors.get(label, "black")
+        position = {"xycoords": "axes fraction", "textcoords": "offset points"}
+        axes[r, 0].annotate(
+            label, (0, 0.5), (-6, 0), ha="right", va="center", color=color, **position
+        )
+    for c, title in enumerate(titles):
+        axes[0, c].set_title(title, fontsize=9)
+    return figure
+
+
+def training_curves(history: list[dict], labels: Mapping[str, str]) -> Figure:
+    """One panel for each entry of `labels`: {column of the history: what to call it, with unit}."""
+    figure, axes = new_axes(len(labels))
+    for ax, (column, label) in zip(np.atleast_1d(axes), labels.items(), strict=True):
+        ax.plot([row["step"] for row in history], [row[column] for row in history], color=REALITY)
+        ax.set(xlabel="training step", ylabel=label)
+    return figure
+
+
+def read_out(probes: Mapping[str, Probe], limit: int = 2000) -> Figure:
+    """Your value beside the true value: a panel for each probe, all its columns together."""
+    figure, axes = new_axes(len(probes), height=3.2)
+    for ax, (name, probe) in zip(np.atleast_1d(axes), probes.items(), strict=True):
+        every = max(1, probe.truth.size // limit)
+        truth, read = probe.truth.ravel()[::every], probe.read.ravel()[::every]
+        ends = [probe.truth.min(), probe.truth.max()]
+        ax.plot(truth, read, ".", ms=2, alpha=0.5, color=REALITY)
+        ax.plot(ends, ends, color=TRUTH, lw=1)
+        ax.set(xlabel=f"true {name}", ylabel="read out", title=f"R² = {probe.r2:.3f}")
+    return figure
+
+
+def horizon_curves(
+    errors: Mapping[str, np.ndarray], ylabel: str, colors: Mapping[str, str] = {}
+) -> Figure:
+    """Error against the horizon: each value (episodes, H); a line and its mean's 95% interval."""
+    figure, ax = new_axes(width=5.2, height=3.2)
+    for name, values in errors.items():
+        steps = np.arange(1, values.shape[1] + 1)
+        intervals = [interval(column) for column in values.T]
+        (line,) = ax.plot(
+            steps, [i.mean for i in intervals], label=name, color=colors.get(name, REALITY)
+        )
+        low, high = [i.low for i in intervals], [i.high for i in intervals]
+        ax.fill_between(steps, low, high, alpha=0.2, color=line.get_color(), lw=0)
+    ax.set(xlabel="steps imagined", ylabel=ylabel, ylim=(0, None))
+    ax.legend()
+    return figure
+
+
+def mixtures(
+    log_pi: np.ndarray, mu: np.ndarray, log_sigma: np.ndarray, truth: np.ndarray, names: list[str]
+) -> Figure:
+    """M's mixture for some dimensions of z: arrays (D, mixtures), truth (D,) or (D, n)."""
+    figure, axes = new_axes(len(names), width=2.6, height=2.3)
+    for d, ax in enumerate(np.atleast_1d(axes)):
+        sigma = np.exp(log_sigma[d])
+        spread = 4 * sigma.max()
+        low = min(mu[d].min() - spread, truth[d].min())
+        high = max(mu[d].max() + spread, truth[d].max())
+        z = np.linspace(low, high, 400)
+        parts = np.exp(log_pi[d]) * stats.norm.pdf(z[:, None], mu[d], sigma)
+        ax.plot(z, parts, color=DREAM, lw=0.8, alpha=0.6)
+        ax.plot(z, parts.sum(1), color=DREAM, lw=2)
+        for value in np.atleast_1d(truth[d]):
+            ax.axvline(value, color=REALITY, lw=1.2)
+        ax.set(xlabel=names[d], yticks=[])
+    np.atleast_1d(axes)[0].set_ylabel("density")
+    return figure
+
+
+def learning_curve(history: list[dict], population: int) -> Figure:
+    """An evolution: the population's scores, and the mean controller's on tracks of its own."""
+    figure, ax = new_axes(width=6, height=3.4)
+    generations = [row["generation"] for row in history]
+    scores = np.array([row["scores"] for row in history])
+    low, high = np.quantile(scores, [0.1, 0.9], axis=1)
+    ax.fill_between(
+        generations, low, high, color=REALITY, alpha=0.15, lw=0, label="10-90% of the population"
+    )
+    ax.plot(generations, scores.mean(1), color=REALITY, lw=1, label="population's average")
+    checks = [row for row in history if "check" in row]
+    ax.errorbar(
+        [row["generation"] for row in checks],
+        [row["check"] for row in checks],
+        [row["check_std"] for row in checks],
+        fmt="o",
+        color="black",
+        ms=4,
+        capsize=2,
+        lw=1,
+        label="mean controller, other tracks (± SD)",
+    )
+    ax.set(xlabel=f"generation of {population}", ylabel="score")
+    ax.legend(loc="upper left")
+    minutes = ax.secondary_xaxis(
+        "top",
+        functions=(
+            lambda g: np.interp(g, generations, [row["seconds"] / 60 for row in history]),
+            lambda m: np.interp(m, [row["seconds"] / 60 for row in history], generations),
+        ),
+    )
+    minutes.set_xlabel("minutes")
+    return figure
+
+
+def score_histogram(score: Score) -> Figure:
+    """Every held-out track's score, with the mean and its 95% interval."""
+    figure, ax = new_axes(width=5.6, height=2.8)
+    ax.hist(score.scores, bins=np.arange(-100, 1001, 50), color=REALITY, alpha=0.75)
+    i = score.interval
+    ax.axvline(i.mean, color="black", lw=1.5, label=f"mean {i.mean:.0f}")
+    ax.axvspan(i.low, i.high, color="black", alpha=0.15, lw=0, label="its 95% interval")
+    ax.axvline(906, color=TRUTH, ls="--", lw=1.5, label="the paper, 906")
+    ax.set(xlabel="score on a held-out track", ylabel="tracks")
+    ax.legend(loc="upper left")
+    return figure
+
+
+def scatter_map(
+    points: np.ndarray, values: np.ndarray, label: str, axes_label: str = "PC", cmap="viridis"
+) -> Figure:
+    """Points (N, 2) coloured by values (N,)."""
+    figure, ax = new_axes(width=4.6, height=3.6)
+    dots = ax.scatter(*points.T, c=values, s=4, cmap=cmap)
+    figure.colorbar(dots, label=label)
+    ax.set(xlabel=f"{axes_label} 1", ylabel=f"{axes_label} 2")
+    return figure
+
+
+def search_steps(
+    landscape, populations: Sequence[np.ndarray], evolutions: Sequence[tuple], extent: float
+) -> Figure:
+    """CMA-ES in two dimensions: a panel a generation, with the 1- and 2-sigma ellipses.
+
+    landscape: (N, 2) -> (N,), the higher the better. evolutions: (mean (2,), covariance (2, 2)).
+    """
+    figure, axes = new_axes(len(populations), width=2.3, height=2.4)
+    side = np.linspace(-extent, extent, 120)
+    grid = np.stack(np.meshgrid(side, side), -1)
+    heights = landscape(grid.reshape(-1, 2)).reshape(120, 120)
+    circle = np.linspace(0, 2 * np.pi, 100)
+    for ax, points, (mean, covariance) in zip(axes, populations, evolutions, strict=True):
+        ax.contourf(side, side, heights, 20, cmap="Greys_r", alpha=0.6)
+        values, vectors = np.linalg.eigh(covariance)
+        for k in (1, 2):
+            round_ = np.stack([np.cos(circle), np.sin(circle)]) * np.sqrt(values)[:, None] * k
+            ax.plot(*(mean[:, None] + vectors @ round_), color=DREAM, lw=1)
+        ax.plot(*points.T, ".", color=REALITY, ms=4)
+        ax.plot(*mean, "+", color=DREAM, ms=9, mew=2)
+        ax.set(xlim=(-extent, extent), ylim=(-extent, extent), xticks=[], yticks=[])
+        ax.grid(False)
+    return figure
+
+
+def _gif(clips: Sequence[np.ndarray], fps: float, scale: int, gap: int = 4) -> bytes:
+    length = max(len(clip) for clip in clips)
+    pictures = []
+    for t in range(length):
+        frames = [clip[min(t, len(clip) - 1)] for clip in clips]
+        spacer = np.full((frames[0].shape[0], gap, 3), 255, np.uint8)
+        joined = [part for frame in frames for part in (frame, spacer)][:-1]
+        picture = Image.fromarray(np.concatenate(joined, axis=1))
+        size = (picture.width * scale, picture.height * scale)
+        pictures.append(picture.resize(size, Image.Resampling.NEAREST))
+    buffer = io.BytesIO()
+    pictures[0].save(
+        buffer,
+        "GIF",
+        save_all=True,
+        append_images=pictures[1:],
+        duration=round(1000 / fps),
+        loop=0,
+        optimize=True,
+    )
+    return buffer.getvalue()
+
+
+def moving_picture(
+    clips: np.ndarray | Sequence[np.ndarray],
+    description: str,
+    fps: float = 25,
+    scale: int = 1,
+    width: int | None = None,
+    save: str | Path | None = None,
+) -> HTML:
+    """Clips (T, H, W, 3) uint8, one or several side by side, as an animation in the page.
+
+    `description` is read out by screen readers. `save` also writes the GIF to a file.
+    """
+    clips = [clips] if isinstance(clips, np.ndarray) else list(clips)
+    gif = _gif(clips, fps, scale)
+    if save is not None:
+        Path(save).parent.mkdir(parents=True, exist_ok=True)
+        Path(save).write_bytes(gif)
+    width = width or 240 * len(clips)
+    code = base64.b64encode(gif).decode()
+    return HTML(
+        f'<img alt="{description}" style="width:{width}px; image-rendering:pixelated" '
+        f'src="data:image/gif;base64,{code}">'
+    )
+
+
+def source(thing: object) -> HTML:
+    """A class or function of wmlib as it stands in the package, coloured."""
+    formatter = HtmlFormatter(noclasses=True, nobackground=True)
+    return HTML(highlight(inspect.getsource(thing), PythonLexer(), formatter))
