@@ -14,6 +14,7 @@ from wmlib.drivers import Driver, Job
 from wmlib.envs import HELD_OUT_SEEDS
 from wmlib.mdn_rnn import Prediction
 from wmlib.rollout import Drive, World, drive_all
+from wmlib.vae import tensor_to_frames
 from wmlib.world_model import State, WorldModel
 
 ORIGINAL = "wmlib/CarRacingOriginal-v3"
@@ -189,6 +190,31 @@ def imagine_from(
     return torch.stack(imagined, dim=1)
 
 
+@torch.no_grad()
+def dream_frames(
+    world_model: WorldModel,
+    frames: np.ndarray,
+    actions: np.ndarray,
+    seen: int,
+    temperature: float = 1.0,
+    seed: int = 0,
+) -> np.ndarray:
+    """A drive as the agent sees it (frames 0..seen, through V), then as it dreams it (the rest).
+
+    frames (T + 1, S, S, 3) uint8 and actions (T, A) as recorded; returns frames of the same shape.
+    """
+    imagined = imagine_from(
+        world_model,
+        frames,
+        torch.from_numpy(actions),
+        warm_up=seen,
+        temperature=temperature,
+        generator=torch.Generator(world_model.device).manual_seed(seed),
+    )[0]
+    z = torch.cat([world_model.encode(frames[: seen + 1]), imagined])
+    return tensor_to_frames(world_model.decode(z))
+
+
 def quantiles(prediction: Prediction, z: Tensor) -> Tensor:
     """Where z falls in M's mixtures, sum_k pi_k Phi((z - mu_k) / sigma_k): (B, T, z_size), 0..1.
 
@@ -199,6 +225,10 @@ def quantiles(prediction: Prediction, z: Tensor) -> Tensor:
 
 
 def coverage(quantile: Tensor, points: int = 51) -> tuple[np.ndarray, np.ndarray]:
-    """(claimed, found): how often a value fell below each of M's quantiles; equal if honest."""
+    """(claimed, found): of M's central intervals of each probability, the share of values inside.
+
+    quantile: what `quantiles` returned, any shape. Honest: found = claimed. Overconfident: below.
+    """
     claimed = np.linspace(0, 1, points)
-    return claimed, (quantile.flatten().numpy()[:, None] <= claimed).mean(0)
+    central = 2 * (quantile.flatten().numpy() - 0.5)
+    return claimed, (np.abs(central)[:, None] <= claimed).mean(0)

@@ -100,8 +100,8 @@ def mixture_nll(prediction: Prediction, z_next: Tensor) -> Tensor:
     """-log p(z_next) per dimension, in nats: z_next (B, T, z_size) -> (B, T, z_size).
 
     log p = logsumexp_k [ log pi_k + log N(z; mu_k, sigma_k) ]. Summing the densities first and
-    taking the log afterwards is the same on paper, but a target 40 sigmas off makes every density
-    round to zero and the loss infinite; chapter 01 breaks it on purpose.
+    taking the log afterwards is the same on paper, but a target some fourteen sigmas off makes
+    every density round to zero in 32 bits, and the loss infinite; chapter 01 breaks it on purpose.
     """
     z_next = z_next.unsqueeze(-1)
     standardized = (z_next - prediction.mu) * torch.exp(-prediction.log_sigma)

@@ -24,10 +24,17 @@
 # **How to read it.** A notebook is a row of cells. Press Shift+Enter to run one, or choose *Run → Run All Cells*.
 
 # %%
+import os
+import platform
+
+import gymnasium as gym
+import numpy as np
+import torch
+
 from wmlib import evaluation, figures, presets, recipes
 from wmlib.drivers import ControllerDriver, Job
 from wmlib.rollout import record_drive
-from wmlib.vae import tensor_to_frames
+from wmlib.training import pick_device
 from wmlib.world_model import WorldModel, load_controller, pretrained
 
 figures.use_style()
@@ -42,21 +49,13 @@ controller = load_controller(shipped / "controller.safetensors")
 # Left: the trained agent drives a track of CarRacing-v3. Right: its own dream of the same drive. The dream watched the first frames (while they play, it is the agent's view of them); then it got no more pictures, only the steering, gas and brake, and had to imagine the rest.
 
 # %%
-import torch
-
-drive = record_drive(
-    recipes.car_world(numbers), ControllerDriver(controller), Job(500_007), agent
-).recording
-seen = min(numbers.seen, len(drive["actions"]) // 2)
-end = min(seen + 4 * numbers.ahead, len(drive["actions"]))
+track = Job(seed=500_007)
+drive = record_drive(recipes.car_world(numbers), ControllerDriver(controller), track, agent)
+seen, end = numbers.seen, numbers.seen + 4 * numbers.ahead
+frames, actions = drive.recording["frames"][: end + 1], drive.recording["actions"][:end]
+dream = evaluation.dream_frames(agent, frames, actions, seen, temperature=0.5)
 
 # %%
-frames, actions = drive["frames"][: end + 1], torch.from_numpy(drive["actions"][:end])
-watched = agent.encode(frames[: seen + 1]).detach()
-imagined = evaluation.imagine_from(
-    agent, frames, actions, warm_up=seen, temperature=0.5, generator=torch.Generator().manual_seed(1)
-)[0]
-dream = tensor_to_frames(agent.decode(torch.cat([watched, imagined])))
 figures.moving_picture(
     [frames, dream],
     "left, the agent drives; right, its dream of the same drive",
@@ -67,9 +66,7 @@ figures.moving_picture(
 # The same as still pictures, for those who read this without running it:
 
 # %%
-import numpy as np
-
-moments = np.linspace(0, end, 10).astype(int)
+moments = np.linspace(0, len(actions), 10).astype(int)
 figures.frame_grid(
     {"reality": frames[moments], "dream": dream[moments]},
     [f"step {t}" if t <= seen else f"+{t - seen}" for t in moments],
@@ -77,7 +74,7 @@ figures.frame_grid(
 )
 
 # %% [markdown]
-# Where the two part is as interesting as where they agree: the dream does not know what lies beyond the picture's edge, so it makes up a road. Chapter 3 measures that.
+# Where the two part is as interesting as where they agree: the dream does not know what lies beyond the picture's edge, so it makes up a road. Chapter 3 looks into that.
 
 # %% [markdown]
 # ## Three parts
@@ -96,7 +93,7 @@ figures.frame_grid(
 # - **M**, a recurrent network with a mixture of Gaussians at its end, predicts the next $z$. Its memory $h$ holds what one picture cannot show.
 # - **C**, a single linear layer, turns $z$ and $h$ into steering, gas and brake.
 #
-# V and M learn by watching, with no idea of what is good or bad. Only C learns from reward, and C is tiny:
+# V and M learn by watching what happens, like one who watches a game without caring who wins. Only C tries to *get* reward, and C is tiny:
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -114,13 +111,6 @@ print(recipes.score_car(numbers, shipped))
 # ## Your machine
 
 # %%
-import os
-import platform
-
-import gymnasium as gym
-
-from wmlib.training import pick_device
-
 print(f"Python {platform.python_version()}, torch {torch.__version__}, gymnasium {gym.__version__}")
 print(f"{os.cpu_count()} cores; networks train on: {pick_device()}")
 env = gym.make("CarRacing-v3")
@@ -145,7 +135,8 @@ print("CarRacing-v3 runs. You are ready.")
 # - **`RETRAIN`**: every chapter loads weights that came with the repository. Set `RETRAIN = True` in its first cell to train your own instead. Training can be interrupted: run the cell again and it goes on.
 # - **`WM_SCALE`**: how big everything is. `smoke` (seconds, for tests), `laptop` (the default) or `paper`. All numbers stand in `wmlib/presets.py`.
 # - **Break it**: each chapter breaks something on purpose, because a thing is understood when you know how it fails.
-# - **Blue is reality, orange is dream, grey is truth** (or a rival to beat), in every figure.
+# - **Blue is what happened, orange is what the model imagined, grey is a yardstick**, wherever these meet in a figure.
+# - **`# NBVAL_CHECK_OUTPUT`** at the top of a cell is for the tests: its output must be the same on every machine.
 #
 # **What's next.** [Chapter 1](01_bouncing_ball.ipynb).
 #

@@ -24,7 +24,7 @@
 # **What you'll do.** Look at CarRacing through a variational autoencoder, turn its knobs by hand, and break it on purpose.
 # **What you'll learn.** What V keeps and what it throws away; how the two halves of its loss pull against each other; why *sum* or *mean* in one line of code decides between an eye and a blank wall.
 # **What you need.** Chapter 1 helps.
-# **How long.** 40 minutes; the cells take about two minutes with the shipped weights, and about ten more if you train your own.
+# **How long.** 40 minutes; the cells take about two minutes with the shipped weights, and TRAINTIME more if you train your own.
 
 # %%
 import gymnasium as gym
@@ -32,14 +32,19 @@ import numpy as np
 import torch
 from sklearn.decomposition import PCA
 
-from wmlib import evaluation, figures, presets, recipes
+from wmlib import figures, presets, recipes
 from wmlib.drivers import Job, random_car_driver
 from wmlib.experience import EpisodeStore, FrameBatches
 from wmlib.explorers import LatentExplorer
 from wmlib.rollout import record_drive
-from wmlib.training import fit
+from wmlib.training import fit, vae_step
 from wmlib.vae import (
-    VAE, frames_to_tensor, kl_per_dimension, sample_latent, tensor_to_frames, vae_loss,
+    VAE,
+    frames_to_tensor,
+    kl_per_dimension,
+    sample_latent,
+    tensor_to_frames,
+    vae_loss,
 )
 from wmlib.world_model import WorldModel, pretrained, read_log
 
@@ -68,7 +73,9 @@ figures.frame_grid({"Gymnasium's frame, and ours": [full, small]})
 # To learn to see, one needs something to look at: someone has to drive. Nobody here can drive yet, so the wheel is turned at random; not by fresh dice at every one of 50 frames a second, which would average out to a tremble, but by a noise that wanders slowly.
 
 # %%
-drive = record_drive(recipes.car_world(numbers, numbers.random_patience), random_car_driver(), Job(500_000))
+drive = record_drive(
+    recipes.car_world(numbers, numbers.random_patience), random_car_driver(), Job(500_000)
+)
 clip = drive.recording["frames"]
 print(f"{drive.steps} steps, score {drive.score:.0f}")
 figures.moving_picture(clip[::2], "a car driven at random leaves the road", fps=25)
@@ -99,6 +106,12 @@ figures.source(sample_latent)
 # %% [markdown]
 # ## 2.3 Training it, or not
 #
+# One training step takes a batch of frames from disk, and asks for the loss. All the rest (Adam, progress, checkpoints) is the same for V and M, and lives in `fit` in `wmlib/training.py`.
+
+# %%
+figures.source(vae_step)
+
+# %% [markdown]
 # `recipes.car_world_model` drives, trains V, and trains M for the next chapter.
 
 # %%
@@ -144,7 +157,7 @@ figure.savefig(path, dpi=80)
 figure
 
 # %% [markdown]
-# The road and its bends are there. The grass has lost its pattern, and so have the small red and white kerbs. V did not forget them by accident: a squared error summed over pixels counts *area*, and they have little of it. What V throws away, M and C can never get back.
+# The road and its bends are there. Now look for the small things: the squares in the grass, the red and white kerbs in sharp bends. Much of that is blurred or gone. V did not forget it by accident: a squared error summed over pixels counts *area* times contrast, and these have little of it. What V throws away, M and C can never get back.
 
 # %% [markdown]
 # ## 2.4 Which of the 32 numbers carry something?
@@ -167,11 +180,13 @@ figure
 
 # %%
 active = int((information > 0.1).sum())
-print(f"{active} of {len(information)} dimensions tell more than 0.1 nats; "
-      f"together {information.sum():.1f} nats, {information.sum() / np.log(2):.0f} bits a frame")
+print(
+    f"{active} of {len(information)} dimensions tell more than 0.1 nats; "
+    f"together {information.sum():.1f} nats, {information.sum() / np.log(2):.0f} bits a frame"
+)
 
 # %% [markdown]
-# The others have *collapsed*: their $\mu$ is 0 and their $\sigma$ is 1 whatever the frame, so they are pure noise, and the decoder has learned to ignore them. Up to 16 nats were free ($32 \times \frac12$), and V spends about those on the dimensions that paint most for their price.
+# Those that tell next to nothing have *collapsed*: their $\mu$ is 0 and their $\sigma$ is 1 whatever the frame, so they are pure noise, and the decoder has learned to ignore them. Up to 16 nats were free ($32 \times \frac12$), and V spends about those on the dimensions that paint most for their price.
 #
 # What does each one paint? Start from one frame, and slide one dimension at a time:
 
@@ -185,21 +200,25 @@ explorer.contact_sheet()
 #
 # **Tasks.** With the explorer below:
 #
-# 1. Find the slider that bends the road to the left and to the right.
-# 2. Find one that moves the car off the road.
+# 1. Find a slider (or several) that bends the road to the left and to the right.
+# 2. Find one that takes the car towards the edge of the road, or onto the grass.
 # 3. Set a slider to −3 or 3: does it still look like CarRacing? What about all of them at once, with *random*?
 # 4. Choose another frame. Does the same slider still do the same thing?
 #
-# **Controls.** `frame`: which of six real frames to start from · `z[d]`: one dimension of $z$, the most informative first, from −3 to 3 (the prior has standard deviation 1) · `reset`: back to what V itself saw in that frame · `random`: draw all sliders from the prior. Left the real frame, right what the decoder makes of the sliders. (On GitHub widgets do not run: the sheet above was made by the same code.)
+# **Controls.** `frame`: which of six real frames to start from · `z[d]`: one dimension of $z$, the most informative first, from −3 to 3 (the KL term pulls all frames together towards a Gaussian of mean 0 and standard deviation 1, the *prior*) · `reset`: back to what V itself saw in that frame · `random`: draw all sliders from that prior. Left the real frame, right what the decoder makes of the sliders. (On GitHub widgets do not run: the sheet above was made by the same code.)
 
 # %%
 explorer.widget
 
+# %% [markdown]
+# The same, by code: what a hand can do, a cell can do too.
+
 # %%
 before = explorer.decoded.value
-explorer.sliders[0].value = 2.5  # a hand on the first slider
-assert explorer.decoded.value != before
+explorer.sliders[0].value = 2.5
+print("the picture changed:", explorer.decoded.value != before)
 explorer.reset_button.click()
+print("and came back:", explorer.decoded.value == before)
 
 # %% [markdown]
 # ## 2.6 A map of everything V has seen
@@ -214,8 +233,10 @@ figures.scatter_map(points, green, "share of green pixels")
 
 # %%
 share = pca.explained_variance_ratio_
-print(f"the first two directions hold {share[:2].sum():.0%} of the variance of z, "
-      f"the first {active} hold {share[:active].sum():.0%}")
+print(
+    f"the first two directions hold {share[:2].sum():.0%} of the variance of z, "
+    f"the first {active} hold {share[:active].sum():.0%}"
+)
 
 # %% [markdown]
 # And walking along those directions, decoding as we go:
@@ -230,12 +251,12 @@ for k in range(3):
 figures.frame_grid(strips, [f"{step:+.1f} SD" for step in walk])
 
 # %% [markdown]
-# Every picture on the way looks like a place one could be. That smoothness is what the KL term buys: it packs all frames' Gaussians around the same origin, so that between any two there is no hole.
+# Most pictures on the way look like a place one could be, although nobody has been there. That smoothness is what the KL term buys: it packs all frames' Gaussians around the same origin, so that there are few holes between them.
 
 # %% [markdown]
 # ## 2.7 Break it: the mean instead of the sum
 #
-# The commonest bug in public copies of this model is one word: `mean()` instead of `sum()` over the pixels. Both look like "the squared error". Let us train two small V's on a handful of drives, equal but for that word (and with no free nats, so that the KL acts from the start).
+# A common bug in copies of this model is one word: `mean()` instead of `sum()` over the pixels. Both look like "the squared error". Let us train two small V's on a handful of drives, equal but for that word (and with no free nats, so that the KL acts from the start). They train on our test drives; for this purpose that is harmless.
 #
 # **Predict:** what will the second one paint?
 
@@ -268,11 +289,21 @@ rows = {"frame": frames[few]}
 for reduce, (small_vae, curve) in broken.items():
     with torch.no_grad():
         rows[reduce] = tensor_to_frames(small_vae(frames_to_tensor(frames[few]))[0])
-    print(f"{reduce:5} KL {curve[-1]['kl']:8.4f} nats, squared error {curve[-1]['squared_error']:.0f}")
+    print(
+        f"{reduce:5} KL {curve[-1]['kl']:8.4f} nats, squared error {curve[-1]['squared_error']:.0f}"
+    )
 figures.frame_grid(rows)
 
 # %% [markdown]
-# The one with the mean paints the same average picture for every frame: its KL is nearly zero, so its $z$ says nothing at all. Nothing is wrong with its arithmetic. A typical squared error of a few hundred, divided by 12,288 pixel values, is a few hundredths, and one single nat of information costs more than all the painting it could ever improve. Collapsing is *optimal* for that loss. So a loss is not just "reconstruction plus KL": the exchange rate between the two is the model.
+# The one with the mean paints the same picture for every frame: its KL is nearly zero, so its $z$ says nothing at all. Nothing is wrong with its arithmetic. How much could it gain by painting? At most what is lost by always painting the average frame:
+
+# %%
+x = frames_to_tensor(frames)
+worst = (x - x.mean(0)).square().sum((1, 2, 3)).mean().item()
+print(f"summed over pixels: {worst:.0f}    averaged over pixels: {worst / (3 * 64 * 64):.4f}")
+
+# %% [markdown]
+# Averaged over the pixels, perfect painting is worth about a hundredth, and a single nat of information costs one: a hundred times more than it could ever bring. Collapsing is *optimal* for that loss. So a loss is not just "reconstruction plus KL": the exchange rate between the two is the model.
 
 # %% [markdown]
 # ## 2.8 Exercises
@@ -307,7 +338,7 @@ figures.frame_grid(rows)
 # figures.frame_grid({"in z": between, "in pixels": blend})
 # ```
 #
-# The pixels cross-fade: two roads, one growing pale. In $z$ there is one road, and it turns.
+# The pixels cross-fade: two roads, one growing pale. In $z$ there is (mostly) one road, and it turns.
 # </details>
 #
 # **3. The larger eye.** `VAE(96)` reads 96 × 96 frames. How many parameters has it? Why so many fewer than the paper's, although its picture is larger? *(Check: 2,274,051.)*
@@ -325,7 +356,7 @@ print(f"{sum(p.numel() for p in VAE(96).parameters()):,}")
 # %% [markdown]
 # ## Summary
 #
-# - V turns a frame into a Gaussian over 32 numbers; about a third of them do all the work.
+# - V turns a frame into a Gaussian over 32 numbers; a dozen or so of them do the work.
 # - It keeps what covers area (road, bends, grass) and drops what is small (kerbs, texture).
 # - The KL term makes the space smooth: between any two frames lie plausible frames.
 # - The *sum* over pixels sets the exchange rate between painting and information; with a mean, V collapses.

@@ -32,9 +32,9 @@ import torch
 
 from wmlib import evaluation, figures, presets, recipes
 from wmlib.drivers import random_car_driver
-from wmlib.experience import SequenceBatches
-from wmlib.mdn_rnn import MDNRNN, mixture_mean, mixture_nll, sample_next
-from wmlib.vae import frames_to_tensor, kl_per_dimension, tensor_to_frames
+from wmlib.mdn_rnn import MDNRNN, mdn_rnn_loss, mixture_mean, sample_next
+from wmlib.training import mdn_rnn_step
+from wmlib.vae import frames_to_tensor, kl_per_dimension, sample_latent, tensor_to_frames
 from wmlib.world_model import WorldModel, pretrained, read_log
 
 figures.use_style()
@@ -50,10 +50,16 @@ RETRAIN = numbers.retrain  # set to True to train everything here from scratch
 # - the reward $r_t$, one number;
 # - whether the episode ends, one probability.
 #
-# The first is the paper's. The other two are small additional heads, for chapter 6, where M has to stand in for the whole environment.
+# The first is the paper's. The other two are small additional heads. They will matter when M has to stand in for the whole environment: a dream in which one can earn something, and fail.
 
 # %%
 figures.source(MDNRNN)
+
+# %% [markdown]
+# And its loss. (The likelihood itself, and how it breaks if written carelessly, is in [chapter 1](01_bouncing_ball.ipynb).)
+
+# %%
+figures.source(mdn_rnn_loss)
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -62,12 +68,17 @@ for name, part in mdn_rnn.named_children():
     print(f"{name:8} {sum(p.numel() for p in part.parameters()):8,}")
 
 # %% [markdown]
-# Why a mixture, and not simply the next $z$? **Predict:** a car comes to a fork that the camera cannot see yet; half of all roads go left, half go right. A network trained with a squared error must give one answer. Which?
+# Why a mixture, and not simply the next $z$? **Predict:** imagine that just beyond the picture's edge half of all roads bend left, and half bend right. A network trained with a squared error must give one answer. Which?
 #
-# It would answer with the average, a road that goes straight on, which is the one thing that never happens. A mixture can say "left or right, even chances, and I am sure that it is not straight on".
+# It would answer with the average, a road that goes straight on, which is the one thing that never happens. A mixture can say "left or right, even chances, and I am sure that it is not straight on". (It says so for each dimension of $z$ by itself. That the dimensions fit together, all left or all right, it can only arrange through $h$, once the first draw has been seen.)
 
 # %% [markdown]
 # ## 3.2 Training it, or not
+#
+# One training step takes a batch of windows cut out of drives, draws a fresh $z$ for every moment from V's Gaussian, and asks for the loss:
+
+# %%
+figures.source(mdn_rnn_step)
 
 # %%
 folder = numbers.run_folder("car_racing") if RETRAIN else pretrained("car_racing")
@@ -84,7 +95,7 @@ figures.training_curves(
 )
 
 # %% [markdown]
-# The likelihood never comes near zero, and it should not. M's input is a *sample* of $z$, drawn afresh every time, and so is its target. In a collapsed dimension (chapter 2) $z$ is pure noise, and the best possible forecast of a standard normal variable costs $\frac12\log 2\pi e \approx 1.42$ nats. Only the active dimensions can be predicted better than that.
+# The curve levels off high, and it should. M's target is a *sample* of $z$. In a collapsed dimension (chapter 2) that is pure noise, and the best possible forecast of a standard normal variable costs $\frac12\log 2\pi e \approx 1.42$ nats. The active dimensions can be predicted better, down to the width of V's own Gaussian.
 #
 # From here on, everything is measured on drives that neither V nor M has seen.
 
@@ -109,7 +120,7 @@ with torch.no_grad():
     forecasts = [world_model.mdn_rnn.predict(h[None]) for z, h in known]
 
 # %% [markdown]
-# Is M's forecast better than *nothing changes*? At 50 frames a second little does change, so that is a serious rival. We compare squared errors in $z$, an error per drive, over the dimensions that carry information:
+# Is M's forecast better than *nothing changes*? At 50 frames a second little does change, so that is a serious rival. We compare squared errors in $z$, one number a drive, over the *active* dimensions, those that carry information:
 
 # %%
 with torch.no_grad():
@@ -127,11 +138,17 @@ print("M:              ", evaluation.interval(error).describe(3))
 # %%
 e, (z, h) = episodes[0], known[0]
 moments = np.linspace(2, len(h) - 2, 8).astype(int)
-guess = tensor_to_frames(world_model.decode(mixture_mean(forecasts[0])[0, moments]))
-rows = {"next frame": e["frames"][moments + 1], "M's forecast": guess}
-figures.frame_grid(
-    rows, colors={"next frame": figures.REALITY, "M's forecast": figures.DREAM}
-)
+guess = mixture_mean(forecasts[0])[0, moments]
+rows = {
+    "next frame": e["frames"][moments + 1],
+    "through z": tensor_to_frames(world_model.decode(z[moments + 1])),
+    "M's forecast": tensor_to_frames(world_model.decode(guess)),
+}
+colors = {"next frame": figures.REALITY, "M's forecast": figures.DREAM}
+figures.frame_grid(rows, colors=colors)
+
+# %% [markdown]
+# The middle row is all that could be hoped for: the real next frame, as V sees it. M made the lower row *without* that frame, and one step ahead the two can hardly be told apart.
 
 # %% [markdown]
 # ## 3.4 Looking at the mixtures
@@ -142,33 +159,50 @@ figures.frame_grid(
 order = information.argsort(descending=True)[:4].tolist()
 t = len(h) // 2
 p = forecasts[0]
-drawn = mu[t + 1, order] + (0.5 * logvar[t + 1, order]).exp() * torch.randn(10, 4)
+many = mu[t + 1, order].expand(10, 4), logvar[t + 1, order].expand(10, 4)
+drawn = sample_latent(*many, torch.Generator().manual_seed(0))
 parts = [part[0, t, order].numpy() for part in (p.log_pi, p.mu, p.log_sigma)]
 figures.mixtures(*parts, drawn.T.numpy(), [f"z[{d}]" for d in order])
 
 # %% [markdown]
+# Does M use its five Gaussians? Where the parts lie on top of each other, one would have done; where they are apart or of different widths, M is saying something that a single Gaussian cannot.
+
+# %% [markdown]
 # ## 3.5 Is M honest?
 #
-# A forecast can be wrong in two ways: off the mark, or *overconfident*. The second has a clean test. If M says "with 80% probability it falls in here", does it, 80% of the time? For every real $z_{t+1}$ we ask which quantile of M's mixture it falls on. An honest forecaster sees all quantiles equally often: the curve is the diagonal.
+# A forecast can be wrong in two ways: off the mark, or *overconfident*. The second has a clean test. If M names an interval and says "with 80% probability it falls in here", does it, 80% of the time? For every real $z_{t+1}$ we ask which quantile of M's mixture it falls on, and from that, which of M's central intervals it is in. Here input and target are samples of $z$, as in training. An honest forecaster's curve is the diagonal.
 #
-# **Predict:** a forecaster who always claims to know better than he does: on which side of the diagonal does his curve run?
+# **Predict:** a forecaster who always claims to know better than he does: does his curve run above or below?
 
 # %%
 figures.source(evaluation.quantiles)
 
 # %%
-q = torch.cat([
-    evaluation.quantiles(p, (z + (0.5 * lv).exp() * torch.randn_like(z))[None, 1:])[0]
-    for p, (z, h), lv in zip(forecasts, known, [
-        world_model.vae.encode(frames_to_tensor(e["frames"]))[1].detach() for e in episodes
-    ], strict=True)
-])
+generator, q = torch.Generator().manual_seed(0), []
+with torch.no_grad():
+    for drive in episodes:
+        code = world_model.vae.encode(frames_to_tensor(drive["frames"]))
+        z_drawn = sample_latent(*code, generator)[None]
+        actions = torch.from_numpy(drive["actions"])[None]
+        forecast, _ = world_model.mdn_rnn(z_drawn[:, :-1], actions)
+        q.append(evaluation.quantiles(forecast, z_drawn[:, 1:])[0])
+q = torch.cat(q)
+
+# %%
 claimed, found = evaluation.coverage(q[:, active])
 figure, ax = figures.new_axes(width=3.4, height=3.2)
 ax.plot([0, 1], [0, 1], color=figures.TRUTH, lw=1)
 ax.plot(claimed, found, color=figures.DREAM)
-ax.set(xlabel="M says: this often", ylabel="it happened this often")
+ax.set(xlabel="probability that M gives an interval", ylabel="share of real z inside")
 figure
+
+# %%
+for probability in (0.5, 0.8, 0.96):
+    share = found[np.abs(claimed - probability).argmin()]
+    print(f"M says {probability:.0%}: it happened {share:.1%} of the time")
+
+# %% [markdown]
+# An overconfident forecaster's intervals are too narrow: his curve runs *below* the diagonal, everywhere.
 
 # %% [markdown]
 # ## 3.6 Closing the eyes, and temperature
@@ -189,8 +223,12 @@ def dream_on(e, temperature=1.0, samples=1, seed=0, actions=None):
     end = seen + ahead
     actions = e["actions"] if actions is None else actions
     return evaluation.imagine_from(
-        world_model, e["frames"][: end + 1], torch.from_numpy(actions[:end]),
-        warm_up=seen, temperature=temperature, samples=samples,
+        world_model,
+        e["frames"][: end + 1],
+        torch.from_numpy(actions[:end]),
+        warm_up=seen,
+        temperature=temperature,
+        samples=samples,
         generator=torch.Generator().manual_seed(seed),
     )
 
@@ -212,7 +250,7 @@ path.parent.mkdir(parents=True, exist_ok=True)
 figures.frame_grid(rows, [f"+{t + 1}" for t in shown]).savefig(path, dpi=80)
 
 # %% [markdown]
-# One dream proves nothing; another sample gives another road. So here are five samples at $\tau = 1$, last frame each, beside what happened. They agree about the near road and differ about the far: M is as unsure as it should be about what the camera had not shown yet.
+# One dream proves nothing; another sample gives another road. So here are five samples at $\tau = 1$, the last frame of each, beside what happened. Where they agree M is sure, where they differ it is not. (Whether it is *rightly* unsure 30 steps ahead is another question; 3.5 only asked about one.)
 
 # %%
 last = tensor_to_frames(world_model.decode(dream_on(e, 1.0, samples=5)[:, -1]))
@@ -222,7 +260,7 @@ figures.frame_grid({f"+{ahead}: happened": happened, "five dreams of it": last})
 # %% [markdown]
 # ## 3.7 How fast does it go wrong?
 #
-# The squared distance in $z$ (active dimensions) against the number of steps imagined, over all drives. *Nothing changes* is the rival again. And there is a second, more telling one: M with *someone else's actions*. If M had only learned what roads usually do, it would not care.
+# The squared distance in $z$ (active dimensions) against the number of steps imagined, over all drives; the mean of four dreams each, at $\tau = 0.1$, because a wild sample's own noise would count as an error. *Nothing changes* is the rival again. And there is a second, more telling one: M with *someone else's actions*. If M had only learned what roads usually do, it would not care.
 
 # %%
 def z_error(imagined, e):
@@ -236,36 +274,42 @@ errors = {"M": [], "M, another drive's actions": [], "nothing changes": []}
 for e, other in zip(long_enough, others, strict=True):
     frozen = world_model.encode(e["frames"][[seen]]).detach().expand(1, ahead, -1)
     errors["M"].append(z_error(dream_on(e, 0.1, 4), e))
-    wrong = dream_on(e, 0.1, 4, actions=np.concatenate([e["actions"][:seen], other["actions"][seen:]]))
+    swapped = np.concatenate([e["actions"][:seen], other["actions"][seen:]])
+    wrong = dream_on(e, 0.1, 4, actions=swapped)
     errors["M, another drive's actions"].append(z_error(wrong, e))
     errors["nothing changes"].append(z_error(frozen, e))
 
 # %%
-colors = {"M": figures.DREAM, "M, another drive's actions": "black", "nothing changes": figures.TRUTH}
+names = ("M", "M, another drive's actions", "nothing changes")
+colors = dict(zip(names, (figures.DREAM, "black", figures.TRUTH), strict=True))
 figures.horizon_curves(
     {name: np.stack(values) for name, values in errors.items()}, "squared distance in z", colors
 )
 
 # %% [markdown]
-# ## 3.8 Break it: a memory of nothing
-#
-# Another bug that public copies have shipped: to start every step from a zero state. Everything runs, the loss falls, and $h$ never learns to remember anything. We wipe the memory of *our* M and look at the same likelihood as in training.
-#
-# **Predict:** does the likelihood of the next $z$ suffer much? Where would you expect the damage?
-
-# %%
-wiped, kept = [], []
-with torch.no_grad():
-    for e, (z, h), p in zip(episodes, known, forecasts, strict=True):
-        actions = torch.from_numpy(e["actions"])[:, None]
-        alone, _ = world_model.mdn_rnn(z[:-1, None], actions)  # T batches of one step each
-        kept.append(mixture_nll(p, z[None, 1:])[0][:, active].mean().item())
-        wiped.append(mixture_nll(alone, z[1:, None])[:, 0][:, active].mean().item())
-print("with its memory:   ", evaluation.interval(kept).describe(2), "nats per dimension")
-print("memory wiped:      ", evaluation.interval(wiped).describe(2), "nats per dimension")
+# The orange line below the grey one: that much of the future M knows. The black line above the orange one: that much of it M knows *because it was told what the driver does*.
 
 # %% [markdown]
-# Without memory the same network is a far worse prophet: a single frame does not say how fast the world streams past. When you write your own M, this comparison is the test that catches the bug, and the repository has one like it: `tests/test_rollout.py` checks at every step of a drive that C sees the $h$ of exactly the frames before.
+# ## 3.8 Break it: a memory of nothing
+#
+# Another bug that copies of this model have shipped: to start every step from a zero state. Everything runs, the loss falls, and $h$ never learns to remember anything. What is a memory worth? We wipe that of *our* M at every step, and compare its one-step forecasts with those of 3.3.
+#
+# **Predict:** better or worse than *nothing changes*, which has no memory either?
+
+# %%
+wiped = []
+with torch.no_grad():
+    for drive, (z, h) in zip(episodes, known, strict=True):
+        actions = torch.from_numpy(drive["actions"])[:, None]
+        alone, _ = world_model.mdn_rnn(z[:-1, None], actions)  # T batches of one step each
+        off = (mixture_mean(alone)[:, 0] - z[1:])[:, active]
+        wiped.append(off.square().sum(1).mean().item())
+print("memory wiped:   ", evaluation.interval(wiped).describe(3))
+print("with its memory:", evaluation.interval(error).describe(3))
+print("nothing changes:", evaluation.interval(change).describe(3))
+
+# %% [markdown]
+# Worse than saying nothing at all! This network was trained to lean on its memory, and without it, it takes every moment for the start of a drive. An M *trained* with a zero state would do better than that; but however long it trained, it could never know how fast the world streams past, because no single frame tells. When you write your own M, this comparison is the test that catches the bug, and the repository has one like it: `tests/test_rollout.py` checks at every step of a drive that C sees the $h$ of exactly the frames before.
 
 # %% [markdown]
 # ## 3.9 Exercises
@@ -282,14 +326,22 @@ print("memory wiped:      ", evaluation.interval(wiped).describe(2), "nats per d
 # figure
 # ```
 #
-# Tiles are finer than 64 × 64 pixels can show while driving, so their exact moment is hardly predictable. A squared error then makes M answer with the expected rate: high on the road and fast, about −0.1 on the grass. That is all a dream needs.
+# Neighbouring tiles differ by a few grey levels of 255, which V does not keep, so the exact moment of the next one is hard to tell. A squared error makes M answer with the expected rate instead: high on the road and fast, about −0.1 on the grass.
 # </details>
 #
-# **2. A colder forecast.** `quantiles` of M at temperature 0.5: multiply `log_sigma` accordingly, and draw the coverage again. On which side of the diagonal does an overconfident forecaster run?
+# **2. A colder forecast.** Make M overconfident on purpose: change its forecasts to those of temperature 0.3, and draw the coverage again. *(Check: the curve must lie below the diagonal.)*
 #
 # <details><summary>Solution</summary>
 #
-# `cold = p._replace(log_pi=(p.log_pi / 0.5).log_softmax(-1), log_sigma=p.log_sigma + 0.5 * np.log(0.5))`, then as in 3.5. The real value falls into his tails too often: for small claimed probabilities the curve lies above the diagonal, for large ones below.
+# ```python
+# tau, q = 0.3, []
+# for p, (z_of_one, _) in zip(forecasts, known, strict=True):
+#     log_pi = (p.log_pi / tau).log_softmax(-1)
+#     cold = p._replace(log_pi=log_pi, log_sigma=p.log_sigma + 0.5 * np.log(tau))
+#     q.append(evaluation.quantiles(cold, z_of_one[None, 1:])[0])
+# claimed, found = evaluation.coverage(torch.cat(q)[:, active])
+# print(np.c_[claimed, found][::10].round(2))
+# ```
 # </details>
 #
 # **3. Step by step.** Show that feeding M one step at a time, carrying the state, gives the same $h$ as the whole sequence. The largest difference must be below 1e-4:

@@ -22,7 +22,7 @@
 # *CMA-ES climbs a hill it cannot see: blue the candidates of one generation, orange the distribution they are drawn from.*
 #
 # **What you'll do.** Meet the smallest part of the agent, 867 numbers, and the method that finds them without a single gradient. First where you can watch it, in two dimensions; then on the road.
-# **What you'll learn.** How an evolution strategy works; why its *mean* is the result and its *best* is not; how much of the driving comes from $z$ and how much from $h$.
+# **What you'll learn.** How an evolution strategy works; why its *mean* is the result and its *best* is not; what a finished driver leans on, $z$ or $h$.
 # **What you need.** Chapters [2](02_vae.ipynb) and [3](03_mdn_rnn.ipynb) for $z$ and $h$.
 # **How long.** 30 minutes; the cells take about five minutes, most of it real driving.
 
@@ -34,6 +34,7 @@ from wmlib import figures, presets, recipes
 from wmlib.controller import Controller, squash
 from wmlib.drivers import ControllerDriver, Job
 from wmlib.evaluation import interval
+from wmlib.evaluation import watch as watch_drive
 from wmlib.evolution import Evolution
 from wmlib.rollout import drive_all, processes, record_drive
 from wmlib.world_model import WorldModel, load_controller, pretrained
@@ -45,7 +46,7 @@ RETRAIN = numbers.retrain  # set to True to train everything here from scratch
 # %% [markdown]
 # ## 4.1 A driver of 867 numbers
 #
-# V has 4.3 million parameters and M 0.4 million. What they learn needs no reward at all: they watch, and predict. So what is left for the part that is rewarded can be tiny. C is one linear layer:
+# V has 4.3 million parameters and M 0.4 million. They learn by watching and predicting; nobody tells them to drive well. So what is left for the part that has to *get* the reward can be tiny. C is one linear layer:
 #
 # $$a = \mathrm{squash}\big(W\,[z, h] + b\big)$$
 #
@@ -71,7 +72,7 @@ figures.source(Controller.__call__)
 # %% [markdown]
 # ## 4.2 Climbing without a slope
 #
-# Why not gradients? A score is the sum of a thousand steps through a physics engine, and neither the engine nor "did a wheel touch this tile" has a derivative. An evolution strategy needs none. It draws candidates from a Gaussian, tries them, and moves the Gaussian towards the better half. CMA-ES (covariance matrix adaptation) also learns the Gaussian's *shape*.
+# Why not gradients? A score is the sum of a thousand steps through a physics engine, and neither the engine nor "did a wheel touch this tile" has a derivative. (Reinforcement learning can estimate one from many trials; for 867 numbers there is a simpler way.) An evolution strategy needs none. It draws candidates from a Gaussian, tries them, and moves the Gaussian towards the better half. CMA-ES (covariance matrix adaptation) also learns the Gaussian's *shape*.
 #
 # Two dimensions can be drawn. Here is a narrow, tilted ridge; the summit is at (1, 1).
 
@@ -82,7 +83,7 @@ def ridge(points, generation=None):
     return -(0.15 * along**2 + 4 * across**2)
 
 
-search = Evolution(2, population=12, sigma=0.4, start=np.array([-1.2, -1.2]), seed=3)
+search = Evolution(2, population=12, sigma=0.4, start=np.array([-1.2, -1.2]), seed=5)
 clouds, shapes = [], []
 
 
@@ -92,11 +93,10 @@ def watch(points, generation):
     return ridge(points)
 
 
-for _ in search.run(watch, 17):
-    pass
+rows = list(search.run(watch, 17))
 
 # %%
-figure = figures.search_steps(ridge, clouds[::4], shapes[::4], extent=2)
+figure = figures.search_steps(ridge, clouds[::4], shapes[::4], extent=3)
 for ax, generation in zip(figure.axes, range(0, 17, 4), strict=True):
     ax.set_title(f"generation {generation}", fontsize=9)
 path = numbers.figure("04_search.png")
@@ -105,7 +105,7 @@ figure.savefig(path, dpi=80)
 figure
 
 # %% [markdown]
-# The ellipses are where 39% and 86% of the candidates fall (one and two standard deviations). They stretch along the ridge, which nobody told the search about, and shrink around the summit.
+# The ellipses hold 39% and 86% of what the Gaussian draws (one and two standard deviations, in two dimensions). First they grow, while there is ground to cover; they stretch along the ridge, which nobody told the search about; and they shrink around the summit.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -119,33 +119,35 @@ print("the mean:", search.mean.round(1), " height:", round(float(ridge(search.me
 # **Predict:** which of the two has the higher *measured* height, and which the higher *true* one?
 
 # %%
-claimed, best, mean = [], [], []
-for seed in range(20):
+def noisy_search(seed, population=48, generations=10):
+    """(winner's measured height, winner's true height, the mean's true height) of one search."""
     rng = np.random.default_rng(seed)
-    noisy = Evolution(2, population=12, sigma=0.4, start=np.array([-1.2, -1.2]), seed=seed)
-    seen = []
+    noisy = Evolution(2, population, sigma=0.4, start=np.array([-1.2, -1.2]), seed=seed)
+    tried = []
 
-    def try_out(points, generation, rng=rng, seen=seen):
-        scores = ridge(points) + rng.normal(scale=1.0, size=len(points))
-        seen.extend(zip(scores, points, strict=True))
-        return scores
+    def measure(points, generation):
+        heights = ridge(points) + rng.normal(scale=1.0, size=len(points))
+        tried.extend(zip(heights, points, strict=True))
+        return heights
 
-    list(noisy.run(try_out, 30))
-    score, winner = max(seen, key=lambda pair: pair[0])
-    claimed.append(score)
-    best.append(ridge(winner[None])[0])
-    mean.append(ridge(noisy.mean[None])[0])
+    list(noisy.run(measure, generations))
+    measured, winner = max(tried, key=lambda pair: pair[0])
+    return measured, ridge(winner[None])[0], ridge(noisy.mean[None])[0]
+
+
+claimed, best, mean = np.array([noisy_search(seed) for seed in range(40)]).T
 
 # %%
 for name, values in {
     "the winner's measured height": claimed,
     "the winner's true height": best,
     "the mean's true height": mean,
+    "mean minus winner, truly": mean - best,
 }.items():
     print(f"{name:30} {interval(values).describe(2)}")
 
 # %% [markdown]
-# The winner claims to stand *above the summit* (which is at 0): the maximum of many noisy measurements is mostly luck. The mean of the distribution never stood out in any generation, and it is the better answer. So this series keeps and scores the mean, always. (Several well-known reimplementations save the winner.)
+# The winner claims to stand *above the summit* (which is at 0): the maximum of many noisy measurements is mostly luck. The mean of the distribution never stood out in any generation, and it is the better answer. So this series keeps and scores the mean, always. Saving the winner instead is an easy mistake: it is the number that looks best in the log.
 
 # %% [markdown]
 # ## 4.4 On the road
@@ -172,7 +174,9 @@ def drive_one_track(candidates, generation):
     jobs = [Job(seed=500_100, member=i) for i in range(len(candidates))]
     driver = ControllerDriver(Controller(candidates))
     with processes(numbers.workers) as executor:
-        drives = drive_all(impatient, driver, jobs, world_model, executor=executor, progress="driving")
+        drives = drive_all(
+            impatient, driver, jobs, world_model, executor=executor, progress="driving"
+        )
     return np.array([drive.score for drive in drives])
 
 
@@ -183,7 +187,7 @@ ax.set(xlabel="score of a random controller", ylabel="controllers")
 figure
 
 # %% [markdown]
-# None of them can drive. But some are less bad than others, and that is all the search ever asks for. After one generation the mean has moved a little towards those; chapter 5 does this for as long as it takes. This is how a controller drives that came out of such a run:
+# Most leave the road at once; a few get somewhere by luck. That some are less bad than others is all the search ever asks for. After one generation the mean has moved a little towards those; chapter 5 does this for as long as it takes. This is how a controller drives that came out of such a run:
 
 # %%
 drive = record_drive(world, ControllerDriver(trained), Job(500_101), world_model)
@@ -193,42 +197,40 @@ figures.moving_picture(drive.recording["frames"][:600:3], "the trained controlle
 # %% [markdown]
 # ## 4.5 What does it look at?
 #
-# The weights of a linear layer can be read. How strongly does each action depend on $z$, and how strongly on $h$? We multiply each weight by how much its input varies during a drive (a large weight on something that never changes does nothing).
+# The weights of a linear layer can be read. How strongly does each action depend on $z$, and how strongly on $h$? We split $W[z, h]$ into what comes from $z$ and what comes from $h$, and look at how much each part varies during a drive.
 
 # %%
-features = []
-
-
-class Notebook(ControllerDriver):
-    """C, writing down what it reads."""
-
-    def act(self, features_now, lanes):
-        features.append(features_now[0].numpy())
-        return super().act(features_now, lanes)
-
-
-record_drive(world, Notebook(trained), Job(500_101), world_model)
-effect = np.abs(trained.weight[0].numpy()) * np.std(features, axis=0)
+z, h = watch_drive(world_model, drive.recording["frames"], drive.recording["actions"])
+weight = trained.weight[0]
+effect = {
+    "from z": (z[1:-1] @ weight[:, :32].T).std(0),  # C reads z[t] together with h[t - 1]
+    "from h": (h[:-1] @ weight[:, 32:].T).std(0),
+}
 figure, ax = figures.new_axes(width=5)
-for name, part, shift in (("z", effect[:, :32], -0.2), ("h", effect[:, 32:], 0.2)):
-    color = figures.TRUTH if name == "z" else figures.REALITY
-    ax.bar(np.arange(3) + shift, np.sqrt((part**2).sum(1)), 0.4, label=name, color=color)
-ax.set(xticks=range(3), xticklabels=["steering", "gas", "brake"], ylabel="effect on the raw action")
+for (name, height), shift, color in zip(
+    effect.items(), (-0.2, 0.2), ("#999999", "black"), strict=True
+):
+    ax.bar(np.arange(3) + shift, height, 0.4, label=name, color=color)
+ax.set(xticks=range(3), xticklabels=["steering", "gas", "brake"], ylabel="SD, before squashing")
 ax.legend()
 figure
 
 # %% [markdown]
-# An effect is not yet a need. So we blind the driver: the same controller, once with its $h$-weights set to zero, once with its $z$-weights set to zero, on the same tracks.
+# An effect is not yet a need. So we blind the driver: the same controller, once with its $h$-weights set to zero, once with its $z$-weights set to zero, on the same tracks. (What the cut part contributed on average stays, as a constant: only what *changes* is taken away.)
 #
 # **Predict:** which hurts more?
 
 # %%
+average = torch.cat([z[1:-1].mean(0), h[:-1].mean(0)]).numpy()
+
+
 def without(part):
-    """The trained controller with some of its inputs cut off."""
-    parameters = trained.parameters[0]
-    weight = parameters[: 3 * 288].reshape(3, 288).copy()
+    """The trained controller with some of its inputs frozen at their average."""
+    weight, bias = np.split(trained.parameters[0], [3 * 288])
+    weight = weight.reshape(3, 288)
+    bias = bias + weight[:, part] @ average[part]
     weight[:, part] = 0
-    return Controller(np.concatenate([weight.ravel(), parameters[3 * 288 :]]))
+    return Controller(np.concatenate([weight.ravel(), bias]))
 
 
 drivers = {
@@ -245,7 +247,7 @@ with processes(numbers.workers) as executor:
         print(f"{name:8} {interval(scores[name]).describe()}")
 
 # %% [markdown]
-# This is surgery on a finished driver: it shows what *this* controller leans on, not what one could learn with $z$ alone. (The paper trained such drivers: 632 ± 251 with $z$ alone, 906 ± 21 with both.) Chapter 7 will do that comparison fairly.
+# This is surgery on a finished driver: it shows what *this* controller leans on, not what one could learn with $z$ alone. (The paper trained such drivers: 632 ± 251 with $z$ alone, 906 ± 21 with both.)
 
 # %% [markdown]
 # ## 4.6 Exercises
@@ -264,23 +266,28 @@ with processes(numbers.workers) as executor:
 # In `Evolution._tell`, and nowhere else: one place, so that it cannot be applied twice.
 # </details>
 #
-# **2. By hand.** Write a controller that ignores everything and always gives a little gas. How many parameters do you have to set, and to what? Drive it. *(Check: `squash` of your three biases must be steering 0, gas 0.5 + something, brake 0.)*
+# **2. By hand.** Write a controller that ignores everything and always gives a little gas, less than half. How many parameters do you have to set, and to what? Drive it. *(Check: `squash` of your three biases must be steering 0, gas below 0.5, brake 0.)*
 #
 # <details><summary>Solution</summary>
 #
 # ```python
 # parameters = np.zeros(867)
-# parameters[-3:] = [0.0, 0.2, -1.0]  # the three biases come last
+# parameters[-2] = -1.0  # the three biases come last; gas is the middle one
 # drive = record_drive(world, ControllerDriver(Controller(parameters)), Job(500_101), world_model)
 # print(squash(torch.tensor(parameters[-3:])), drive.score)
 # ```
 # </details>
 #
-# **3. Smaller populations.** Repeat 4.3 with `population=6` and with `population=48`, for the same number of *evaluations*. Which gets closer to the summit under noise?
+# **3. Smaller populations.** Repeat 4.3 with `population=6`, for the same number of *evaluations* (80 generations). Does its mean get closer to the summit under noise, or less close?
 #
 # <details><summary>Solution</summary>
 #
-# Change the two numbers (`run(try_out, 60)` for 6, `run(try_out, 7)` for 48). With strong noise, a large population averages it out, and takes fewer but surer steps; with none, small ones are faster. That trade is why chapter 5 asks how many tracks each candidate should drive.
+# ```python
+# small = np.array([noisy_search(seed, population=6, generations=80) for seed in range(40)]).T[2]
+# print(interval(small).describe(2), "against", interval(mean).describe(2))
+# ```
+#
+# With strong noise, a large population averages it out, and takes fewer but surer steps; with none, small ones are faster. That trade is why chapter 5 asks how many tracks each candidate should drive.
 # </details>
 
 # %% [markdown]
