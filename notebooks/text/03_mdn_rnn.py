@@ -299,7 +299,7 @@ figures.horizon_curves(
 # %%
 wiped = []
 with torch.no_grad():
-    for drive, (z, h) in zip(episodes, known, strict=True):
+    for drive, (z, _) in zip(episodes, known, strict=True):
         actions = torch.from_numpy(drive["actions"])[:, None]
         alone, _ = world_model.mdn_rnn(z[:-1, None], actions)  # T batches of one step each
         off = (mixture_mean(alone)[:, 0] - z[1:])[:, active]

@@ -82,10 +82,11 @@ world_model = WorldModel.load(folder)
 # %%
 collected = read_log(folder / "collect.jsonl")
 for row in collected:
+    each, minutes = row["steps"] / row["episodes"], row["seconds"] / 60
     print(
-        f"{row['episodes']} drives, {row['steps']:,} steps ({row['steps'] / row['episodes']:.0f} each), "
-        f"mean score {row['mean_score']:.0f}, {row['seconds'] / 60:.1f} minutes"
+        f"{row['episodes']} drives, {row['steps']:,} steps, {each:.0f} each; {minutes:.1f} minutes"
     )
+    print(f"mean score {row['mean_score']:.0f}")
 
 # %%
 curves = {name: read_log(folder / f"{name}.jsonl") for name in ("vae", "mdn_rnn")}
@@ -124,10 +125,8 @@ figure
 
 # %%
 last = history[-1]
-print(
-    f"last generation: best candidate {last['best']:.0f} on its one track, average {last['mean']:.0f}; "
-    f"the mean controller {last['check']:.0f} ± {last['check_std']:.0f} on tracks of its own"
-)
+print(f"last generation, one track: best {last['best']:.0f}, average {last['mean']:.0f}")
+print(f"the mean controller, other tracks: {last['check']:.0f} ± {last['check_std']:.0f}")
 
 # %% [markdown]
 # The mean is far better than its own population. Each candidate is the mean plus noise in 867 directions, and most of those make a driver worse; the mean is where the noise cancels. The best candidate's number, on the other hand, looks good in a log and says little: one driver of many, one track, one lucky day. Chapter 4 showed how far such a maximum can lie above the truth.
@@ -168,9 +167,8 @@ clips = {}
 for name, i in picked.items():
     drive = record_drive(world, driver, Job(score.tracks[i]), world_model)
     clips[name] = drive.recording
-    print(
-        f"{name:7} track {score.tracks[i]}: {drive.score:.0f} now, {score.scores[i]:.0f} when scored"
-    )
+    now, then = drive.score, score.scores[i]
+    print(f"{name:7} track {score.tracks[i]}: {now:.0f} now, {then:.0f} when scored")
 
 # %%
 frames = [recording["frames"][:600:4] for recording in clips.values()]
