@@ -19,10 +19,12 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "python -m venv failed: on Debian and Ubuntu, apt install python3-venv"; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@$(BIN)/python -m jupyter labextension disable --level=sys_prefix \
+		@jupyterlab/apputils-extension:announcements > /dev/null 2>&1  # asks the network, and the reader
 	@touch $@
 
 lab: $(READY) ## open the first chapter in JupyterLab (options: make lab LAB="--port 9999")
-	@$(BIN)/python -m jupyter lab notebooks/00_start_here.ipynb \
+	@$(BIN)/python -m jupyter lab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb \
 		$$([ "$$(id -u)" = 0 ] && echo --allow-root) \
 		$$([ "$$(uname)" = Linux ] && [ -z "$$DISPLAY$$WAYLAND_DISPLAY" ] && echo --no-browser) $(LAB)
 

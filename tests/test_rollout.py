@@ -1,3 +1,10 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -92,6 +99,34 @@ def test_h_is_not_a_step_late(world_model):
 def test_a_worker_that_fails_says_so():
     with processes(1) as executor, pytest.raises(ValueError, match="give rollout a world model"):
         drive_all(CAR, ControllerDriver(Controller()), [Job(0)], executor=executor)
+
+
+def test_workers_leave_with_a_killed_parent():
+    """Or they would drive on, unseen, for nobody."""
+    code = (
+        "import os, time\n"
+        "from wmlib.rollout import processes\n"
+        "if __name__ == '__main__':\n"
+        "    with processes(1) as executor:\n"
+        "        print(executor.submit(os.getpid).result(), flush=True)\n"
+        "        executor.submit(time.sleep, 600).result()\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    worker = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        stat = Path(f"/proc/{worker}/stat")
+        if stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z":
+            return  # dead, under an init process that does not reap
+        time.sleep(0.1)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("the worker outlived its parent")
 
 
 def test_an_unknown_member_is_named(world_model):

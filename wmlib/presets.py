@@ -18,7 +18,7 @@ TABLE = {
     # The ball: V and M with the truth at hand.
     "ball_episodes":       (6,        200,   1000),
     "ball_vae_epochs":     (1,          3,     10),
-    "ball_rnn_epochs":     (2,         60,    100),
+    "ball_rnn_epochs":     (2,        150,    150),
     "ball_tests":          (3,         60,    100),  # episodes nobody trained on
     "seen":                (10,        60,     60),  # frames watched before the eyes close
     "ahead":               (5,         30,     30),  # steps imagined after that
@@ -29,14 +29,14 @@ TABLE = {
     "random_patience":     (20,       100,   1000),  # the same, for random driving
     "car_tests":           (3,         24,     64),  # drives that nobody trained on
     "vae_epochs":          (1,          3,     10),
-    "broken_epochs":       (1,          6,     10),  # for the V's that are broken on purpose
+    "broken_epochs":       (1,          3,     10),  # for the V's that are broken on purpose
     "vae_batch":           (32,       100,    100),
     "rnn_epochs":          (2,         20,     20),
     "rnn_batch":           (8,         32,    100),
     "window":              (20,       100,    999),  # steps that M learns from at once
     "population":          (4,         32,     64),
     "rollouts":            (1,          1,     16),  # tracks that each candidate drives
-    "generations":         (2,         60,   1800),
+    "generations":         (2,         30,   1800),
     "patience":            (20,        50,   1000),  # steps without a new tile before giving up
     "score_tracks":        (2,        100,   1000),  # held-out tracks
     "check_every":         (1,         10,     25),  # generations between checks of the mean

@@ -3,12 +3,14 @@
 Collecting is a rollout that records; scoring is a rollout that sums.
 """
 
+import os
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Any
 
 import gymnasium as gym
@@ -217,9 +219,18 @@ def processes(workers: int):
     if workers == 0:
         return nullcontext(None)
     # Spawned, not forked: a fork copies locks that torch's threads may be holding.
-    return ProcessPoolExecutor(
-        workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-    )
+    return ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker)
+
+
+def _start_worker() -> None:
+    torch.set_num_threads(1)
+    # A killed parent cannot tell its workers to stop: they have to notice.
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    parent_process().join()
+    os._exit(1)
 
 
 def record_drive(
