@@ -120,12 +120,12 @@ def mixtures(
     """M's mixture for some dimensions of z: arrays (D, mixtures), truth (D,) or (D, n)."""
     figure, axes = new_axes(len(names), width=2.6, height=2.3)
     for d, ax in enumerate(np.atleast_1d(axes)):
-        sigma = np.exp(log_sigma[d])
-        spread = 4 * sigma.max()
-        low = min(mu[d].min() - spread, truth[d].min())
-        high = max(mu[d].max() + spread, truth[d].max())
+        pi, sigma = np.exp(log_pi[d]), np.exp(log_sigma[d])
+        mean = (pi * mu[d]).sum()
+        spread = 4 * np.sqrt((pi * (sigma**2 + (mu[d] - mean) ** 2)).sum())
+        low, high = min(mean - spread, truth[d].min()), max(mean + spread, truth[d].max())
         z = np.linspace(low, high, 400)
-        parts = np.exp(log_pi[d]) * stats.norm.pdf(z[:, None], mu[d], sigma)
+        parts = pi * stats.norm.pdf(z[:, None], mu[d], sigma)
         ax.plot(z, parts, color=DREAM, lw=0.8, alpha=0.6)
         ax.plot(z, parts.sum(1), color=DREAM, lw=2)
         for value in np.atleast_1d(truth[d]):

@@ -74,7 +74,7 @@ figures.frame_grid(
 )
 
 # %% [markdown]
-# Where the two part is as interesting as where they agree: the dream does not know what lies beyond the picture's edge, so it makes up a road. Chapter 3 looks into that.
+# Where the two part is as interesting as where they agree. The dream cannot know what lies beyond the picture's edge, so it makes something up; and this M has only ever watched cars that were driven at random, so its dreams like to end on the grass. Chapter 3 looks into that.
 
 # %% [markdown]
 # ## Three parts

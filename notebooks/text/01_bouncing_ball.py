@@ -24,7 +24,7 @@
 # **What you'll do.** Train the two halves of a world model, V and M, on a world so small that you know everything about it.
 # **What you'll learn.** That a picture can become a few numbers without losing the ball; that *one* picture cannot tell how fast it flies, and what a memory is for; what "predicting a mixture" means and how its loss breaks.
 # **What you need.** Python and a little PyTorch. No other chapter.
-# **How long.** 30 minutes of reading; the cells take about a minute with the shipped weights, and TRAINTIME more if you train your own.
+# **How long.** 30 minutes of reading; the cells take less than a minute with the shipped weights, and about eight minutes more if you train your own.
 #
 # Why start here and not with racing cars? Because here we can *check*. The environment tells us the ball's true position and velocity. The model never gets to see those. If they can nevertheless be read out of what the model has learned, it has understood something.
 

@@ -24,7 +24,7 @@
 # **What you'll do.** Look at CarRacing through a variational autoencoder, turn its knobs by hand, and break it on purpose.
 # **What you'll learn.** What V keeps and what it throws away; how the two halves of its loss pull against each other; why *sum* or *mean* in one line of code decides between an eye and a blank wall.
 # **What you need.** Chapter 1 helps.
-# **How long.** 40 minutes; the cells take about two minutes with the shipped weights, and TRAINTIME more if you train your own.
+# **How long.** 40 minutes; the cells take about two minutes with the shipped weights, and about a quarter of an hour more if you train your own.
 
 # %%
 import gymnasium as gym

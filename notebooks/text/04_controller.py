@@ -109,7 +109,7 @@ figure
 
 # %%
 # NBVAL_CHECK_OUTPUT
-print("the mean:", search.mean.round(1), " height:", round(float(ridge(search.mean[None])[0]), 2))
+print(f"the mean: {search.mean.round(1)}, {-ridge(search.mean[None])[0]:.2f} below the summit")
 
 # %% [markdown]
 # ## 4.3 Break it: crown the winner

@@ -24,7 +24,7 @@
 # **What you'll do.** Start from an empty folder and end with a score: collect, train V, train M, evolve C, and drive tracks that nobody has seen.
 # **What you'll learn.** How the parts fit; where the time goes; what a score means, and how to report one that others can believe.
 # **What you need.** Chapters [2](02_vae.ipynb) to [4](04_controller.ipynb).
-# **How long.** 30 minutes of reading. With the shipped run the cells take about two minutes; from scratch about TRAINTIME more, on two cores without a GPU (5.9 has the times).
+# **How long.** 30 minutes of reading. With the shipped run the cells take about two minutes; from scratch a little over an hour more, on two cores without a GPU (5.9 has the times).
 
 # %%
 import json
