@@ -110,6 +110,16 @@ def test_conda_users_get_the_same():
     assert 'requires-python = ">=3.10"' in (ROOT / "pyproject.toml").read_text()
 
 
+def test_the_readme_tells_the_cards_score():
+    card = json.loads((ROOT / "data/pretrained/car_racing/controller.json").read_text())
+    score = card["score"]
+    readme = (ROOT / "README.md").read_text()
+    assert f"**{score['mean']} ± {score['std']}**" in readme
+    assert f"{score['ci95'][0]} to {score['ci95'][1]}" in readme
+    assert f"on {score['tracks']} tracks" in readme
+    assert f"{score['lap_completion']:.0%} complete laps" in readme
+
+
 def test_every_dependency_is_pinned():
     def name(requirement):
         return re.match(r"[\w.-]+", requirement).group().lower()

@@ -75,7 +75,7 @@ class RandomDriver:
     def act(self, features: Tensor | None, lanes: int) -> np.ndarray:
         """Ignores the features. Returns float32 (lanes, A)."""
         actions = np.zeros((lanes, len(self.mean)), dtype=np.float32)
-        for lane in range(lanes):
+        for lane in sorted(self._noise.keys() & set(range(lanes))):
             rng, x = self._noise[lane]
             actions[lane] = np.clip(self.mean + self.spread * x, self.low, self.high)
             fresh = np.sqrt(1 - self.smoothness**2) * rng.standard_normal(len(x))

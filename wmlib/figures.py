@@ -137,7 +137,7 @@ def mixtures(
 
 def learning_curve(history: list[dict], population: int) -> Figure:
     """An evolution: the population's scores, and the mean controller's on tracks of its own."""
-    figure, ax = new_axes(width=6, height=3.4)
+    figure, ax = new_axes(width=7, height=3.8)
     generations = [row["generation"] for row in history]
     scores = np.array([row["scores"] for row in history])
     low, high = np.quantile(scores, [0.1, 0.9], axis=1)
@@ -158,7 +158,7 @@ def learning_curve(history: list[dict], population: int) -> Figure:
         label="mean controller, other tracks (± SD)",
     )
     ax.set(xlabel=f"generation of {population}", ylabel="score")
-    ax.legend(loc="upper left")
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     minutes = ax.secondary_xaxis(
         "top",
         functions=(

@@ -23,6 +23,10 @@ from wmlib.envs.lanes import GiveUp, Lanes
 from wmlib.experience import EpisodeStore
 from wmlib.world_model import WorldModel
 
+# Below four rows torch picks other kernels, and the last bits of z and h differ. A drive is chaotic
+# enough to end elsewhere for that, and then a score would depend on who else was driving.
+LEAST_ROWS = 4
+
 
 @dataclass(frozen=True)
 class World:
@@ -37,9 +41,9 @@ class World:
     patience: int | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
-    def make(self, lanes: int | None = None) -> Lanes:
-        """A fresh vector environment of `lanes` (default: the world's own number) lanes."""
-        return Lanes(self._make_one, lanes or self.lanes)
+    def make(self) -> Lanes:
+        """A fresh vector environment; lanes without a job rest, so too many cost nothing."""
+        return Lanes(self._make_one, max(self.lanes, LEAST_ROWS))
 
     def _make_one(self) -> gym.Env:
         env = gym.make(self.env_id, disable_env_checker=True, **self.options)
@@ -192,7 +196,7 @@ def _drive_some(
     store: EpisodeStore | None,
     record: Sequence[str],
 ) -> list[Drive]:
-    envs = world.make(min(world.lanes, len(jobs)))
+    envs = world.make()
     drives: dict[int, Drive] = {}
     try:
         wanted = record if store is not None else None
@@ -237,7 +241,7 @@ def record_drive(
     world: World, driver: Driver, job: Job, world_model: WorldModel | None = None
 ) -> Drive:
     """One episode, recorded, in memory."""
-    envs = world.make(1)
+    envs = world.make()
     try:
         _, drive = next(rollout(envs, driver, [job], world_model, record=()))
     finally:
