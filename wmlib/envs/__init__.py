@@ -12,6 +12,11 @@ gym.register(
     max_episode_steps=200,
 )
 gym.register(
+    "wmlib/CarRacing-v3",
+    entry_point="wmlib.envs.fast_car_racing:CarRacing",
+    max_episode_steps=1000,
+)
+gym.register(
     "wmlib/CarRacingOriginal-v3",
     entry_point="wmlib.envs.car_racing:original",
     max_episode_steps=1000,

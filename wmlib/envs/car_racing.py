@@ -2,6 +2,7 @@
 
 Physics, tracks, rewards and drawing are Gymnasium's own. The window crops the instrument bar
 (so speed is not on the picture: it must come from h) and shrinks the rest to 64x64 or 96x96.
+`fast_car_racing.py` has the same world behind a much faster eye.
 """
 
 import gymnasium as gym
@@ -24,7 +25,9 @@ def original(frame_size: int = 64, render_mode: str | None = None, **kwargs) -> 
 
 
 class Window(gym.ObservationWrapper):
-    """96x96 frame -> instrument bar cropped, area-resized to (frame_size, frame_size, 3) uint8.
+    """96x96 frame -> instrument bar cropped, resized to (frame_size, frame_size, 3) uint8.
+
+    The filter is Pillow's BOX: each pixel is the mean of those whose centres it covers.
 
     Also turns away actions outside the action space, with a sentence: CarRacing itself would clip
     some of them silently and simulate the others.

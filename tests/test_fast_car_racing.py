@@ -1,0 +1,97 @@
+"""The fast eye against Gymnasium's own CarRacing-v3. If these fail, Gymnasium has changed."""
+
+import cv2
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from wmlib.drivers import Job, random_car_driver
+
+
+def together(seed, steps, frame_size=64, action=None):
+    """Drive ours and the original alike: (t, our step's result, the original's, both worlds)."""
+    ours = gym.make("wmlib/CarRacing-v3", frame_size=frame_size)
+    original = gym.make("CarRacing-v3")
+    driver = random_car_driver()
+    driver.begin(0, Job(seed))
+    yield 0, (ours.reset(seed=seed)[0],), (original.reset(seed=seed)[0],), ours, original
+    for t in range(1, steps):
+        chosen = driver.act(None, 1)[0] if action is None else action
+        a, b = ours.step(chosen), original.step(chosen)
+        yield t, a, b, ours, original
+        if a[2] or b[2]:
+            return
+
+
+def difference(ours, original):
+    """Mean absolute difference, in grey levels, from Gymnasium's frame, cropped, area-resized."""
+    size = ours[0].shape[:2]
+    expected = cv2.resize(original[0][:84], size, interpolation=cv2.INTER_AREA)
+    return np.abs(ours[0].astype(int) - expected.astype(int)).mean()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_physics_and_rewards_are_gymnasiums(seed):
+    for t, a, b, ours, original in together(seed, 150):
+        if t:
+            assert a[1:] == b[1:]
+        ours_car, original_car = ours.unwrapped.car, original.unwrapped.car
+        assert tuple(ours_car.hull.position) == tuple(original_car.hull.position)
+        assert ours_car.hull.angle == original_car.hull.angle
+        assert [w.omega for w in ours_car.wheels] == [w.omega for w in original_car.wheels]
+
+
+@pytest.mark.parametrize("frame_size", [64, 96])
+@pytest.mark.parametrize("seed", range(4))
+def test_frames_are_within_a_grey_level(seed, frame_size):
+    """Every frame: zoom-in, bends with kerbs, touched tiles, the car, the grass."""
+    differences = [difference(a, b) for _, a, b, *_ in together(seed, 150, frame_size)]
+    assert max(differences) < 1.0
+    assert np.mean(differences) < 0.6
+
+
+def test_frames_agree_to_the_edge_of_the_world_and_beyond():
+    """Straight on: over the grass and off the field, which ends the episode."""
+    straight = np.array([0.0, 0.3, 0.0], np.float32)
+    differences, last = [], None
+    for _, a, b, *_ in together(6, 1000, action=straight):
+        differences.append(difference(a, b))
+        last = a, b
+    (_, reward, terminated, _, info), original = last
+    assert terminated
+    assert reward == original[1] == -100
+    assert info == original[4] == {"lap_finished": False}
+    assert max(differences) < 1.0
+
+
+def test_touched_tiles_are_repainted():
+    """Without it the frame after a touch would keep the tile's first shade."""
+    env = gym.make("wmlib/CarRacing-v3")
+    env.reset(seed=1)
+    for _ in range(150):
+        env.step(np.array([0.0, 0.3, 0.0], np.float32))
+    eye = env.unwrapped._eye
+    touched = [i for i, tile in enumerate(env.unwrapped.road) if tile.road_visited]
+    assert len(touched) > 3
+    assert (eye._drawn[touched] == env.unwrapped.road_color).all()
+    untouched = (set(range(len(eye._drawn))) - set(touched)).pop()
+    assert (eye._drawn[untouched] == env.unwrapped.road[untouched].color).all()
+
+
+def test_the_same_track_after_another_one_looks_the_same():
+    """The texture is mended, not painted anew, between tracks: nothing of the last may stay."""
+    env = gym.make("wmlib/CarRacing-v3")
+    first, _ = env.reset(seed=1)
+    env.reset(seed=2)
+    again, _ = env.reset(seed=1)
+    np.testing.assert_array_equal(first, again)
+
+
+def test_it_is_a_gymnasium_environment_that_people_can_watch():
+    check_env(gym.make("wmlib/CarRacing-v3").unwrapped, skip_render_check=True)
+    env = gym.make("wmlib/CarRacing-v3", render_mode="rgb_array")
+    theirs = gym.make("CarRacing-v3", render_mode="rgb_array")
+    env.reset(seed=5)
+    theirs.reset(seed=5)
+    np.testing.assert_array_equal(env.render(), theirs.render())
