@@ -183,14 +183,12 @@ def score_histogram(score: Score) -> Figure:
     return figure
 
 
-def scatter_map(
-    points: np.ndarray, values: np.ndarray, label: str, axes_label: str = "PC", cmap="viridis"
-) -> Figure:
-    """Points (N, 2) coloured by values (N,)."""
+def scatter_map(points: np.ndarray, values: np.ndarray, label: str) -> Figure:
+    """Principal components (N, 2) coloured by values (N,)."""
     figure, ax = new_axes(width=4.6, height=3.6)
-    dots = ax.scatter(*points.T, c=values, s=4, cmap=cmap)
+    dots = ax.scatter(*points.T, c=values, s=4)
     figure.colorbar(dots, label=label)
-    ax.set(xlabel=f"{axes_label} 1", ylabel=f"{axes_label} 2")
+    ax.set(xlabel="PC 1", ylabel="PC 2")
     return figure
 
 
@@ -219,16 +217,14 @@ def search_steps(
     return figure
 
 
-def _gif(clips: Sequence[np.ndarray], fps: float, scale: int, gap: int = 4) -> bytes:
+def _gif(clips: Sequence[np.ndarray], fps: float, gap: int = 4) -> bytes:
     length = max(len(clip) for clip in clips)
     pictures = []
     for t in range(length):
         frames = [clip[min(t, len(clip) - 1)] for clip in clips]
         spacer = np.full((frames[0].shape[0], gap, 3), 255, np.uint8)
         joined = [part for frame in frames for part in (frame, spacer)][:-1]
-        picture = Image.fromarray(np.concatenate(joined, axis=1))
-        size = (picture.width * scale, picture.height * scale)
-        pictures.append(picture.resize(size, Image.Resampling.NEAREST))
+        pictures.append(Image.fromarray(np.concatenate(joined, axis=1)))
     buffer = io.BytesIO()
     pictures[0].save(
         buffer,
@@ -246,8 +242,6 @@ def moving_picture(
     clips: np.ndarray | Sequence[np.ndarray],
     description: str,
     fps: float = 25,
-    scale: int = 1,
-    width: int | None = None,
     save: str | Path | None = None,
 ) -> HTML:
     """Clips (T, H, W, 3) uint8, one or several side by side, as an animation in the page.
@@ -255,14 +249,13 @@ def moving_picture(
     `description` is read out by screen readers. `save` also writes the GIF to a file.
     """
     clips = [clips] if isinstance(clips, np.ndarray) else list(clips)
-    gif = _gif(clips, fps, scale)
+    gif = _gif(clips, fps)
     if save is not None:
         Path(save).parent.mkdir(parents=True, exist_ok=True)
         Path(save).write_bytes(gif)
-    width = width or 240 * len(clips)
     code = base64.b64encode(gif).decode()
     return HTML(
-        f'<img alt="{description}" style="width:{width}px; image-rendering:pixelated" '
+        f'<img alt="{description}" style="width:{240 * len(clips)}px; image-rendering:pixelated" '
         f'src="data:image/gif;base64,{code}">'
     )
 

@@ -4,6 +4,7 @@ Every phase keeps its work in a run's folder and, called again, goes on from wha
 a finished phase returns at once. The chapters call these functions, and so does the shell.
 """
 
+import dataclasses
 import datetime
 import hashlib
 import json
@@ -212,7 +213,7 @@ def evolve(
 
     def check(parameters: np.ndarray) -> dict:
         jobs = [Job(CHECK_TRACKS_FROM + i) for i in range(check_tracks)]
-        patient = World(world.env_id, world.lanes, options=world.options)
+        patient = dataclasses.replace(world, patience=None)
         driver = ControllerDriver(Controller(parameters, **size))
         result = interval(
             [d.score for d in drive_all(patient, driver, jobs, world_model, executor=executor)]
