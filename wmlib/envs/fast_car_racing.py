@@ -20,12 +20,14 @@ from typing import Any
 import cv2
 import gymnasium as gym
 import numpy as np
+from Box2D import b2World
 from gymnasium.envs.box2d import car_dynamics, car_racing
 from gymnasium.envs.box2d.car_racing import PLAYFIELD, WINDOW_H, WINDOW_W, ZOOM
 from gymnasium.envs.box2d.car_racing import SCALE as TRACK_SCALE
 
 TEXELS = 3.0  # texture pixels per unit of length; a pixel of a 64x64 frame covers 1.0 x 0.7 units
 LEVELS = 6  # the texture, halved and halved again, for the zoom-in at the start
+BLOCK = 2 ** (LEVELS - 1)  # texture pixels that are one pixel of the coarsest level
 FINER = 4  # the car is drawn with so many samples more than the track, each way
 SUBPIXELS = 4  # fractional bits of polygon corners
 VISIBLE = WINDOW_H * 84 // 96  # rows of the canvas above the instrument bar
@@ -64,26 +66,11 @@ class Eye:
 
     def __init__(self, frame_size: int):
         self.frame_size = frame_size
-        reach = math.ceil(4.5 * ZOOM * TRACK_SCALE * frame_size / VISIBLE)
-        x, y = LENS[0] * frame_size / WINDOW_W, LENS[1] * frame_size / VISIBLE
-        left, top = max(int(x) - reach, 0), max(int(y) - reach, 0)
-        self._car_window = (
-            left,
-            top,
-            min(int(x) + reach, frame_size),
-            min(int(y) + reach, frame_size),
-        )
-        self._field: np.ndarray | None = None
+        self._sprites = _sprites(frame_size)
+        self._field: list[np.ndarray] | None = None
 
     def draw_track(self, env: CarRacing) -> None:
         """Paint the grass and the road; to be called once for every new track."""
-        self._car = CarShape(env.car)
-        field = _draw_field(tuple(env.bg_color), tuple(env.grass_color))
-        if field is not self._field:
-            self._field, self._levels = field, [field.copy()]
-        else:
-            # Only what the last track covered has to become grass again.
-            self._levels[0][self._painted] = field[self._painted]
         # Colours of tiles change when they are touched. Rows of one matrix can be watched at once.
         self._colors = np.array([tile.color for tile in env.road], dtype=np.float64)
         shared = {id(tile.color): row for tile, row in zip(env.road, self._colors, strict=True)}
@@ -91,32 +78,59 @@ class Eye:
         for tile, row in zip(env.road, self._colors, strict=True):
             tile.color = row
         self._drawn = self._colors.copy()
-        self._tiles = [poly for poly, color in env.road_poly if isinstance(color, np.ndarray)]
-        for poly, color in env.road_poly:
-            _fill(self._levels[0], poly, color, TEXELS)
-        corners = np.concatenate([poly for poly, _ in env.road_poly])
-        low = np.floor((corners.min(0) + PLAYFIELD) * TEXELS).astype(int) - 2
-        high = np.ceil((corners.max(0) + PLAYFIELD) * TEXELS).astype(int) + 2
-        self._painted = np.s_[max(low[1], 0) : high[1], max(low[0], 0) : high[0]]
-        del self._levels[1:]
-        for _ in range(LEVELS - 1):
-            half = cv2.resize(self._levels[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-            self._levels.append(half)
+
+        polygons = np.array([poly for poly, _ in env.road_poly])
+        is_tile = np.array([isinstance(color, np.ndarray) for _, color in env.road_poly])
+        self._tiles = polygons[is_tile]
+
+        field = _draw_field(tuple(env.bg_color), tuple(env.grass_color))
+        if field is not self._field:
+            self._field, self._levels = field, [level.copy() for level in field]
+        else:
+            # Only what the last track covered has to become grass again.
+            for level, grass, painted in zip(self._levels, field, self._painted, strict=True):
+                level[painted] = grass[painted]
+        for corners, (_, color) in zip(_corners(polygons, TEXELS), env.road_poly, strict=True):
+            _fill(self._levels[0], corners, color)
+        low, high = polygons.min((0, 1)), polygons.max((0, 1))
+        left, top = (np.floor((low + PLAYFIELD) * TEXELS / BLOCK).astype(int) - 1).clip(0)
+        right, bottom = np.ceil((high + PLAYFIELD) * TEXELS / BLOCK).astype(int) + 1
+        sizes = [BLOCK >> level for level in range(LEVELS)]
+        self._painted = [np.s_[top * s : bottom * s, left * s : right * s] for s in sizes]
+        parts = _halved(self._levels[0][self._painted[0]])
+        for level, painted, part in zip(self._levels, self._painted, parts, strict=True):
+            level[painted] = part
 
     def look(self, env: CarRacing) -> np.ndarray:
         """The frame (frame_size, frame_size, 3) uint8 for the environment's present state."""
-        touched = np.flatnonzero((self._colors != self._drawn).any(1))
-        for i in touched:
-            self._drawn[i] = self._colors[i]
-            for level, texture in enumerate(self._levels if env.t < 1.2 else self._levels[:2]):
-                _fill(texture, self._tiles[i], self._colors[i], TEXELS / 2**level)
+        if not np.array_equal(self._colors, self._drawn):
+            # The coarser textures are only looked at from far away, at the start.
+            self._repaint(range(LEVELS if env.t < 1.2 else 2))
+        if env.t >= 1:  # the camera has come to rest, and with it the car's place in the frame
+            frame = self._warp(env.car, ZOOM * TRACK_SCALE, self.frame_size)
+            self._sprites.paint(frame, env.car)
+            return frame
+        zoom = 0.1 * TRACK_SCALE * (1 - env.t) + ZOOM * TRACK_SCALE * env.t
+        # Samples a pixel, each way: more while the camera is far away.
+        picture = self._warp(env.car, zoom, self.frame_size * (2 if env.t < 0.4 else 1))
+        frame = cv2.resize(picture, (self.frame_size,) * 2, interpolation=cv2.INTER_AREA)
+        close_up = CloseUp(self.frame_size, zoom)
+        canvas = close_up.enlarge(picture)
+        for part, pose in enumerate(_poses(env.car)):
+            self._sprites.shape.draw(canvas, part, *pose, close_up)
+        frame[close_up.window] = close_up.shrink(canvas)
+        return frame
 
-        samples = 4 if env.t < 0.4 else 1  # a pixel, each way: more while the camera is far away
-        size = samples * self.frame_size
-        zoom = 0.1 * TRACK_SCALE * max(1 - env.t, 0) + ZOOM * TRACK_SCALE * min(env.t, 1)
-        angle = -env.car.hull.angle
-        c, s = math.cos(angle), math.sin(angle)
-        x, y = env.car.hull.position
+    def _repaint(self, levels: range) -> None:
+        for i in np.flatnonzero((self._colors != self._drawn).any(1)):
+            self._drawn[i] = self._colors[i]
+            for level in levels:
+                corners = _corners(self._tiles[i : i + 1], TEXELS / 2**level)[0]
+                _fill(self._levels[level], corners, self._colors[i])
+
+    def _warp(self, car, zoom: float, size: int) -> np.ndarray:
+        c, s = math.cos(-car.hull.angle), math.sin(-car.hull.angle)
+        x, y = car.hull.position
         # World units per sample. The canvas' y axis points up in the world, down in the picture.
         across, down = WINDOW_W / size, VISIBLE / size
         left, top = (across / 2 - LENS[0]) / zoom, (LENS[1] - down / 2) / zoom
@@ -130,7 +144,7 @@ class Eye:
             ]
         )
         to_texture[:, 2] -= 0.5  # OpenCV's pixel centres are whole numbers
-        picture = cv2.warpAffine(
+        return cv2.warpAffine(
             self._levels[level],
             to_texture,
             (size, size),
@@ -138,26 +152,6 @@ class Eye:
             borderMode=cv2.BORDER_CONSTANT,
             borderValue=(0, 0, 0),
         )
-        frame = cv2.resize(picture, (self.frame_size,) * 2, interpolation=cv2.INTER_AREA)
-
-        # The car is always at the same place of the frame: there, and only there, finer samples.
-        left, top, right, bottom = self._car_window
-        close_up = cv2.resize(
-            picture[samples * top : samples * bottom, samples * left : samples * right],
-            None,
-            fx=FINER,
-            fy=FINER,
-            interpolation=cv2.INTER_NEAREST,
-        )
-        fine = samples * FINER * self.frame_size
-        kx, ky = zoom * fine / WINDOW_W, -zoom * fine / VISIBLE
-        turn = np.array([[c * kx, -s * kx], [s * ky, c * ky]])
-        shift = np.array([LENS[0] * fine / WINDOW_W, LENS[1] * fine / VISIBLE]) - 0.5
-        shift -= samples * FINER * np.array([left, top])
-        self._car.draw(close_up, env.car, turn, shift - turn @ (x, y))
-        size = (right - left, bottom - top)
-        frame[top:bottom, left:right] = cv2.resize(close_up, size, interpolation=cv2.INTER_AREA)
-        return frame
 
 
 def _shade(color) -> tuple[int, ...]:
@@ -169,23 +163,38 @@ STRIPE = _shade(car_dynamics.WHEEL_WHITE)
 
 
 @lru_cache(maxsize=4)
-def _draw_field(background: tuple, grass: tuple) -> np.ndarray:
-    size = round(2 * PLAYFIELD * TEXELS)
-    field = np.full((size, size, 3), _shade(background), np.uint8)
+def _draw_field(background: tuple, grass: tuple) -> list[np.ndarray]:
+    size = math.ceil(2 * PLAYFIELD * TEXELS / BLOCK) * BLOCK
+    field = np.zeros((size, size, 3), np.uint8)
     edges = np.round(np.arange(41) * PLAYFIELD / 20 * TEXELS).astype(int)
+    field[: edges[-1], : edges[-1]] = _shade(background)
     for row in range(0, 40, 2):
         for column in range(0, 40, 2):
             field[edges[row] : edges[row + 1], edges[column] : edges[column + 1]] = _shade(grass)
-    return field
+    return _halved(field)
 
 
-def _fill(texture: np.ndarray, poly, color, texels: float) -> None:
-    # OpenCV's polygons reach half a pixel beyond their corners: take that back across the road.
-    # (Along it, tiles overlap anyway.) Corners are near left, near right, far right, far left.
-    corners = (np.asarray(poly) + PLAYFIELD) * texels - 0.5
-    across = corners[[1, 0, 3, 2]] - corners
-    corners += across * (0.5 / np.linalg.norm(across, axis=1, keepdims=True))
-    cv2.fillConvexPoly(texture, _fixed(corners), _shade(color), cv2.LINE_AA, SUBPIXELS)
+def _halved(texture: np.ndarray) -> list[np.ndarray]:
+    # The texture, and what it looks like from twice as far away, and twice again.
+    levels = [texture]
+    for _ in range(LEVELS - 1):
+        half = cv2.resize(levels[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        levels.append(half)
+    return levels
+
+
+def _corners(polygons: np.ndarray, texels: float) -> np.ndarray:
+    # World (N, 4, 2) -> fixed-point texture coordinates. OpenCV's polygons reach half a pixel
+    # beyond their corners: take that back across the road. (Along it, tiles overlap anyway.)
+    # Corners come as near left, near right, far right, far left.
+    corners = (polygons + PLAYFIELD) * texels - 0.5
+    across = corners[:, [1, 0, 3, 2]] - corners
+    corners += across * (0.5 / np.linalg.norm(across, axis=-1, keepdims=True))
+    return _fixed(corners)
+
+
+def _fill(texture: np.ndarray, corners: np.ndarray, color) -> None:
+    cv2.fillConvexPoly(texture, corners, _shade(color), cv2.LINE_AA, SUBPIXELS)
 
 
 def _fixed(corners: np.ndarray) -> np.ndarray:
@@ -193,36 +202,134 @@ def _fixed(corners: np.ndarray) -> np.ndarray:
     return np.rint(corners * (1 << SUBPIXELS)).astype(np.int32)
 
 
+class CloseUp:
+    """The few pixels of the frame that hold the car, with FINER samples a pixel each way.
+
+    The camera turns with the car: in its own coordinates (hull at the origin, nose up) the car
+    never moves, and a point (x, y) lies at scale * (x, y) + shift on the finer canvas.
+    """
+
+    def __init__(self, frame_size: int, zoom: float):
+        self.frame_size = frame_size
+        reach = math.ceil(4.5 * ZOOM * TRACK_SCALE * frame_size / VISIBLE)
+        x, y = LENS[0] * frame_size / WINDOW_W, LENS[1] * frame_size / VISIBLE
+        left, top = int(x) - reach, int(y) - reach
+        right, bottom = min(int(x) + reach, frame_size), min(int(y) + reach, frame_size)
+        self.window = np.s_[top:bottom, left:right]
+        self.size = right - left, bottom - top
+        fine = FINER * frame_size
+        self.scale = np.array([zoom * fine / WINDOW_W, -zoom * fine / VISIBLE])
+        self.shift = FINER * np.array([x - left, y - top]) - 0.5
+
+    def canvas(self, level: int) -> np.ndarray:
+        """An empty one, of one grey level."""
+        return np.full((FINER * self.size[1], FINER * self.size[0], 3), level, np.uint8)
+
+    def enlarge(self, picture: np.ndarray) -> np.ndarray:
+        """The window out of a square picture of any size -> the canvas."""
+        times = len(picture) // self.frame_size
+        rows, columns = (slice(times * s.start, times * s.stop) for s in self.window)
+        size = (FINER * self.size[0], FINER * self.size[1])
+        return cv2.resize(picture[rows, columns], size, interpolation=cv2.INTER_NEAREST)
+
+    def shrink(self, canvas: np.ndarray) -> np.ndarray:
+        """The canvas -> pixels for the frame's window."""
+        return cv2.resize(canvas, self.size, interpolation=cv2.INTER_AREA)
+
+
 class CarShape:
-    """The car's polygons in the coordinates of its five bodies (four wheels, then the hull)."""
+    """The polygons of the car's five parts (four wheels, then the hull)."""
 
     def __init__(self, car):
-        corners, self._owner, self._slices, self._colors = [], [], [], []
-        for i, part in enumerate(car.drawlist):
-            for fixture in part.fixtures:
-                start = len(self._owner)
-                corners += fixture.shape.vertices
-                self._owner += [i] * len(fixture.shape.vertices)
-                self._slices.append(slice(start, len(self._owner)))
-                self._colors.append(_shade([255 * value for value in part.color]))
-        self._corners, self._owner = np.array(corners), np.array(self._owner)
+        self._parts = [
+            (
+                [np.array(fixture.shape.vertices) for fixture in part.fixtures],
+                _shade([255 * value for value in part.color]),
+            )
+            for part in car.drawlist
+        ]
 
-    def draw(self, picture: np.ndarray, car, turn: np.ndarray, shift: np.ndarray) -> None:
-        """Onto a picture whose pixels are turn @ world + shift."""
-        angle = np.array([part.angle for part in car.drawlist])
-        place = np.array([tuple(part.position) for part in car.drawlist])
-        c, s = np.cos(angle), np.sin(angle)
-        matrix = turn @ np.stack([c, -s, s, c], axis=1).reshape(-1, 2, 2)
-        offset = place @ turn.T + shift
-        corners = (matrix[self._owner] @ self._corners[:, :, None])[..., 0] + offset[self._owner]
-        corners = _fixed(corners)
-        for i, (part, color) in enumerate(zip(self._slices, self._colors, strict=True)):
-            cv2.fillConvexPoly(picture, corners[part], color, cv2.LINE_AA, SUBPIXELS)
-            if i < len(car.wheels):
-                stripe = _wheel_stripe(car.wheels[i].phase)
-                if stripe is not None:
-                    stripe = _fixed(stripe @ matrix[i].T + offset[i])
-                    cv2.fillConvexPoly(picture, stripe, STRIPE, cv2.LINE_AA, SUBPIXELS)
+    def draw(self, canvas, part: int, place, angle: float, phase, close_up: CloseUp) -> None:
+        """One part, at a place and angle seen from the hull; phase is None for the hull."""
+        c, s = math.cos(angle), math.sin(angle)
+        turn = np.array([[c, s], [-s, c]]) * close_up.scale
+        shift = np.asarray(place) * close_up.scale + close_up.shift
+        corners, color = self._parts[part]
+        for polygon in corners:
+            _polygon(canvas, polygon @ turn + shift, color)
+        stripe = None if phase is None else _wheel_stripe(phase)
+        if stripe is not None:
+            _polygon(canvas, stripe @ turn + shift, STRIPE)
+
+
+def _polygon(canvas: np.ndarray, corners: np.ndarray, color: tuple) -> None:
+    cv2.fillConvexPoly(canvas, _fixed(corners), color, cv2.LINE_AA, SUBPIXELS)
+
+
+def _poses(car) -> list[tuple]:
+    # (place, angle, phase) of each part as seen from the hull.
+    hull = car.hull
+    wheels = [
+        (hull.GetLocalPoint(w.position), w.angle - hull.angle, w.phase % (2 * math.pi))
+        for w in car.wheels
+    ]
+    return [*wheels, ((0.0, 0.0), 0.0, None)]
+
+
+class CarSprites:
+    """The car once the camera has come to rest, out of a table of what its wheels can look like.
+
+    The hull never moves in the frame, and each wheel only turns about its place. What they look
+    like is drawn beforehand, for every steering angle and roll of each wheel, and kept as two
+    small pictures: `keep`, the share of the ground that shows through, and `add`.
+    """
+
+    TURNS, ROLLS = 17, 32  # entries of the table for a wheel's angle, -LOCK to LOCK, and its phase
+    LOCK = 0.4  # radians: where Gymnasium's joints stop
+
+    def __init__(self, frame_size: int):
+        self.shape = CarShape(car_dynamics.Car(b2World(), 0, 0, 0))
+        close_up = CloseUp(frame_size, ZOOM * TRACK_SCALE)
+        self._window = close_up.window
+        hull_keep, hull = self._look(close_up, 4, (0, 0), 0, None)
+        looks = [
+            self._look(close_up, wheel, np.array(place) * car_dynamics.SIZE, angle, phase)
+            for wheel, place in enumerate(car_dynamics.WHEELPOS)
+            for angle in np.linspace(-self.LOCK, self.LOCK, self.TURNS)
+            for phase in np.arange(self.ROLLS) * (2 * math.pi / self.ROLLS)
+        ]
+        keep, add = (np.stack(pictures) for pictures in zip(*looks, strict=True))
+        # The wheels lie under the hull, beside each other. So the car is the product of what its
+        # parts keep and the sum of what they add; the hull goes with the first wheel.
+        table = len(car_dynamics.WHEELPOS), self.TURNS, self.ROLLS
+        self._keep = keep.reshape(*table, *keep.shape[1:])
+        self._add = (add * hull_keep).reshape(*table, *add.shape[1:])
+        self._keep[0] *= hull_keep
+        self._add[0] += hull
+
+    def _look(self, close_up: CloseUp, part: int, *pose) -> tuple[np.ndarray, np.ndarray]:
+        on_black, on_white = close_up.canvas(0), close_up.canvas(255)
+        for canvas in (on_black, on_white):
+            self.shape.draw(canvas, part, *pose, close_up)
+        add, white = (close_up.shrink(c).astype(np.float32) for c in (on_black, on_white))
+        return (white - add)[..., :1] / 255, add
+
+    def paint(self, frame: np.ndarray, car) -> None:
+        """Put the car into a frame (frame_size, frame_size, 3) uint8."""
+        straight, bins = car.hull.angle, (self.TURNS - 1) / (2 * self.LOCK)
+        turns = [
+            min(max(round((wheel.angle - straight + self.LOCK) * bins), 0), self.TURNS - 1)
+            for wheel in car.wheels
+        ]
+        rolls = [round(w.phase * self.ROLLS / (2 * math.pi)) % self.ROLLS for w in car.wheels]
+        looks = [0, 1, 2, 3], turns, rolls
+        ground = frame[self._window]
+        ground[:] = ground * self._keep[looks].prod(0) + self._add[looks].sum(0) + 0.5
+
+
+@lru_cache(maxsize=2)
+def _sprites(frame_size: int) -> CarSprites:
+    return CarSprites(frame_size)  # one table serves every lane
 
 
 def _wheel_stripe(phase: float) -> np.ndarray | None:
