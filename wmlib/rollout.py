@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from multiprocessing import get_context, parent_process
 from typing import Any
@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from wmlib.drivers import Driver, Job
 from wmlib.envs.lanes import GiveUp, Lanes
 from wmlib.experience import EpisodeStore
-from wmlib.world_model import WorldModel
+from wmlib.world_model import State, WorldModel
 
 # Below four rows torch picks other kernels, and the last bits of z and h differ. A drive is chaotic
 # enough to end elsewhere for that, and then a score would depend on who else was driving.
@@ -99,20 +99,29 @@ def rollout(
         if not mask.any():
             return
         frames, info = envs.reset(seed=seeds, options={"reset_mask": mask})
+        started = np.flatnonzero(mask)
         if record is not None:
-            for lane in np.flatnonzero(mask):
+            for lane in started:
                 tapes[lane] = {"frames": [frames[lane]], "actions": [], "rewards": [], "done": []}
                 tapes[lane] |= {name: [info["lanes"][lane][name]] for name in record}
         if world_model is not None:
-            fresh = world_model.begin(frames)
-            state = fresh if state is None else state.where(torch.from_numpy(mask), fresh)
+            rows = _at_least_four(started, lanes)
+            fresh = world_model.begin(frames[rows])
+            if state is None:
+                state = State(*(torch.zeros(lanes, part.shape[1]).to(part) for part in fresh))
+            state = state.put(torch.from_numpy(started), fresh.take(slice(len(started))))
 
     start(list(range(lanes)))
     while running:
         actions = driver.act(None if state is None else state.features, lanes)
         frames, rewards, terminated, truncated, info = envs.step(actions)
         if state is not None:
-            state = world_model.observe(state, torch.from_numpy(actions), frames)
+            # Resting lanes need no eyes: near the end of a batch only the last drives are paid for.
+            rows = _at_least_four(np.array(list(running)), lanes)
+            seen = world_model.observe(
+                state.take(torch.from_numpy(rows)), torch.from_numpy(actions[rows]), frames[rows]
+            )
+            state = state.put(torch.from_numpy(rows), seen)
         finished = []
         for lane, (_, drive) in running.items():
             drive.score += float(rewards[lane])
@@ -135,6 +144,11 @@ def rollout(
             yield index, drive
         if finished:
             start(finished)
+
+
+def _at_least_four(rows: np.ndarray, lanes: int) -> np.ndarray:
+    others = np.setdiff1d(np.arange(lanes), rows)
+    return np.concatenate([rows, others[: max(0, LEAST_ROWS - len(rows))]])
 
 
 def _to_arrays(tape: dict[str, list]) -> dict[str, np.ndarray]:
@@ -160,7 +174,9 @@ def drive_all(
     everything runs in this process. `progress` names a progress bar.
     """
     jobs = list(jobs)
-    parts = [range(i, min(i + world.lanes, len(jobs))) for i in range(0, len(jobs), world.lanes)]
+    # Two jobs a lane: a drive that ends early makes room for another.
+    size = 2 * world.lanes
+    parts = [range(i, min(i + size, len(jobs))) for i in range(0, len(jobs), size)]
     drives: list[Drive | None] = [None] * len(jobs)
     arguments = [
         (world, driver, [jobs[i] for i in part], world_model, store, record) for part in parts
@@ -196,18 +212,35 @@ def _drive_some(
     store: EpisodeStore | None,
     record: Sequence[str],
 ) -> list[Drive]:
-    envs = world.make()
     drives: dict[int, Drive] = {}
-    try:
-        wanted = record if store is not None else None
+    wanted = record if store is not None else None
+    with _lanes_of(world) as envs:
         for index, drive in rollout(envs, driver, jobs, world_model, wanted):
             if store is not None:
                 store.write(episode_name(drive.job), drive.recording)
                 drive.recording = None
             drives[index] = drive
-    finally:
-        envs.close()
     return [drives[index] for index in range(len(jobs))]
+
+
+_kept: list[tuple[World, Lanes]] = []
+
+
+@contextmanager
+def _lanes_of(world: World) -> Iterator[Lanes]:
+    # Making lanes anew for every generation would cost as much as some hundred steps of each.
+    found = [envs for kept, envs in _kept if kept == world]
+    while _kept:
+        _, envs = _kept.pop()
+        if envs not in found:
+            envs.close()
+    envs = found[0] if found else world.make()
+    try:
+        yield envs
+    except BaseException:
+        envs.close()
+        raise
+    _kept.append((world, envs))
 
 
 def episode_name(job: Job) -> str:

@@ -37,9 +37,13 @@ class State(NamedTuple):
         """What C reads: [z, h] (B, z_size + hidden)."""
         return torch.cat([self.z, self.h], dim=-1)
 
-    def where(self, mask: Tensor, other: "State") -> "State":
-        """Rows of `other` where mask (B,) is true, of this state elsewhere."""
-        return State(*(torch.where(mask[:, None], b, a) for a, b in zip(self, other, strict=True)))
+    def take(self, rows: Tensor) -> "State":
+        """The rows (R,) int64 alone."""
+        return State(*(part[rows] for part in self))
+
+    def put(self, rows: Tensor, other: "State") -> "State":
+        """This state with `rows` (R,) int64 replaced by the R rows of `other`."""
+        return State(*(a.index_copy(0, rows, b) for a, b in zip(self, other, strict=True)))
 
 
 @dataclasses.dataclass
