@@ -4,6 +4,7 @@ A driver has two methods: `begin(lane, job)` when a new episode starts in a lane
 `act(features)`. It never sees the environment, so it cannot know whether it drives or dreams.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -52,44 +53,77 @@ class ControllerDriver:
         return self.controller(features, members).cpu().numpy()
 
 
-class RandomDriver:
-    """Smooth random actions: each action is a noise that wanders back to a mean.
+class ConstantDriver:
+    """The same action (A,) for ever; an empty one for a world that takes none."""
 
-    Independent noise at 50 actions a second would average out to a car that trembles on the spot.
-    action[t] = clip(mean + spread * x[t]), x an AR(1) process of unit variance with memory
-    `smoothness`. The same seed drives the same way in any lane.
+    def __init__(self, action: Sequence[float]):
+        self.action = np.asarray(action, dtype=np.float32)
 
-    mean, spread, low, high: (A,). Empty ones drive a world that takes no action.
+    def begin(self, lane: int, job: Job) -> None:
+        """Nothing to prepare."""
+
+    def act(self, features: Tensor | None, lanes: int) -> np.ndarray:
+        """Ignores the features. Returns float32 (lanes, A)."""
+        return np.tile(self.action, (lanes, 1))
+
+
+class NoisyDriver:
+    """Any driver with smooth noise on its actions, to see what lies beside its own path.
+
+    action = clip(the driver's + spread * x), where x wanders: an AR(1) process of unit variance,
+    x[t + 1] = smoothness * x[t] + fresh noise. Independent noise at 50 actions a second would
+    average out to a car that trembles on the spot. The same job gets the same noise in any lane.
+
+    spread, low, high: (A,) floats.
     """
 
-    def __init__(self, mean, spread, low, high, smoothness: float = 0.95):
-        self.mean, self.spread = np.asarray(mean, float), np.asarray(spread, float)
+    def __init__(self, driver: Driver, spread, low, high, smoothness: float = 0.95):
+        self.driver, self.spread = driver, np.asarray(spread, float)
         self.low, self.high, self.smoothness = np.asarray(low), np.asarray(high), smoothness
         self._noise: dict[int, tuple[np.random.Generator, np.ndarray]] = {}
 
     def begin(self, lane: int, job: Job) -> None:
-        """Start the lane's noise from the job's seed."""
+        """Start the lane's noise from the job's seed and member."""
+        self.driver.begin(lane, job)
         rng = np.random.default_rng([job.seed, job.member])
-        self._noise[lane] = rng, rng.standard_normal(len(self.mean))
+        self._noise[lane] = rng, rng.standard_normal(len(self.spread))
 
     def act(self, features: Tensor | None, lanes: int) -> np.ndarray:
-        """Ignores the features. Returns float32 (lanes, A)."""
-        actions = np.zeros((lanes, len(self.mean)), dtype=np.float32)
+        """Features, as its driver takes them -> float32 (lanes, A)."""
+        actions = self.driver.act(features, lanes).astype(float)
         for lane in sorted(self._noise.keys() & set(range(lanes))):
             rng, x = self._noise[lane]
-            actions[lane] = np.clip(self.mean + self.spread * x, self.low, self.high)
+            actions[lane] += self.spread * x
             fresh = np.sqrt(1 - self.smoothness**2) * rng.standard_normal(len(x))
             self._noise[lane] = rng, self.smoothness * x + fresh
-        return actions
+        return np.clip(actions, self.low, self.high).astype(np.float32)
 
 
-def random_car_driver() -> RandomDriver:
+CAR_LOW, CAR_HIGH = (-1.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+
+
+def random_car_driver() -> NoisyDriver:
     """Steers about, mostly on the gas, brakes now and then: a learner's first hour."""
-    return RandomDriver(
-        mean=[0.0, 0.3, -0.3], spread=[0.4, 0.3, 0.25], low=[-1, 0, 0], high=[1, 1, 1]
-    )
+    return NoisyDriver(ConstantDriver([0.0, 0.3, -0.3]), [0.4, 0.3, 0.25], CAR_LOW, CAR_HIGH)
 
 
-def spectator() -> RandomDriver:
+def noisy_car_driver(driver: Driver) -> NoisyDriver:
+    """Someone who can drive, disturbed: slides, detours, and the way back to the road."""
+    return NoisyDriver(driver, [0.3, 0.2, 0.1], CAR_LOW, CAR_HIGH)
+
+
+def random_networks(population: int, feature_size: int = 288, seed: int = 0) -> ControllerDriver:
+    """The paper's code's own policy: linear controllers with random weights, each of its own size.
+
+    Their weights have a standard deviation drawn from 0..0.01. They read [z, h] of an untrained
+    world model; job.member says which one drives.
+    """
+    rng = np.random.default_rng(seed)
+    size = Controller(feature_size=feature_size).num_parameters
+    weights = rng.standard_normal((population, size)) * rng.uniform(0, 0.01, (population, 1))
+    return ControllerDriver(Controller(weights, feature_size=feature_size))
+
+
+def spectator() -> ConstantDriver:
     """For worlds that take no action: an empty vector, every time."""
-    return RandomDriver([], [], [], [])
+    return ConstantDriver([])

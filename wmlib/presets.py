@@ -24,6 +24,7 @@ TABLE = {
     "ahead":               (5,         30,     30),  # steps imagined after that
     # CarRacing.
     "frame_size":          (64,        64,     64),
+    "lanes":               (4,         64,     64),  # cars that one process drives at once
     "max_steps":           (40,      1000,   1000),  # of one drive
     "episodes":            (4,        300,  10000),
     "random_patience":     (20,       100,   1000),  # the same, for random driving

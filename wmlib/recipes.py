@@ -25,7 +25,7 @@ from torch import nn
 from wmlib.controller import Controller
 from wmlib.drivers import ControllerDriver, Driver, Job, random_car_driver, spectator
 from wmlib.envs import TRAINING_SEEDS
-from wmlib.evaluation import ORIGINAL, Score, interval, score
+from wmlib.evaluation import Score, interval, score
 from wmlib.evolution import Evolution
 from wmlib.experience import EpisodeStore, FrameBatches, SequenceBatches
 from wmlib.mdn_rnn import MDNRNN
@@ -51,9 +51,12 @@ CHECK_TRACKS_FROM = 900_000  # tracks of training that no candidate drives: for 
 
 
 def car_world(preset: Preset, patience: int | None = None) -> World:
-    """CarRacing at a preset's size; patience (see `GiveUp`) is for training, never for scores."""
+    """CarRacing to learn in, at a preset's size and with the fast eye.
+
+    patience (see `GiveUp`) is for training, never for scores.
+    """
     options = {"frame_size": preset.frame_size, "max_episode_steps": preset.max_steps}
-    return World(ORIGINAL, lanes=8, patience=patience, options=options)
+    return World("wmlib/CarRacing-v3", preset.lanes, patience, options)
 
 
 def collect(
@@ -63,8 +66,12 @@ def collect(
     folder: str | Path,
     executor: Executor | None = None,
     record: Sequence[str] = (),
+    world_model: WorldModel | None = None,
+    members: int = 1,
 ) -> EpisodeStore:
     """Drive one episode for each seed and keep it; seeds already in the store are not driven again.
+
+    world_model: for drivers that read [z, h]. members: a population of so many takes turns.
 
     Appends episodes, steps, mean score and seconds to collect.jsonl beside the folder. Raises
     ValueError for a seed that is kept for scoring.
@@ -76,13 +83,15 @@ def collect(
                 f"{TRAINING_SEEDS.stop:,}"
             )
     store = EpisodeStore(folder)
-    jobs = [Job(seed) for seed in seeds if episode_name(Job(seed)) not in store]
+    jobs = [Job(seed, i % members) for i, seed in enumerate(seeds)]
+    jobs = [job for job in jobs if episode_name(job) not in store]
     if jobs:
         began = time.monotonic()
         drives = drive_all(
             world,
             driver,
             jobs,
+            world_model,
             executor=executor,
             store=store,
             record=record,

@@ -174,9 +174,7 @@ def drive_all(
     everything runs in this process. `progress` names a progress bar.
     """
     jobs = list(jobs)
-    # Two jobs a lane: a drive that ends early makes room for another.
-    size = 2 * world.lanes
-    parts = [range(i, min(i + size, len(jobs))) for i in range(0, len(jobs), size)]
+    parts = [range(i, min(i + world.lanes, len(jobs))) for i in range(0, len(jobs), world.lanes)]
     drives: list[Drive | None] = [None] * len(jobs)
     arguments = [
         (world, driver, [jobs[i] for i in part], world_model, store, record) for part in parts

@@ -5,9 +5,9 @@ Physics, tracks, rewards and drawing are Gymnasium's own. The window crops the i
 `fast_car_racing.py` has the same world behind a much faster eye.
 """
 
+import cv2
 import gymnasium as gym
 import numpy as np
-from PIL import Image
 
 INSTRUMENT_BAR = 12  # rows at the bottom of Gymnasium's 96x96 frame
 
@@ -27,7 +27,7 @@ def original(frame_size: int = 64, render_mode: str | None = None, **kwargs) -> 
 class Window(gym.ObservationWrapper):
     """96x96 frame -> instrument bar cropped, resized to (frame_size, frame_size, 3) uint8.
 
-    The filter is Pillow's BOX: each pixel is the mean of those whose centres it covers.
+    Each pixel is the mean of the area it covers.
 
     Also turns away actions outside the action space, with a sentence: CarRacing itself would clip
     some of them silently and simulate the others.
@@ -40,8 +40,8 @@ class Window(gym.ObservationWrapper):
 
     def observation(self, observation: np.ndarray) -> np.ndarray:
         """(96, 96, 3) uint8 -> (frame_size, frame_size, 3) uint8."""
-        picture = Image.fromarray(observation[:-INSTRUMENT_BAR])
-        return np.asarray(picture.resize((self.frame_size,) * 2, Image.Resampling.BOX))
+        size = (self.frame_size, self.frame_size)
+        return cv2.resize(observation[:-INSTRUMENT_BAR], size, interpolation=cv2.INTER_AREA)
 
     def step(self, action: np.ndarray):
         """As in CarRacing. Raises ValueError for an action that is out of range."""
