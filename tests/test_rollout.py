@@ -10,7 +10,16 @@ import pytest
 import torch
 
 from wmlib.controller import Controller
-from wmlib.drivers import ControllerDriver, Job, random_car_driver, spectator
+from wmlib.drivers import (
+    ConstantDriver,
+    ControllerDriver,
+    Job,
+    NoisyDriver,
+    noisy_car_driver,
+    random_car_driver,
+    random_networks,
+    spectator,
+)
 from wmlib.experience import EpisodeStore
 from wmlib.rollout import World, drive_all, processes, record_drive
 
@@ -60,6 +69,35 @@ def test_each_member_drives_its_own_job(world_model):
     driver = ControllerDriver(Controller(parameters))
     standing, going = drive_all(world, driver, [Job(3, 0), Job(3, 1)], world_model)
     assert going.score > standing.score + 5
+
+
+def test_noise_wanders_about_what_the_driver_wants():
+    driver = NoisyDriver(ConstantDriver([0.2, -5.0]), [0.1, 0.1], [-1, 0], [1, 1])
+    driver.begin(0, Job(1))
+    actions = np.array([driver.act(None, 1)[0] for _ in range(4000)])
+    assert actions[:, 0].mean() == pytest.approx(0.2, abs=0.05)
+    assert actions[:, 0].std() == pytest.approx(0.1, abs=0.03)
+    assert np.corrcoef(actions[1:, 0], actions[:-1, 0])[0, 1] == pytest.approx(0.95, abs=0.02)
+    assert (actions[:, 1] == 0).all()  # clipped to what the world allows
+
+
+def test_a_controller_drives_with_noise_and_without(world_model):
+    plain = ControllerDriver(random_networks(2).controller)
+    noisy = noisy_car_driver(random_networks(2))
+    jobs = [Job(5, 0), Job(6, 1)]
+    recordings = [
+        [record_drive(CAR, driver, job, world_model).recording["actions"] for job in jobs]
+        for driver in (plain, noisy)
+    ]
+    assert np.abs(recordings[0][0] - recordings[1][0]).mean() > 0.05
+    assert not np.array_equal(recordings[0][0], recordings[0][1])  # each its own weights
+
+
+def test_held_actions_are_counted_in_steps():
+    world = World("wmlib/CarRacing-v3", lanes=2, options={"max_episode_steps": 10}, repeat=4)
+    drive = record_drive(world, random_car_driver(), Job(5))
+    assert drive.steps == 10
+    assert len(drive.recording["actions"]) == 3
 
 
 def test_a_recording_lines_up(ball_model, tmp_path):

@@ -1,7 +1,9 @@
 """`python -m wmlib ...`: the phases of `recipes.py` from a shell, for long runs."""
 
 import argparse
+import json
 import sys
+from pathlib import Path
 
 from wmlib import evaluation, recipes
 from wmlib.drivers import ControllerDriver
@@ -41,19 +43,39 @@ def score(arguments: argparse.Namespace) -> None:
         )
 
 
+def bench(arguments: argparse.Namespace) -> None:
+    """Measure the speed of everything, side by side; writes bench.json and bench.png."""
+    from wmlib import bench, figures  # only here: they need more than a training machine has
+
+    folder = Path(arguments.folder or "figures")
+    workers = preset(arguments.scale).workers
+    with processes(workers) as executor:
+        measured = bench.everything(executor, workers, arguments.steps)
+        result = bench.run(measured, arguments.rounds)
+    print(bench.table(result))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
+    figures.bench(result).savefig(folder / "bench.png", dpi=90)
+    print(f"written: {folder / 'bench.json'}, {folder / 'bench.png'}")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Parse, run, and turn what a user can mend into one line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m wmlib", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    for function in (train, score, ship):
+    for function in (train, score, ship, bench):
         command = commands.add_parser(function.__name__, help=function.__doc__)
         command.set_defaults(run=function)
-        if function is not score:
-            command.add_argument("world", choices=["ball", "car_racing"])
-        else:
-            command.add_argument("--tracks", type=int, default=100, help="default: 100")
         command.add_argument("--scale", choices=SCALES, help="default: WM_SCALE, or laptop")
-        command.add_argument("--folder", help="default: data/runs/<scale>/<world>")
+        where = "figures" if function is bench else "data/runs/<scale>/<world>"
+        command.add_argument("--folder", help=f"default: {where}")
+    for name in ("train", "ship"):
+        commands.choices[name].add_argument("world", choices=["ball", "car_racing"])
+    commands.choices["score"].add_argument("--tracks", type=int, default=100, help="default: 100")
+    for name, default in {"rounds": 7, "steps": 1000}.items():
+        commands.choices["bench"].add_argument(
+            f"--{name}", type=int, default=default, help=f"default: {default}"
+        )
     arguments = parser.parse_args(argv)
     try:
         arguments.run(arguments)

@@ -17,8 +17,6 @@ from wmlib.rollout import Drive, World, drive_all
 from wmlib.vae import tensor_to_frames
 from wmlib.world_model import State, WorldModel
 
-ORIGINAL = "wmlib/CarRacingOriginal-v3"
-
 
 @dataclass(frozen=True)
 class Interval:
@@ -81,6 +79,12 @@ class Score:
         return f"{self.interval.describe()}; laps completed {laps:.0%}; {steps:.0f} steps"
 
 
+def scoring_world(max_steps: int = 1000, frame_size: int = 64, repeat: int = 1) -> World:
+    """The untouched CarRacing-v3, every drive to its end: where all scores are taken."""
+    options = {"max_episode_steps": max_steps, "frame_size": frame_size}
+    return World("wmlib/CarRacingOriginal-v3", lanes=8, options=options, repeat=repeat)
+
+
 def score(
     driver: Driver,
     world_model: WorldModel | None,
@@ -95,9 +99,7 @@ def score(
 
     max_steps below 1000 is for tests only: such a score compares with nothing.
     """
-    world = World(
-        ORIGINAL, options={"max_episode_steps": max_steps, "frame_size": frame_size}, lanes=8
-    )
+    world = scoring_world(max_steps, frame_size)
     seeds = [HELD_OUT_SEEDS[i] for i in range(tracks)]
     drives = drive_all(
         world, driver, [Job(s) for s in seeds], world_model, executor=executor, progress=progress

@@ -53,11 +53,17 @@ def new_axes(columns: int = 1, rows: int = 1, width: float = 3.6, height: float 
 
 
 def frame_grid(
-    rows: Mapping[str, np.ndarray], titles: Sequence[str] = (), colors: Mapping[str, str] = {}
+    rows: Mapping[str, np.ndarray],
+    titles: Sequence[str] = (),
+    colors: Mapping[str, str] = {},
+    size: float = 1.15,
 ) -> Figure:
-    """Pictures in labelled rows: each value (N, H, W, 3) uint8. `colors` tints a row's label."""
+    """Pictures in labelled rows: each value (N, H, W, 3) uint8, shown `size` inches wide.
+
+    `colors` tints a row's label.
+    """
     columns = max(len(frames) for frames in rows.values())
-    figure = Figure(figsize=(1.15 * columns + 1.2, 1.2 * len(rows) + 0.25))
+    figure = Figure(figsize=(size * columns + 1.2, 1.05 * size * len(rows) + 0.25))
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for ax in axes.flat:
         ax.set_axis_off()
@@ -258,6 +264,22 @@ def moving_picture(
         f'<img alt="{description}" style="width:{240 * len(clips)}px; image-rendering:pixelated" '
         f'src="data:image/gif;base64,{code}">'
     )
+
+
+def bench(result: dict) -> Figure:
+    """What `bench.run` returned, as bars on a logarithmic axis; dots are the single rounds."""
+    rows = [row for row in result["rows"] if row["unit"] in ("steps", "frames")][::-1]
+    figure, ax = new_axes(width=7, height=0.32 * len(rows) + 0.9)
+    for y, row in enumerate(rows):
+        ax.barh(y, row["median"], color=REALITY if row["cores"] == 1 else DREAM, alpha=0.8)
+        ax.plot(row["runs"], [y] * len(row["runs"]), ".", color="black", ms=3)
+        ax.annotate(
+            f" {row['median']:,.0f}", (max(row["runs"]), y), va="center", fontsize=8, color=TRUTH
+        )
+    ax.set_yticks(range(len(rows)), [row["name"] for row in rows])
+    ax.set(xscale="log", xlabel="steps or frames a second; blue: one core, orange: all cores")
+    ax.grid(axis="y", visible=False)
+    return figure
 
 
 def source(thing: object) -> HTML:

@@ -19,7 +19,7 @@ import torch
 from tqdm.auto import tqdm
 
 from wmlib.drivers import Driver, Job
-from wmlib.envs.lanes import GiveUp, Lanes
+from wmlib.envs.lanes import GiveUp, Lanes, Repeat
 from wmlib.experience import EpisodeStore
 from wmlib.world_model import State, WorldModel
 
@@ -34,12 +34,14 @@ class World:
 
     patience: see `GiveUp`; None (always, for scores) plays every episode to its end.
     options: keyword arguments for `gymnasium.make`.
+    repeat: steps that every action is held for, see `Repeat`.
     """
 
     env_id: str
     lanes: int = 16
     patience: int | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    repeat: int = 1
 
     def make(self) -> Lanes:
         """A fresh vector environment; lanes without a job rest, so too many cost nothing."""
@@ -47,7 +49,8 @@ class World:
 
     def _make_one(self) -> gym.Env:
         env = gym.make(self.env_id, disable_env_checker=True, **self.options)
-        return env if self.patience is None else GiveUp(env, self.patience)
+        env = env if self.patience is None else GiveUp(env, self.patience)
+        return env if self.repeat == 1 else Repeat(env, self.repeat)
 
 
 @dataclass
@@ -125,7 +128,7 @@ def rollout(
         finished = []
         for lane, (_, drive) in running.items():
             drive.score += float(rewards[lane])
-            drive.steps += 1
+            drive.steps += info["lanes"][lane].get("steps", 1)
             if record is not None:
                 tape = tapes[lane]
                 tape["frames"].append(frames[lane])
@@ -174,7 +177,10 @@ def drive_all(
     everything runs in this process. `progress` names a progress bar.
     """
     jobs = list(jobs)
-    parts = [range(i, min(i + world.lanes, len(jobs))) for i in range(0, len(jobs), world.lanes)]
+    # Full lanes are fast, but not on one worker while another has nothing to do.
+    workers = getattr(executor, "_max_workers", 1)
+    size = min(world.lanes, -(-len(jobs) // workers)) or 1
+    parts = [range(i, min(i + size, len(jobs))) for i in range(0, len(jobs), size)]
     drives: list[Drive | None] = [None] * len(jobs)
     arguments = [
         (world, driver, [jobs[i] for i in part], world_model, store, record) for part in parts

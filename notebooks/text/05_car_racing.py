@@ -27,15 +27,17 @@
 # **How long.** 30 minutes of reading. With the shipped run the cells take about two minutes; from scratch a little over an hour more, on two cores without a GPU (5.9 has the times).
 
 # %%
+import cProfile
 import json
+import pstats
 import time
 
 import gymnasium as gym
 import numpy as np
 
 from wmlib import figures, presets, recipes
-from wmlib.drivers import ControllerDriver, Job
-from wmlib.evaluation import interval
+from wmlib.drivers import ControllerDriver, Job, random_car_driver
+from wmlib.evaluation import interval, scoring_world
 from wmlib.rollout import drive_all, processes, record_drive, rollout
 from wmlib.vae import tensor_to_frames
 from wmlib.world_model import WorldModel, load_controller, pretrained, read_log
@@ -160,7 +162,7 @@ print(json.dumps(summary, indent=1))
 
 # %%
 order = np.argsort(score.scores)
-world = recipes.car_world(numbers)
+world = scoring_world(numbers.max_steps, numbers.frame_size)
 driver = ControllerDriver(controller)
 picked = {"worst": order[0], "middle": order[len(order) // 2], "best": order[-1]}
 clips = {}
@@ -240,27 +242,100 @@ for name, seconds in phases.items():
 print(f"{'together':8} {sum(phases.values()) / 60:6.1f} minutes")
 
 # %% [markdown]
-# Most of it is driving, and driving here is slow for a curious reason. One step of physics takes microseconds; *drawing* takes milliseconds: Gymnasium paints a picture of 1000 × 800 pixels, with every tile of the track, and shrinks it to 96 × 96. See for yourself: the same steps, with the drawing taken out.
+# Evolving C is nearly all driving: millions of frames. That this fits into an evening is not a matter of course, and how it came about is worth a section.
+#
+# ## 5.10 A fast eye
+#
+# **Look before you tune.** Here is Gymnasium's own CarRacing, 100 steps of it, under Python's profiler.
+#
+# **Predict:** what takes the time: the physics of the car, or the drawing of a frame?
 
 # %%
 env = gym.make("CarRacing-v3")
 env.reset(seed=1)
-rates = {}
-for name in ("as it is", "without drawing"):
-    if name == "without drawing":
-        env.unwrapped._render = lambda mode: None
-    began = time.perf_counter()
-    for _ in range(200):
-        env.unwrapped.step(np.array([0.0, 0.1, 0.0]))
-    rates[name] = 200 / (time.perf_counter() - began)
-    print(f"{name:16} {rates[name]:8.0f} steps/s")
+gas = np.array([0.0, 0.3, 0.0], dtype=np.float32)
+profile = cProfile.Profile()
+profile.enable()
+for _ in range(100):
+    env.step(gas)
+profile.disable()
+seconds = {}
+for (file, _, function), (*_, total, _) in pstats.Stats(profile).stats.items():
+    seconds[f"{file.rpartition('/')[2]}: {function}"] = total
+whole = seconds["car_racing.py: step"]
+parts = {
+    "drawing": "car_racing.py: _render",
+    "the car's forces": "car_dynamics.py: step",
+    "the physics engine": "~: <built-in method Box2D._Box2D.b2World_Step>",
+}
+for name, function in parts.items():
+    print(f"{name:20} {seconds[function] / whole:6.1%}")
 
 # %% [markdown]
-# ## 5.10 Again
+# Nearly all of it is drawing. Gymnasium paints some 300 polygons on a canvas of 1000 × 800 pixels, shrinks it to 96 × 96, and does so fifty times for a second of driving. V then throws most of that away.
+#
+# But the track does not move. Only the camera does: it shifts, turns and, in the first second, zooms. Each of these is an **affine map**, and so is all of them together. So paint the track *once*, from straight above,
+
+# %%
+fast = gym.make("wmlib/CarRacing-v3")
+fast.reset(seed=1)
+figures.frame_grid({"the track": fast.unwrapped.eye.levels[1][None, ::-1]}, size=4)
+
+# %% [markdown]
+# and make every frame by one *warp* of that picture: for each of the 64 × 64 pixels of the frame, where does it lie on the track? (The car goes on top; it is always at the same place, so it comes out of a table.) The physics, the rewards and the tracks are Gymnasium's, untouched. Is it the same world? Drive both alike:
+
+# %%
+window = gym.make("wmlib/CarRacingOriginal-v3")
+driver = random_car_driver()
+driver.begin(0, Job(1))
+ours, original = fast.reset(seed=1)[0], window.reset(seed=1)[0]
+rows = {"Gymnasium": [], "fast eye": [], "10 × difference": []}
+differences = []
+for t in range(200):
+    action = driver.act(None, 1)[0]
+    ours, our_reward, *_ = fast.step(action)
+    original, reward, *_ = window.step(action)
+    assert our_reward == reward
+    off = np.abs(ours.astype(int) - original)
+    differences.append(off.mean())
+    if t in (5, 30, 60, 110, 150, 199):
+        pictures = (original, ours, np.minimum(10 * off, 255).astype(np.uint8))
+        for row, picture in zip(rows.values(), pictures, strict=True):
+            row.append(picture)
+print(f"all rewards equal; frames {np.mean(differences):.2f} of 255 grey levels apart on average")
+figures.frame_grid({name: np.array(row) for name, row in rows.items()})
+
+# %% [markdown]
+# And how fast?
+
+# %%
+blind = gym.make("CarRacing-v3")
+blind.unwrapped._render = lambda mode: np.zeros((96, 96, 3), np.uint8)
+rates = {}
+for name, world in {"Gymnasium": env, "fast eye": fast, "no eye at all": blind}.items():
+    world.reset(seed=2)
+    began = time.perf_counter()
+    for _ in range(150):
+        world.step(gas)
+    rates[name] = 150 / (time.perf_counter() - began)
+    times = rates[name] / rates["Gymnasium"]
+    print(f"{name:14} {rates[name]:7.0f} steps/s, {times:4.0f} times Gymnasium")
+
+# %% [markdown]
+# That is a quick look, on whatever your machine is doing right now. `python -m wmlib bench` does it properly: everything in turns, seven rounds, medians. This is what it measured before this chapter was published, V, M and whole rollouts included:
+
+# %%
+figures.bench(json.loads((presets.ROOT / "figures" / "bench.json").read_text()))
+
+# %% [markdown]
+# Three lessons that hold beyond cars. **Measure first:** without the profile one would have tuned the networks. **Ask what changes:** a picture that is only moved need not be painted again. **Keep the old one beside the new one:** `tests/test_fast_car_racing.py` drives both, step by step, so that fast stays the same as right. (And the score in 5.5? That is always taken on Gymnasium's own frames.)
+
+# %% [markdown]
+# ## 5.11 Again
 #
 # The loop has one arrow that we did not walk: **repeat**. Our V has only ever seen what random driving shows, the first bends and a lot of grass. A driver that can drive sees more: whole tracks, at speed. Let it collect, train V and M on that, and evolve C again; but mind that a new M means a new $h$, and the old C cannot read it.
 #
-# ## 5.11 Exercises
+# ## 5.12 Exercises
 #
 # **1. Check us.** Drive the first three held-out tracks yourself and compare with the numbers that came with the weights. *(They should agree closely; on another processor, rounding may make single drives differ.)*
 #
@@ -297,7 +372,7 @@ for name in ("as it is", "without drawing"):
 # - Collect, V, M, C: three phases watch and predict, only the last one is rewarded.
 # - One rollout serves collecting, evolving and scoring.
 # - Report the mean controller on held-out tracks, with spread, interval and lap completion.
-# - Most of the time goes into driving, and nearly all of that into drawing frames.
+# - Most of the time goes into driving, and nearly all of that used to go into drawing frames: what only moves need not be painted again.
 # - Everything resumes, and the shipped numbers can be checked with one cell.
 #
 # **What's next.** Back to the [start](00_start_here.ipynb), for the map of the series.

@@ -94,3 +94,27 @@ class GiveUp(gym.Wrapper):
         if self._return > self._best:
             self._best, self._since_best = self._return, 0
         return observation, reward, terminated, truncated or self._since_best >= self.patience, info
+
+
+class Repeat(gym.Wrapper):
+    """Hold every action for `repeat` steps; the rewards add up, and only the last frame is seen.
+
+    Where the environment can (`look_away`), the frames between are not even drawn. info["steps"]
+    says how many steps it was: fewer where the episode ended in between (the frame is then a
+    little old).
+    """
+
+    def __init__(self, env: gym.Env, repeat: int):
+        super().__init__(env)
+        self.repeat = repeat
+
+    def step(self, action: Any):
+        """As the environment, `repeat` times."""
+        total = 0.0
+        for taken in range(1, self.repeat + 1):
+            self.unwrapped.look_away = taken < self.repeat
+            observation, reward, terminated, truncated, info = self.env.step(action)
+            total += float(reward)
+            if terminated or truncated:
+                break
+        return observation, total, terminated, truncated, info | {"steps": taken}
