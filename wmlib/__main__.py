@@ -19,8 +19,7 @@ def train(arguments: argparse.Namespace) -> None:
     if arguments.world == "ball":
         recipes.ball(numbers, folder)
     else:
-        world_model = recipes.car_world_model(numbers, folder)
-        recipes.car_controller(numbers, world_model, folder)
+        recipes.car_racing(numbers, folder)
     print(f"trained: {folder}")
 
 

@@ -74,6 +74,10 @@ class Controller:
 
         `members` (B,) int picks a controller for each row; without it the first drives them all.
         """
+        return squash(self.raw(features, members))
+
+    def raw(self, features: Tensor, members: Tensor | np.ndarray | None = None) -> Tensor:
+        """W [z, h] + b alone, before `squash`: (B, action_size)."""
         if features.shape[-1] != self.feature_size:
             raise ValueError(
                 f"this controller reads {self.feature_size} features, got {features.shape[-1]}"
@@ -83,7 +87,22 @@ class Controller:
         members = torch.as_tensor(members)
         weight, bias = self._weight[members], self._bias[members]
         raw = torch.einsum("baf,bf->ba", weight.to(features.device), features)
-        return squash(raw + bias.to(features.device))
+        return raw + bias.to(features.device)
+
+
+def imitate(features: Tensor, raw: Tensor, ridge: float = 1.0) -> Controller:
+    """The linear controller that comes closest to `raw` (N, A), reading `features` (N, n).
+
+    Least squares, with `ridge` times the squared weights added. For a driver whose world model was
+    retrained: its C cannot read the new [z, h], but the new one can be fitted to do what it did.
+    """
+    x, y = features.double(), raw.double()
+    x_mean, y_mean = x.mean(0), y.mean(0)
+    x = x - x_mean
+    gram = x.T @ x + ridge * torch.eye(x.shape[1], dtype=x.dtype)
+    weight = torch.linalg.solve(gram, x.T @ (y - y_mean)).T
+    parameters = torch.cat([weight.flatten(), y_mean - weight @ x_mean])
+    return Controller(parameters, feature_size=x.shape[1], action_size=y.shape[1])
 
 
 def squash(raw: Tensor) -> Tensor:

@@ -102,14 +102,18 @@ class NoisyDriver:
 CAR_LOW, CAR_HIGH = (-1.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
 
-def random_car_driver() -> NoisyDriver:
-    """Steers about, mostly on the gas, brakes now and then: a learner's first hour."""
-    return NoisyDriver(ConstantDriver([0.0, 0.3, -0.3]), [0.4, 0.3, 0.25], CAR_LOW, CAR_HIGH)
+def random_car_driver(repeat: int = 1) -> NoisyDriver:
+    """Steers about, mostly on the gas, brakes now and then: a learner's first hour.
+
+    repeat: steps that each action is held for; the noise is the same in time.
+    """
+    middle = ConstantDriver([0.0, 0.3, -0.3])
+    return NoisyDriver(middle, [0.4, 0.3, 0.25], CAR_LOW, CAR_HIGH, 0.95**repeat)
 
 
-def noisy_car_driver(driver: Driver) -> NoisyDriver:
+def noisy_car_driver(driver: Driver, repeat: int = 1) -> NoisyDriver:
     """Someone who can drive, disturbed: slides, detours, and the way back to the road."""
-    return NoisyDriver(driver, [0.3, 0.2, 0.1], CAR_LOW, CAR_HIGH)
+    return NoisyDriver(driver, [0.3, 0.2, 0.1], CAR_LOW, CAR_HIGH, 0.95**repeat)
 
 
 def random_networks(population: int, feature_size: int = 288, seed: int = 0) -> ControllerDriver:

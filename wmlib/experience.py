@@ -5,6 +5,7 @@ under another name and moved into place when complete, so no torn episode is eve
 writing ended, and any number of processes can write at once.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +60,12 @@ class EpisodeStore:
         """First axis of one array, without reading it."""
         with ZipStore(str(self._path(name)), mode="r") as store:
             return zarr.open_array(store=store, path=key, mode="r").shape[0]
+
+    def include(self, other: "EpisodeStore") -> None:
+        """Take in all episodes of another store on the same disk; none is copied."""
+        for name in other.names():
+            if name not in self:
+                os.link(other._path(name), self._path(name))
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.zip"

@@ -41,12 +41,21 @@ class MDNRNN(nn.Module):
 
     With the default sizes the paper's own parts have 422,368 parameters + 1,024 (torch keeps two
     LSTM biases where the paper's framework keeps one); the heads for reward and end add 514.
+
+    repeat: how many steps of the environment lie between one z and the next, the action being held
+    for all of them. The paper's M has 1.
     """
 
     def __init__(
-        self, z_size: int = 32, action_size: int = 3, hidden_size: int = 256, mixtures: int = 5
+        self,
+        z_size: int = 32,
+        action_size: int = 3,
+        hidden_size: int = 256,
+        mixtures: int = 5,
+        repeat: int = 1,
     ):
         super().__init__()
+        self.repeat = repeat
         self.z_size, self.action_size = z_size, action_size
         self.hidden_size, self.mixtures = hidden_size, mixtures
         self.lstm = nn.LSTM(z_size + action_size, hidden_size, batch_first=True)
@@ -57,7 +66,7 @@ class MDNRNN(nn.Module):
     @property
     def config(self) -> dict:
         """The arguments that build this network again."""
-        names = ("z_size", "action_size", "hidden_size", "mixtures")
+        names = ("z_size", "action_size", "hidden_size", "mixtures", "repeat")
         return {name: getattr(self, name) for name in names}
 
     def initial_state(self, batch: int) -> LSTMState:

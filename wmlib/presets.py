@@ -26,22 +26,26 @@ TABLE = {
     "frame_size":          (64,        64,     64),
     "lanes":               (4,         64,     64),  # cars that one process drives at once
     "max_steps":           (40,      1000,   1000),  # of one drive
-    "episodes":            (4,        300,  10000),
-    "random_patience":     (20,       100,   1000),  # the same, for random driving
+    "repeat":              (4,          4,      1),  # steps that an action is held for
+    # What has several entries has one for each round of: collect, V, M, C.
+    "episodes":       ((4, 2), (500, 200), (10000,)),
+    "random_patience":     (20,       150,   1000),  # the same, for random driving
     "car_tests":           (3,         24,     64),  # drives that nobody trained on
-    "vae_epochs":          (1,          3,     10),
+    "vae_epochs":     ((1, 1),     (5, 1),   (10,)),
     "broken_epochs":       (1,          3,     10),  # for the V's that are broken on purpose
     "vae_batch":           (32,       100,    100),
     "rnn_epochs":          (2,         20,     20),
     "rnn_batch":           (8,         32,    100),
-    "window":              (20,       100,    999),  # steps that M learns from at once
-    "population":          (4,         32,     64),
-    "rollouts":            (1,          1,     16),  # tracks that each candidate drives
-    "generations":         (2,         30,   1800),
+    "window":              (5,         50,    999),  # steps that M learns from at once
+    "population":          (4,         64,     64),
+    "rollouts":       ((1, 1),     (1, 2),   (16,)),  # tracks that each candidate drives at first
+    "double_every":        (1,         30,   1800),  # generations, then it is twice as many
+    "generations":    ((1, 2),   (50, 80), (1800,)),
+    "sigmas":    ((0.1, 0.07), (0.1, 0.07), (0.1,)),  # how far the search looks at first
     "patience":            (20,        50,   1000),  # steps without a new tile before giving up
     "score_tracks":        (2,        100,   1000),  # held-out tracks
     "check_every":         (1,         10,     25),  # generations between checks of the mean
-    "check_tracks":        (2,          8,     64),  # training tracks that such a check drives
+    "check_tracks":        (2,         32,     64),  # training tracks that such a check drives
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ Every phase keeps its work in a run's folder and, called again, goes on from wha
 a finished phase returns at once. The chapters call these functions, and so does the shell.
 """
 
+import copy
 import dataclasses
 import datetime
 import hashlib
@@ -22,10 +23,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from wmlib.controller import Controller
-from wmlib.drivers import ControllerDriver, Driver, Job, random_car_driver, spectator
+from wmlib.controller import Controller, imitate
+from wmlib.drivers import (
+    ControllerDriver,
+    Driver,
+    Job,
+    noisy_car_driver,
+    random_car_driver,
+    spectator,
+)
 from wmlib.envs import TRAINING_SEEDS
-from wmlib.evaluation import Score, interval, score
+from wmlib.evaluation import Score, interval, score, watch
 from wmlib.evolution import Evolution
 from wmlib.experience import EpisodeStore, FrameBatches, SequenceBatches
 from wmlib.mdn_rnn import MDNRNN
@@ -36,17 +44,20 @@ from wmlib.vae import VAE, frames_to_tensor
 from wmlib.world_model import (
     PRETRAINED,
     WorldModel,
+    half_precision,
     load_controller,
     load_network,
     read_log,
     save_controller,
     save_network,
+    write_atomically,
     write_card,
     write_log,
 )
 
 BALL = World("wmlib/BouncingBall-v0", lanes=8)
 TRUTH = ("position", "velocity", "bounced")
+SEEDS_PER_ROUND = 100_000
 CHECK_TRACKS_FROM = 900_000  # tracks of training that no candidate drives: for the learning curve
 
 
@@ -118,10 +129,14 @@ def train_vae(
     frame_size: int = 64,
     seed: int = 0,
     device: str | None = None,
+    start: VAE | None = None,
 ) -> tuple[VAE, list[dict]]:
-    """V from a store's frames; writes vae.safetensors. Returns V and its history."""
+    """V from a store's frames; writes vae.safetensors. Returns V and its history.
+
+    start: a V to go on from; by default a new one.
+    """
     torch.manual_seed(seed)
-    vae = VAE(frame_size)
+    vae = VAE(frame_size) if start is None else copy.deepcopy(start)
     batches = FrameBatches(store, batch_size, seed)
     history = fit(
         vae,
@@ -145,8 +160,9 @@ def encode(store: EpisodeStore, vae: VAE, folder: str | Path) -> EpisodeStore:
             continue
         episode = store.episode(name)
         frames = torch.from_numpy(episode.pop("frames")).split(256)
-        codes = [vae.encode(frames_to_tensor(part)) for part in frames]
-        mu, logvar = (torch.cat(parts).numpy() for parts in zip(*codes, strict=True))
+        with half_precision(frames[0].device):
+            codes = [vae.encode(frames_to_tensor(part)) for part in frames]
+        mu, logvar = (torch.cat(parts).float().numpy() for parts in zip(*codes, strict=True))
         latents.write(name, episode | {"mu": mu, "logvar": logvar})
     return latents
 
@@ -159,13 +175,17 @@ def train_mdn_rnn(
     batch_size: int,
     window: int,
     action_size: int = 3,
+    repeat: int = 1,
     learning_rate: float = 1e-3,
     seed: int = 0,
     device: str | None = None,
 ) -> tuple[MDNRNN, list[dict]]:
-    """M from encoded episodes; writes mdn_rnn.safetensors. Returns M and its history."""
+    """M from encoded episodes; writes mdn_rnn.safetensors. Returns M and its history.
+
+    repeat: how many steps every action of these episodes was held for.
+    """
     torch.manual_seed(seed)
-    mdn_rnn = MDNRNN(action_size=action_size)
+    mdn_rnn = MDNRNN(action_size=action_size, repeat=repeat)
     history = fit(
         mdn_rnn,
         mdn_rnn_step,
@@ -197,6 +217,9 @@ def evolve(
     population: int,
     rollouts: int,
     generations: int,
+    double_every: int = 10**9,
+    sigma: float = 0.1,
+    start: Controller | None = None,
     seed: int = 0,
     check_every: int = 10,
     check_tracks: int = 8,
@@ -204,7 +227,11 @@ def evolve(
 ) -> tuple[Controller, Evolution]:
     """C by CMA-ES: the mean of the search distribution, and the search itself.
 
-    All candidates of a generation drive the same `rollouts` tracks, new ones every generation.
+    The search begins at `start` (default: all zeros) with step size `sigma`.
+
+    All candidates of a generation drive the same `rollouts` tracks, new ones every generation, and
+    twice as many after every `double_every` generations: the better they get, the smaller their
+    differences, and the more drives it takes to see them.
     Every `check_every` generations, and at the end, the mean drives `check_tracks` other training
     tracks to the end, without patience: rows of the log then have "check", its mean score, and
     "check_std". Writes evolution.jsonl and controller.safetensors.
@@ -212,13 +239,12 @@ def evolve(
     size = {"feature_size": world_model.feature_size, "action_size": 3}
 
     def fitness(candidates: np.ndarray, generation: int) -> np.ndarray:
-        tracks = np.random.default_rng([seed, generation]).integers(0, CHECK_TRACKS_FROM, rollouts)
+        count = rollouts * 2 ** (generation // double_every)
+        tracks = np.random.default_rng([seed, generation]).integers(0, CHECK_TRACKS_FROM, count)
         jobs = [Job(int(t), member) for member in range(len(candidates)) for t in tracks]
         driver = ControllerDriver(Controller(candidates, **size))
         drives = drive_all(world, driver, jobs, world_model, executor=executor)
-        return (
-            np.array([drive.score for drive in drives]).reshape(len(candidates), rollouts).mean(1)
-        )
+        return np.array([drive.score for drive in drives]).reshape(len(candidates), count).mean(1)
 
     def check(parameters: np.ndarray) -> dict:
         jobs = [Job(CHECK_TRACKS_FROM + i) for i in range(check_tracks)]
@@ -235,8 +261,15 @@ def evolve(
 
     folder = Path(folder)
     log = folder / "evolution.jsonl"
+    first = Controller(**size) if start is None else start
     evolution = Evolution(
-        Controller(**size).num_parameters, population, seed=seed, log=log, extra=extra
+        first.num_parameters,
+        population,
+        sigma=sigma,
+        seed=seed,
+        start=first.parameters[0],
+        log=log,
+        extra=extra,
     )
     for _ in evolution.run(fitness, generations):
         pass
@@ -265,51 +298,146 @@ def ball(preset: Preset, folder: str | Path | None = None) -> WorldModel:
     return WorldModel(vae, mdn_rnn)
 
 
-def car_world_model(preset: Preset, folder: str | Path | None = None) -> WorldModel:
-    """V and M of CarRacing from random driving: collect, V, encode, M."""
-    folder = Path(folder or preset.run_folder("car_racing"))
+def car_racing(preset: Preset, folder: str | Path | None = None) -> tuple[WorldModel, Controller]:
+    """The whole loop, from nothing, as many rounds as the preset has: V, M and C of CarRacing.
+
+    The folder ends up with the last round's weights, and with the logs of all rounds, whose rows
+    say which "round" they are from.
+    """
+    agent = None
+    for number in range(len(preset.generations)):
+        world_model = car_world_model(preset, folder, number, agent)
+        start = None
+        if agent is not None:
+            start = translate(*agent, world_model, _round(preset, folder, number))
+        controller, _ = car_controller(preset, world_model, folder, number, start)
+        agent = world_model, controller
+    return agent
+
+
+def car_world_model(
+    preset: Preset,
+    folder: str | Path | None = None,
+    number: int = 0,
+    agent: tuple[WorldModel, Controller] | None = None,
+) -> WorldModel:
+    """V and M of CarRacing for round `number`: collect, V, encode, M.
+
+    Round 0 drives at random; a later one lets the last round's agent drive, with noise, adds that
+    to what was collected before, and goes on with the agent's V. M is always learned anew.
+    """
+    work = _round(preset, folder, number)
+    driver = random_car_driver(preset.repeat)
+    patience = preset.random_patience
+    if agent is not None:
+        driver, patience = noisy_car_driver(ControllerDriver(agent[1]), preset.repeat), None
+    world = dataclasses.replace(car_world(preset, patience), repeat=preset.repeat)
+    first = number * SEEDS_PER_ROUND
+    seeds = range(first, first + preset.episodes[number])
     with processes(preset.workers) as executor:
         store = collect(
-            car_world(preset, preset.random_patience),
-            random_car_driver(),
-            range(preset.episodes),
-            folder / "episodes",
+            world,
+            driver,
+            seeds,
+            work / "episodes",
             executor,
+            world_model=None if agent is None else agent[0],
         )
+    if number > 0:
+        store.include(EpisodeStore(_round(preset, folder, number - 1) / "episodes"))
     vae, _ = train_vae(
         store,
-        folder,
-        epochs=preset.vae_epochs,
+        work,
+        epochs=preset.vae_epochs[number],
         batch_size=preset.vae_batch,
         frame_size=preset.frame_size,
+        start=None if agent is None else agent[0].vae,
     )
-    latents = encode(store, vae, folder / "latents")
+    latents = encode(store, vae, work / "latents")
     mdn_rnn, _ = train_mdn_rnn(
         latents,
-        folder,
+        work,
         epochs=preset.rnn_epochs,
         batch_size=preset.rnn_batch,
         window=preset.window,
+        repeat=preset.repeat,
     )
+    _publish(preset, folder, number, "collect", "vae", "mdn_rnn")
     return WorldModel(vae, mdn_rnn)
 
 
+@torch.no_grad()
+def translate(
+    old: WorldModel, controller: Controller, new: WorldModel, folder: str | Path, episodes: int = 60
+) -> Controller:
+    """The controller that does with the new world model what this one did with the old.
+
+    A retrained M remembers in another language: the old C would read noise. But both models can
+    watch the same drives (here the folder's newest `episodes`), and least squares finds the new
+    weights. Nothing is driven for it, and no reward is looked at.
+    """
+    store = EpisodeStore(Path(folder) / "episodes")
+    seen, raw = [], []
+    for name in store.names()[-episodes:]:
+        frames, actions = store.read(name, "frames"), store.read(name, "actions")
+        seen.append(features(new, frames, actions))
+        # Where the old one wanted far more than the tanh lets through, that much is enough.
+        raw.append(controller.raw(features(old, frames, actions)).clamp(-3, 3))
+    return imitate(torch.cat(seen), torch.cat(raw), ridge=30.0)
+
+
+def features(world_model: WorldModel, frames: np.ndarray, actions: np.ndarray) -> torch.Tensor:
+    """[z, h] (T, z_size + hidden) as C read them at every step of a recorded drive.
+
+    frames (T + 1, S, S, 3) uint8, actions (T, A). h is what M remembered before that frame.
+    """
+    z, h = watch(world_model, frames, actions)
+    h = torch.cat([torch.zeros_like(h[:1]), h[:-1]])
+    return torch.cat([z[:-1], h], dim=1)
+
+
 def car_controller(
-    preset: Preset, world_model: WorldModel, folder: str | Path | None = None
+    preset: Preset,
+    world_model: WorldModel,
+    folder: str | Path | None = None,
+    number: int = 0,
+    start: Controller | None = None,
 ) -> tuple[Controller, Evolution]:
-    """C of CarRacing: `evolve` with a preset's numbers."""
+    """C of CarRacing for round `number`: `evolve` with a preset's numbers, from `start`."""
     with processes(preset.workers) as executor:
-        return evolve(
+        result = evolve(
             car_world(preset, preset.patience),
             world_model,
-            folder or preset.run_folder("car_racing"),
+            _round(preset, folder, number),
             population=preset.population,
-            rollouts=preset.rollouts,
-            generations=preset.generations,
+            rollouts=preset.rollouts[number],
+            generations=preset.generations[number],
+            double_every=preset.double_every,
+            sigma=preset.sigmas[number],
+            start=start,
             check_every=preset.check_every,
             check_tracks=preset.check_tracks,
             executor=executor,
         )
+    _publish(preset, folder, number, "evolution", "controller")
+    return result
+
+
+def _round(preset: Preset, folder: str | Path | None, number: int) -> Path:
+    return Path(folder or preset.run_folder("car_racing")) / f"round{number}"
+
+
+def _publish(preset: Preset, folder: str | Path | None, number: int, *names: str) -> None:
+    # From the round's folder to the run's: its weights; its logs, behind those of earlier rounds.
+    work = _round(preset, folder, number)
+    for name in names:
+        weights, log = work / f"{name}.safetensors", f"{name}.jsonl"
+        if weights.exists():
+            write_atomically(work.parent / weights.name, lambda p, w=weights: shutil.copy(w, p))
+        if (work / log).exists():
+            rounds = [(k, _round(preset, folder, k) / log) for k in range(number + 1)]
+            rows = [row | {"round": k} for k, path in rounds for row in read_log(path)]
+            write_log(rows, work.parent / log)
 
 
 def score_car(preset: Preset, folder: str | Path, executor: Executor | None = None) -> Score:

@@ -3,6 +3,8 @@
 Collecting is a rollout that records; scoring is a rollout that sums.
 """
 
+import dataclasses
+import math
 import os
 import threading
 from collections import deque
@@ -34,7 +36,8 @@ class World:
 
     patience: see `GiveUp`; None (always, for scores) plays every episode to its end.
     options: keyword arguments for `gymnasium.make`.
-    repeat: steps that every action is held for, see `Repeat`.
+    repeat: steps that every action is held for, see `Repeat`. Who drives with a world model drives
+    at the pace that M was made for, whatever stands here.
     """
 
     env_id: str
@@ -49,8 +52,12 @@ class World:
 
     def _make_one(self) -> gym.Env:
         env = gym.make(self.env_id, disable_env_checker=True, **self.options)
-        env = env if self.patience is None else GiveUp(env, self.patience)
-        return env if self.repeat == 1 else Repeat(env, self.repeat)
+        return Repeat(GiveUp(env, self.patience_in_steps), self.repeat)
+
+    @property
+    def patience_in_steps(self) -> float:
+        """Infinite where there is no end to it."""
+        return math.inf if self.patience is None else self.patience
 
 
 @dataclass
@@ -176,7 +183,7 @@ def drive_all(
     `record` from info, and the Drives return without their recordings. Without an executor,
     everything runs in this process. `progress` names a progress bar.
     """
-    jobs = list(jobs)
+    jobs, world = list(jobs), _at_pace(world, world_model)
     # Full lanes are fast, but not on one worker while another has nothing to do.
     workers = getattr(executor, "_max_workers", 1)
     size = min(world.lanes, -(-len(jobs) // workers)) or 1
@@ -193,6 +200,12 @@ def drive_all(
                 drives[i] = drive
             bar.update(len(finished))
     return drives
+
+
+def _at_pace(world: World, world_model: WorldModel | None) -> World:
+    if world_model is None:
+        return world
+    return dataclasses.replace(world, repeat=world_model.mdn_rnn.repeat)
 
 
 def _run(executor: Executor | None, arguments: list[tuple]) -> Iterator[tuple[int, list[Drive]]]:
@@ -232,19 +245,22 @@ _kept: list[tuple[World, Lanes]] = []
 
 @contextmanager
 def _lanes_of(world: World) -> Iterator[Lanes]:
-    # Making lanes anew for every generation would cost as much as some hundred steps of each.
-    found = [envs for kept, envs in _kept if kept == world]
-    while _kept:
-        _, envs = _kept.pop()
-        if envs not in found:
+    # Making lanes anew for every generation would cost as much as some hundred steps of each. So
+    # the last ones are kept, and serve again for any pace and patience.
+    kind = dataclasses.replace(world, patience=None, repeat=1)
+    kept, envs = _kept.pop() if _kept else (None, None)
+    if kept != kind:
+        if envs is not None:
             envs.close()
-    envs = found[0] if found else world.make()
+        envs = world.make()
+    for env in envs.envs:
+        env.repeat, env.env.patience = world.repeat, world.patience_in_steps
     try:
         yield envs
     except BaseException:
         envs.close()
         raise
-    _kept.append((world, envs))
+    _kept.append((kind, envs))
 
 
 def episode_name(job: Job) -> str:
@@ -278,7 +294,7 @@ def record_drive(
     world: World, driver: Driver, job: Job, world_model: WorldModel | None = None
 ) -> Drive:
     """One episode, recorded, in memory."""
-    envs = world.make()
+    envs = _at_pace(world, world_model).make()
     try:
         _, drive = next(rollout(envs, driver, [job], world_model, record=()))
     finally:

@@ -76,7 +76,7 @@ class GiveUp(gym.Wrapper):
     rest of its 1000 steps. Scores are never taken through it.
     """
 
-    def __init__(self, env: gym.Env, patience: int):
+    def __init__(self, env: gym.Env, patience: float):
         super().__init__(env)
         self.patience = patience
 

@@ -1,0 +1,97 @@
+"""The whole loop at smoke scale: every round, a kill in the middle, a C that learns a new M."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from wmlib import recipes
+from wmlib.controller import Controller
+from wmlib.drivers import ControllerDriver, random_car_driver
+from wmlib.mdn_rnn import MDNRNN
+from wmlib.presets import preset
+from wmlib.vae import VAE
+from wmlib.world_model import WorldModel, load_controller, read_log
+
+
+def fingerprints(folder):
+    names = ("vae", "mdn_rnn", "controller")
+    files = [folder / f"{name}.safetensors" for name in names]
+    return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+
+
+def train(folder):
+    code = (
+        "from wmlib import presets, recipes\n"
+        f"recipes.car_racing(presets.preset('smoke'), {str(folder)!r})"
+    )
+    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+
+
+def test_killed_again_and_again_it_ends_where_it_would_have(tmp_path):
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    began = time.monotonic()
+    assert train(whole).wait() == 0
+    seconds = time.monotonic() - began
+    for share in (0.4, 0.55, 0.7):
+        process = train(torn)
+        time.sleep(share * seconds)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert not (torn / "round1" / "controller.safetensors").exists()
+    assert train(torn).wait() == 0
+    assert fingerprints(torn) == fingerprints(whole)
+
+    # And the folder holds the last round's agent and every round's log.
+    numbers = preset("smoke")
+    rounds = [row["round"] for row in read_log(whole / "evolution.jsonl")]
+    assert rounds == [k for k, n in enumerate(numbers.generations) for _ in range(n)]
+    assert WorldModel.load(whole).mdn_rnn.repeat == numbers.repeat
+    last = load_controller(whole / "round1" / "controller.safetensors")
+    np.testing.assert_array_equal(
+        load_controller(whole / "controller.safetensors").parameters, last.parameters
+    )
+
+
+def test_a_controller_learns_to_read_another_memory(tmp_path):
+    """Another M, another h: translated, C wants what it wanted; untranslated, something else."""
+    numbers = preset("smoke")
+    old = WorldModel(VAE(), MDNRNN())
+    torch.manual_seed(1)
+    new = WorldModel(old.vae, MDNRNN())
+    controller = Controller(np.random.default_rng(0).normal(size=867))
+    store = recipes.collect(
+        recipes.car_world(numbers), random_car_driver(), range(4), tmp_path / "episodes"
+    )
+    translated = recipes.translate(old, controller, new, tmp_path, episodes=3)
+    test = store.episode(store.names()[0])  # the fit has not seen this one
+    features = [recipes.features(model, test["frames"], test["actions"]) for model in (old, new)]
+    wanted = controller.raw(features[0])
+    error = (translated.raw(features[1]) - wanted).square().mean()
+    assert error < 0.3 * (controller.raw(features[1]) - wanted).square().mean()
+
+
+def test_nothing_is_collected_twice(tmp_path):
+    numbers = preset("smoke")
+    world = recipes.car_world(numbers)
+    for stop in (2, 3):
+        store = recipes.collect(world, random_car_driver(), range(stop), tmp_path / "episodes")
+        assert len(store) == stop
+    assert [row["episodes"] for row in read_log(tmp_path / "collect.jsonl")] == [2, 1]
+
+
+def test_an_agent_collects_with_its_own_eyes(tmp_path, world_model):
+    numbers = preset("smoke")
+    driver = ControllerDriver(Controller())
+    with pytest.raises(ValueError, match="give rollout a world model"):
+        recipes.collect(recipes.car_world(numbers), driver, [0], tmp_path / "episodes")
+    store = recipes.collect(
+        recipes.car_world(numbers), driver, [0], tmp_path / "episodes", world_model=world_model
+    )
+    assert len(store) == 1
