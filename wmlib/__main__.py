@@ -7,9 +7,10 @@ from pathlib import Path
 
 from wmlib import evaluation, recipes
 from wmlib.drivers import ControllerDriver
+from wmlib.envs import HELD_OUT_SEEDS
 from wmlib.presets import SCALES, preset
 from wmlib.rollout import processes
-from wmlib.world_model import WorldModel, load_controller
+from wmlib.world_model import WorldModel, load_controller, pretrained
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -42,6 +43,20 @@ def score(arguments: argparse.Namespace) -> None:
         )
 
 
+def play(arguments: argparse.Namespace) -> None:
+    """Watch the agent drive a held-out track: a window, or a video where there is no display."""
+    from wmlib.play import has_display
+    from wmlib.play import play as drive_and_show
+
+    folder = Path(arguments.folder or pretrained("car_racing"))
+    driver = ControllerDriver(load_controller(folder / "controller.safetensors"))
+    video = arguments.video or (None if has_display() else "drive.mp4")
+    drive = drive_and_show(driver, WorldModel.load(folder), arguments.track, video)
+    print(f"track {arguments.track}: score {drive.score:.0f} in {drive.steps} steps")
+    if video is not None:
+        print(f"written: {video}")
+
+
 def bench(arguments: argparse.Namespace) -> None:
     """Measure the speed of everything, side by side; writes bench.json and bench.png."""
     from wmlib import bench, figures  # only here: they need more than a training machine has
@@ -62,15 +77,18 @@ def main(argv: list[str] | None = None) -> int:
     """Parse, run, and turn what a user can mend into one line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m wmlib", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    for function in (train, score, ship, bench):
+    for function in (train, score, ship, play, bench):
         command = commands.add_parser(function.__name__, help=function.__doc__)
         command.set_defaults(run=function)
         command.add_argument("--scale", choices=SCALES, help="default: WM_SCALE, or laptop")
-        where = "figures" if function is bench else "data/runs/<scale>/<world>"
+        where = {bench: "figures", play: "the weights that came along"}
+        where = where.get(function, "data/runs/<scale>/<world>")
         command.add_argument("--folder", help=f"default: {where}")
     for name in ("train", "ship"):
         commands.choices[name].add_argument("world", choices=["ball", "car_racing"])
     commands.choices["score"].add_argument("--tracks", type=int, default=100, help="default: 100")
+    commands.choices["play"].add_argument("--track", type=int, default=HELD_OUT_SEEDS.start)
+    commands.choices["play"].add_argument("--video", help="an .mp4 file instead of a window")
     for name, default in {"rounds": 7, "steps": 1000}.items():
         commands.choices["bench"].add_argument(
             f"--{name}", type=int, default=default, help=f"default: {default}"

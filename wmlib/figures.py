@@ -81,10 +81,21 @@ def frame_grid(
 
 
 def training_curves(history: list[dict], labels: Mapping[str, str]) -> Figure:
-    """One panel for each entry of `labels`: {column of the history: what to call it, with unit}."""
+    """One panel for each entry of `labels`: {column of the history: what to call it, with unit}.
+
+    Rounds of a run follow one another, a dotted line between them.
+    """
     figure, axes = new_axes(len(labels))
+    rounds = sorted({row.get("round", 0) for row in history})
     for ax, (column, label) in zip(np.atleast_1d(axes), labels.items(), strict=True):
-        ax.plot([row["step"] for row in history], [row[column] for row in history], color=REALITY)
+        before = 0
+        for number in rounds:
+            rows = [row for row in history if row.get("round", 0) == number]
+            steps = [before + row["step"] for row in rows]
+            ax.plot(steps, [row[column] for row in rows], color=REALITY)
+            if number > 0:
+                ax.axvline(before, color=TRUTH, lw=0.8, ls=":")
+            before = steps[-1]
         ax.set(xlabel="training step", ylabel=label)
     return figure
 
@@ -141,19 +152,50 @@ def mixtures(
     return figure
 
 
-def learning_curve(history: list[dict], population: int) -> Figure:
-    """An evolution: the population's scores, and the mean controller's on tracks of its own."""
+# The mean solution's score on 1,024 episodes after so many hours, from the log that came with
+# Ha & Schmidhuber's code (64 workers), at generations 25, 50 and 1,800.
+PAPER_HOURS = {15.6: 822.9, 30.0: 867.0, 1119.0: 900.5}
+
+
+def learning_curve(rows: list[dict]) -> Figure:
+    """What `recipes.timeline` returned: scores against minutes since the folder was empty."""
     figure, ax = new_axes(width=7, height=3.8)
-    generations = [row["generation"] for row in history]
-    scores = np.array([row["scores"] for row in history])
-    low, high = np.quantile(scores, [0.1, 0.9], axis=1)
-    ax.fill_between(
-        generations, low, high, color=REALITY, alpha=0.15, lw=0, label="10-90% of the population"
+    for number in sorted({row["round"] for row in rows}):
+        some = [row for row in rows if row["round"] == number]
+        minutes = [row["minutes"] for row in some]
+        low, middle, high = np.array([np.quantile(r["scores"], [0.1, 0.5, 0.9]) for r in some]).T
+        first = {"label": "population: 10-90%, median"} if number == 0 else {}
+        ax.fill_between(minutes, low, high, color=REALITY, alpha=0.15, lw=0)
+        ax.plot(minutes, middle, color=REALITY, lw=1, **first)
+        ax.axvline(minutes[0], color=TRUTH, lw=0.8, ls=":")
+        ax.annotate(f" round {number}", (minutes[0], 1.0), xycoords=("data", "axes fraction"))
+    _checks(ax, [row["minutes"] for row in rows if "check" in row], rows)
+    ax.set(xlabel="minutes since the folder was empty", ylabel="score")
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
+    return figure
+
+
+def wall_clock(rows: list[dict]) -> Figure:
+    """The checks of `recipes.timeline` beside the paper's log, on one axis of hours."""
+    figure, ax = new_axes(width=7, height=3.2)
+    _checks(ax, [row["minutes"] / 60 for row in rows if "check" in row], rows)
+    ax.plot(
+        list(PAPER_HOURS),
+        list(PAPER_HOURS.values()),
+        "s-",
+        color=TRUTH,
+        ms=5,
+        label="Ha & Schmidhuber's log, 64 workers",
     )
-    ax.plot(generations, scores.mean(1), color=REALITY, lw=1, label="population's average")
-    checks = [row for row in history if "check" in row]
+    ax.set(xscale="log", xlabel="hours of wall-clock time", ylabel="score of the mean controller")
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
+    return figure
+
+
+def _checks(ax, times: list[float], rows: list[dict]) -> None:
+    checks = [row for row in rows if "check" in row]
     ax.errorbar(
-        [row["generation"] for row in checks],
+        times,
         [row["check"] for row in checks],
         [row["check_std"] for row in checks],
         fmt="o",
@@ -163,17 +205,6 @@ def learning_curve(history: list[dict], population: int) -> Figure:
         lw=1,
         label="mean controller, other tracks (± SD)",
     )
-    ax.set(xlabel=f"generation of {population}", ylabel="score")
-    figure.legend(loc="outside lower center", ncols=3, fontsize=8)
-    minutes = ax.secondary_xaxis(
-        "top",
-        functions=(
-            lambda g: np.interp(g, generations, [row["seconds"] / 60 for row in history]),
-            lambda m: np.interp(m, [row["seconds"] / 60 for row in history], generations),
-        ),
-    )
-    minutes.set_xlabel("minutes")
-    return figure
 
 
 def score_histogram(score: Score) -> Figure:

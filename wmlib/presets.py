@@ -25,11 +25,13 @@ TABLE = {
     # CarRacing.
     "frame_size":          (64,        64,     64),
     "lanes":               (4,         64,     64),  # cars that one process drives at once
-    "max_steps":           (40,      1000,   1000),  # of one drive
+    "car_seen":            (5,         25,     25),  # looks at the road before the eyes close
+    "car_ahead":           (5,         30,     30),  # looks imagined after that
+    "max_steps":           (80,      1000,   1000),  # of one drive
     "repeat":              (4,          4,      1),  # steps that an action is held for
     # What has several entries has one for each round of: collect, V, M, C.
     "episodes":       ((4, 2), (500, 200), (10000,)),
-    "random_patience":     (20,       150,   1000),  # the same, for random driving
+    "random_patience":     (80,       150,   1000),  # the same, for random driving
     "car_tests":           (3,         24,     64),  # drives that nobody trained on
     "vae_epochs":     ((1, 1),     (5, 1),   (10,)),
     "broken_epochs":       (1,          3,     10),  # for the V's that are broken on purpose

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from tqdm.auto import tqdm
 
 from wmlib.controller import Controller, imitate
 from wmlib.drivers import (
@@ -61,13 +62,15 @@ SEEDS_PER_ROUND = 100_000
 CHECK_TRACKS_FROM = 900_000  # tracks of training that no candidate drives: for the learning curve
 
 
-def car_world(preset: Preset, patience: int | None = None) -> World:
+def car_world(preset: Preset, patience: int | None = None, repeat: int | None = None) -> World:
     """CarRacing to learn in, at a preset's size and with the fast eye.
 
-    patience (see `GiveUp`) is for training, never for scores.
+    patience (see `GiveUp`) is for training, never for scores. repeat: for drivers without a world
+    model; by default the preset's.
     """
     options = {"frame_size": preset.frame_size, "max_episode_steps": preset.max_steps}
-    return World("wmlib/CarRacing-v3", preset.lanes, patience, options)
+    repeat = preset.repeat if repeat is None else repeat
+    return World("wmlib/CarRacing-v3", preset.lanes, patience, options, repeat)
 
 
 def collect(
@@ -112,10 +115,8 @@ def collect(
             "episodes": len(drives),
             "steps": sum(drive.steps for drive in drives),
             "mean_score": float(np.mean([drive.score for drive in drives])),
-            "seconds": round(time.monotonic() - began, 2),
         }
-        with (store.folder.parent / "collect.jsonl").open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        _append(store.folder.parent / "collect.jsonl", row, began)
     return store
 
 
@@ -153,18 +154,27 @@ def train_vae(
 
 @torch.no_grad()
 def encode(store: EpisodeStore, vae: VAE, folder: str | Path) -> EpisodeStore:
-    """What V sees in every episode: the same episodes with mu, logvar instead of frames."""
-    latents = EpisodeStore(folder)
-    for name in store.names():
-        if name in latents:
-            continue
+    """What V sees in every episode: the same episodes with mu, logvar instead of frames.
+
+    Appends episodes and seconds to encode.jsonl beside the folder.
+    """
+    latents, began = EpisodeStore(folder), time.monotonic()
+    missing = [name for name in store.names() if name not in latents]
+    for name in tqdm(missing, desc="encoding", unit="drive", leave=False):
         episode = store.episode(name)
         frames = torch.from_numpy(episode.pop("frames")).split(256)
         with half_precision(frames[0].device):
             codes = [vae.encode(frames_to_tensor(part)) for part in frames]
         mu, logvar = (torch.cat(parts).float().numpy() for parts in zip(*codes, strict=True))
         latents.write(name, episode | {"mu": mu, "logvar": logvar})
+    if missing:
+        _append(latents.folder.parent / "encode.jsonl", {"episodes": len(missing)}, began)
     return latents
+
+
+def _append(log: Path, row: dict, began: float) -> None:
+    with log.open("a") as file:
+        file.write(json.dumps(row | {"seconds": round(time.monotonic() - began, 2)}) + "\n")
 
 
 def train_mdn_rnn(
@@ -331,7 +341,7 @@ def car_world_model(
     patience = preset.random_patience
     if agent is not None:
         driver, patience = noisy_car_driver(ControllerDriver(agent[1]), preset.repeat), None
-    world = dataclasses.replace(car_world(preset, patience), repeat=preset.repeat)
+    world = car_world(preset, patience)
     first = number * SEEDS_PER_ROUND
     seeds = range(first, first + preset.episodes[number])
     with processes(preset.workers) as executor:
@@ -362,7 +372,7 @@ def car_world_model(
         window=preset.window,
         repeat=preset.repeat,
     )
-    _publish(preset, folder, number, "collect", "vae", "mdn_rnn")
+    _publish(preset, folder, number, "collect", "vae", "encode", "mdn_rnn")
     return WorldModel(vae, mdn_rnn)
 
 
@@ -440,6 +450,24 @@ def _publish(preset: Preset, folder: str | Path | None, number: int, *names: str
             write_log(rows, work.parent / log)
 
 
+def timeline(folder: str | Path) -> list[dict]:
+    """The rows of a run's evolution log, each with "minutes" since the folder was empty.
+
+    The sum of what all phases of all rounds logged: sittings are joined, pauses are not counted.
+    """
+    folder, before = Path(folder), 0.0
+    evolution = read_log(folder / "evolution.jsonl")
+    rows = []
+    for number in range(evolution[-1]["round"] + 1):
+        for phase, adds_up in {"collect": 1, "encode": 1, "vae": 0, "mdn_rnn": 0}.items():
+            log = [r for r in read_log(folder / f"{phase}.jsonl") if r["round"] == number]
+            before += sum(r["seconds"] for r in log) if adds_up else log[-1]["seconds"]
+        log = [row for row in evolution if row["round"] == number]
+        rows += [row | {"minutes": (before + row["seconds"]) / 60} for row in log]
+        before += log[-1]["seconds"]
+    return rows
+
+
 def score_car(preset: Preset, folder: str | Path, executor: Executor | None = None) -> Score:
     """The score of a run's controller on held-out tracks.
 
@@ -465,6 +493,11 @@ def score_car(preset: Preset, folder: str | Path, executor: Executor | None = No
     return Score(tracks, *map(np.array, columns))
 
 
+def _seconds(log: Path) -> float:
+    # The clock of a log starts anew with every round: the last row of each counts.
+    return round(sum({row.get("round", 0): row["seconds"] for row in read_log(log)}.values()), 1)
+
+
 def ship(preset: Preset, run: str | Path, world: str, command: str, seed: int = 0) -> Path:
     """Copy a finished run's weights and logs to data/pretrained/<world>, with a card each.
 
@@ -481,7 +514,7 @@ def ship(preset: Preset, run: str | Path, world: str, command: str, seed: int = 
             "command": command,
             "seed": seed,
             "date": datetime.date.today().isoformat(),
-            "training_seconds": read_log(run / f"{log}.jsonl")[-1]["seconds"],
+            "training_seconds": _seconds(run / f"{log}.jsonl"),
             "machine": f"{os.cpu_count()} cores, {platform.machine()}, no GPU",
             "versions": {
                 package: metadata.version(package) for package in ("torch", "gymnasium", "cma")

@@ -51,7 +51,7 @@ controller = load_controller(shipped / "controller.safetensors")
 # %%
 track = Job(seed=500_007)
 drive = record_drive(recipes.car_world(numbers), ControllerDriver(controller), track, agent)
-seen, end = numbers.seen, numbers.seen + 4 * numbers.ahead
+seen, end = numbers.car_seen, numbers.car_seen + 2 * numbers.car_ahead
 frames, actions = drive.recording["frames"][: end + 1], drive.recording["actions"][:end]
 dream = evaluation.dream_frames(agent, frames, actions, seen, temperature=0.5)
 
@@ -59,6 +59,7 @@ dream = evaluation.dream_frames(agent, frames, actions, seen, temperature=0.5)
 figures.moving_picture(
     [frames, dream],
     "left, the agent drives; right, its dream of the same drive",
+    fps=12.5,
     save=numbers.figure("00_reality_and_dream.gif"),
 )
 
@@ -69,12 +70,12 @@ figures.moving_picture(
 moments = np.linspace(0, len(actions), 10).astype(int)
 figures.frame_grid(
     {"reality": frames[moments], "dream": dream[moments]},
-    [f"step {t}" if t <= seen else f"+{t - seen}" for t in moments],
+    [f"look {t}" if t <= seen else f"+{t - seen}" for t in moments],
     {"reality": figures.REALITY, "dream": figures.DREAM},
 )
 
 # %% [markdown]
-# Where the two part is as interesting as where they agree. The dream cannot know what lies beyond the picture's edge, so it makes something up; and this M has only ever watched cars that were driven at random, so its dreams like to end on the grass. Chapter 3 looks into that.
+# Where the two part is as interesting as where they agree. The dream cannot know what lies beyond the picture's edge, so it makes something up. Chapter 3 looks into that. (This agent looks at the road every fourth step, about twelve times a second, and holds its action in between. A *look* in these figures is that.)
 
 # %% [markdown]
 # ## Three parts

@@ -119,7 +119,7 @@ folder = numbers.run_folder("car_racing") if RETRAIN else pretrained("car_racing
 if RETRAIN:
     recipes.car_world_model(numbers, folder)
 world_model = WorldModel.load(folder)
-vae = world_model.vae
+vae, pace = world_model.vae, world_model.mdn_rnn.repeat
 print("weights trained in this chapter" if RETRAIN else "weights that came with the repository")
 
 # %%
@@ -134,12 +134,12 @@ figures.training_curves(
 
 # %%
 tests = recipes.collect(
-    recipes.car_world(numbers, numbers.random_patience),
-    random_car_driver(),
+    recipes.car_world(numbers, numbers.random_patience, pace),
+    random_car_driver(pace),
     range(500_000, 500_000 + numbers.car_tests),
     numbers.run_folder("car_tests") / "episodes",
 )
-frames = np.concatenate([tests.read(name, "frames")[5::10] for name in tests.names()])
+frames = np.concatenate([tests.read(name, "frames")[5::3] for name in tests.names()])
 with torch.no_grad():
     mu, logvar = vae.encode(frames_to_tensor(frames))
     painted = tensor_to_frames(vae.decode(mu))

@@ -51,6 +51,8 @@ RETRAIN = numbers.retrain  # set to True to train everything here from scratch
 # - whether the episode ends, one probability.
 #
 # The first is the paper's. The other two are small additional heads. They will matter when M has to stand in for the whole environment: a dream in which one can earn something, and fail.
+#
+# One departure: CarRacing moves fifty times a second, and the paper's agent looks and acts at every step. Ours looks at every *fourth*, and holds its action in between (`repeat` in `wmlib/presets.py`). A car does not need fifty decisions a second, and M need not say fifty times that nothing much has changed: its thirty steps reach four times as far. So $t$ counts looks, about twelve a second, and $r_t$ is the reward of four steps.
 
 # %%
 figures.source(MDNRNN)
@@ -85,6 +87,7 @@ folder = numbers.run_folder("car_racing") if RETRAIN else pretrained("car_racing
 if RETRAIN:
     recipes.car_world_model(numbers, folder)
 world_model = WorldModel.load(folder)
+pace = world_model.mdn_rnn.repeat
 print("weights trained in this chapter" if RETRAIN else "weights that came with the repository")
 
 # %%
@@ -101,13 +104,13 @@ figures.training_curves(
 
 # %%
 tests = recipes.collect(
-    recipes.car_world(numbers, numbers.random_patience),
-    random_car_driver(),
+    recipes.car_world(numbers, numbers.random_patience, pace),
+    random_car_driver(pace),
     range(500_000, 500_000 + numbers.car_tests),
     numbers.run_folder("car_tests") / "episodes",
 )
 episodes = [tests.episode(name) for name in tests.names()]
-print(f"{len(episodes)} drives, {sum(len(e['actions']) for e in episodes)} steps")
+print(f"{len(episodes)} drives, {sum(len(e['actions']) for e in episodes)} looks at the road")
 
 # %% [markdown]
 # ## 3.3 One step ahead
@@ -120,7 +123,7 @@ with torch.no_grad():
     forecasts = [world_model.mdn_rnn.predict(h[None]) for z, h in known]
 
 # %% [markdown]
-# Is M's forecast better than *nothing changes*? At 50 frames a second little does change, so that is a serious rival. We compare squared errors in $z$, one number a drive, over the *active* dimensions, those that carry information:
+# Is M's forecast better than *nothing changes*? From one look to the next little does change, so that is a serious rival. We compare squared errors in $z$, one number a drive, over the *active* dimensions, those that carry information:
 
 # %%
 with torch.no_grad():
@@ -213,9 +216,9 @@ for probability in (0.5, 0.8, 0.96):
 figures.source(sample_next)
 
 # %%
-seen, ahead = numbers.seen, numbers.ahead
+seen, ahead = numbers.car_seen, numbers.car_ahead
 long_enough = [e for e in episodes if len(e["actions"]) >= seen + ahead]
-print(f"{len(long_enough)} of {len(episodes)} drives last {seen + ahead} steps")
+print(f"{len(long_enough)} of {len(episodes)} drives last {seen + ahead} looks")
 
 
 def dream_on(e, temperature=1.0, samples=1, seed=0, actions=None):
@@ -295,7 +298,7 @@ for step in (ahead // 3, 2 * ahead // 3, ahead):
     print(f"+{step:2}: {evaluation.interval(gain[:, step - 1]).describe(2)}")
 
 # %% [markdown]
-# If an interval includes 0, so many drives cannot tell. In half a second of *random* driving the wheel hardly has time to matter: where the road and the speed will take the car is mostly settled when the eyes close.
+# If an interval includes 0, so many drives cannot tell. (Thirty looks are 2.4 seconds of driving.)
 
 # %% [markdown]
 # ## 3.8 Break it: a memory of nothing

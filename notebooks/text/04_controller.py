@@ -192,7 +192,7 @@ figure
 # %%
 drive = record_drive(world, ControllerDriver(trained), Job(500_101), world_model)
 print(f"score {drive.score:.0f} in {drive.steps} steps")
-figures.moving_picture(drive.recording["frames"][:600:3], "the trained controller drives", fps=17)
+figures.moving_picture(drive.recording["frames"][:150], "the trained controller drives", fps=12.5)
 
 # %% [markdown]
 # ## 4.5 What does it look at?
@@ -247,7 +247,7 @@ with processes(numbers.workers) as executor:
         print(f"{name:8} {interval(scores[name]).describe()}")
 
 # %% [markdown]
-# Before you wonder about *h alone*: it is not blind. M has read all the earlier frames, so the road is in $h$ too, a fiftieth of a second old. What only $h$ can add is motion. And this is surgery on a finished driver: it shows what *this* controller leans on, not what one could learn with $z$ alone. (The paper trained such drivers: 632 ± 251 with $z$ alone, 906 ± 21 with both.)
+# Before you wonder about *h alone*: it is not blind. M has read all the earlier frames, so the road is in $h$ too, one look old. What only $h$ can add is motion. And this is surgery on a finished driver: it shows what *this* controller leans on, not what one could learn with $z$ alone. (The paper trained such drivers: 632 ± 251 with $z$ alone, 906 ± 21 with both.)
 
 # %% [markdown]
 # ## 4.6 Exercises
