@@ -100,6 +100,17 @@ def test_held_actions_are_counted_in_steps():
     assert len(drive.recording["actions"]) == 3
 
 
+def test_kept_lanes_remember_nothing():
+    """Neither the last drive's patience nor its pace, nor anything of its world."""
+    options = {"max_episode_steps": 60}
+    hasty = World("wmlib/CarRacing-v3", lanes=4, patience=5, options=options, repeat=4)
+    patient = World("wmlib/CarRacing-v3", lanes=4, options=options)
+    assert drive_all(hasty, random_car_driver(), [Job(5)])[0].steps < 60
+    again = drive_all(patient, random_car_driver(), [Job(5)])[0]
+    fresh = record_drive(patient, random_car_driver(), Job(5))
+    assert (again.score, again.steps) == (fresh.score, fresh.steps) == (again.score, 60)
+
+
 def test_a_recording_lines_up(ball_model, tmp_path):
     store = EpisodeStore(tmp_path)
     drive_all(BALL, spectator(), [Job(4), Job(5)], store=store, record=["position", "velocity"])
