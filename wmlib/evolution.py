@@ -5,6 +5,7 @@ towards the better ones. What is reported and kept is the *mean* of the Gaussian
 single sample: among 64 noisy scores the highest is mostly the luckiest.
 """
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -16,18 +17,25 @@ from tqdm.auto import tqdm
 
 from wmlib.world_model import read_log, write_atomically
 
+
+def _digest(vector: np.ndarray) -> str:
+    return hashlib.sha256(np.asarray(vector, float).tobytes()).hexdigest()[:12]
+
+
 Fitness = Callable[[np.ndarray, int], np.ndarray]
 
 
 class Evolution:
     """CMA-ES in `size` dimensions, maximizing.
 
-    The state after a generation is a function of the seed and the scores so far, so a log of
+    The state after a generation is a function of start, seed and the scores so far, so a log of
     scores is all that is needed to continue: earlier generations are replayed from it, exactly,
     without evaluating anything. Its rows also are the learning curve.
 
     `extra`, called after every generation, returns more columns for the log (a score of the mean
     on other tracks, say).
+
+    `settings` are for the log alone: numbers that the scores depend on.
 
     Raises ValueError if the population is too small, or the log was made with other settings.
     """
@@ -41,6 +49,7 @@ class Evolution:
         start: np.ndarray | None = None,
         log: str | Path | None = None,
         extra: Callable[["Evolution"], dict] | None = None,
+        **settings: float | str,
     ):
         if population < 4:
             raise ValueError(f"CMA-ES needs a population of at least 4, got {population}")
@@ -52,6 +61,7 @@ class Evolution:
             {"popsize": population, "randn": rng.randn, "seed": np.nan, "verbose": -9},
         )
         self._settings = {"size": size, "population": population, "sigma": sigma, "seed": seed}
+        self._settings |= {"start": "" if start is None else _digest(start)} | settings
         self._extra = extra
         self.history: list[dict] = []
         self._path = None if log is None else Path(log)

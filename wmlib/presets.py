@@ -31,8 +31,9 @@ TABLE = {
     "repeat":              (4,          4,      1),  # steps that an action is held for
     # What has several entries has one for each round of: collect, V, M, C.
     "episodes":       ((4, 2), (500, 200), (10000,)),
-    "random_patience":     (80,       150,   1000),  # the same, for random driving
+    "random_patience":     (80,       150,   1000),  # patience (below) with random driving
     "car_tests":           (3,         24,     64),  # drives that nobody trained on
+    "policy":     ("smooth", "smooth", "networks"),  # how the first round drives at random
     "vae_epochs":     ((1, 1),     (5, 1),   (10,)),
     "broken_epochs":       (1,          3,     10),  # for the V's that are broken on purpose
     "vae_batch":           (32,       100,    100),

@@ -31,6 +31,7 @@ from wmlib.drivers import (
     Job,
     noisy_car_driver,
     random_car_driver,
+    random_networks,
     spectator,
 )
 from wmlib.envs import TRAINING_SEEDS
@@ -58,6 +59,7 @@ from wmlib.world_model import (
 
 BALL = World("wmlib/BouncingBall-v0", lanes=8)
 TRUTH = ("position", "velocity", "bounced")
+WORLD_MODEL = ("collect", "vae", "encode", "mdn_rnn")  # what makes V and M, and its logs
 SEEDS_PER_ROUND = 100_000
 CHECK_TRACKS_FROM = 900_000  # tracks of training that no candidate drives: for the learning curve
 
@@ -280,6 +282,8 @@ def evolve(
         start=first.parameters[0],
         log=log,
         extra=extra,
+        rollouts=rollouts,
+        double_every=double_every,
     )
     for _ in evolution.run(fitness, generations):
         pass
@@ -333,15 +337,20 @@ def car_world_model(
 ) -> WorldModel:
     """V and M of CarRacing for round `number`: collect, V, encode, M.
 
-    Round 0 drives at random; a later one lets the last round's agent drive, with noise, adds that
+    Round 0 drives at random (smoothly, or as networks with random weights would, as the preset's
+    policy says); a later one lets the last round's agent drive, with noise, adds that
     to what was collected before, and goes on with the agent's V. M is always learned anew.
     """
     work = _round(preset, folder, number)
-    driver = random_car_driver(preset.repeat)
-    patience = preset.random_patience
+    driver, eyes, members = random_car_driver(preset.repeat), None, 1
     if agent is not None:
-        driver, patience = noisy_car_driver(ControllerDriver(agent[1]), preset.repeat), None
-    world = car_world(preset, patience)
+        driver, eyes = noisy_car_driver(ControllerDriver(agent[1]), preset.repeat), agent[0]
+    elif preset.policy == "networks":
+        torch.manual_seed(0)
+        eyes = WorldModel(VAE(preset.frame_size), MDNRNN(repeat=preset.repeat))
+        members = preset.episodes[number]
+        driver = random_networks(members)
+    world = car_world(preset, preset.random_patience if agent is None else None)
     first = number * SEEDS_PER_ROUND
     seeds = range(first, first + preset.episodes[number])
     with processes(preset.workers) as executor:
@@ -351,7 +360,8 @@ def car_world_model(
             seeds,
             work / "episodes",
             executor,
-            world_model=None if agent is None else agent[0],
+            world_model=eyes,
+            members=members,
         )
     if number > 0:
         store.include(EpisodeStore(_round(preset, folder, number - 1) / "episodes"))
@@ -372,7 +382,8 @@ def car_world_model(
         window=preset.window,
         repeat=preset.repeat,
     )
-    _publish(preset, folder, number, "collect", "vae", "encode", "mdn_rnn")
+    if number == 0:  # later ones are published together with the C that can read them
+        _publish(preset, folder, number, *WORLD_MODEL)
     return WorldModel(vae, mdn_rnn)
 
 
@@ -429,7 +440,7 @@ def car_controller(
             check_tracks=preset.check_tracks,
             executor=executor,
         )
-    _publish(preset, folder, number, "evolution", "controller")
+    _publish(preset, folder, number, *WORLD_MODEL, "evolution", "controller")
     return result
 
 
@@ -439,7 +450,10 @@ def _round(preset: Preset, folder: str | Path | None, number: int) -> Path:
 
 def _publish(preset: Preset, folder: str | Path | None, number: int, *names: str) -> None:
     # From the round's folder to the run's: its weights; its logs, behind those of earlier rounds.
+    # Unless a later round is there already: chapters 2 and 3 may call for the first one again.
     work = _round(preset, folder, number)
+    if (_round(preset, folder, number + 1) / "controller.safetensors").exists():
+        return
     for name in names:
         weights, log = work / f"{name}.safetensors", f"{name}.jsonl"
         if weights.exists():
@@ -453,7 +467,8 @@ def _publish(preset: Preset, folder: str | Path | None, number: int, *names: str
 def timeline(folder: str | Path) -> list[dict]:
     """The rows of a run's evolution log, each with "minutes" since the folder was empty.
 
-    The sum of what all phases of all rounds logged: sittings are joined, pauses are not counted.
+    The sum of what all phases of all rounds logged. Pauses between sittings are not counted; nor is
+    a sitting of collecting or encoding that was killed, because these log when they are done.
     """
     folder, before = Path(folder), 0.0
     evolution = read_log(folder / "evolution.jsonl")
@@ -471,13 +486,13 @@ def timeline(folder: str | Path) -> list[dict]:
 def score_car(preset: Preset, folder: str | Path, executor: Executor | None = None) -> Score:
     """The score of a run's controller on held-out tracks.
 
-    Kept in score.jsonl, a row a track, and read from there as long as the controller is the same.
+    Kept in score.jsonl, a row a track, and read from there as long as the agent is the same.
     """
-    log, file = Path(folder) / "score.jsonl", Path(folder) / "controller.safetensors"
-    names = ("track", "score", "steps", "lap")
-    controller = hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else None
+    folder, names = Path(folder), ("track", "score", "steps", "lap")
+    log, file = folder / "score.jsonl", folder / "controller.safetensors"
+    agent = fingerprint(folder)
     rows = read_log(log) if log.exists() else []
-    if not rows or rows[0]["controller"] != controller:
+    if len(rows) < preset.score_tracks or rows[0]["agent"] != agent:
         result = score(
             ControllerDriver(load_controller(file)),
             WorldModel.load(folder),
@@ -488,7 +503,7 @@ def score_car(preset: Preset, folder: str | Path, executor: Executor | None = No
         )
         columns = (result.tracks, *(c.tolist() for c in (result.scores, result.steps, result.laps)))
         rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
-        write_log([row | {"controller": controller} for row in rows], log)
+        write_log([row | {"agent": agent} for row in rows], log)
     tracks, *columns = ([row[name] for row in rows] for name in names)
     return Score(tracks, *map(np.array, columns))
 
@@ -496,6 +511,15 @@ def score_car(preset: Preset, folder: str | Path, executor: Executor | None = No
 def _seconds(log: Path) -> float:
     # The clock of a log starts anew with every round: the last row of each counts.
     return round(sum({row.get("round", 0): row["seconds"] for row in read_log(log)}.values()), 1)
+
+
+def fingerprint(folder: str | Path) -> str:
+    """One sha256 of V, M and C as they lie in a folder: a score belongs to all three."""
+    digest = hashlib.sha256()
+    for name in ("vae", "mdn_rnn", "controller"):
+        file = Path(folder) / f"{name}.safetensors"
+        digest.update(file.read_bytes() if file.exists() else b"")
+    return digest.hexdigest()
 
 
 def ship(preset: Preset, run: str | Path, world: str, command: str, seed: int = 0) -> Path:

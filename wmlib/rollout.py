@@ -112,7 +112,12 @@ def rollout(
         started = np.flatnonzero(mask)
         if record is not None:
             for lane in started:
-                tapes[lane] = {"frames": [frames[lane]], "actions": [], "rewards": [], "done": []}
+                tapes[lane] = {
+                    "frames": [frames[lane].copy()],
+                    "actions": [],
+                    "rewards": [],
+                    "done": [],
+                }
                 tapes[lane] |= {name: [info["lanes"][lane][name]] for name in record}
         if world_model is not None:
             rows = _at_least_four(started, lanes)
@@ -138,7 +143,7 @@ def rollout(
             drive.steps += info["lanes"][lane].get("steps", 1)
             if record is not None:
                 tape = tapes[lane]
-                tape["frames"].append(frames[lane])
+                tape["frames"].append(frames[lane].copy())  # not a view of all lanes
                 tape["actions"].append(actions[lane])
                 tape["rewards"].append(rewards[lane])
                 tape["done"].append(terminated[lane])
@@ -184,9 +189,10 @@ def drive_all(
     everything runs in this process. `progress` names a progress bar.
     """
     jobs, world = list(jobs), _at_pace(world, world_model)
-    # Full lanes are fast, but not on one worker while another has nothing to do.
+    # As many for every worker, up to two for every lane: what ends early makes room.
     workers = getattr(executor, "_max_workers", 1)
-    size = min(world.lanes, -(-len(jobs) // workers)) or 1
+    rounds = math.ceil(len(jobs) / (2 * world.lanes * workers)) or 1
+    size = math.ceil(len(jobs) / (rounds * workers)) or 1
     parts = [range(i, min(i + size, len(jobs))) for i in range(0, len(jobs), size)]
     drives: list[Drive | None] = [None] * len(jobs)
     arguments = [
@@ -294,7 +300,7 @@ def record_drive(
     world: World, driver: Driver, job: Job, world_model: WorldModel | None = None
 ) -> Drive:
     """One episode, recorded, in memory."""
-    envs = _at_pace(world, world_model).make()
+    envs = dataclasses.replace(_at_pace(world, world_model), lanes=1).make()
     try:
         _, drive = next(rollout(envs, driver, [job], world_model, record=()))
     finally:

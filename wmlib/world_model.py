@@ -67,7 +67,7 @@ class WorldModel:
         for network in (self.vae, self.mdn_rnn):
             arrays = {name: t.cpu().numpy() for name, t in network.state_dict().items()}
             parts.append((type(network), network.config, arrays))
-        return _unpack, tuple(parts)
+        return _unpack, (type(self), *parts)
 
     @property
     def device(self) -> torch.device:
@@ -166,13 +166,13 @@ def _has_bfloat16(device: str) -> bool:
     return getattr(torch.cpu, "get_capabilities", dict)().get("avx512_bf16", False)
 
 
-def _unpack(*parts: tuple) -> WorldModel:
+def _unpack(cls: type, *parts: tuple) -> WorldModel:
     networks = []
     for kind, config, arrays in parts:
         network = kind(**config)
         network.load_state_dict({name: torch.from_numpy(a.copy()) for name, a in arrays.items()})
         networks.append(network)
-    return WorldModel(*networks)
+    return cls(*networks)
 
 
 def pretrained(world: str) -> Path:

@@ -163,7 +163,7 @@ trained = load_controller(folder / "controller.safetensors")
 world = recipes.car_world(numbers)
 
 # %% [markdown]
-# One generation, tried out: every candidate is the zero controller plus Gaussian noise of size 0.1, and all of them drive the same track. (As in training, a drive is given up when no new tile has been reached for a while.)
+# One generation, tried out: every candidate is the zero controller plus Gaussian noise of size 0.1, and all of them drive the same track. (As in training, a drive is given up when it has not earned anything for a while.)
 
 # %%
 search = Evolution(867, numbers.population, sigma=0.1, seed=1)
@@ -287,7 +287,7 @@ with processes(numbers.workers) as executor:
 # print(interval(small).describe(2), "against", interval(mean).describe(2))
 # ```
 #
-# With strong noise, a large population averages it out, and takes fewer but surer steps; with none, small ones are faster. That trade is why chapter 5 asks how many tracks each candidate should drive.
+# With strong noise, a large population averages it out, and takes fewer but surer steps; with none, small ones are faster. That trade is why each candidate of chapter 5 drives more tracks as the search goes on.
 # </details>
 
 # %% [markdown]

@@ -59,7 +59,7 @@ folder = numbers.run_folder("car_racing") if RETRAIN else pretrained("car_racing
 #
 # And then once more, from the top. In the first round V and M have only seen what random driving shows, a few bends and a lot of grass. A driver that can drive sees more: whole tracks, at speed. So the agent of one round collects for the next.
 #
-# Every phase keeps its work in one folder. If a cell is interrupted, run it again: it goes on from where it was, and arrives at the same result as if nothing had happened. A phase that is finished returns at once.
+# Every phase keeps its work in one folder. If a cell is interrupted, run it again: it goes on from where it was, and arrives at the same result as if nothing had happened. Nothing is done twice.
 
 # %%
 settings = (
@@ -77,7 +77,7 @@ settings = (
 print("\n".join(f"{name:12} {getattr(numbers, name)}" for name in settings))
 
 # %% [markdown]
-# What stands in brackets has one entry for each round. `repeat`: the agent looks and acts at every fourth step, and holds its action in between. That makes every drive four times cheaper for V and M, and M's memory reaches four times as far.
+# What stands in brackets has one entry for each round. `sigmas` is how far around its starting point the search looks at first. `repeat`: the agent looks and acts at every fourth step, and holds its action in between. That makes every drive four times cheaper for V and M, and M's memory reaches four times as far.
 #
 # ## 5.2 Collect, V, M
 #
@@ -105,12 +105,12 @@ figures.training_curves(
 )
 
 # %% [markdown]
-# The dotted line is where the next round begins. V goes on from where it was; M is learned anew, because V's $z$ has changed under it.
+# The dotted line is where the next round begins. V goes on from where it was; M is learned anew, because V's $z$ has changed under it. (And C, which read the old $h$? See 5.4.)
 
 # %% [markdown]
 # ## 5.3 One rollout for everything
 #
-# Collecting, evolving and scoring are the same loop: look, remember, act. Many cars drive at once, so that V sees their frames as one batch, and a car that is done is replaced by the next at once.
+# Collecting, evolving and scoring are the same loop: look, remember, act. Many cars drive at once, so that V sees their frames as one batch, and a car that is done makes room for the next at once.
 
 # %%
 figures.source(rollout)
@@ -118,7 +118,7 @@ figures.source(rollout)
 # %% [markdown]
 # ## 5.4 Evolve C
 #
-# Each generation: draw a population, let every candidate drive the same randomly chosen tracks, rank them, move the Gaussian. A candidate that has not reached a new tile for a while is stopped, because watching a car stand in the grass teaches nothing. The better the candidates get, the less they differ, and the more drives it takes to tell them apart: so after every `double_every` generations each of them drives twice as many tracks. Every so often the *mean* of the distribution drives other tracks to the end: those are the black dots below.
+# Each generation: draw a population, let every candidate drive the same randomly chosen tracks, rank them, move the Gaussian. A candidate that has not earned anything for a while is stopped, because watching a car stand in the grass teaches nothing. The better the candidates get, the less they differ, and the more drives it takes to tell them apart: so after every `double_every` generations each of them drives twice as many tracks. Every so often the *mean* of the distribution drives other tracks to the end: those are the black dots below.
 #
 # **Predict:** the population's scores scatter a lot. Is its mean controller better or worse than its average member? (The comparison is a little unfair: candidates are stopped early, the mean is not.)
 
@@ -138,7 +138,7 @@ print(f"last generation: best {last['best']:.0f}, average {last['mean']:.0f}")
 print(f"the mean controller, other tracks: {last['check']:.0f} ± {last['check_std']:.0f}")
 
 # %% [markdown]
-# The mean is far better than its own population. Each candidate is the mean plus noise in 867 directions, and most of those make a driver worse; the mean is where the noise cancels. The best candidate's number, on the other hand, looks good in a log and says little: one driver of many, one track, one lucky day. Chapter 4 showed how far such a maximum can lie above the truth.
+# The mean is far better than its own population. Each candidate is the mean plus noise in 867 directions, and most of those make a driver worse; the mean is where the noise cancels. The best candidate's number, on the other hand, looks good in a log and says little: one driver of many, a few tracks, one lucky day. Chapter 4 showed how far such a maximum can lie above the truth.
 
 # %% [markdown]
 # Between two rounds there is a trap. M was learned anew, so its $h$ means something else now: the old C reads it as noise, and would have to start from nothing. But both world models can *watch the same drives*. What did the old C want at each moment, reading the old $[z, h]$? Which weights want the same, reading the new? That is a linear regression, and takes seconds:
@@ -147,7 +147,7 @@ print(f"the mean controller, other tracks: {last['check']:.0f} ± {last['check_s
 figures.source(recipes.translate)
 
 # %% [markdown]
-# And in the light of the paper? Its authors published the log of their run, on 64 machines. On an axis of hours (each mark ten times the last):
+# And in the light of the paper? Its authors published the log of their run, with 64 workers. On an axis of hours (each mark ten times the last):
 
 # %%
 figures.wall_clock(rows)
@@ -155,7 +155,7 @@ figures.wall_clock(rows)
 # %% [markdown]
 # ## 5.5 The score
 #
-# What counts is this: **the mean controller, on tracks that no part of the agent has ever seen** (seeds from 1,000,000 up; no training code can reach them), **in the untouched Gymnasium environment, every episode to its end**. And with the spread, because a mean alone hides the drives that went wrong.
+# What counts is this: **the mean controller, on tracks that no part of the agent has ever seen** (seeds from 1,000,000 up; training draws its tracks from below, and collecting refuses these), **in the untouched Gymnasium environment, every episode to its end**. And with the spread, because a mean alone hides the drives that went wrong.
 
 # %%
 with processes(numbers.workers) as executor:
@@ -177,7 +177,7 @@ print(json.dumps(summary, indent=1))
 # %% [markdown]
 # ## 5.6 Watch it
 #
-# The best, the middle and the worst of those drives, driven once more:
+# The worst, the middle and the best of those drives, driven once more, from left to right:
 
 # %%
 order = np.argsort(score.scores)
@@ -227,11 +227,11 @@ figure
 # %% [markdown]
 # ## 5.8 Break it: a lap of honour without memory
 #
-# Wipe the agent's memory before every step (the bug from chapter 3) and let the same C drive the first few held-out tracks.
+# Wipe the agent's memory before every step (the bug from chapter 3) and let the same C drive (all $h$ can hold then is the last look and what was done).
 
 # %%
 class Forgetful(WorldModel):
-    """Sees as well as ever; remembers nothing."""
+    """Sees as well as ever; remembers one look, and nothing before it."""
 
     def observe(self, state, actions, frames):
         blank = state._replace(h=state.h * 0, c=state.c * 0)
@@ -239,10 +239,10 @@ class Forgetful(WorldModel):
 
 
 forgetful = Forgetful(world_model.vae, world_model.mdn_rnn)
-first = range(min(numbers.check_tracks, len(score.tracks)))
-again = drive_all(world, driver, [Job(score.tracks[i]) for i in first], forgetful)
-print("with memory:   ", interval(score.scores[: len(again)]).describe())
-print("without memory:", interval([drive.score for drive in again]).describe())
+jobs = [Job(500_300 + i) for i in range(numbers.check_tracks)]
+for name, mind in {"with memory:": world_model, "without memory:": forgetful}.items():
+    drives = drive_all(recipes.car_world(numbers), driver, jobs, mind)
+    print(f"{name:16}", interval([drive.score for drive in drives]).describe())
 
 # %% [markdown]
 # ## 5.9 Where the time goes
@@ -262,7 +262,7 @@ for name, seconds in phases.items():
 print(f"{'together':8} {sum(phases.values()) / 60:6.1f} minutes")
 
 # %% [markdown]
-# Evolving C is nearly all driving: millions of frames. That this fits into an evening is not a matter of course, and how it came about is worth a section.
+# Evolving C is nearly all driving: millions of frames. That they fit into an hour is not a matter of course, and how it came about is worth a section.
 #
 # ## 5.10 A fast eye
 #
@@ -292,7 +292,7 @@ for name, function in parts.items():
     print(f"{name:20} {seconds[function] / whole:6.1%}")
 
 # %% [markdown]
-# Nearly all of it is drawing. Gymnasium paints some 300 polygons on a canvas of 1000 × 800 pixels, shrinks it to 96 × 96, and does so fifty times for a second of driving. V then throws most of that away.
+# Nearly all of it is drawing. Gymnasium paints hundreds of polygons on a canvas of 1000 × 800 pixels, shrinks it to 96 × 96, and does so fifty times for a second of driving. V then throws most of that away.
 #
 # But the track does not move. Only the camera does: it shifts, turns and, in the first second, zooms. Each of these is an **affine map**, and so is all of them together. So paint the track *once*, from straight above,
 
@@ -302,17 +302,17 @@ fast.reset(seed=1)
 figures.frame_grid({"the track": fast.unwrapped.eye.levels[1][None, ::-1]}, size=4)
 
 # %% [markdown]
-# and make every frame by one *warp* of that picture: for each of the 64 × 64 pixels of the frame, where does it lie on the track? (The car goes on top; it is always at the same place, so it comes out of a table.) The physics, the rewards and the tracks are Gymnasium's, untouched. Is it the same world? Drive both alike:
+# and make every frame by one *warp* of that picture: for each of the 64 × 64 pixels of the frame, where does it lie on the track? (The car goes on top; it is always at the same place, so it comes out of a table. A tile that is touched changes its shade, and is painted again.) And where an action is held for four steps, the frames between are not drawn at all. The physics, the rewards and the tracks are Gymnasium's, untouched. Is it the same world? Drive both alike:
 
 # %%
 window = gym.make("wmlib/CarRacingOriginal-v3")
-driver = random_car_driver()
-driver.begin(0, Job(1))
+random_driver = random_car_driver()
+random_driver.begin(0, Job(1))
 ours, original = fast.reset(seed=1)[0], window.reset(seed=1)[0]
 strips = {"Gymnasium": [], "fast eye": [], "10 × difference": []}
 differences = []
 for t in range(200):
-    action = driver.act(None, 1)[0]
+    action = random_driver.act(None, 1)[0]
     ours, our_reward, *_ = fast.step(action)
     original, reward, *_ = window.step(action)
     assert our_reward == reward
@@ -332,28 +332,28 @@ figures.frame_grid({name: np.array(row) for name, row in strips.items()})
 blind = gym.make("CarRacing-v3")
 blind.unwrapped._render = lambda mode: np.zeros((96, 96, 3), np.uint8)
 rates = {}
-for name, world in {"Gymnasium": env, "fast eye": fast, "no eye at all": blind}.items():
-    world.reset(seed=2)
+for name, place in {"Gymnasium": env, "fast eye": fast, "no eye at all": blind}.items():
+    place.reset(seed=2)
     began = time.perf_counter()
     for _ in range(150):
-        world.step(gas)
+        place.step(gas)
     rates[name] = 150 / (time.perf_counter() - began)
     times = rates[name] / rates["Gymnasium"]
     print(f"{name:14} {rates[name]:7.0f} steps/s, {times:4.0f} times Gymnasium")
 
 # %% [markdown]
-# That is a quick look, on whatever your machine is doing right now. `python -m wmlib bench` does it properly: everything in turns, seven rounds, medians. This is what it measured before this chapter was published, V, M and whole rollouts included:
+# That is a quick look, on whatever your machine is doing right now. `python -m wmlib bench` does it properly: everything in turns, several rounds, medians. This is what it measured before this chapter was published, V, M and whole rollouts included:
 
 # %%
 figures.bench(json.loads((presets.ROOT / "figures" / "bench.json").read_text()))
 
 # %% [markdown]
-# Three lessons that hold beyond cars. **Measure first:** without the profile one would have tuned the networks. **Ask what changes:** a picture that is only moved need not be painted again. **Keep the old one beside the new one:** `tests/test_fast_car_racing.py` drives both, step by step, so that fast stays the same as right. (And the score in 5.5? That is always taken on Gymnasium's own frames.)
+# Three lessons that hold beyond cars. **Measure first:** without the profile one would have tuned the networks. **Ask what changes:** a picture that is only moved need not be painted again. **Keep the old one beside the new one:** `tests/test_fast_car_racing.py` drives both, step by step, so that fast stays the same as right. (And the score in 5.5? That was taken on Gymnasium's own frames, always.)
 
 # %% [markdown]
 # ## 5.11 Again
 #
-# Two rounds are not the end of it. A third would let a better driver collect, and V and M see more of the fast and narrow moments where it still fails; and every doubling of the drives per candidate lets the search see smaller differences. What it would bring is for you to find out: add an entry to each bracket of 5.1, in `wmlib/presets.py`.
+# (For a run of your own.) Two rounds are not the end of it. A third would let a better driver collect, and V and M see more of the fast and narrow moments where it still fails; and every doubling of the drives per candidate lets the search see smaller differences. What it would bring is for you to find out: add an entry to each bracket of 5.1, in `wmlib/presets.py`.
 #
 # ## 5.12 Exercises
 #
@@ -384,7 +384,7 @@ figures.bench(json.loads((presets.ROOT / "figures" / "bench.json").read_text()))
 #
 # <details><summary>Solution</summary>
 #
-# The error bars are standard deviations of single drives; the uncertainty of the dot is smaller by the square root of the number of tracks. With the numbers of the last check: `last["check_std"] / np.sqrt(numbers.check_tracks)`, times two for a 95% interval. A step smaller than that may be luck.
+# The bars are standard deviations of single drives, so they say little about the dot. And all dots are means over the *same* tracks, so their differences are surer than either dot: what would tell is the difference drive by drive, as in chapter 3. With the numbers at hand, `last["check_std"] / np.sqrt(numbers.check_tracks)`, times two, is a cautious interval for a dot. A step smaller than that may be luck.
 # </details>
 #
 # ## Summary

@@ -1,11 +1,12 @@
 """CarRacing-v3 with Gymnasium's own physics, tracks and rewards, seen through a fast eye.
 
-Where the time goes: nearly all of a CarRacing step is drawing. Gymnasium paints some 300 polygons
-on a canvas of 1000 x 800 pixels and shrinks it to 96 x 96, fifty times a second. But the track does
-not move; the camera does, and a camera that shifts, turns and zooms is an affine map. So the track
-is painted once an episode, into a texture seen from straight above; every frame is one affine warp
-of that texture, with the car's few polygons on top. `tests/test_fast_car_racing.py` holds frames to
-within one grey level of Gymnasium's, and everything else to equality.
+Where the time goes: nearly all of a CarRacing step is drawing. Gymnasium paints hundreds of
+polygons on a canvas of 1000 x 800 pixels and shrinks it to 96 x 96, fifty times a second. But the
+track does not move; the camera does, and a camera that shifts, turns and zooms is an affine map. So
+the track is painted once an episode, into a texture seen from straight above; every frame is one
+affine warp of that texture, with the car on top. (Tiles that are touched change their shade, and
+are painted again.) `tests/test_fast_car_racing.py` holds the mean of every frame's differences from Gymnasium's
+below one grey level, and everything else to equality.
 
 The car is small, always at the same place of the frame, and only its wheels change: it comes out
 of a table. What is left of a step's time is half physics, a quarter the warp.

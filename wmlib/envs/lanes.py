@@ -70,7 +70,7 @@ class Lanes(gym.vector.VectorEnv):
 
 
 class GiveUp(gym.Wrapper):
-    """End an episode, as truncated, once its return has not risen for `patience` steps.
+    """End an episode, as truncated, `patience` steps after its return was last at its best.
 
     For training only: a car that has left the road for good would otherwise be watched for the
     rest of its 1000 steps. Scores are never taken through it.
