@@ -5,8 +5,8 @@ polygons on a canvas of 1000 x 800 pixels and shrinks it to 96 x 96, fifty times
 track does not move; the camera does, and a camera that shifts, turns and zooms is an affine map. So
 the track is painted once an episode, into a texture seen from straight above; every frame is one
 affine warp of that texture, with the car on top. (Tiles that are touched change their shade, and
-are painted again.) `tests/test_fast_car_racing.py` holds the mean of every frame's differences from Gymnasium's
-below one grey level, and everything else to equality.
+are painted again.) `tests/test_fast_car_racing.py` holds the mean of every frame's differences from
+Gymnasium's below one grey level, and everything else to equality.
 
 The car is small, always at the same place of the frame, and only its wheels change: it comes out
 of a table. What is left of a step's time is half physics, a quarter the warp.
