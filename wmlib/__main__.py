@@ -35,8 +35,11 @@ def ship(arguments: argparse.Namespace) -> None:
 def score(arguments: argparse.Namespace) -> None:
     """Score a driver on held-out tracks of the untouched CarRacing-v3."""
     numbers = preset(arguments.scale)
-    folder = arguments.folder or numbers.run_folder("car_racing")
-    driver = ControllerDriver(load_controller(f"{folder}/controller.safetensors"))
+    own = numbers.run_folder("car_racing")
+    trained = (own / "controller.safetensors").exists()
+    folder = Path(arguments.folder or (own if trained else pretrained("car_racing")))
+    driver = ControllerDriver(load_controller(folder / "controller.safetensors"))
+    print(f"the agent in {folder}:")
     with processes(numbers.workers) as executor:
         print(
             evaluation.score(driver, WorldModel.load(folder), arguments.tracks, executor=executor)
@@ -81,7 +84,11 @@ def main(argv: list[str] | None = None) -> int:
         command = commands.add_parser(function.__name__, help=function.__doc__)
         command.set_defaults(run=function)
         command.add_argument("--scale", choices=SCALES, help="default: WM_SCALE, or laptop")
-        where = {bench: "figures", play: "the weights that came along"}
+        where = {
+            bench: "figures",
+            play: "the weights that came along",
+            score: "your run's, or else the weights that came along",
+        }
         where = where.get(function, "data/runs/<scale>/<world>")
         command.add_argument("--folder", help=f"default: {where}")
     for name in ("train", "ship"):

@@ -43,7 +43,7 @@ TABLE = {
     "population":          (4,         64,     64),
     "rollouts":       ((1, 1),     (1, 2),   (16,)),  # tracks that each candidate drives at first
     "double_every":        (1,         30,   1800),  # generations, then it is twice as many
-    "generations":    ((1, 2),   (50, 80), (1800,)),
+    "generations":    ((1, 2),   (50, 70), (1800,)),
     "sigmas":    ((0.1, 0.07), (0.1, 0.07), (0.1,)),  # how far the search looks at first
     "patience":            (20,        50,   1000),  # steps without a new tile before giving up
     "score_tracks":        (2,        100,   1000),  # held-out tracks
