@@ -72,6 +72,7 @@ def bench(arguments: argparse.Namespace) -> None:
     print(bench.table(result))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
+    figures.use_style()
     figures.bench(result).savefig(folder / "bench.png", dpi=90)
     print(f"written: {folder / 'bench.json'}, {folder / 'bench.png'}")
 

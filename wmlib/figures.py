@@ -309,6 +309,7 @@ def bench(result: dict) -> Figure:
         )
     ax.set_yticks(range(len(rows)), [row["name"] for row in rows])
     ax.set(xscale="log", xlabel="steps or frames a second; blue: one core, orange: all cores")
+    ax.set_xlim(right=2 * ax.get_xlim()[1])  # room for the longest bar's number
     ax.grid(axis="y", visible=False)
     return figure
 

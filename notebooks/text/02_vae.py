@@ -112,7 +112,7 @@ figures.source(sample_latent)
 figures.source(vae_step)
 
 # %% [markdown]
-# `recipes.car_world_model` drives, trains V, and trains M for the next chapter.
+# `recipes.car_world_model` drives, trains V, and trains M for the next chapter. The weights that came along are from two rounds of that: first V learned from random driving, then, in the part behind the dotted line, from the agent's own as well ([chapter 5](05_car_racing.ipynb) has the whole loop). If you train here, you make the first round.
 
 # %%
 folder = numbers.run_folder("car_racing") if RETRAIN else pretrained("car_racing")
@@ -124,7 +124,9 @@ print("weights trained in this chapter" if RETRAIN else "weights that came with 
 
 # %%
 history = read_log(folder / "vae.jsonl")
-print(f"{history[-1]['step']} steps in {history[-1]['seconds'] / 60:.1f} minutes")
+for number in sorted({row["round"] for row in history}):
+    last = [row for row in history if row["round"] == number][-1]
+    print(f"round {number}: {last['step']} steps in {last['seconds'] / 60:.1f} minutes")
 figures.training_curves(
     history, {"squared_error": "squared error (per frame)", "kl": "KL (nats per frame)"}
 )

@@ -31,11 +31,11 @@ import numpy as np
 import torch
 
 from wmlib import evaluation, figures, presets, recipes
-from wmlib.drivers import random_car_driver
+from wmlib.drivers import ControllerDriver, noisy_car_driver
 from wmlib.mdn_rnn import MDNRNN, mdn_rnn_loss, mixture_mean, sample_next
 from wmlib.training import mdn_rnn_step
 from wmlib.vae import frames_to_tensor, kl_per_dimension, sample_latent, tensor_to_frames
-from wmlib.world_model import WorldModel, pretrained, read_log
+from wmlib.world_model import WorldModel, load_controller, pretrained, read_log
 
 figures.use_style()
 numbers = presets.preset()
@@ -92,7 +92,9 @@ print("weights trained in this chapter" if RETRAIN else "weights that came with 
 
 # %%
 history = read_log(folder / "mdn_rnn.jsonl")
-print(f"{history[-1]['step']} steps in {history[-1]['seconds'] / 60:.1f} minutes")
+for number in sorted({row["round"] for row in history}):
+    last = [row for row in history if row["round"] == number][-1]
+    print(f"round {number}: {last['step']} steps in {last['seconds'] / 60:.1f} minutes")
 figures.training_curves(
     history, {"nll": "-log p(next z), nats per dimension", "reward": "reward, squared error"}
 )
@@ -100,14 +102,19 @@ figures.training_curves(
 # %% [markdown]
 # The curve levels off high, and it should. M's target is a *sample* of $z$. In a collapsed dimension (chapter 2) that is pure noise, and the best possible forecast of a standard normal variable costs $\frac12\log 2\pi e \approx 1.42$ nats. The active dimensions can be predicted better, down to the width of V's own Gaussian.
 #
-# From here on, everything is measured on drives that neither V nor M has seen.
+# (Two curves, because the weights that came along are from two rounds: first everything learns from random driving, then from the agent's own as well. [Chapter 5](05_car_racing.ipynb) has the whole loop. If you train here, you make the first round.)
+#
+# From here on, everything is measured on drives that neither V nor M has seen. Random driving soon ends up in the grass, where there is little to foresee. So the driver is the agent that came with the repository, with noise on its hands, so that it does not always do what the road suggests.
 
 # %%
+shipped = pretrained("car_racing")
+driver = ControllerDriver(load_controller(shipped / "controller.safetensors"))
 tests = recipes.collect(
-    recipes.car_world(numbers, numbers.random_patience, pace),
-    random_car_driver(pace),
+    recipes.car_world(numbers),
+    noisy_car_driver(driver, pace),
     range(500_000, 500_000 + numbers.car_tests),
-    numbers.run_folder("car_tests") / "episodes",
+    numbers.run_folder("car_drives") / "episodes",
+    world_model=WorldModel.load(shipped),
 )
 episodes = [tests.episode(name) for name in tests.names()]
 print(f"{len(episodes)} drives, {sum(len(e['actions']) for e in episodes)} looks at the road")
@@ -290,7 +297,7 @@ figures.horizon_curves(
 )
 
 # %% [markdown]
-# The orange line below the grey one: that much of the future M knows. The black line above the orange one: that much of it M knows *because it was told what the driver does*. The bands overlap, but they are the wrong thing to look at: easy drives are easy for both. Drive by drive, the difference is
+# The orange line below the grey one: that much of the future M knows. Where they meet, its foresight ends, and a still picture, which at least shows a real road, is as good a guess. The black line above the orange one: that much of it M knows *because it was told what the driver does*. The bands overlap, but they are the wrong thing to look at: easy drives are easy for both. Drive by drive, the difference is
 
 # %%
 gain = np.stack(errors["M, another drive's actions"]) - np.stack(errors["M"])
@@ -325,7 +332,7 @@ print("nothing changes:", evaluation.interval(change).describe(3))
 # %% [markdown]
 # ## 3.9 Exercises
 #
-# **1. What has M learned about reward?** A new tile pays about 3.4, every step costs 0.1. Plot M's predicted reward along one drive together with the real one. Does it know *when* a tile comes, or only how often?
+# **1. What has M learned about reward?** A new tile pays about 3.4, every step costs 0.1, and a look lasts four steps. Plot M's predicted reward along one drive together with the real one. Does it know *when* a tile comes, or only how often?
 #
 # <details><summary>Solution</summary>
 #
@@ -333,11 +340,11 @@ print("nothing changes:", evaluation.interval(change).describe(3))
 # figure, ax = figures.new_axes(width=7)
 # ax.plot(episodes[0]["rewards"], color=figures.REALITY, lw=0.8)
 # ax.plot(forecasts[0].reward[0], color=figures.DREAM)
-# ax.set(xlabel="step", ylabel="reward")
+# ax.set(xlabel="look", ylabel="reward")
 # figure
 # ```
 #
-# Neighbouring tiles differ by a few grey levels of 255, which V does not keep, so the exact moment of the next one is hard to tell. A squared error makes M answer with the expected rate instead: high on the road and fast, about −0.1 on the grass.
+# Neighbouring tiles differ by a few grey levels of 255, which V does not keep, so the exact moment of the next one is hard to tell. A squared error makes M answer with the expected rate instead: high on the road and fast, low on the grass (four steps there cost 0.4).
 # </details>
 #
 # **2. A colder forecast.** Make M overconfident on purpose: change its forecasts to those of temperature 0.3, and draw the coverage again. *(Check: the curve must lie below the diagonal.)*

@@ -24,7 +24,7 @@
 # **What you'll do.** Meet the smallest part of the agent, 867 numbers, and the method that finds them without a single gradient. First where you can watch it, in two dimensions; then on the road.
 # **What you'll learn.** How an evolution strategy works; why its *mean* is the result and its *best* is not; what a finished driver leans on, $z$ or $h$.
 # **What you need.** Chapters [2](02_vae.ipynb) and [3](03_mdn_rnn.ipynb) for $z$ and $h$.
-# **How long.** 30 minutes; the cells take about five minutes, most of it real driving.
+# **How long.** 30 minutes; the cells take about a minute, most of it driving.
 
 # %%
 import numpy as np
@@ -247,7 +247,7 @@ with processes(numbers.workers) as executor:
         print(f"{name:8} {interval(scores[name]).describe()}")
 
 # %% [markdown]
-# Before you wonder about *h alone*: it is not blind. M has read all the earlier frames, so the road is in $h$ too, one look old. What only $h$ can add is motion. And this is surgery on a finished driver: it shows what *this* controller leans on, not what one could learn with $z$ alone. (The paper trained such drivers: 632 ± 251 with $z$ alone, 906 ± 21 with both.)
+# *h alone* is not blind, by the way: M has read all the earlier frames, so the road is in $h$ too, one look old. What only $h$ can add is motion. And this is surgery on a finished driver: it shows what *this* controller leans on, not what one could learn with $z$ alone. (The paper trained such drivers: 632 ± 251 with $z$ alone, 906 ± 21 with both.)
 
 # %% [markdown]
 # ## 4.6 Exercises

@@ -24,7 +24,7 @@
 # **What you'll do.** Start from an empty folder and end with a score: collect, train V, train M, evolve C, and drive tracks that nobody has seen.
 # **What you'll learn.** How the parts fit; where the time goes; what a score means, and how to report one that others can believe.
 # **What you need.** Chapters [2](02_vae.ipynb) to [4](04_controller.ipynb).
-# **How long.** 30 minutes of reading. With the shipped run the cells take about two minutes; from scratch a little over an hour more, on two cores without a GPU (5.9 has the times).
+# **How long.** 30 minutes of reading. With the shipped run the cells take about a minute; from scratch three quarters of an hour more, on two cores without a GPU (5.9 has the times).
 
 # %%
 import cProfile
@@ -138,7 +138,7 @@ print(f"last generation: best {last['best']:.0f}, average {last['mean']:.0f}")
 print(f"the mean controller, other tracks: {last['check']:.0f} ± {last['check_std']:.0f}")
 
 # %% [markdown]
-# The mean is far better than its own population. Each candidate is the mean plus noise in 867 directions, and most of those make a driver worse; the mean is where the noise cancels. The best candidate's number, on the other hand, looks good in a log and says little: one driver of many, a few tracks, one lucky day. Chapter 4 showed how far such a maximum can lie above the truth.
+# The mean is better than the average member of its own population, in the early generations by far. Each candidate is the mean plus noise in 867 directions, and most of those make a driver worse; the mean is where the noise cancels. The best candidate's number, on the other hand, looks good in a log and says little: one driver of many, a few tracks, one lucky day. Chapter 4 showed how far such a maximum can lie above the truth.
 
 # %% [markdown]
 # Between two rounds there is a trap. M was learned anew, so its $h$ means something else now: the old C reads it as noise, and would have to start from nothing. But both world models can *watch the same drives*. What did the old C want at each moment, reading the old $[z, h]$? Which weights want the same, reading the new? That is a linear regression, and takes seconds:
