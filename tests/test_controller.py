@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from wmlib.controller import Controller, squash
+from wmlib.controller import Controller, Directions, squash
 
 
 def test_paper_size():
@@ -49,3 +49,32 @@ def test_bad_input_is_named():
         Controller(np.zeros(866))
     with pytest.raises(ValueError, match="reads 288 features, got 32"):
         Controller()(torch.zeros(1, 32))
+
+
+def features_along_a_line():
+    generator = torch.Generator().manual_seed(0)
+    # Two directions out of six, one moving 16 times as far as the other, around a mean.
+    hidden = torch.randn(4000, 2, generator=generator) * torch.tensor([16.0, 1.0])
+    basis, _ = torch.linalg.qr(torch.randn(6, 2, generator=generator))
+    return hidden @ basis.T + torch.arange(6.0)
+
+
+def test_directions_are_the_features_main_ones():
+    features = features_along_a_line()
+    directions = Directions.of(features, 2, action_size=3)
+    seen = (features.double().numpy() - directions.mean) @ directions.matrix.T
+    assert directions.num_parameters == 9
+    np.testing.assert_allclose(np.cov(seen.T), np.diag([16, 1]), rtol=0.1, atol=0.3)
+    with pytest.raises(ValueError, match="must be 1 to 6, got 7"):
+        Directions.of(features, 7)
+
+
+def test_a_point_is_a_linear_controller_on_those_directions():
+    features = features_along_a_line()
+    directions = Directions.of(features, 2)
+    points = np.random.default_rng(0).normal(size=(5, directions.num_parameters))
+    raw = Controller(directions.expand(points), feature_size=6).raw(features[:5], np.arange(5))
+    seen = (features[:5].double().numpy() - directions.mean) @ directions.matrix.T
+    weight, bias = points[:, :6].reshape(5, 3, 2), points[:, 6:]
+    np.testing.assert_allclose(raw, np.einsum("pak,pk->pa", weight, seen) + bias, atol=1e-4)
+    np.testing.assert_allclose(directions.nearest(directions.expand(points[3])[0]), points[3])

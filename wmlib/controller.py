@@ -90,6 +90,52 @@ class Controller:
         return raw + bias.to(features.device)
 
 
+class Directions:
+    """A smaller space in which to look for a C: the main directions in which [z, h] moves.
+
+    C's 288 inputs do not move independently, and some hardly move at all; of 867 random changes to
+    its weights, most are changes to nothing. Here C reads y = matrix (x - mean), with row i of the
+    matrix (k, n) the i-th principal component of the features, divided by the square root of its
+    standard deviation: y's components differ less in size than x's do, yet those that matter more
+    still do more. C stays linear, so each such controller is one of the usual kind.
+
+    mean: (n,), matrix: (k, n), float64.
+    """
+
+    def __init__(self, mean: np.ndarray, matrix: np.ndarray, action_size: int = 3):
+        self.mean, self.matrix, self.action_size = mean, matrix, action_size
+
+    @classmethod
+    def of(cls, features: Tensor, k: int, action_size: int = 3) -> "Directions":
+        """The first k of features (N, n). Raises ValueError if there are fewer than k."""
+        x = features.double().cpu().numpy()
+        variances, vectors = np.linalg.eigh(np.cov(x.T))
+        if not 1 <= k <= len(variances):
+            raise ValueError(f"the number of directions must be 1 to {len(variances)}, got {k}")
+        variances, vectors = variances[::-1][:k], vectors[:, ::-1][:, :k]
+        return cls(x.mean(0), (vectors * variances**-0.25).T, action_size)
+
+    @property
+    def num_parameters(self) -> int:
+        """Numbers to search over: 99 for 32 directions and 3 actions."""
+        return (len(self.matrix) + 1) * self.action_size
+
+    def expand(self, points: np.ndarray) -> np.ndarray:
+        """Points (P, num_parameters) or (num_parameters,) -> parameters of P controllers (P, n)."""
+        points = np.atleast_2d(points)
+        weight, bias = np.split(points, [-self.action_size], axis=1)
+        weight = weight.reshape(len(points), self.action_size, -1) @ self.matrix
+        bias = bias - weight @ self.mean
+        return np.concatenate([weight.reshape(len(points), -1), bias], axis=1)
+
+    def nearest(self, parameters: np.ndarray) -> np.ndarray:
+        """The point (num_parameters,) whose controller is nearest to parameters (n,)."""
+        weight, bias = np.split(parameters, [-self.action_size])
+        weight = weight.reshape(self.action_size, -1)
+        bias = bias + weight @ self.mean
+        return np.concatenate([(weight @ np.linalg.pinv(self.matrix)).ravel(), bias])
+
+
 def imitate(features: Tensor, raw: Tensor, ridge: float = 1.0) -> Controller:
     """The linear controller that comes closest to `raw` (N, A), reading `features` (N, n).
 

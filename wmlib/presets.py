@@ -30,21 +30,22 @@ TABLE = {
     "max_steps":           (80,      1000,   1000),  # of one drive
     "repeat":              (4,          4,      1),  # steps that an action is held for
     # What has several entries has one for each round of: collect, V, M, C.
-    "episodes":       ((4, 2), (500, 200), (10000,)),
+    "episodes":       ((4, 2), (500, 200, 200), (10000,)),
     "random_patience":     (80,       150,   1000),  # patience (below) with random driving
     "car_tests":           (3,         24,     64),  # drives that nobody trained on
     "policy":     ("smooth", "smooth", "networks"),  # how the first round drives at random
-    "vae_epochs":     ((1, 1),     (5, 1),   (10,)),
+    "vae_epochs":     ((1, 1),     (5, 1, 1),   (10,)),
     "broken_epochs":       (1,          8,     10),  # for the V's that are broken on purpose
     "vae_batch":           (32,       100,    100),
     "rnn_epochs":          (2,         20,     20),
     "rnn_batch":           (8,         32,    100),
     "window":              (5,         50,    999),  # steps that M learns from at once
     "population":          (4,         64,     64),
-    "rollouts":       ((1, 1),     (1, 2),   (16,)),  # tracks that each candidate drives at first
-    "double_every":        (1,         30,   1800),  # generations, then it is twice as many
-    "generations":    ((1, 2),   (50, 70), (1800,)),
-    "sigmas":    ((0.1, 0.07), (0.1, 0.07), (0.1,)),  # how far the search looks at first
+    "directions":           (4,         32,      0),  # that C is looked for in; 0 is all weights
+    "rollouts":       ((1, 1),     (1, 2, 4),   (16,)),  # tracks that each candidate drives at first
+    "double_every":        (1,         40,   1800),  # generations, then it is twice as many
+    "generations":    ((1, 2),   (25, 25, 55), (1800,)),
+    "sigmas":    ((0.1, 0.07), (0.13, 0.07, 0.05), (0.1,)),  # how far the search looks at first
     "patience":            (20,        50,   1000),  # steps without a new tile before giving up
     "score_tracks":        (2,        100,   1000),  # held-out tracks
     "check_every":         (1,         10,     25),  # generations between checks of the mean

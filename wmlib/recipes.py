@@ -13,7 +13,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from importlib import metadata
 from pathlib import Path
@@ -24,7 +24,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from wmlib.controller import Controller, imitate
+from wmlib.controller import Controller, Directions, imitate
 from wmlib.drivers import (
     ControllerDriver,
     Driver,
@@ -232,6 +232,7 @@ def evolve(
     double_every: int = 10**9,
     sigma: float = 0.1,
     start: Controller | None = None,
+    directions: Directions | None = None,
     seed: int = 0,
     check_every: int = 10,
     check_tracks: int = 8,
@@ -239,7 +240,8 @@ def evolve(
 ) -> tuple[Controller, Evolution]:
     """C by CMA-ES: the mean of the search distribution, and the search itself.
 
-    The search begins at `start` (default: all zeros) with step size `sigma`.
+    The search begins at `start` (default: all zeros) with step size `sigma`, over all weights or
+    in the smaller space of `directions`.
 
     All candidates of a generation drive the same `rollouts` tracks, new ones every generation, and
     twice as many after every `double_every` generations: the better they get, the smaller their
@@ -249,19 +251,26 @@ def evolve(
     "check_std". Writes evolution.jsonl and controller.safetensors.
     """
     size = {"feature_size": world_model.feature_size, "action_size": 3}
+    first = Controller(**size) if start is None else start
+    point = first.parameters[0]
+    if directions is not None:
+        point = directions.nearest(point)
+
+    def controllers(points: np.ndarray) -> Controller:
+        return Controller(points if directions is None else directions.expand(points), **size)
 
     def fitness(candidates: np.ndarray, generation: int) -> np.ndarray:
         count = rollouts * 2 ** (generation // double_every)
         tracks = np.random.default_rng([seed, generation]).integers(0, CHECK_TRACKS_FROM, count)
         jobs = [Job(int(t), member) for member in range(len(candidates)) for t in tracks]
-        driver = ControllerDriver(Controller(candidates, **size))
+        driver = ControllerDriver(controllers(candidates))
         drives = drive_all(world, driver, jobs, world_model, executor=executor)
         return np.array([drive.score for drive in drives]).reshape(len(candidates), count).mean(1)
 
-    def check(parameters: np.ndarray) -> dict:
+    def check(mean: np.ndarray) -> dict:
         jobs = [Job(CHECK_TRACKS_FROM + i) for i in range(check_tracks)]
         patient = dataclasses.replace(world, patience=None)
-        driver = ControllerDriver(Controller(parameters, **size))
+        driver = ControllerDriver(controllers(mean))
         result = interval(
             [d.score for d in drive_all(patient, driver, jobs, world_model, executor=executor)]
         )
@@ -273,13 +282,12 @@ def evolve(
 
     folder = Path(folder)
     log = folder / "evolution.jsonl"
-    first = Controller(**size) if start is None else start
     evolution = Evolution(
-        first.num_parameters,
+        len(point),
         population,
         sigma=sigma,
         seed=seed,
-        start=first.parameters[0],
+        start=point,
         log=log,
         extra=extra,
         rollouts=rollouts,
@@ -287,7 +295,7 @@ def evolve(
     )
     for _ in evolution.run(fitness, generations):
         pass
-    controller = Controller(evolution.mean, **size)
+    controller = controllers(evolution.mean)
     save_controller(controller, folder / "controller.safetensors")
     return controller, evolution
 
@@ -397,14 +405,37 @@ def translate(
     watch the same drives (here the folder's newest `episodes`), and least squares finds the new
     weights. Nothing is driven for it, and no reward is looked at.
     """
-    store = EpisodeStore(Path(folder) / "episodes")
     seen, raw = [], []
-    for name in store.names()[-episodes:]:
-        frames, actions = store.read(name, "frames"), store.read(name, "actions")
-        seen.append(features(new, frames, actions))
+    for drive in _newest_drives(folder, episodes):
+        seen.append(features(new, *drive))
         # Where the old one wanted far more than the tanh lets through, that much is enough.
-        raw.append(controller.raw(features(old, frames, actions)).clamp(-3, 3))
+        raw.append(controller.raw(features(old, *drive)).clamp(-3, 3))
     return imitate(torch.cat(seen), torch.cat(raw), ridge=30.0)
+
+
+@torch.no_grad()
+def directions(
+    world_model: WorldModel, folder: str | Path, k: int, episodes: int = 60
+) -> Directions:
+    """The k main directions of [z, h] over a folder's newest drives. Kept in directions.npz."""
+    file = Path(folder) / "directions.npz"
+    if not file.exists() or len(np.load(file)["matrix"]) != k:
+        drives = _newest_drives(folder, episodes)
+        found = Directions.of(torch.cat([features(world_model, *drive) for drive in drives]), k)
+
+        def write(path: Path) -> None:
+            with path.open("wb") as stream:
+                np.savez(stream, mean=found.mean, matrix=found.matrix)
+
+        write_atomically(file, write)
+    with np.load(file) as kept:
+        return Directions(kept["mean"], kept["matrix"])
+
+
+def _newest_drives(folder: str | Path, episodes: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    store = EpisodeStore(Path(folder) / "episodes")
+    for name in store.names()[-episodes:]:
+        yield store.read(name, "frames"), store.read(name, "actions")
 
 
 def features(world_model: WorldModel, frames: np.ndarray, actions: np.ndarray) -> torch.Tensor:
@@ -425,17 +456,19 @@ def car_controller(
     start: Controller | None = None,
 ) -> tuple[Controller, Evolution]:
     """C of CarRacing for round `number`: `evolve` with a preset's numbers, from `start`."""
+    work, k = _round(preset, folder, number), preset.directions
     with processes(preset.workers) as executor:
         result = evolve(
             car_world(preset, preset.patience),
             world_model,
-            _round(preset, folder, number),
+            work,
             population=preset.population,
             rollouts=preset.rollouts[number],
             generations=preset.generations[number],
             double_every=preset.double_every,
             sigma=preset.sigmas[number],
             start=start,
+            directions=directions(world_model, work, k) if k else None,
             check_every=preset.check_every,
             check_tracks=preset.check_tracks,
             executor=executor,
