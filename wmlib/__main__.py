@@ -15,7 +15,7 @@ from wmlib.world_model import WorldModel, load_controller, pretrained
 
 def train(arguments: argparse.Namespace) -> None:
     """Train everything for one world, going on from whatever its folder already holds."""
-    numbers = preset(arguments.scale)
+    numbers = preset(arguments.scale)._replace(seed=arguments.seed)
     folder = arguments.folder or numbers.run_folder(arguments.world)
     if arguments.world == "ball":
         recipes.ball(numbers, folder)
@@ -26,9 +26,10 @@ def train(arguments: argparse.Namespace) -> None:
 
 def ship(arguments: argparse.Namespace) -> None:
     """Score a finished run and put its weights, with cards, into data/pretrained."""
-    numbers = preset(arguments.scale)
+    numbers = preset(arguments.scale)._replace(seed=arguments.seed)
     folder = arguments.folder or numbers.run_folder(arguments.world)
     command = f"python -m wmlib train {arguments.world} --scale {numbers.scale}"
+    command += f" --seed {numbers.seed}" if numbers.seed else ""
     print(f"shipped: {recipes.ship(numbers, folder, arguments.world, command)}")
 
 
@@ -94,6 +95,7 @@ def main(argv: list[str] | None = None) -> int:
         command.add_argument("--folder", help=f"default: {where}")
     for name in ("train", "ship"):
         commands.choices[name].add_argument("world", choices=["ball", "car_racing"])
+        commands.choices[name].add_argument("--seed", type=int, default=0, help="default: 0")
     commands.choices["score"].add_argument("--tracks", type=int, default=100, help="default: 100")
     commands.choices["play"].add_argument("--track", type=int, default=HELD_OUT_SEEDS.start)
     commands.choices["play"].add_argument("--video", help="an .mp4 file instead of a window")

@@ -13,6 +13,7 @@ SCALES = ("smoke", "laptop", "paper")
 
 TABLE = {
     # name:                (smoke, laptop,  paper)
+    "seed":                (0,          0,      0),  # of all that is drawn at random
     "retrain":             (True,   False,  False),  # train in the chapters, or load
     "workers":             (0,          2,     64),  # processes that drive; 0 is none but this one
     # The ball: V and M with the truth at hand.
@@ -42,7 +43,8 @@ TABLE = {
     "window":              (5,         50,    999),  # steps that M learns from at once
     "population":          (4,         64,     64),
     "directions":           (4,         32,      0),  # that C is looked for in; 0 is all weights
-    "rollouts":       ((1, 1),     (1, 2, 4),   (16,)),  # tracks that each candidate drives at first
+    "tried_generations":   (1,         10,     10),  # of a search that is only tried out
+    "rollouts":       ((1, 1),     (1, 2, 4),   (16,)),  # tracks a candidate drives at first
     "double_every":        (1,         40,   1800),  # generations, then it is twice as many
     "generations":    ((1, 2),   (25, 25, 55), (1800,)),
     "sigmas":    ((0.1, 0.07), (0.13, 0.07, 0.05), (0.1,)),  # how far the search looks at first
@@ -57,9 +59,12 @@ class Preset(namedtuple("Preset", ["scale", *TABLE])):
     """One column of the table: preset.episodes, preset.population, ..."""
 
     def run_folder(self, name: str) -> Path:
-        """Where a run of this scale keeps its data: data/runs/<scale>/<name>, or under $WM_RUNS."""
+        """Where a run of this scale keeps its data: data/runs/<scale>/<name>, or under $WM_RUNS.
+
+        A run with another seed than 0 has it in its name.
+        """
         runs = os.environ.get("WM_RUNS") or ROOT / "data" / "runs"
-        return Path(runs) / self.scale / name
+        return Path(runs) / self.scale / (f"{name}-{self.seed}" if self.seed else name)
 
     def figure(self, name: str) -> Path:
         """Where a chapter saves a picture: figures/, but never over it from a smoke run."""

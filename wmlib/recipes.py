@@ -61,6 +61,7 @@ BALL = World("wmlib/BouncingBall-v0", lanes=8)
 TRUTH = ("position", "velocity", "bounced")
 WORLD_MODEL = ("collect", "vae", "encode", "mdn_rnn")  # what makes V and M, and its logs
 SEEDS_PER_ROUND = 100_000
+SEEDS_PER_RUN = 10_000  # runs with other seeds collect on other tracks
 CHECK_TRACKS_FROM = 900_000  # tracks of training that no candidate drives: for the learning curve
 
 
@@ -304,10 +305,12 @@ def ball(preset: Preset, folder: str | Path | None = None) -> WorldModel:
     """V and M of the ball, from nothing: collect, V, encode, M."""
     folder = Path(folder or preset.run_folder("ball"))
     with processes(preset.workers) as executor:
-        store = collect(
-            BALL, spectator(), range(preset.ball_episodes), folder / "episodes", executor, TRUTH
-        )
-    vae, _ = train_vae(store, folder, epochs=preset.ball_vae_epochs, learning_rate=1e-3)
+        first = preset.seed * SEEDS_PER_RUN
+        seeds = range(first, first + preset.ball_episodes)
+        store = collect(BALL, spectator(), seeds, folder / "episodes", executor, TRUTH)
+    vae, _ = train_vae(
+        store, folder, epochs=preset.ball_vae_epochs, learning_rate=1e-3, seed=preset.seed
+    )
     latents = encode(store, vae, folder / "latents")
     mdn_rnn, _ = train_mdn_rnn(
         latents,
@@ -316,6 +319,7 @@ def ball(preset: Preset, folder: str | Path | None = None) -> WorldModel:
         batch_size=preset.rnn_batch,
         window=preset.window,
         action_size=0,
+        seed=preset.seed,
     )
     return WorldModel(vae, mdn_rnn)
 
@@ -354,12 +358,12 @@ def car_world_model(
     if agent is not None:
         driver, eyes = noisy_car_driver(ControllerDriver(agent[1]), preset.repeat), agent[0]
     elif preset.policy == "networks":
-        torch.manual_seed(0)
+        torch.manual_seed(preset.seed)
         eyes = WorldModel(VAE(preset.frame_size), MDNRNN(repeat=preset.repeat))
         members = preset.episodes[number]
-        driver = random_networks(members)
+        driver = random_networks(members, seed=preset.seed)
     world = car_world(preset, preset.random_patience if agent is None else None)
-    first = number * SEEDS_PER_ROUND
+    first = number * SEEDS_PER_ROUND + preset.seed * SEEDS_PER_RUN
     seeds = range(first, first + preset.episodes[number])
     with processes(preset.workers) as executor:
         store = collect(
@@ -379,6 +383,7 @@ def car_world_model(
         epochs=preset.vae_epochs[number],
         batch_size=preset.vae_batch,
         frame_size=preset.frame_size,
+        seed=preset.seed,
         start=None if agent is None else agent[0].vae,
     )
     latents = encode(store, vae, work / "latents")
@@ -389,6 +394,7 @@ def car_world_model(
         batch_size=preset.rnn_batch,
         window=preset.window,
         repeat=preset.repeat,
+        seed=preset.seed,
     )
     if number == 0:  # later ones are published together with the C that can read them
         _publish(preset, folder, number, *WORLD_MODEL)
@@ -469,6 +475,7 @@ def car_controller(
             sigma=preset.sigmas[number],
             start=start,
             directions=directions(world_model, work, k) if k else None,
+            seed=preset.seed,
             check_every=preset.check_every,
             check_tracks=preset.check_tracks,
             executor=executor,
@@ -555,7 +562,7 @@ def fingerprint(folder: str | Path) -> str:
     return digest.hexdigest()
 
 
-def ship(preset: Preset, run: str | Path, world: str, command: str, seed: int = 0) -> Path:
+def ship(preset: Preset, run: str | Path, world: str, command: str) -> Path:
     """Copy a finished run's weights and logs to data/pretrained/<world>, with a card each.
 
     A card tells the command, seed, seconds and machine, and for C the held-out score. It also holds
@@ -569,7 +576,7 @@ def ship(preset: Preset, run: str | Path, world: str, command: str, seed: int = 
             continue
         card = {
             "command": command,
-            "seed": seed,
+            "seed": preset.seed,
             "date": datetime.date.today().isoformat(),
             "training_seconds": _seconds(run / f"{log}.jsonl"),
             "machine": f"{os.cpu_count()} cores, {platform.machine()}, no GPU",

@@ -57,7 +57,7 @@ folder = numbers.run_folder("car_racing") if RETRAIN else pretrained("car_racing
 # | M | $h$ | sequences of $z$ and actions | predicts it, does not seek it |
 # | C | actions | scores | **seeks it**, and only C does |
 #
-# And then once more, from the top. In the first round V and M have only seen what random driving shows, a few bends and a lot of grass. A driver that can drive sees more: whole tracks, at speed. So the agent of one round collects for the next.
+# And then again, from the top. In the first round V and M have only seen what random driving shows, a few bends and a lot of grass. A driver that can drive sees more: whole tracks, at speed. So the agent of one round collects for the next.
 #
 # Every phase keeps its work in one folder. If a cell is interrupted, run it again: it goes on from where it was, and arrives at the same result as if nothing had happened. Nothing is done twice.
 
@@ -68,6 +68,7 @@ settings = (
     "vae_epochs",
     "rnn_epochs",
     "population",
+    "directions",
     "rollouts",
     "double_every",
     "generations",
@@ -118,7 +119,7 @@ figures.source(rollout)
 # %% [markdown]
 # ## 5.4 Evolve C
 #
-# Each generation: draw a population, let every candidate drive the same randomly chosen tracks, rank them, move the Gaussian. A candidate that has not earned anything for a while is stopped, because watching a car stand in the grass teaches nothing. The better the candidates get, the less they differ, and the more drives it takes to tell them apart: so after every `double_every` generations each of them drives twice as many tracks. Every so often the *mean* of the distribution drives other tracks to the end: those are the black dots below.
+# The search goes on in the main directions of what C reads ([chapter 4](04_controller.ipynb)), found anew in every round. Each generation: draw a population, let every candidate drive the same randomly chosen tracks, rank them, move the Gaussian. A candidate that has not earned anything for a while is stopped, because watching a car stand in the grass teaches nothing. The better the candidates get, the less they differ, and the more drives it takes to tell them apart: so after every `double_every` generations each of them drives twice as many tracks. Every so often the *mean* of the distribution drives other tracks to the end: those are the black dots below.
 #
 # **Predict:** the population's scores scatter a lot. Is its mean controller better or worse than its average member? (The comparison is a little unfair: candidates are stopped early, the mean is not.)
 
@@ -138,7 +139,7 @@ print(f"last generation: best {last['best']:.0f}, average {last['mean']:.0f}")
 print(f"the mean controller, other tracks: {last['check']:.0f} ± {last['check_std']:.0f}")
 
 # %% [markdown]
-# The mean is better than the average member of its own population, in the early generations by far. Each candidate is the mean plus noise in 867 directions, and most of those make a driver worse; the mean is where the noise cancels. The best candidate's number, on the other hand, looks good in a log and says little: one driver of many, a few tracks, one lucky day. Chapter 4 showed how far such a maximum can lie above the truth.
+# The mean is better than the average member of its own population, in the early generations by far. Each candidate is the mean plus noise in many directions at once, and most of those make a driver worse; the mean is where the noise cancels. The best candidate's number, on the other hand, looks good in a log and says little: one driver of many, a few tracks, one lucky day. Chapter 4 showed how far such a maximum can lie above the truth.
 
 # %% [markdown]
 # Between two rounds there is a trap. M was learned anew, so its $h$ means something else now: the old C reads it as noise, and would have to start from nothing. But both world models can *watch the same drives*. What did the old C want at each moment, reading the old $[z, h]$? Which weights want the same, reading the new? That is a linear regression, and takes seconds:
@@ -353,7 +354,7 @@ figures.bench(json.loads((presets.ROOT / "figures" / "bench.json").read_text()))
 # %% [markdown]
 # ## 5.11 Again
 #
-# (For a run of your own.) Two rounds are not the end of it. A third would let a better driver collect, and V and M see more of the fast and narrow moments where it still fails; and every doubling of the drives per candidate lets the search see smaller differences. What it would bring is for you to find out: add an entry to each bracket of 5.1, in `wmlib/presets.py`.
+# (For a run of your own.) Three rounds are not the end of it. A fourth would let a better driver collect, and V and M see more of the fast and narrow moments where it still fails; and every doubling of the drives per candidate lets the search see smaller differences. What it would bring is for you to find out: add an entry to each bracket of 5.1, in `wmlib/presets.py`.
 #
 # ## 5.12 Exercises
 #
