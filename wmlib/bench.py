@@ -55,7 +55,7 @@ def run(measurements: Sequence[Measurement], rounds: int = 7) -> dict:
     "times_gymnasium"}]}; the last is the ratio to the first measurement's median.
     """
     runs: dict[str, list[float]] = {m.name: [] for m in measurements}
-    with tqdm(total=rounds * len(measurements), desc="bench", leave=False) as bar:
+    with tqdm(total=rounds * len(measurements), desc="bench", leave=False, disable=None) as bar:
         for i in range(rounds):
             for m in measurements:
                 bar.set_postfix_str(m.name)

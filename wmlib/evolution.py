@@ -95,7 +95,12 @@ class Evolution:
         better. A score that is not a number raises ValueError: CMA-ES would rank it silently.
         """
         with tqdm(
-            total=generations, initial=self.generation, desc="CMA-ES", unit="gen", leave=False
+            total=generations,
+            initial=self.generation,
+            desc="CMA-ES",
+            unit="gen",
+            leave=False,
+            disable=None,
         ) as bar:
             while self.generation < generations:
                 spent, began = self.history[-1]["seconds"] if self.history else 0, time.monotonic()

@@ -6,6 +6,7 @@ The idea is the network, its likelihood and its sampling, all on this page.
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -136,10 +137,42 @@ def mdn_rnn_loss(
     return MDNRNNLoss(nll + reward + end, nll, reward, end)
 
 
+class Noise(NamedTuple):
+    """All the chance in B steps of M, drawn beforehand; float32.
+
+    pick (B, z_size) 0..1: which Gaussian of each mixture. normal (B, z_size): where in it.
+    end (B,) 0..1: whether it ends. keep (B, hidden) 0..1: what a dropout would leave.
+    """
+
+    pick: Tensor
+    normal: Tensor
+    end: Tensor
+    keep: Tensor
+
+    @classmethod
+    def table(cls, rows: int, mdn_rnn: MDNRNN, seed: int = 0) -> "Noise":
+        """So many rows for an M of this size."""
+        generator = torch.Generator().manual_seed(seed)
+        z, hidden = mdn_rnn.z_size, mdn_rnn.hidden_size
+        return cls(
+            torch.rand(rows, z, generator=generator),
+            torch.randn(rows, z, generator=generator),
+            torch.rand(rows, generator=generator),
+            torch.rand(rows, hidden, generator=generator),
+        )
+
+    def take(self, rows: np.ndarray) -> "Noise":
+        """The rows (R,) int64 alone."""
+        return Noise(*(part[torch.from_numpy(rows)] for part in self))
+
+
 def sample_next(
-    prediction: Prediction, temperature: float = 1.0, generator: torch.Generator | None = None
+    prediction: Prediction,
+    temperature: float = 1.0,
+    generator: torch.Generator | None = None,
+    noise: Noise | None = None,
 ) -> Tensor:
-    """Draw the next z from M's mixtures: (B, T, z_size).
+    """Draw the next z from M's mixtures: (B, T, z_size). noise: for T = 1, instead of a generator.
 
     Temperature tau divides the mixture logits and multiplies sigma by sqrt(tau) (paper, section 4):
     0 always takes the likeliest Gaussian's mean, 1 is what M believes, more is wilder.
@@ -151,11 +184,16 @@ def sample_next(
     if temperature == 0:
         chosen = log_pi.argmax(-1, keepdim=True)
         return mu.gather(-1, chosen)[..., 0]
-    weights = (log_pi / temperature).softmax(-1).flatten(0, -2)
-    chosen = torch.multinomial(weights, 1, generator=generator).view(*mu.shape[:-1], 1)
+    if noise is None:
+        like = {"generator": generator, "device": mu.device, "dtype": mu.dtype}
+        pick, normal = torch.rand(mu.shape[:-1], **like), torch.randn(mu.shape[:-1], **like)
+    else:
+        pick, normal = noise.pick[:, None], noise.normal[:, None]
+    # The first Gaussian at which the summed weights pass `pick`; the last one takes what is left.
+    passed = (log_pi / temperature).softmax(-1).cumsum(-1)[..., :-1]
+    chosen = (passed < pick[..., None]).sum(-1, keepdim=True)
     mu, sigma = mu.gather(-1, chosen)[..., 0], log_sigma.gather(-1, chosen)[..., 0].exp()
-    noise = torch.randn(mu.shape, generator=generator, device=mu.device, dtype=mu.dtype)
-    return mu + sigma * math.sqrt(temperature) * noise
+    return mu + sigma * math.sqrt(temperature) * normal
 
 
 def mixture_mean(prediction: Prediction) -> Tensor:

@@ -49,6 +49,7 @@ from wmlib.world_model import (
     half_precision,
     load_controller,
     load_network,
+    pretrained,
     read_log,
     save_controller,
     save_network,
@@ -163,7 +164,7 @@ def encode(store: EpisodeStore, vae: VAE, folder: str | Path) -> EpisodeStore:
     """
     latents, began = EpisodeStore(folder), time.monotonic()
     missing = [name for name in store.names() if name not in latents]
-    for name in tqdm(missing, desc="encoding", unit="drive", leave=False):
+    for name in tqdm(missing, desc="encoding", unit="drive", leave=False, disable=None):
         episode = store.episode(name)
         frames = torch.from_numpy(episode.pop("frames")).split(256)
         with half_precision(frames[0].device):
@@ -546,6 +547,23 @@ def score_car(preset: Preset, folder: str | Path, executor: Executor | None = No
         write_log([row | {"agent": agent} for row in rows], log)
     tracks, *columns = ([row[name] for row in rows] for name in names)
     return Score(tracks, *map(np.array, columns))
+
+
+def test_drives(preset: Preset) -> EpisodeStore:
+    """Drives that nobody learns from, to measure V and M with: tracks 500,000 and up.
+
+    By the agent that came with the repository, with noise, so that it does not always do what the
+    road suggests. Kept in a folder of their own.
+    """
+    folder, first = pretrained("car_racing"), 500_000
+    driver = ControllerDriver(load_controller(folder / "controller.safetensors"))
+    return collect(
+        car_world(preset),
+        noisy_car_driver(driver, preset.repeat),
+        range(first, first + preset.car_tests),
+        preset.run_folder(f"test_drives-{fingerprint(folder)[:8]}") / "episodes",
+        world_model=WorldModel.load(folder),
+    )
 
 
 def _seconds(log: Path) -> float:

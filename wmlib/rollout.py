@@ -54,10 +54,41 @@ class World:
         env = gym.make(self.env_id, disable_env_checker=True, **self.options)
         return Repeat(GiveUp(env, self.patience_in_steps), self.repeat)
 
+    @contextmanager
+    def open(self) -> Iterator[Lanes]:
+        """Lanes to drive in.
+
+        Making them anew for every generation would cost as much as some hundred steps of each. So
+        the last ones are kept, and serve again for any pace and patience.
+        """
+        kind = dataclasses.replace(self, patience=None, repeat=1)
+        kept, envs = _kept.pop() if _kept else (None, None)
+        if kept != kind:
+            if envs is not None:
+                envs.close()
+            envs = self.make()
+        for env in envs.envs:
+            env.repeat, env.env.patience = self.repeat, self.patience_in_steps
+        try:
+            yield envs
+        except BaseException:
+            envs.close()
+            raise
+        _kept.append((kind, envs))
+
+    def at_pace(self, world_model: WorldModel | None) -> "World":
+        """The same world, at the pace that a world model was made for."""
+        if world_model is None:
+            return self
+        return dataclasses.replace(self, repeat=world_model.mdn_rnn.repeat)
+
     @property
     def patience_in_steps(self) -> float:
         """Infinite where there is no end to it."""
         return math.inf if self.patience is None else self.patience
+
+
+_kept: list[tuple[World, Lanes]] = []
 
 
 @dataclass
@@ -188,7 +219,7 @@ def drive_all(
     `record` from info, and the Drives return without their recordings. Without an executor,
     everything runs in this process. `progress` names a progress bar.
     """
-    jobs, world = list(jobs), _at_pace(world, world_model)
+    jobs, world = list(jobs), world.at_pace(world_model)
     # As many for every worker, up to two for every lane: what ends early makes room.
     workers = getattr(executor, "_max_workers", 1)
     rounds = math.ceil(len(jobs) / (2 * world.lanes * workers)) or 1
@@ -198,20 +229,14 @@ def drive_all(
     arguments = [
         (world, driver, [jobs[i] for i in part], world_model, store, record) for part in parts
     ]
-    with tqdm(
-        total=len(jobs), desc=progress, unit="drive", disable=progress is None, leave=False
-    ) as bar:
+    # None: a bar where somebody watches, silence in a pipe.
+    silent = True if progress is None else None
+    with tqdm(total=len(jobs), desc=progress, unit="drive", disable=silent, leave=False) as bar:
         for part, finished in _run(executor, arguments):
             for i, drive in zip(parts[part], finished, strict=True):
                 drives[i] = drive
             bar.update(len(finished))
     return drives
-
-
-def _at_pace(world: World, world_model: WorldModel | None) -> World:
-    if world_model is None:
-        return world
-    return dataclasses.replace(world, repeat=world_model.mdn_rnn.repeat)
 
 
 def _run(executor: Executor | None, arguments: list[tuple]) -> Iterator[tuple[int, list[Drive]]]:
@@ -237,36 +262,13 @@ def _drive_some(
 ) -> list[Drive]:
     drives: dict[int, Drive] = {}
     wanted = record if store is not None else None
-    with _lanes_of(world) as envs:
+    with world.open() as envs:
         for index, drive in rollout(envs, driver, jobs, world_model, wanted):
             if store is not None:
                 store.write(episode_name(drive.job), drive.recording)
                 drive.recording = None
             drives[index] = drive
     return [drives[index] for index in range(len(jobs))]
-
-
-_kept: list[tuple[World, Lanes]] = []
-
-
-@contextmanager
-def _lanes_of(world: World) -> Iterator[Lanes]:
-    # Making lanes anew for every generation would cost as much as some hundred steps of each. So
-    # the last ones are kept, and serve again for any pace and patience.
-    kind = dataclasses.replace(world, patience=None, repeat=1)
-    kept, envs = _kept.pop() if _kept else (None, None)
-    if kept != kind:
-        if envs is not None:
-            envs.close()
-        envs = world.make()
-    for env in envs.envs:
-        env.repeat, env.env.patience = world.repeat, world.patience_in_steps
-    try:
-        yield envs
-    except BaseException:
-        envs.close()
-        raise
-    _kept.append((kind, envs))
 
 
 def episode_name(job: Job) -> str:
@@ -300,7 +302,7 @@ def record_drive(
     world: World, driver: Driver, job: Job, world_model: WorldModel | None = None
 ) -> Drive:
     """One episode, recorded, in memory."""
-    envs = dataclasses.replace(_at_pace(world, world_model), lanes=1).make()
+    envs = dataclasses.replace(world.at_pace(world_model), lanes=1).make()
     try:
         _, drive = next(rollout(envs, driver, [job], world_model, record=()))
     finally:

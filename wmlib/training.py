@@ -108,7 +108,12 @@ def fit(
     clock = saved = time.monotonic()
 
     with tqdm(
-        total=total, initial=resumed_at, desc=type(network).__name__, unit="step", leave=False
+        total=total,
+        initial=resumed_at,
+        desc=type(network).__name__,
+        unit="step",
+        leave=False,
+        disable=None,
     ) as bar:
         for epoch in range(resumed_at // len(batches), epochs):
             first = progress["done"] - epoch * len(batches)

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from wmlib.controller import Controller
-from wmlib.mdn_rnn import MDNRNN, Prediction, sample_next
+from wmlib.mdn_rnn import MDNRNN, Noise, Prediction, sample_next
 from wmlib.vae import VAE, frames_to_tensor
 
 PRETRAINED = Path(__file__).parents[1] / "data" / "pretrained"
@@ -31,6 +31,10 @@ class State(NamedTuple):
     z: Tensor
     h: Tensor
     c: Tensor
+
+    def __reduce__(self):
+        # As for the networks: plain arrays travel to any worker.
+        return _unpack_state, tuple(part.cpu().numpy() for part in self)
 
     @property
     def features(self) -> Tensor:
@@ -119,14 +123,20 @@ class WorldModel:
         actions: Tensor,
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
+        noise: Noise | None = None,
+        dropout: float = 0.0,
     ) -> tuple[State, Prediction]:
         """Remember (z, a), then draw the next z from M: no frame needed.
 
-        Also returns the whole prediction (T = 1), with reward and end.
+        Also returns the whole prediction (T = 1), with reward and end. noise: in place of the
+        generator. dropout: the share of h's entries that this forecast (not the memory) goes
+        without; it needs noise.
         """
         h, c = self._remember(state, actions)
-        prediction = self.mdn_rnn.predict(h[:, None])
-        return State(sample_next(prediction, temperature, generator)[:, 0], h, c), prediction
+        visible = h if dropout == 0 else h * (noise.keep >= dropout) / (1 - dropout)
+        prediction = self.mdn_rnn.predict(visible[:, None])
+        z = sample_next(prediction, temperature, generator, noise)[:, 0]
+        return State(z, h, c), prediction
 
     def _remember(self, state: State, actions: Tensor) -> tuple[Tensor, Tensor]:
         memory = (state.h[None].contiguous(), state.c[None].contiguous())
@@ -164,6 +174,10 @@ def _has_bfloat16(device: str) -> bool:
         return device == "cuda"
     # Other processors would only emulate them, and be slower for it. (Older torch cannot tell.)
     return getattr(torch.cpu, "get_capabilities", dict)().get("avx512_bf16", False)
+
+
+def _unpack_state(*parts: np.ndarray) -> State:
+    return State(*(torch.from_numpy(part.copy()) for part in parts))
 
 
 def _unpack(cls: type, *parts: tuple) -> WorldModel:

@@ -119,7 +119,7 @@ folder = numbers.run_folder("car_racing") if RETRAIN else pretrained("car_racing
 if RETRAIN:
     recipes.car_world_model(numbers, folder)
 world_model = WorldModel.load(folder)
-vae, pace = world_model.vae, world_model.mdn_rnn.repeat
+vae = world_model.vae
 print("weights trained in this chapter" if RETRAIN else "weights that came with the repository")
 
 # %%
@@ -132,15 +132,10 @@ figures.training_curves(
 )
 
 # %% [markdown]
-# Now frames of tracks that V has never seen:
+# Now frames of tracks that V has never seen. (Random driving would soon show nothing but grass. So the driver is the agent that came with the repository, with noise on its hands.)
 
 # %%
-tests = recipes.collect(
-    recipes.car_world(numbers, numbers.random_patience, pace),
-    random_car_driver(pace),
-    range(500_000, 500_000 + numbers.car_tests),
-    numbers.run_folder("car_tests") / "episodes",
-)
+tests = recipes.test_drives(numbers)
 frames = np.concatenate([tests.read(name, "frames")[5::3] for name in tests.names()])
 with torch.no_grad():
     mu, logvar = vae.encode(frames_to_tensor(frames))

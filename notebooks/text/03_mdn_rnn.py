@@ -31,11 +31,10 @@ import numpy as np
 import torch
 
 from wmlib import evaluation, figures, presets, recipes
-from wmlib.drivers import ControllerDriver, noisy_car_driver
 from wmlib.mdn_rnn import MDNRNN, mdn_rnn_loss, mixture_mean, sample_next
 from wmlib.training import mdn_rnn_step
 from wmlib.vae import frames_to_tensor, kl_per_dimension, sample_latent, tensor_to_frames
-from wmlib.world_model import WorldModel, load_controller, pretrained, read_log
+from wmlib.world_model import WorldModel, pretrained, read_log
 
 figures.use_style()
 numbers = presets.preset()
@@ -87,7 +86,6 @@ folder = numbers.run_folder("car_racing") if RETRAIN else pretrained("car_racing
 if RETRAIN:
     recipes.car_world_model(numbers, folder)
 world_model = WorldModel.load(folder)
-pace = world_model.mdn_rnn.repeat
 print("weights trained in this chapter" if RETRAIN else "weights that came with the repository")
 
 # %%
@@ -107,15 +105,7 @@ figures.training_curves(
 # From here on, everything is measured on drives that neither V nor M has seen. Random driving soon ends up in the grass, where there is little to foresee. So the driver is the agent that came with the repository, with noise on its hands, so that it does not always do what the road suggests.
 
 # %%
-shipped = pretrained("car_racing")
-driver = ControllerDriver(load_controller(shipped / "controller.safetensors"))
-tests = recipes.collect(
-    recipes.car_world(numbers),
-    noisy_car_driver(driver, pace),
-    range(500_000, 500_000 + numbers.car_tests),
-    numbers.run_folder("car_drives") / "episodes",
-    world_model=WorldModel.load(shipped),
-)
+tests = recipes.test_drives(numbers)
 episodes = [tests.episode(name) for name in tests.names()]
 print(f"{len(episodes)} drives, {sum(len(e['actions']) for e in episodes)} looks at the road")
 

@@ -1,0 +1,130 @@
+"""The dream against what is known about it: closed forms, and the world model's own `imagine`."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from wmlib.controller import Controller
+from wmlib.dream import Dream, Dreamer, DreamWorld, real_moments
+from wmlib.drivers import ConstantDriver, ControllerDriver, Job
+from wmlib.experience import EpisodeStore
+from wmlib.rollout import drive_all, processes
+from wmlib.world_model import State
+
+
+@pytest.fixture
+def starts():
+    parts = (torch.randn(7, size) for size in (32, 256, 256))
+    return State(*parts)
+
+
+@pytest.fixture
+def plain(world_model):
+    """An M without weights: whatever happens, its forecast is its biases."""
+    m = world_model.mdn_rnn
+    for head in (m.mixture, m.reward, m.done):
+        torch.nn.init.zeros_(head.weight)
+        torch.nn.init.zeros_(head.bias)
+    m.reward.bias.data.fill_(0.5)
+    m.done.bias.data.fill_(-math.inf)
+    return world_model
+
+
+def population(size=6):
+    return Controller(np.random.default_rng(0).normal(size=(size, 867)))
+
+
+def test_it_is_a_vector_environment(world_model, starts):
+    dream = Dream(world_model, starts, lanes=5)
+    observations, _ = dream.reset(seed=3)
+    assert observations in dream.observation_space
+    actions = dream.action_space.sample()
+    observations, rewards, terminated, truncated, _ = dream.step(actions)
+    assert observations in dream.observation_space
+    assert rewards.shape == terminated.shape == truncated.shape == (5,)
+    assert dream.render().shape == (5, 64, 64, 3)
+
+
+def test_what_it_pays_is_what_m_says(plain, starts):
+    for steps, ends in ((12, -math.inf), (1, math.inf)):
+        plain.mdn_rnn.done.bias.data.fill_(ends)
+        world = DreamWorld(plain, starts, max_steps=12)
+        drive = drive_all(world, ConstantDriver([0, 0, 0]), [Job(1)], Dreamer(plain))[0]
+        assert drive.score == pytest.approx(0.5 * steps)
+        assert drive.steps == steps * plain.mdn_rnn.repeat
+
+
+@pytest.mark.parametrize("temperature", [0.25, 1.0, 2.0])
+def test_temperature_is_a_variance(plain, starts, temperature):
+    dream = Dream(plain, starts, lanes=2000, temperature=temperature)
+    dream.reset(seed=list(range(2000)))
+    observations, *_ = dream.step(np.zeros((2000, 3), np.float32))
+    z = observations[:, :32]  # five equal Gaussians of mean 0 and sigma 1
+    assert z.mean() == pytest.approx(0, abs=0.05)
+    assert z.var() == pytest.approx(temperature, rel=0.05)
+
+
+def test_without_chance_it_is_imagine(world_model, starts):
+    world_model.mdn_rnn.done.bias.data.fill_(-math.inf)
+    dream = Dream(world_model, starts, lanes=7, temperature=0)
+    observations, _ = dream.reset(seed=list(range(7)))
+    state = starts
+    np.testing.assert_array_equal(observations, state.features)
+    for _ in range(5):
+        actions = dream.action_space.sample()
+        observations, rewards, *_ = dream.step(actions)
+        state, prediction = world_model.imagine(state, torch.from_numpy(actions), 0)
+        np.testing.assert_array_equal(observations, state.features)
+        np.testing.assert_allclose(rewards, prediction.reward[:, 0])
+
+
+def test_dropout_doubts_but_does_not_bias(world_model, starts):
+    actions = np.zeros((4000, 3), np.float32)
+    rewards = []
+    for dropout in (0.0, 0.2):
+        dream = Dream(world_model, starts.take(torch.zeros(1).long()), 4000, dropout=dropout)
+        dream.reset(seed=list(range(4000)))
+        rewards.append(dream.step(actions)[1])
+    assert rewards[0].std() < 1e-6 < rewards[1].std()
+    assert rewards[1].mean() == pytest.approx(rewards[0].mean(), abs=5 * rewards[1].std() / 63)
+    with pytest.raises(ValueError, match="below 1, got 1"):
+        Dream(world_model, starts, 1, dropout=1)
+
+
+def test_same_seed_same_dream_whoever_else_dreams(world_model, starts):
+    driver, mind = ControllerDriver(population()), Dreamer(world_model)
+    jobs = [Job(seed, member) for member in range(6) for seed in range(9)]
+    scores = []
+    for lanes in (4, 16):
+        world = DreamWorld(world_model, starts, lanes=lanes, max_steps=10, dropout=0.1)
+        scores.append([drive.score for drive in drive_all(world, driver, jobs, mind)])
+    with processes(2) as executor:
+        drives = drive_all(world, driver, jobs, mind, executor=executor)
+    scores.append([drive.score for drive in drives])
+    assert len(set(scores[0])) > 1
+    assert scores[0] == scores[1] == scores[2]
+
+
+def test_moments_are_what_the_agent_knew(world_model, tmp_path):
+    latents = EpisodeStore(tmp_path)
+    rng = np.random.default_rng(0)
+    known = []
+    for name, length in (("a", 9), ("b", 14), ("short", 3)):
+        z, actions = rng.normal(size=(length + 1, 32)), rng.normal(size=(length, 3))
+        z, actions = z.astype(np.float32), actions.astype(np.float32)
+        latents.write(name, {"mu": z, "actions": actions})
+        state = State(torch.from_numpy(z[:1]), *(torch.zeros(1, 256) for _ in range(2)))
+        for t in range(length):
+            with torch.no_grad():
+                h, c = world_model._remember(state, torch.from_numpy(actions[t : t + 1]))
+            state = State(torch.from_numpy(z[t + 1 : t + 2]), h, c)
+            if name != "short" and 5 <= t + 1 < length:
+                known.append(state.features[0].numpy())
+    moments = real_moments(world_model, latents, count=40, after=5)
+    assert moments.z.shape == (40, 32)
+    for features in moments.features.numpy():
+        assert min(np.abs(features - other).max() for other in known) < 1e-5
+    with pytest.raises(ValueError, match="lasts longer than 50 looks"):
+        real_moments(world_model, latents, count=1, after=50)

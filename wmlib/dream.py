@@ -1,0 +1,175 @@
+"""The dream: M in the place of the world, as a Gymnasium vector environment (paper, section 4).
+
+A dream begins at a real moment, as the agent knew it. From there on nothing real comes in: M draws
+the next z, says what was earned, and whether this is the end.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+from torch import Tensor
+
+from wmlib.experience import EpisodeStore
+from wmlib.mdn_rnn import Noise
+from wmlib.vae import tensor_to_frames
+from wmlib.world_model import State, WorldModel
+
+CAR_ACTIONS = gym.spaces.Box(np.array([-1, 0, 0], np.float32), np.ones(3, np.float32))
+NOISE_ROWS = 1 << 14
+
+
+class Dream(gym.vector.VectorEnv):
+    """`lanes` dreams at once. Observed is what the agent knows, [z, h] (L, z + hidden) float32.
+
+    starts: N real moments (see `real_moments`). Seed s begins at moment s % N, and also fixes all
+    chance in the dream to come: the same seed and actions give the same dream in any lane, and all
+    candidates of a population can be given the same luck.
+    max_steps: looks, then the dream is truncated. temperature: see `sample_next`. dropout: the
+    share of h's entries that M's forecast cannot see, others at every step; doubt, against a
+    driver that lives off what M gets wrong.
+
+    `reset(seed=[...], options={"reset_mask": mask})` resets the masked lanes, as in Gymnasium; a
+    finished lane rests until then. There is no autoreset.
+    """
+
+    def __init__(
+        self,
+        world_model: WorldModel,
+        starts: State,
+        lanes: int,
+        max_steps: int = 75,
+        temperature: float = 1.0,
+        dropout: float = 0.0,
+    ):
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must be 0 or more and below 1, got {dropout}")
+        self.metadata = {"render_modes": ["rgb_array"], "autoreset_mode": AutoresetMode.DISABLED}
+        self.render_mode = "rgb_array"
+        self.world_model, self.starts = world_model, starts
+        self.num_envs, self.max_steps = lanes, max_steps
+        self.temperature, self.dropout = temperature, dropout
+        shape = (world_model.feature_size,)
+        self.single_observation_space = gym.spaces.Box(-np.inf, np.inf, shape, np.float32)
+        self.single_action_space = CAR_ACTIONS
+        self.observation_space = batch_space(self.single_observation_space, lanes)
+        self.action_space = batch_space(CAR_ACTIONS, lanes)
+        self._state = starts.take(torch.zeros(lanes, dtype=torch.long))
+        self._noise = Noise.table(NOISE_ROWS, world_model.mdn_rnn)
+        self._row = np.zeros(lanes, dtype=np.int64)
+        self._steps = np.zeros(lanes, dtype=np.int64)
+        self._resting = np.ones(lanes, dtype=bool)
+        self._infos: list[dict] = [{"steps": world_model.mdn_rnn.repeat}] * lanes
+
+    def reset(self, *, seed: Any = None, options: dict | None = None):
+        """Observations (L, z + hidden) and an empty info for every lane, under "lanes"."""
+        mask = (options or {}).get("reset_mask", np.ones(self.num_envs, dtype=bool))
+        seeds = list(seed) if isinstance(seed, list) else [seed] * self.num_envs
+        lanes = np.flatnonzero(mask)
+        for lane in lanes:
+            if seeds[lane] is None:
+                seeds[lane] = int(self.np_random.integers(2**31))
+            self._row[lane] = np.random.default_rng(seeds[lane]).integers(NOISE_ROWS)
+        moments = torch.tensor([seeds[lane] for lane in lanes]) % len(self.starts.z)
+        self._state = self._state.put(torch.from_numpy(lanes), self.starts.take(moments))
+        self._steps[lanes], self._resting[lanes] = 0, False
+        return self._state.features.numpy(), {"lanes": [{}] * self.num_envs}
+
+    def step(self, actions: np.ndarray):
+        """actions (L, 3) -> observations, rewards, terminated, truncated, {"lanes": infos}."""
+        noise = self._noise.take((self._row + self._steps) % NOISE_ROWS)
+        self._state, prediction = self.world_model.imagine(
+            self._state,
+            torch.from_numpy(actions),
+            self.temperature,
+            noise=noise,
+            dropout=self.dropout,
+        )
+        self._steps += 1
+        awake = ~self._resting
+        rewards = prediction.reward[:, 0].double().numpy() * awake
+        ends = (noise.end < prediction.done_logit[:, 0].sigmoid()).numpy() & awake
+        late = (self._steps >= self.max_steps) & awake & ~ends
+        self._resting |= ends | late
+        return self._state.features.numpy(), rewards, ends, late, {"lanes": self._infos}
+
+    def render(self) -> np.ndarray:
+        """What every lane dreams of: frames (L, S, S, 3) uint8, z decoded by V."""
+        return tensor_to_frames(self.world_model.decode(self._state.z))
+
+
+class Dreamer:
+    """What stands for the world model of an agent that dreams: it knows [z, h] already.
+
+    To be given to `rollout` in place of the `WorldModel` that makes [z, h] out of frames.
+    """
+
+    def __init__(self, world_model: WorldModel):
+        self.feature_size, self._z_size = world_model.feature_size, world_model.mdn_rnn.z_size
+
+    def begin(self, observations: np.ndarray) -> State:
+        """[z, h] (B, z + hidden) as the dream gives them."""
+        known = torch.from_numpy(observations)
+        return State(known[:, : self._z_size], known[:, self._z_size :], known[:, :0])
+
+    def observe(self, state: State, actions: Tensor, observations: np.ndarray) -> State:
+        """As `begin`: the dream remembers for us."""
+        return self.begin(observations)
+
+
+@dataclass(frozen=True, eq=False)
+class DreamWorld:
+    """How to make a `Dream`, here or in another process: a `World` for `drive_all`."""
+
+    world_model: WorldModel
+    starts: State
+    lanes: int = 256
+    max_steps: int = 75
+    temperature: float = 1.0
+    dropout: float = 0.0
+
+    @contextmanager
+    def open(self) -> Iterator[Dream]:
+        """A dream to drive in."""
+        settings = (self.lanes, self.max_steps, self.temperature, self.dropout)
+        yield Dream(self.world_model, self.starts, *settings)
+
+    def at_pace(self, world_model: Dreamer | None) -> "DreamWorld":
+        """A dream has the pace of its M."""
+        return self
+
+
+@torch.no_grad()
+def real_moments(
+    world_model: WorldModel, latents: EpisodeStore, count: int, after: int = 10, seed: int = 0
+) -> State:
+    """`count` moments of real drives, as the agent knew them: M has watched all that came before.
+
+    latents: encoded episodes. No moment is earlier than `after` looks into its drive. Raises
+    ValueError if no drive is that long.
+    """
+    lengths = {name: latents.length(name, "actions") for name in latents.names()}
+    long_enough = [name for name, length in lengths.items() if length > after]
+    if not long_enough:
+        raise ValueError(f"no drive in {latents.folder} lasts longer than {after} looks")
+    rng = np.random.default_rng(seed)
+    chosen = sorted(rng.choice(long_enough, size=count).tolist())
+    found = []
+    for name in dict.fromkeys(chosen):
+        z = torch.from_numpy(latents.read(name, "mu"))[None]
+        actions = torch.from_numpy(latents.read(name, "actions"))[None]
+        memory, begin = None, 0
+        for end in sorted(rng.integers(after, lengths[name], chosen.count(name)).tolist()):
+            if end > begin:
+                _, memory = world_model.mdn_rnn.remember(
+                    z[:, begin:end], actions[:, begin:end], memory
+                )
+            found.append((z[0, end], memory[0][0, 0], memory[1][0, 0]))
+            begin = end
+    return State(*(torch.stack(part) for part in zip(*found, strict=True)))
