@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from wmlib import recipes
 from wmlib.controller import Controller
 from wmlib.dream import Dream, Dreamer, DreamWorld, real_moments
 from wmlib.drivers import ConstantDriver, ControllerDriver, Job
 from wmlib.experience import EpisodeStore
+from wmlib.presets import preset
 from wmlib.rollout import drive_all, processes
 from wmlib.world_model import State
 
@@ -105,6 +107,26 @@ def test_same_seed_same_dream_whoever_else_dreams(world_model, starts):
     scores.append([drive.score for drive in drives])
     assert len(set(scores[0])) > 1
     assert scores[0] == scores[1] == scores[2]
+
+
+def test_reality_looks_on_without_being_asked(world_model, starts, tmp_path):
+    """Two searches in the same dream, checked in two realities, find the same C."""
+    smoke = preset("smoke")
+    found = []
+    for steps in (20, 40):
+        _, evolution = recipes.evolve(
+            DreamWorld(world_model, starts, lanes=8, max_steps=10),
+            Dreamer(world_model),
+            tmp_path / str(steps),
+            population=4,
+            rollouts=2,
+            generations=2,
+            check_tracks=2,
+            reality=(recipes.car_world(smoke._replace(max_steps=steps)), world_model),
+        )
+        found.append((evolution.mean, evolution.history[-1]["check"]))
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    assert found[0][1] != found[1][1]
 
 
 def test_moments_are_what_the_agent_knew(world_model, tmp_path):

@@ -16,6 +16,8 @@ from wmlib.world_model import WorldModel, load_controller, pretrained
 def train(arguments: argparse.Namespace) -> None:
     """Train everything for one world, going on from whatever its folder already holds."""
     numbers = preset(arguments.scale)._replace(seed=arguments.seed)
+    if arguments.world == "car_racing_dream":
+        numbers = numbers.dreaming()
     folder = arguments.folder or numbers.run_folder(arguments.world)
     if arguments.world == "ball":
         recipes.ball(numbers, folder)
@@ -94,7 +96,9 @@ def main(argv: list[str] | None = None) -> int:
         where = where.get(function, "data/runs/<scale>/<world>")
         command.add_argument("--folder", help=f"default: {where}")
     for name in ("train", "ship"):
-        commands.choices[name].add_argument("world", choices=["ball", "car_racing"])
+        commands.choices[name].add_argument(
+            "world", choices=["ball", "car_racing", "car_racing_dream"]
+        )
         commands.choices[name].add_argument("--seed", type=int, default=0, help="default: 0")
     commands.choices["score"].add_argument("--tracks", type=int, default=100, help="default: 100")
     commands.choices["play"].add_argument("--track", type=int, default=HELD_OUT_SEEDS.start)

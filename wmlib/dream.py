@@ -147,12 +147,12 @@ class DreamWorld:
 
 @torch.no_grad()
 def real_moments(
-    world_model: WorldModel, latents: EpisodeStore, count: int, after: int = 10, seed: int = 0
+    world_model: WorldModel, latents: EpisodeStore, count: int, after: int = 13, seed: int = 0
 ) -> State:
     """`count` moments of real drives, as the agent knew them: M has watched all that came before.
 
-    latents: encoded episodes. No moment is earlier than `after` looks into its drive. Raises
-    ValueError if no drive is that long.
+    latents: encoded episodes. No moment is earlier than `after` looks into its drive (by default,
+    when CarRacing has zoomed in). Raises ValueError if no drive is that long.
     """
     lengths = {name: latents.length(name, "actions") for name in latents.names()}
     long_enough = [name for name, length in lengths.items() if length > after]

@@ -52,6 +52,24 @@ TABLE = {
     "score_tracks":        (2,        100,   1000),  # held-out tracks
     "check_every":         (1,         10,     25),  # generations between checks of the mean
     "check_tracks":        (2,         32,     64),  # training tracks that such a check drives
+    # Where C is evolved: on the road, or in dreams.
+    "dream":               (False,  False,  False),
+    "dream_starts":        (20,      4000,  10000),  # real moments at which dreams begin
+    "dream_lanes":         (8,        256,    256),  # dreams that one process dreams at once
+    "dream_steps":         (5,         75,    250),  # looks, then a dream is over
+    "temperature":         (1.0,      1.0,   1.15),
+    "dropout":             (0.0,      0.0,    0.0),
+}  # fmt: skip
+
+# What is different when C learns in dreams alone: many short rounds, each with fresh real drives.
+DREAM = {
+    "dream":            (True, True, True),
+    "episodes":         ((4, 2), (500, 100, 100, 100, 100, 100), (10000, 1000, 1000)),
+    "vae_epochs":       ((1, 1), (5, 1, 1, 1, 1, 1), (10, 1, 1)),
+    "rollouts":         ((2, 2), (16, 16, 16, 16, 16, 16), (16, 16, 16)),
+    "generations":      ((1, 2), (40, 40, 40, 40, 40, 40), (300, 300, 300)),
+    "sigmas":           ((0.13, 0.07), (0.13, 0.07, 0.07, 0.07, 0.07, 0.07), (0.1, 0.07, 0.07)),
+    "check_every":      (1, 20, 50),
 }  # fmt: skip
 
 
@@ -65,6 +83,11 @@ class Preset(namedtuple("Preset", ["scale", *TABLE])):
         """
         runs = os.environ.get("WM_RUNS") or ROOT / "data" / "runs"
         return Path(runs) / self.scale / (f"{name}-{self.seed}" if self.seed else name)
+
+    def dreaming(self) -> "Preset":
+        """The same scale, with C evolved in dreams."""
+        column = SCALES.index(self.scale)
+        return self._replace(**{name: values[column] for name, values in DREAM.items()})
 
     def figure(self, name: str) -> Path:
         """Where a chapter saves a picture: figures/, but never over it from a smoke run."""

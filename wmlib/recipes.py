@@ -25,6 +25,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from wmlib.controller import Controller, Directions, imitate
+from wmlib.dream import Dreamer, DreamWorld, real_moments
 from wmlib.drivers import (
     ControllerDriver,
     Driver,
@@ -239,8 +240,13 @@ def evolve(
     check_every: int = 10,
     check_tracks: int = 8,
     executor: Executor | None = None,
+    reality: tuple[World, WorldModel] | None = None,
 ) -> tuple[Controller, Evolution]:
     """C by CMA-ES: the mean of the search distribution, and the search itself.
+
+    world, world_model: where the candidates drive, and what makes their [z, h]. For a C that is
+    evolved in dreams: a `DreamWorld` and a `Dreamer`; then `reality` is where checks are driven,
+    which the search never hears of.
 
     The search begins at `start` (default: all zeros) with step size `sigma`, over all weights or
     in the smaller space of `directions`.
@@ -271,11 +277,12 @@ def evolve(
 
     def check(mean: np.ndarray) -> dict:
         jobs = [Job(CHECK_TRACKS_FROM + i) for i in range(check_tracks)]
-        patient = dataclasses.replace(world, patience=None)
-        driver = ControllerDriver(controllers(mean))
-        result = interval(
-            [d.score for d in drive_all(patient, driver, jobs, world_model, executor=executor)]
+        where, eyes = reality or (world, world_model)
+        where = dataclasses.replace(where, patience=None)
+        drives = drive_all(
+            where, ControllerDriver(controllers(mean)), jobs, eyes, executor=executor
         )
+        result = interval([drive.score for drive in drives])
         return {"check": result.mean, "check_std": result.std}
 
     def extra(evolution: Evolution) -> dict:
@@ -329,7 +336,7 @@ def car_racing(preset: Preset, folder: str | Path | None = None) -> tuple[WorldM
     """The whole loop, from nothing, as many rounds as the preset has: V, M and C of CarRacing.
 
     The folder ends up with the last round's weights, and with the logs of all rounds, whose rows
-    say which "round" they are from.
+    say which "round" they are from. With `preset.dreaming()`, every C is evolved in dreams alone.
     """
     agent = None
     for number in range(len(preset.generations)):
@@ -462,12 +469,18 @@ def car_controller(
     number: int = 0,
     start: Controller | None = None,
 ) -> tuple[Controller, Evolution]:
-    """C of CarRacing for round `number`: `evolve` with a preset's numbers, from `start`."""
+    """C of CarRacing for round `number`: `evolve` with a preset's numbers, from `start`.
+
+    In reality, or, with `preset.dreaming()`, in dreams that begin at moments of all drives so far.
+    """
     work, k = _round(preset, folder, number), preset.directions
+    world, mind = car_world(preset, preset.patience), world_model
+    if preset.dream:
+        world, mind = dream_world(preset, world_model, work / "latents"), Dreamer(world_model)
     with processes(preset.workers) as executor:
         result = evolve(
-            car_world(preset, preset.patience),
-            world_model,
+            world,
+            mind,
             work,
             population=preset.population,
             rollouts=preset.rollouts[number],
@@ -480,13 +493,28 @@ def car_controller(
             check_every=preset.check_every,
             check_tracks=preset.check_tracks,
             executor=executor,
+            reality=(car_world(preset), world_model),
         )
     _publish(preset, folder, number, *WORLD_MODEL, "evolution", "controller")
     return result
 
 
+def dream_world(preset: Preset, world_model: WorldModel, latents: str | Path) -> DreamWorld:
+    """Dreams with a preset's numbers, beginning at moments of the encoded drives in a folder."""
+    starts = real_moments(world_model, EpisodeStore(latents), preset.dream_starts)
+    return DreamWorld(
+        world_model,
+        starts,
+        lanes=preset.dream_lanes,
+        max_steps=preset.dream_steps,
+        temperature=preset.temperature,
+        dropout=preset.dropout,
+    )
+
+
 def _round(preset: Preset, folder: str | Path | None, number: int) -> Path:
-    return Path(folder or preset.run_folder("car_racing")) / f"round{number}"
+    name = "car_racing_dream" if preset.dream else "car_racing"
+    return Path(folder or preset.run_folder(name)) / f"round{number}"
 
 
 def _publish(preset: Preset, folder: str | Path | None, number: int, *names: str) -> None:
