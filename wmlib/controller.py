@@ -94,10 +94,13 @@ class Directions:
     """A smaller space in which to look for a C: the main directions in which [z, h] moves.
 
     C's 288 inputs do not move independently, and some hardly move at all; of 867 random changes to
-    its weights, most are changes to nothing. Here C reads y = matrix (x - mean), with row i of the
-    matrix (k, n) the i-th principal component of the features, divided by the square root of its
-    standard deviation: y's components differ less in size than x's do, yet those that matter more
-    still do more. C stays linear, so each such controller is one of the usual kind.
+    its weights, most are changes to nothing. Here a change to C reads y = matrix (x - mean). Row i
+    of the matrix (k, n) is the i-th principal component of the features, divided by the square root
+    of its standard deviation: y's components differ less in size than x's do, yet those that matter
+    more still do more. All are scaled together so that the mean of |y|^2 is 1, and a change to the
+    bias (how much gas on average, say) does as much as one to all the rest.
+
+    Every such change is linear in x, so a C that was changed is one of the usual kind.
 
     mean: (n,), matrix: (k, n), float64.
     """
@@ -112,28 +115,25 @@ class Directions:
         variances, vectors = np.linalg.eigh(np.cov(x.T))
         if not 1 <= k <= len(variances):
             raise ValueError(f"the number of directions must be 1 to {len(variances)}, got {k}")
-        variances, vectors = variances[::-1][:k], vectors[:, ::-1][:, :k]
-        return cls(x.mean(0), (vectors * variances**-0.25).T, action_size)
+        deviations = np.sqrt(variances[::-1][:k])
+        matrix = (vectors[:, ::-1][:, :k] / np.sqrt(deviations)).T
+        return cls(x.mean(0), matrix / np.sqrt(deviations.sum()), action_size)
 
     @property
     def num_parameters(self) -> int:
-        """Numbers to search over: 99 for 32 directions and 3 actions."""
+        """Numbers to search over: 75 for 24 directions and 3 actions."""
         return (len(self.matrix) + 1) * self.action_size
 
     def expand(self, points: np.ndarray) -> np.ndarray:
-        """Points (P, num_parameters) or (num_parameters,) -> parameters of P controllers (P, n)."""
+        """Points (P, num_parameters) or (num_parameters,) -> what to add to C's parameters (P, n).
+
+        Linear: zeros change nothing.
+        """
         points = np.atleast_2d(points)
         weight, bias = np.split(points, [-self.action_size], axis=1)
         weight = weight.reshape(len(points), self.action_size, -1) @ self.matrix
         bias = bias - weight @ self.mean
         return np.concatenate([weight.reshape(len(points), -1), bias], axis=1)
-
-    def nearest(self, parameters: np.ndarray) -> np.ndarray:
-        """The point (num_parameters,) whose controller is nearest to parameters (n,)."""
-        weight, bias = np.split(parameters, [-self.action_size])
-        weight = weight.reshape(self.action_size, -1)
-        bias = bias + weight @ self.mean
-        return np.concatenate([(weight @ np.linalg.pinv(self.matrix)).ravel(), bias])
 
 
 def imitate(features: Tensor, raw: Tensor, ridge: float = 1.0) -> Controller:

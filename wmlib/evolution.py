@@ -18,7 +18,8 @@ from tqdm.auto import tqdm
 from wmlib.world_model import read_log, write_atomically
 
 
-def _digest(vector: np.ndarray) -> str:
+def digest(vector: np.ndarray) -> str:
+    """Twelve characters that stand for a vector, to tell whether two are the same."""
     return hashlib.sha256(np.asarray(vector, float).tobytes()).hexdigest()[:12]
 
 
@@ -61,7 +62,7 @@ class Evolution:
             {"popsize": population, "randn": rng.randn, "seed": np.nan, "verbose": -9},
         )
         self._settings = {"size": size, "population": population, "sigma": sigma, "seed": seed}
-        self._settings |= {"start": "" if start is None else _digest(start)} | settings
+        self._settings |= {"start": "" if start is None else digest(start)} | settings
         self._extra = extra
         self.history: list[dict] = []
         self._path = None if log is None else Path(log)

@@ -42,13 +42,13 @@ TABLE = {
     "rnn_batch":           (8,         32,    100),
     "window":              (5,         50,    999),  # steps that M learns from at once
     "population":          (4,         64,     64),
-    "directions":           (4,         32,      0),  # that C is looked for in; 0 is all weights
+    "directions":           (4,         24,      0),  # that C is looked for in; 0 is all weights
     "tried_generations":   (1,         10,     10),  # of a search that is only tried out
-    "rollouts":       ((1, 1),     (1, 2, 4),   (16,)),  # tracks a candidate drives at first
+    "rollouts":       ((1, 1),     (2, 2, 4),   (16,)),  # tracks a candidate drives at first
     "double_every":        (1,         40,   1800),  # generations, then it is twice as many
-    "generations":    ((1, 2),   (25, 25, 55), (1800,)),
-    "sigmas":    ((0.1, 0.07), (0.13, 0.07, 0.05), (0.1,)),  # how far the search looks at first
-    "patience":            (20,        50,   1000),  # steps without a new tile before giving up
+    "generations":    ((1, 2),   (20, 20, 65), (1800,)),
+    "sigmas":    ((0.6, 0.4), (0.6, 0.5, 0.35), (0.1,)),  # how far the search looks at first
+    "patience":            (20,        60,   1000),  # steps without a new tile before giving up
     "score_tracks":        (2,        100,   1000),  # held-out tracks
     "check_every":         (1,         10,     25),  # generations between checks of the mean
     "check_tracks":        (2,         32,     64),  # training tracks that such a check drives
@@ -68,7 +68,7 @@ DREAM = {
     "vae_epochs":       ((1, 1), (5, 1, 1, 1, 1, 1), (10, 1, 1)),
     "rollouts":         ((2, 2), (16, 16, 16, 16, 16, 16), (16, 16, 16)),
     "generations":      ((1, 2), (40, 40, 40, 40, 40, 40), (300, 300, 300)),
-    "sigmas":           ((0.13, 0.07), (0.13, 0.07, 0.07, 0.07, 0.07, 0.07), (0.1, 0.07, 0.07)),
+    "sigmas":           ((0.6, 0.4), (0.6, 0.4, 0.4, 0.4, 0.4, 0.4), (0.1, 0.07, 0.07)),
     "check_every":      (1, 20, 50),
 }  # fmt: skip
 

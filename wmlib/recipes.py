@@ -37,7 +37,7 @@ from wmlib.drivers import (
 )
 from wmlib.envs import TRAINING_SEEDS
 from wmlib.evaluation import Score, interval, score, watch
-from wmlib.evolution import Evolution
+from wmlib.evolution import Evolution, digest
 from wmlib.experience import EpisodeStore, FrameBatches, SequenceBatches
 from wmlib.mdn_rnn import MDNRNN
 from wmlib.presets import Preset
@@ -248,8 +248,8 @@ def evolve(
     evolved in dreams: a `DreamWorld` and a `Dreamer`; then `reality` is where checks are driven,
     which the search never hears of.
 
-    The search begins at `start` (default: all zeros) with step size `sigma`, over all weights or
-    in the smaller space of `directions`.
+    The search begins at `start` (default: all zeros) with step size `sigma`, over all weights, or
+    over the changes to it that lie in `directions`.
 
     All candidates of a generation drive the same `rollouts` tracks, new ones every generation, and
     twice as many after every `double_every` generations: the better they get, the smaller their
@@ -259,13 +259,11 @@ def evolve(
     "check_std". Writes evolution.jsonl and controller.safetensors.
     """
     size = {"feature_size": world_model.feature_size, "action_size": 3}
-    first = Controller(**size) if start is None else start
-    point = first.parameters[0]
-    if directions is not None:
-        point = directions.nearest(point)
+    first = (Controller(**size) if start is None else start).parameters[0]
 
-    def controllers(points: np.ndarray) -> Controller:
-        return Controller(points if directions is None else directions.expand(points), **size)
+    def controllers(changes: np.ndarray) -> Controller:
+        changes = changes if directions is None else directions.expand(changes)
+        return Controller(first + changes, **size)
 
     def fitness(candidates: np.ndarray, generation: int) -> np.ndarray:
         count = rollouts * 2 ** (generation // double_every)
@@ -292,13 +290,13 @@ def evolve(
     folder = Path(folder)
     log = folder / "evolution.jsonl"
     evolution = Evolution(
-        len(point),
+        len(first) if directions is None else directions.num_parameters,
         population,
         sigma=sigma,
         seed=seed,
-        start=point,
         log=log,
         extra=extra,
+        first=digest(first),
         rollouts=rollouts,
         double_every=double_every,
     )
