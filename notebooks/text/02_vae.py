@@ -112,7 +112,7 @@ figures.source(sample_latent)
 figures.source(vae_step)
 
 # %% [markdown]
-# `recipes.car_world_model` drives, trains V, and trains M for the next chapter. The weights that came along are from two rounds of that: first V learned from random driving, then, in the part behind the dotted line, from the agent's own as well ([chapter 5](05_car_racing.ipynb) has the whole loop). If you train here, you make the first round.
+# `recipes.car_world_model` drives, trains V, and trains M for the next chapter. The weights that came along are from three rounds of that: first V learned from random driving, then, behind the dotted lines, from the agent's own as well ([chapter 5](05_car_racing.ipynb) has the whole loop). If you train here, you make the first round.
 
 # %%
 folder = numbers.run_folder("car_racing") if RETRAIN else pretrained("car_racing")

@@ -100,7 +100,7 @@ figures.training_curves(
 # %% [markdown]
 # The curve levels off high, and it should. M's target is a *sample* of $z$. In a collapsed dimension (chapter 2) that is pure noise, and the best possible forecast of a standard normal variable costs $\frac12\log 2\pi e \approx 1.42$ nats. The active dimensions can be predicted better, down to the width of V's own Gaussian.
 #
-# (Two curves, because the weights that came along are from two rounds: first everything learns from random driving, then from the agent's own as well. [Chapter 5](05_car_racing.ipynb) has the whole loop. If you train here, you make the first round.)
+# (Three curves, because the weights that came along are from three rounds: first everything learns from random driving, then from the agent's own as well. [Chapter 5](05_car_racing.ipynb) has the whole loop. If you train here, you make the first round.)
 #
 # From here on, everything is measured on drives that neither V nor M has seen. Random driving soon ends up in the grass, where there is little to foresee. So the driver is the agent that came with the repository, with noise on its hands, so that it does not always do what the road suggests.
 

@@ -215,19 +215,19 @@ for k in (8, 16, 32, 64):
     print(f"the first {k:2} of 288 hold {share[k - 1]:.1%}")
 
 # %% [markdown]
-# So C need not be looked for in 867 dimensions. We take the main directions, make those that move less count for somewhat more (but not as much as those that move most), and search there. Whatever is found is a linear controller like any other, and can be written down in 867 numbers again:
+# So C need not be looked for in 867 dimensions. We take the main directions, make those that move less count for somewhat more (but not as much as those that move most), and search there. The bias gets as large a share of every change as all directions together: how much gas to give on average is the first thing a beginner has to find out, and among 867 weights the three that say it are lost. Whatever is found is a linear controller like any other, and can be written down in 867 numbers again:
 
 # %%
 figures.source(Directions)
 
 # %% [markdown]
-# Does it help? Two searches, a few generations each, on the same tracks. (The step sizes differ, 0.1 and 0.13, so that the candidates' *actions* are about equally wild at first.) Then both *means* drive some others.
+# Does it help? Two searches, a few generations each, on the same tracks. (The step sizes differ, 0.1 and 0.6, because the inputs do: the candidates' *actions* are about equally wild at first.) Then both *means* drive some others.
 
 # %%
 directions = Directions.of(seen, numbers.directions)
 everywhere = Directions(np.zeros(288), np.eye(288))  # all weights, for comparison
 searches = {}
-spaces = {"all 867": (everywhere, 0.1), f"{directions.num_parameters}": (directions, 0.13)}
+spaces = {"all 867": (everywhere, 0.1), f"{directions.num_parameters}": (directions, 0.6)}
 for name, (space, sigma) in spaces.items():
     search = Evolution(space.num_parameters, numbers.population, sigma, seed=1)
 

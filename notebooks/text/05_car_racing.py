@@ -119,7 +119,7 @@ figures.source(rollout)
 # %% [markdown]
 # ## 5.4 Evolve C
 #
-# The search goes on in the main directions of what C reads ([chapter 4](04_controller.ipynb)), found anew in every round. Each generation: draw a population, let every candidate drive the same randomly chosen tracks, rank them, move the Gaussian. A candidate that has not earned anything for a while is stopped, because watching a car stand in the grass teaches nothing. The better the candidates get, the less they differ, and the more drives it takes to tell them apart: so after every `double_every` generations each of them drives twice as many tracks. Every so often the *mean* of the distribution drives other tracks to the end: those are the black dots below.
+# The search looks at changes to C in the main directions of what it reads ([chapter 4](04_controller.ipynb)), found anew in every round. Each generation: draw a population, let every candidate drive the same randomly chosen tracks, rank them, move the Gaussian. A candidate that has not earned anything for a while is stopped, because watching a car stand in the grass teaches nothing. The better the candidates get, the less they differ, and the more drives it takes to tell them apart: so after every `double_every` generations each of them drives twice as many tracks. Every so often the *mean* of the distribution drives other tracks to the end: those are the black dots below.
 #
 # **Predict:** the population's scores scatter a lot. Is its mean controller better or worse than its average member? (The comparison is a little unfair: candidates are stopped early, the mean is not.)
 
@@ -139,7 +139,7 @@ print(f"last generation: best {last['best']:.0f}, average {last['mean']:.0f}")
 print(f"the mean controller, other tracks: {last['check']:.0f} ± {last['check_std']:.0f}")
 
 # %% [markdown]
-# The mean is better than the average member of its own population, in the early generations by far. Each candidate is the mean plus noise in many directions at once, and most of those make a driver worse; the mean is where the noise cancels. The best candidate's number, on the other hand, looks good in a log and says little: one driver of many, a few tracks, one lucky day. Chapter 4 showed how far such a maximum can lie above the truth.
+# The mean is better than the average member of its own population, in the early generations by far. Each candidate is the mean plus noise in many directions at once, and most of those make a driver worse; the mean is where the noise cancels. That is no loss: the search only needs to see *differences*, and they have to stand out from the luck of a few tracks. With narrow steps, all candidates drive nearly alike, luck decides, and the mean wanders about (we tried: it stays where it is); with wide ones, bad ideas show. The best candidate's number, on the other hand, looks good in a log and says little: one driver of many, a few tracks, one lucky day. Chapter 4 showed how far such a maximum can lie above the truth.
 
 # %% [markdown]
 # Between two rounds there is a trap. M was learned anew, so its $h$ means something else now: the old C reads it as noise, and would have to start from nothing. But both world models can *watch the same drives*. What did the old C want at each moment, reading the old $[z, h]$? Which weights want the same, reading the new? That is a linear regression, and takes seconds:
