@@ -24,7 +24,7 @@
 # **What you'll do.** Meet the smallest part of the agent, 867 numbers, and the method that finds them without a single gradient. First where you can watch it, in two dimensions; then on the road.
 # **What you'll learn.** How an evolution strategy works; why its *mean* is the result and its *best* is not; where it is worth searching; what a finished driver leans on, $z$ or $h$.
 # **What you need.** Chapters [2](02_vae.ipynb) and [3](03_mdn_rnn.ipynb) for $z$ and $h$.
-# **How long.** 40 minutes; the cells take two minutes, most of it driving.
+# **How long.** 40 minutes; the cells take three minutes, most of it driving.
 
 # %%
 import numpy as np
