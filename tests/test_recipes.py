@@ -1,6 +1,7 @@
 """The whole loop at smoke scale: every round, a kill in the middle, a C that learns a new M."""
 
 import hashlib
+import json
 import signal
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from wmlib.drivers import ControllerDriver, random_car_driver
 from wmlib.mdn_rnn import MDNRNN
 from wmlib.presets import preset
 from wmlib.vae import VAE
-from wmlib.world_model import WorldModel, load_controller, read_log
+from wmlib.world_model import WorldModel, load_controller, read_log, save_controller, write_log
+
+CONTROLLER = "controller.safetensors"
 
 
 def fingerprints(folder):
@@ -96,3 +99,40 @@ def test_an_agent_collects_with_its_own_eyes(tmp_path, world_model):
         recipes.car_world(numbers), driver, [0], tmp_path / "episodes", world_model=world_model
     )
     assert len(store) == 1
+
+
+def a_run(folder, world_model, seed=0):
+    torch.manual_seed(seed)
+    world_model.save(folder)
+    save_controller(Controller(np.random.default_rng(seed).normal(size=867)), folder / CONTROLLER)
+    for name in ("collect", "encode", "vae", "mdn_rnn", "evolution"):
+        write_log([{"round": 0, "seconds": 1.0}], folder / f"{name}.jsonl")
+
+
+def test_scoring_goes_on_where_it_stopped(tmp_path, world_model):
+    a_run(tmp_path, world_model)
+    numbers = preset("smoke")._replace(max_steps=30)
+    recipes.score_car(numbers._replace(score_tracks=1), tmp_path)
+    first = (tmp_path / "score.jsonl").read_text()
+    result = recipes.score_car(numbers._replace(score_tracks=3), tmp_path)
+    assert result.tracks == [1_000_000, 1_000_001, 1_000_002]
+    assert (tmp_path / "score.jsonl").read_text().startswith(first)
+    # Another agent's scores are not this one's.
+    a_run(tmp_path, world_model, seed=1)
+    again = recipes.score_car(numbers._replace(score_tracks=2), tmp_path)
+    assert again.tracks == [1_000_000, 1_000_001]
+    assert (again.scores != result.scores[:2]).any()
+
+
+def test_weights_are_shipped_for_seed_0_and_luck_for_the_others(tmp_path, world_model, monkeypatch):
+    monkeypatch.setattr(recipes, "PRETRAINED", tmp_path / "pretrained")
+    numbers = preset("smoke")._replace(max_steps=20)
+    for seed in (0, 1):
+        a_run(tmp_path / f"run{seed}", world_model, seed)
+        run = numbers._replace(seed=seed)
+        folder = recipes.ship(run, tmp_path / f"run{seed}", "car_racing", "the command")
+        assert len(recipes.read_score(folder).tracks) == numbers.score_tracks
+        assert (folder / CONTROLLER).exists() == (seed == 0)
+    card = json.loads((tmp_path / "pretrained/car_racing/controller.json").read_text())
+    assert card["command"] == "the command"
+    assert card["score"]["tracks"] == numbers.score_tracks

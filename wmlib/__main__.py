@@ -29,6 +29,7 @@ def train(arguments: argparse.Namespace) -> None:
 def ship(arguments: argparse.Namespace) -> None:
     """Score a finished run and put its weights, with cards, into data/pretrained."""
     numbers = preset(arguments.scale)._replace(seed=arguments.seed)
+    numbers = numbers._replace(score_tracks=arguments.tracks or numbers.score_tracks)
     folder = arguments.folder or numbers.run_folder(arguments.world)
     command = f"python -m wmlib train {arguments.world} --scale {numbers.scale}"
     command += f" --seed {numbers.seed}" if numbers.seed else ""
@@ -101,6 +102,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         commands.choices[name].add_argument("--seed", type=int, default=0, help="default: 0")
     commands.choices["score"].add_argument("--tracks", type=int, default=100, help="default: 100")
+    commands.choices["ship"].add_argument("--tracks", type=int, help="default: the preset's")
     commands.choices["play"].add_argument("--track", type=int, default=HELD_OUT_SEEDS.start)
     commands.choices["play"].add_argument("--video", help="an .mp4 file instead of a window")
     for name, default in {"rounds": 7, "steps": 1000}.items():

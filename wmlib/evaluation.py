@@ -90,17 +90,19 @@ def score(
     world_model: WorldModel | None,
     tracks: int = 100,
     *,
+    skip: int = 0,
     executor: Executor | None = None,
     max_steps: int = 1000,
     frame_size: int = 64,
     progress: str | None = "scoring",
 ) -> Score:
-    """Drive the first `tracks` held-out tracks of the untouched CarRacing-v3, to the end.
+    """Drive `tracks` held-out tracks of the untouched CarRacing-v3, every episode to its end.
 
+    They are the first ones, or the first after `skip` others.
     max_steps below 1000 is for tests only: such a score compares with nothing.
     """
     world = scoring_world(max_steps, frame_size)
-    seeds = [HELD_OUT_SEEDS[i] for i in range(tracks)]
+    seeds = HELD_OUT_SEEDS[skip : skip + tracks]
     drives = drive_all(
         world, driver, [Job(s) for s in seeds], world_model, executor=executor, progress=progress
     )

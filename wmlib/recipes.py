@@ -64,6 +64,7 @@ TRUTH = ("position", "velocity", "bounced")
 WORLD_MODEL = ("collect", "vae", "encode", "mdn_rnn")  # what makes V and M, and its logs
 SEEDS_PER_ROUND = 100_000
 SEEDS_PER_RUN = 10_000  # runs with other seeds collect on other tracks
+SCORED = ("track", "score", "steps", "lap")  # columns of score.jsonl
 CHECK_TRACKS_FROM = 900_000  # tracks of training that no candidate drives: for the learning curve
 
 
@@ -553,25 +554,35 @@ def timeline(folder: str | Path) -> list[dict]:
 def score_car(preset: Preset, folder: str | Path, executor: Executor | None = None) -> Score:
     """The score of a run's controller on held-out tracks.
 
-    Kept in score.jsonl, a row a track, and read from there as long as the agent is the same.
+    Kept in score.jsonl, a row a track, and read from there as long as the agent is the same; only
+    tracks that are not there yet are driven.
     """
-    folder, names = Path(folder), ("track", "score", "steps", "lap")
-    log, file = folder / "score.jsonl", folder / "controller.safetensors"
-    agent = fingerprint(folder)
+    folder = Path(folder)
+    log, agent = folder / "score.jsonl", fingerprint(folder)
     rows = read_log(log) if log.exists() else []
-    if len(rows) < preset.score_tracks or rows[0]["agent"] != agent:
+    if rows and rows[0]["agent"] != agent:
+        rows = []
+    while (missing := preset.score_tracks - len(rows)) > 0:
         result = score(
-            ControllerDriver(load_controller(file)),
+            ControllerDriver(load_controller(folder / "controller.safetensors")),
             WorldModel.load(folder),
-            preset.score_tracks,
+            min(missing, 100),  # at a time: a thousand tracks take an hour
+            skip=len(rows),
             executor=executor,
             max_steps=preset.max_steps,
             frame_size=preset.frame_size,
         )
         columns = (result.tracks, *(c.tolist() for c in (result.scores, result.steps, result.laps)))
-        rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
-        write_log([row | {"agent": agent} for row in rows], log)
-    tracks, *columns = ([row[name] for row in rows] for name in names)
+        fresh = [dict(zip(SCORED, row, strict=True)) for row in zip(*columns, strict=True)]
+        rows += [row | {"agent": agent} for row in fresh]
+        write_log(rows, log)
+    return read_score(folder)
+
+
+def read_score(folder: str | Path) -> Score:
+    """The score that `score_car` left in a folder."""
+    rows = read_log(Path(folder) / "score.jsonl")
+    tracks, *columns = ([row[name] for row in rows] for name in SCORED)
     return Score(tracks, *map(np.array, columns))
 
 
@@ -611,8 +622,16 @@ def ship(preset: Preset, run: str | Path, world: str, command: str) -> Path:
 
     A card tells the command, seed, seconds and machine, and for C the held-out score. It also holds
     the file's sha256, which `load_network` checks.
+
+    Of a run with another seed than 0 only the logs and the score are kept, in a folder "seed<n>" of
+    that: to show how much of a result is luck, they are enough.
     """
     run, folder = Path(run), PRETRAINED / world
+    if preset.seed:
+        folder /= f"seed{preset.seed}"
+        with processes(preset.workers) as executor:
+            score_car(preset, run, executor)
+        return _copy_logs(run, folder)
     folder.mkdir(parents=True, exist_ok=True)
     logs = {"vae": "vae", "mdn_rnn": "mdn_rnn", "controller": "evolution"}
     for name, log in logs.items():
@@ -633,6 +652,11 @@ def ship(preset: Preset, run: str | Path, world: str, command: str) -> Path:
             with processes(preset.workers) as executor:
                 card["score"] = score_car(preset, run, executor).summary()
         write_card(folder / f"{name}.safetensors", card)
+    return _copy_logs(run, folder)
+
+
+def _copy_logs(run: Path, folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
     for log in run.glob("*.jsonl"):
         shutil.copy(log, folder)
     return folder
