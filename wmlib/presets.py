@@ -42,7 +42,7 @@ TABLE = {
     "rnn_batch":           (8,         32,    100),
     "window":              (5,         50,    999),  # steps that M learns from at once
     "population":          (4,         64,     64),
-    "directions":           (4,         24,      0),  # that C is looked for in; 0 is all weights
+    "directions":          (4,         24,      0),  # that C is looked for in; 0 is all weights
     "tried_generations":   (1,         10,     10),  # of a search that is only tried out
     "rollouts":       ((1, 1),     (2, 2, 4),   (16,)),  # tracks a candidate drives at first
     "double_every":        (1,         40,   1800),  # generations, then it is twice as many

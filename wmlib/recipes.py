@@ -430,19 +430,25 @@ def translate(
 def directions(
     world_model: WorldModel, folder: str | Path, k: int, episodes: int = 60
 ) -> Directions:
-    """The k main directions of [z, h] over a folder's newest drives. Kept in directions.npz."""
+    """The k main directions of [z, h] over a folder's newest drives.
+
+    Kept in directions.npz: a search that goes on must go on in the very same ones.
+    """
     file = Path(folder) / "directions.npz"
-    if not file.exists() or len(np.load(file)["matrix"]) != k:
-        drives = _newest_drives(folder, episodes)
-        found = Directions.of(torch.cat([features(world_model, *drive) for drive in drives]), k)
+    if file.exists():
+        with np.load(file) as kept:
+            found = Directions(kept["mean"], kept["matrix"])
+        if len(found.matrix) == k:
+            return found
+    drives = _newest_drives(folder, episodes)
+    found = Directions.of(torch.cat([features(world_model, *drive) for drive in drives]), k)
 
-        def write(path: Path) -> None:
-            with path.open("wb") as stream:
-                np.savez(stream, mean=found.mean, matrix=found.matrix)
+    def write(path: Path) -> None:
+        with path.open("wb") as stream:
+            np.savez(stream, mean=found.mean, matrix=found.matrix)
 
-        write_atomically(file, write)
-    with np.load(file) as kept:
-        return Directions(kept["mean"], kept["matrix"])
+    write_atomically(file, write)
+    return found
 
 
 def _newest_drives(folder: str | Path, episodes: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -627,11 +633,11 @@ def ship(preset: Preset, run: str | Path, world: str, command: str) -> Path:
     that: to show how much of a result is luck, they are enough.
     """
     run, folder = Path(run), PRETRAINED / world
-    if preset.seed:
-        folder /= f"seed{preset.seed}"
+    if (run / "controller.safetensors").exists():
         with processes(preset.workers) as executor:
-            score_car(preset, run, executor)
-        return _copy_logs(run, folder)
+            result = score_car(preset, run, executor)
+    if preset.seed:
+        return _copy_logs(run, folder / f"seed{preset.seed}")
     folder.mkdir(parents=True, exist_ok=True)
     logs = {"vae": "vae", "mdn_rnn": "mdn_rnn", "controller": "evolution"}
     for name, log in logs.items():
@@ -649,8 +655,7 @@ def ship(preset: Preset, run: str | Path, world: str, command: str) -> Path:
         }
         shutil.copy(run / f"{name}.safetensors", folder)
         if name == "controller":
-            with processes(preset.workers) as executor:
-                card["score"] = score_car(preset, run, executor).summary()
+            card["score"] = result.summary()
         write_card(folder / f"{name}.safetensors", card)
     return _copy_logs(run, folder)
 
