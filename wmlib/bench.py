@@ -35,7 +35,7 @@ from wmlib.world_model import WorldModel, load_controller, pretrained
 GYMNASIUM, ENVPOOL = "CarRacing-v3, Gymnasium's", "CarRacing-v3, EnvPool's"
 FAST, PHYSICS = "CarRacing-v3, wmlib's", "its physics alone, no frames"
 ON_DISK = "in a megabyte on the disk"
-WHOLE = {"whole rollouts, a look at every step": 1, "whole rollouts, a look every 4 steps": 4}
+WHOLE = {"whole rollouts, a look at every step": 1, "whole rollouts, a look every 2 steps": 2}
 ROWS = 64  # lanes of a rollout, in one batch
 
 

@@ -4,6 +4,7 @@ A dream begins at a real moment, as the agent knew it. From there on nothing rea
 the next z, says what was earned, and whether this is the end.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -147,13 +148,14 @@ class DreamWorld:
 
 @torch.no_grad()
 def real_moments(
-    world_model: WorldModel, latents: EpisodeStore, count: int, after: int = 13, seed: int = 0
+    world_model: WorldModel, latents: EpisodeStore, count: int, after: int = 50, seed: int = 0
 ) -> State:
     """`count` moments of real drives, as the agent knew them: M has watched all that came before.
 
-    latents: encoded episodes. No moment is earlier than `after` looks into its drive (by default,
+    latents: encoded episodes. No moment is earlier than `after` steps into its drive (by default,
     when CarRacing has zoomed in). Raises ValueError if no drive is that long.
     """
+    after = math.ceil(after / world_model.mdn_rnn.repeat)
     lengths = {name: latents.length(name, "actions") for name in latents.names()}
     long_enough = [name for name, length in lengths.items() if length > after]
     if not long_enough:

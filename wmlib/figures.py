@@ -175,9 +175,17 @@ def learning_curve(rows: list[dict]) -> Figure:
     return figure
 
 
-def wall_clock(rows: list[dict]) -> Figure:
-    """The checks of `recipes.timeline` beside the paper's log, on one axis of hours."""
+def wall_clock(rows: list[dict], others: Sequence[list[dict]] = ()) -> Figure:
+    """The checks of `recipes.timeline` beside the paper's log, on one axis of hours.
+
+    others: the same of runs with other seeds.
+    """
     figure, ax = new_axes(width=7, height=3.2)
+    for k, other in enumerate(others):
+        checks = [row for row in other if "check" in row]
+        hours = [row["minutes"] / 60 for row in checks]
+        label = {} if k else {"label": "the same with other seeds"}
+        ax.plot(hours, [row["check"] for row in checks], "o-", color=REALITY, ms=3, lw=0.8, **label)
     _checks(ax, [row["minutes"] / 60 for row in rows if "check" in row], rows)
     ax.plot(
         list(PAPER_HOURS),
@@ -188,7 +196,7 @@ def wall_clock(rows: list[dict]) -> Figure:
         label="Ha & Schmidhuber's log, 64 workers",
     )
     ax.set(xscale="log", xlabel="hours of wall-clock time", ylabel="score of the mean controller")
-    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     return figure
 
 

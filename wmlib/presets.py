@@ -26,28 +26,28 @@ TABLE = {
     # CarRacing.
     "frame_size":          (64,        64,     64),
     "lanes":               (4,         64,     64),  # cars that one process drives at once
-    "car_seen":            (5,         25,     25),  # looks at the road before the eyes close
-    "car_ahead":           (5,         30,     30),  # looks imagined after that
+    "car_seen":            (5,         50,    100),  # looks at the road before the eyes close
+    "car_ahead":           (5,         60,    120),  # looks imagined after that
     "max_steps":           (80,      1000,   1000),  # of one drive
-    "repeat":              (4,          4,      1),  # steps that an action is held for
+    "repeat":              (4,          2,      1),  # steps that an action is held for
     # What has several entries has one for each round of: collect, V, M, C.
-    "episodes":       ((4, 2), (500, 200, 200), (10000,)),
+    "episodes":       ((4, 2), (500, 100, 100), (10000,)),
     "random_patience":     (80,       150,   1000),  # patience (below) with random driving
     "car_tests":           (3,         24,     64),  # drives that nobody trained on
     "policy":     ("smooth", "smooth", "networks"),  # how the first round drives at random
-    "vae_epochs":     ((1, 1),     (5, 1, 1),   (10,)),
+    "vae_epochs":     ((1, 1),     (3, 1, 1),   (10,)),
     "broken_epochs":       (1,          2,     10),  # for the V's that are broken on purpose
     "vae_batch":           (32,       100,    100),
     "rnn_epochs":          (2,         20,     20),
     "rnn_batch":           (8,         32,    100),
     "window":              (5,         50,    999),  # steps that M learns from at once
-    "population":          (4,         64,     64),
+    "population":          (4,         48,     64),
     "directions":          (4,         24,      0),  # that C is looked for in; 0 is all weights
     "tried_generations":   (1,         10,     10),  # of a search that is only tried out
     "rollouts":       ((1, 1),     (2, 2, 4),   (16,)),  # tracks a candidate drives at first
-    "double_every":        (1,         40,   1800),  # generations, then it is twice as many
-    "generations":    ((1, 2),   (20, 20, 65), (1800,)),
-    "sigmas":    ((0.6, 0.4), (0.6, 0.5, 0.35), (0.1,)),  # how far the search looks at first
+    "double_every":        (1,         60,   1800),  # generations, then it is twice as many
+    "generations":    ((1, 2),   (25, 25, 70), (1800,)),
+    "sigmas":    ((0.6, 0.4), (0.6, 0.5, 0.4), (0.1,)),  # how far the search looks at first
     "patience":            (20,        60,   1000),  # steps without a new tile before giving up
     "score_tracks":        (2,        100,   1000),  # held-out tracks
     "check_every":         (1,         10,     25),  # generations between checks of the mean
@@ -56,7 +56,7 @@ TABLE = {
     "dream":               (False,  False,  False),
     "dream_starts":        (20,      4000,  10000),  # real moments at which dreams begin
     "dream_lanes":         (8,        256,    256),  # dreams that one process dreams at once
-    "dream_steps":         (5,         75,    250),  # looks, then a dream is over
+    "dream_steps":         (5,        150,   1000),  # looks, then a dream is over
     "temperature":         (1.0,      1.0,   1.15),
     "dropout":             (0.0,      0.0,    0.0),
 }  # fmt: skip

@@ -393,6 +393,10 @@ def car_world_model(
         seed=preset.seed,
         start=None if agent is None else agent[0].vae,
     )
+    if number > 0 and preset.vae_epochs[number] == 0:  # the same V: what it saw, it saw
+        EpisodeStore(work / "latents").include(
+            EpisodeStore(_round(preset, folder, number - 1) / "latents")
+        )
     latents = encode(store, vae, work / "latents")
     mdn_rnn, _ = train_mdn_rnn(
         latents,
@@ -550,7 +554,8 @@ def timeline(folder: str | Path) -> list[dict]:
     for number in range(evolution[-1]["round"] + 1):
         for phase, adds_up in {"collect": 1, "encode": 1, "vae": 0, "mdn_rnn": 0}.items():
             log = [r for r in read_log(folder / f"{phase}.jsonl") if r["round"] == number]
-            before += sum(r["seconds"] for r in log) if adds_up else log[-1]["seconds"]
+            seconds = [r["seconds"] for r in log] or [0.0]  # of a V that was kept, nothing
+            before += sum(seconds) if adds_up else seconds[-1]
         log = [row for row in evolution if row["round"] == number]
         rows += [row | {"minutes": (before + row["seconds"]) / 60} for row in log]
         before += log[-1]["seconds"]

@@ -59,7 +59,7 @@ dream = evaluation.dream_frames(agent, frames, actions, seen, temperature=0.5)
 figures.moving_picture(
     [frames, dream],
     "left, the agent drives; right, its dream of the same drive",
-    fps=12.5,
+    fps=50 / numbers.repeat,
     save=numbers.figure("00_reality_and_dream.gif"),
 )
 
@@ -75,7 +75,7 @@ figures.frame_grid(
 )
 
 # %% [markdown]
-# Where the two part is as interesting as where they agree. The dream cannot know what lies beyond the picture's edge, so it makes something up. Chapter 3 looks into that. (This agent looks at the road every fourth step, about twelve times a second, and holds its action in between. A *look* in these figures is that.)
+# Where the two part is as interesting as where they agree. The dream cannot know what lies beyond the picture's edge, so it makes something up. Chapter 3 looks into that. (This agent looks at the road every second step, 25 times a second, and holds its action in between. A *look* in these figures is that.)
 
 # %% [markdown]
 # ## Three parts

@@ -21,7 +21,7 @@
 #
 # *Above: what happened. Below: what M, with closed eyes and told only the steering, gas and brake, imagines.*
 #
-# **What you'll do.** Train the second half of the world model on CarRacing and question it: one step ahead, thirty steps ahead, at several temperatures, and with its memory wiped.
+# **What you'll do.** Train the second half of the world model on CarRacing and question it: one step ahead, two seconds ahead, at several temperatures, and with its memory wiped.
 # **What you'll learn.** How to predict what is not certain; how to tell an honest forecast from an overconfident one; what temperature does; how fast errors grow.
 # **What you need.** [Chapter 1](01_bouncing_ball.ipynb) for the idea, [chapter 2](02_vae.ipynb) for $z$.
 # **How long.** 40 minutes; the cells take under a minute with the shipped weights.
@@ -51,7 +51,7 @@ RETRAIN = numbers.retrain  # set to True to train everything here from scratch
 #
 # The first is the paper's. The other two are small additional heads. They will matter when M has to stand in for the whole environment: a dream in which one can earn something, and fail.
 #
-# One departure: CarRacing moves fifty times a second, and the paper's agent looks and acts at every step. Ours looks at every *fourth*, and holds its action in between (`repeat` in `wmlib/presets.py`). A car does not need fifty decisions a second, and M need not say fifty times that nothing much has changed: its thirty steps reach four times as far. So $t$ counts looks, about twelve a second, and $r_t$ is the reward of four steps.
+# One departure: CarRacing moves fifty times a second, and the paper's agent looks and acts at every step. Ours looks at every *second*, and holds its action in between (`repeat` in `wmlib/presets.py`). A car does not need fifty decisions a second, and M need not say fifty times that nothing much has changed: what it dreams reaches twice as far in as many steps. So $t$ counts looks, 25 a second, and $r_t$ is the reward of two steps.
 
 # %%
 figures.source(MDNRNN)
@@ -250,7 +250,7 @@ path.parent.mkdir(parents=True, exist_ok=True)
 figures.frame_grid(rows, [f"+{t + 1}" for t in shown]).savefig(path, dpi=80)
 
 # %% [markdown]
-# One dream proves nothing; another sample gives another road. So here are five samples at $\tau = 1$, the last frame of each, beside what happened. Where they agree M is sure, where they differ it is not. (Whether it is *rightly* unsure 30 steps ahead is another question; 3.5 only asked about one.)
+# One dream proves nothing; another sample gives another road. So here are five samples at $\tau = 1$, the last frame of each, beside what happened. Where they agree M is sure, where they differ it is not. (Whether it is *rightly* unsure so far ahead is another question; 3.5 only asked about one.)
 
 # %%
 last = tensor_to_frames(world_model.decode(dream_on(e, 1.0, samples=5)[:, -1]))
@@ -295,7 +295,7 @@ for step in (ahead // 3, 2 * ahead // 3, ahead):
     print(f"+{step:2}: {evaluation.interval(gain[:, step - 1]).describe(2)}")
 
 # %% [markdown]
-# If an interval includes 0, so many drives cannot tell. (Thirty looks are 2.4 seconds of driving.)
+# If an interval includes 0, so many drives cannot tell. (25 looks are a second of driving.)
 
 # %% [markdown]
 # ## 3.8 Break it: a memory of nothing
@@ -322,7 +322,7 @@ print("nothing changes:", evaluation.interval(change).describe(3))
 # %% [markdown]
 # ## 3.9 Exercises
 #
-# **1. What has M learned about reward?** A new tile pays about 3.4, every step costs 0.1, and a look lasts four steps. Plot M's predicted reward along one drive together with the real one. Does it know *when* a tile comes, or only how often?
+# **1. What has M learned about reward?** A new tile pays about 3.4, every step costs 0.1, and a look lasts two steps. Plot M's predicted reward along one drive together with the real one. Does it know *when* a tile comes, or only how often?
 #
 # <details><summary>Solution</summary>
 #
@@ -334,7 +334,7 @@ print("nothing changes:", evaluation.interval(change).describe(3))
 # figure
 # ```
 #
-# Neighbouring tiles differ by a few grey levels of 255, which V does not keep, so the exact moment of the next one is hard to tell. A squared error makes M answer with the expected rate instead: high on the road and fast, low on the grass (four steps there cost 0.4).
+# Neighbouring tiles differ by a few grey levels of 255, which V does not keep, so the exact moment of the next one is hard to tell. A squared error makes M answer with the expected rate instead: high on the road and fast, low on the grass (two steps there cost 0.2).
 # </details>
 #
 # **2. A colder forecast.** Make M overconfident on purpose: change its forecasts to those of temperature 0.3, and draw the coverage again. *(Check: the curve must lie below the diagonal.)*

@@ -211,7 +211,7 @@ ax.set(xlabel="principal components of [z, h]", ylabel="share of the variance", 
 figure
 
 # %%
-for k in (8, 16, 32, 64):
+for k in (8, 16, 24, 64):
     print(f"the first {k:2} of 288 hold {share[k - 1]:.1%}")
 
 # %% [markdown]
@@ -253,7 +253,7 @@ with processes(numbers.workers) as executor:
 # %%
 drive = record_drive(world, ControllerDriver(trained), Job(500_101), world_model)
 print(f"score {drive.score:.0f} in {drive.steps} steps")
-figures.moving_picture(drive.recording["frames"][:150], "the trained controller drives", fps=12.5)
+figures.moving_picture(drive.recording["frames"][:150], "the trained controller drives", fps=50 / numbers.repeat)
 
 # %% [markdown]
 # ## 4.6 What does it look at?
