@@ -253,7 +253,9 @@ with processes(numbers.workers) as executor:
 # %%
 drive = record_drive(world, ControllerDriver(trained), Job(500_101), world_model)
 print(f"score {drive.score:.0f} in {drive.steps} steps")
-figures.moving_picture(drive.recording["frames"][:150], "the trained controller drives", fps=50 / numbers.repeat)
+figures.moving_picture(
+    drive.recording["frames"][:150], "the trained controller drives", fps=50 / numbers.repeat
+)
 
 # %% [markdown]
 # ## 4.6 What does it look at?

@@ -194,11 +194,15 @@ for name, i in picked.items():
 
 # %%
 frames = [recording["frames"][:150] for recording in clips.values()]
-figures.moving_picture(frames, "three drives: the worst, a middling one and the best", fps=50 / numbers.repeat)
+figures.moving_picture(
+    frames, "three drives: the worst, a middling one and the best", fps=50 / numbers.repeat
+)
 
 # %%
 best = clips["best"]["frames"][:125]
-figures.moving_picture(best, "the best drive", fps=50 / numbers.repeat, save=numbers.figure("05_drive.gif"))
+figures.moving_picture(
+    best, "the best drive", fps=50 / numbers.repeat, save=numbers.figure("05_drive.gif")
+)
 
 # %% [markdown]
 # What went wrong in the worst one? Look at the moments around the last tile that it earned.
