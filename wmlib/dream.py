@@ -45,7 +45,7 @@ class Dream(gym.vector.VectorEnv):
         world_model: WorldModel,
         starts: State,
         lanes: int,
-        max_steps: int = 75,
+        max_steps: int = 150,
         temperature: float = 1.0,
         dropout: float = 0.0,
     ):
@@ -130,8 +130,8 @@ class DreamWorld:
 
     world_model: WorldModel
     starts: State
-    lanes: int = 256
-    max_steps: int = 75
+    lanes: int = 512
+    max_steps: int = 150
     temperature: float = 1.0
     dropout: float = 0.0
 

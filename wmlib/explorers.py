@@ -5,6 +5,7 @@ An explorer has a `widget` to show, named controls that code can set as a hand w
 """
 
 import io
+from typing import NamedTuple
 
 import ipywidgets as widgets
 import numpy as np
@@ -16,6 +17,7 @@ from wmlib.figures import frame_grid
 from wmlib.vae import VAE, frames_to_tensor, kl_per_dimension, tensor_to_frames
 
 DISPLAY_SIZE = 256  # pixels on the page
+LIMIT = 3.0  # where sliders end
 
 
 def png(frame: np.ndarray) -> bytes:
@@ -29,31 +31,41 @@ def png(frame: np.ndarray) -> bytes:
 class LatentExplorer:
     """Sliders on z that decode live, beside the frame that z came from.
 
-    frames: (N, S, S, 3) uint8, some moments to start from. The `dimensions` sliders are those
-    that carry most information (mean KL over the frames), most first; the others stay as encoded.
+    frames: (N, S, S, 3) uint8, some moments to start from. cloud: z (M, z_size) of many frames, for
+    the principal axes; by default those of `frames`. At most `dimensions` sliders are shown, in one
+    of two bases: "z", entries of z, those that carry most information first (mean KL over the
+    frames); or "axes", principal axes of the cloud, in standard deviations, the widest first. What
+    has no slider stays as it is. Switching between them changes nothing but the sliders.
     """
 
-    def __init__(self, vae: VAE, frames: np.ndarray, dimensions: int = 10):
+    def __init__(
+        self, vae: VAE, frames: np.ndarray, cloud: torch.Tensor | None = None, dimensions: int = 10
+    ):
         self.vae, self.frames = vae, frames
         with torch.no_grad():
             self.mu, logvar = vae.encode(frames_to_tensor(frames))
-        information = kl_per_dimension(self.mu, logvar).mean(0)
-        self.dimensions = information.argsort(descending=True)[:dimensions].tolist()
+        self.bases = _bases(self.mu, logvar, self.mu if cloud is None else cloud, dimensions)
         self._rng = np.random.default_rng(0)
 
-        self.moment = widgets.IntSlider(0, 0, len(frames) - 1, description="frame")
+        last = len(frames) - 1
+        self.moment = widgets.IntSlider(0, 0, last, description="frame")
+        self.other = widgets.IntSlider(min(1, last), 0, last, description="towards")
+        self.morph = widgets.FloatSlider(0, min=0, max=1, step=0.05, description="how far")
+        self.basis = widgets.ToggleButtons(options=list(self.bases), description="sliders")
         self.sliders = [
-            widgets.FloatSlider(
-                0, min=-3, max=3, step=0.1, description=f"z[{d}]", readout_format=".1f"
-            )
-            for d in self.dimensions
+            widgets.FloatSlider(0, min=-LIMIT, max=LIMIT, step=0.1, readout_format=".1f")
+            for _ in self.bases["z"].names
         ]
+        self.freeze = widgets.Checkbox(False, description="freeze the sliders", indent=False)
         self.reset_button = widgets.Button(description="reset", tooltip="back to the frame's own z")
         self.random_button = widgets.Button(description="random", tooltip="draw the sliders")
-        size = {"width": DISPLAY_SIZE, "height": DISPLAY_SIZE, "format": "png"}
-        self.original, self.decoded = widgets.Image(**size), widgets.Image(**size)
+        self.original, self.plain, self.decoded = (
+            widgets.Image(width=DISPLAY_SIZE, height=DISPLAY_SIZE, format="png") for _ in range(3)
+        )
 
-        self.moment.observe(lambda change: self.reset(), "value")
+        for control in (self.moment, self.other, self.morph):
+            control.observe(lambda change: self._start_from_frames(), "value")
+        self.basis.observe(lambda change: self._start_from(self.z[0]), "value")
         for slider in self.sliders:
             slider.observe(lambda change: self._draw(), "value")
         self.reset_button.on_click(lambda button: self.reset())
@@ -61,53 +73,138 @@ class LatentExplorer:
         self._quiet = False
         self.reset()
 
-        buttons = widgets.HBox([self.reset_button, self.random_button])
-        captions = [widgets.Label("what V saw"), widgets.Label("what z says")]
-        pictures = [
-            widgets.VBox(pair) for pair in zip(captions, (self.original, self.decoded), strict=True)
-        ]
-        controls = widgets.VBox([self.moment, *self.sliders, buttons])
-        self.widget = widgets.HBox([controls, *pictures])
+        buttons = widgets.HBox([self.reset_button, self.random_button, self.freeze])
+        frame_controls = [self.moment, self.other, self.morph]
+        controls = widgets.VBox([*frame_controls, self.basis, *self.sliders, buttons])
+        captions = ("the frame", "what V keeps of it", "what the sliders say")
+        pictures = (self.original, self.plain, self.decoded)
+        pairs = zip(captions, pictures, strict=True)
+        columns = [widgets.VBox([widgets.Label(caption), picture]) for caption, picture in pairs]
+        self.widget = widgets.HBox([controls, *columns])
 
     @property
     def z(self) -> torch.Tensor:
-        """The z now shown: the frame's own, with the sliders' values put in. (1, z_size)."""
-        z = self.mu[self.moment.value].clone()
-        for d, slider in zip(self.dimensions, self.sliders, strict=True):
-            z[d] = slider.value
-        return z[None]
+        """The z now shown, (1, z_size)."""
+        values = torch.tensor([slider.value for slider in self.sliders])
+        return (self._base + (values - self._coordinates) @ self._rows)[None]
+
+    @property
+    def frame(self) -> np.ndarray:
+        """The picture now shown, (S, S, 3) uint8."""
+        return self._decode(self.z)[0]
 
     def reset(self) -> None:
-        """Set the sliders to the chosen frame's own z."""
-        self.original.value = png(self.frames[self.moment.value])
-        self._set([self.mu[self.moment.value, d].item() for d in self.dimensions])
+        """Set the sliders to what the frame (or the mixture of two) was encoded as."""
+        frozen, self.freeze.value = self.freeze.value, False
+        self._start_from_frames()
+        self.freeze.value = frozen
 
     def randomize(self) -> None:
-        """Draw every slider from the prior, N(0, 1)."""
+        """Draw every slider from N(0, 1): the prior, where z is what they move."""
         self._set(self._rng.standard_normal(len(self.sliders)))
+
+    def _start_from_frames(self) -> None:
+        start, end = self.mu[self.moment.value], self.mu[self.other.value]
+        self.original.value = png(self.frames[self.moment.value])
+        self.plain.value = png(self._decode(start[None])[0])
+        self._start_from(start + self.morph.value * (end - start))
+
+    def _start_from(self, z: torch.Tensor) -> None:
+        names, origin, self._rows = self.bases[self.basis.value]
+        coordinates = self._rows @ (z - origin) / self._rows.square().sum(1)
+        self._base, self._coordinates = z, coordinates.clamp(-LIMIT, LIMIT)
+        for slider, name in zip(self.sliders, names, strict=True):
+            slider.description = name
+        if self.freeze.value:
+            self._draw()
+        else:
+            self._set(self._coordinates)
 
     def _set(self, values) -> None:
         # One redraw for all of them, not one for each.
         self._quiet = True
         for slider, value in zip(self.sliders, values, strict=True):
-            slider.value = float(np.clip(value, slider.min, slider.max))
+            slider.value = min(max(float(value), -LIMIT), LIMIT)
         self._quiet = False
         self._draw()
 
     def _draw(self) -> None:
         if not self._quiet:
-            self.decoded.value = png(self._decode(self.z)[0])
+            self.decoded.value = png(self.frame)
 
     @torch.no_grad()
     def _decode(self, z: torch.Tensor) -> np.ndarray:
         return tensor_to_frames(self.vae.decode(z))
 
     def contact_sheet(self, rows: int = 6, steps: int = 9) -> Figure:
-        """What dragging each of the first `rows` sliders from -3 to 3 shows."""
-        values = np.linspace(-3, 3, steps)
-        strips = {}
-        for d in self.dimensions[:rows]:
-            z = self.mu[self.moment.value].repeat(steps, 1)
-            z[:, d] = torch.from_numpy(values).float()
-            strips[f"z[{d}]"] = self._decode(z)
+        """What dragging each of the first `rows` sliders from end to end shows."""
+        values = torch.linspace(-LIMIT, LIMIT, steps)
+        changes = (values - self._coordinates[:, None])[..., None] * self._rows[:, None]
+        names = [slider.description for slider in self.sliders[:rows]]
+        strips = {
+            name: self._decode(self._base + change)
+            for name, change in zip(names, changes, strict=False)
+        }
         return frame_grid(strips, [f"{value:+.1f}" for value in values])
+
+
+class Basis(NamedTuple):
+    """Where sliders at 0 are, (z_size,), and where each of k takes z, (k, z_size) orthogonal."""
+
+    names: list[str]
+    origin: torch.Tensor
+    rows: torch.Tensor
+
+
+def _bases(
+    mu: torch.Tensor, logvar: torch.Tensor, cloud: torch.Tensor, dimensions: int
+) -> dict[str, Basis]:
+    size = mu.shape[1]
+    information = kl_per_dimension(mu, logvar).mean(0)
+    order = information.argsort(descending=True)[:dimensions]
+    spread, axes = torch.linalg.eigh(torch.cov(cloud.T))
+    widest = spread.argsort(descending=True)[:dimensions]
+    along = axes.T[widest] * spread[widest].clamp(min=1e-6).sqrt()[:, None]
+    return {
+        "z": Basis([f"z[{d}]" for d in order], torch.zeros(size), torch.eye(size)[order]),
+        "axes": Basis([f"axis {k + 1}" for k in range(len(along))], cloud.mean(0), along),
+    }
+
+
+class DreamPlayer:
+    """Dreams at several temperatures, to be played and compared at once: all were dreamt before.
+
+    dreams: {temperature: frames (T, S, S, 3) uint8}, all equally long. frame_rate: frames a second.
+    Raises ValueError if there are none, or of different lengths.
+    """
+
+    def __init__(self, dreams: dict[float, np.ndarray], frame_rate: float = 25):
+        lengths = {len(frames) for frames in dreams.values()}
+        if len(lengths) != 1:
+            raise ValueError(f"dreams of one length are needed, got lengths {sorted(lengths)}")
+        last = lengths.pop() - 1
+        self.dreams = dreams
+        self._pictures = {t: [png(frame) for frame in frames] for t, frames in dreams.items()}
+
+        self.temperature = widgets.SelectionSlider(
+            options=[(f"{t:g}", t) for t in dreams], description="temperature"
+        )
+        self.moment = widgets.IntSlider(0, 0, last, description="look")
+        self.play = widgets.Play(0, 0, last, interval=round(1000 / frame_rate))
+        self.picture = widgets.Image(width=DISPLAY_SIZE, height=DISPLAY_SIZE, format="png")
+        self._link = widgets.link((self.play, "value"), (self.moment, "value"))
+        for control in (self.temperature, self.moment):
+            control.observe(lambda change: self._draw(), "value")
+        self._draw()
+        self.widget = widgets.HBox(
+            [widgets.VBox([self.temperature, self.moment, self.play]), self.picture]
+        )
+
+    def _draw(self) -> None:
+        self.picture.value = self._pictures[self.temperature.value][self.moment.value]
+
+    def contact_sheet(self, columns: int = 9) -> Figure:
+        """A row for each temperature."""
+        shown = np.linspace(0, self.moment.max, columns).astype(int)
+        rows = {f"τ = {t:g}": frames[shown] for t, frames in self.dreams.items()}
+        return frame_grid(rows, [f"+{t}" for t in shown])

@@ -218,9 +218,9 @@ def _checks(ax, times: list[float], rows: list[dict]) -> None:
 def score_histogram(score: Score) -> Figure:
     """Every held-out track's score, with the mean and its 95% interval."""
     figure, ax = new_axes(width=5.6, height=2.8)
-    ax.hist(score.scores, bins=np.arange(-100, 1001, 50), color=REALITY, alpha=0.75)
+    ax.hist(score.scores, bins=np.arange(-100, 1001, 20), color=REALITY, alpha=0.75)
     i = score.interval
-    ax.axvline(i.mean, color="black", lw=1.5, label=f"mean {i.mean:.0f}")
+    ax.axvline(i.mean, color="black", lw=1.5, label=f"mean {i.mean:.1f}")
     ax.axvspan(i.low, i.high, color="black", alpha=0.15, lw=0, label="its 95% interval")
     ax.axvline(906, color=TRUTH, ls="--", lw=1.5, label="the paper, 906")
     ax.set(xlabel="score on a held-out track", ylabel="tracks")
@@ -310,13 +310,13 @@ def bench(result: dict) -> Figure:
     rows = [row for row in result["rows"] if row["unit"] in ("steps", "frames")][::-1]
     figure, ax = new_axes(width=7, height=0.32 * len(rows) + 0.9)
     for y, row in enumerate(rows):
-        ax.barh(y, row["median"], color=REALITY if row["cores"] == 1 else DREAM, alpha=0.8)
+        ax.barh(y, row["median"], color="#BBBBBB" if row["cores"] == 1 else TRUTH)
         ax.plot(row["runs"], [y] * len(row["runs"]), ".", color="black", ms=3)
         ax.annotate(
             f" {row['median']:,.0f}", (max(row["runs"]), y), va="center", fontsize=8, color=TRUTH
         )
     ax.set_yticks(range(len(rows)), [row["name"] for row in rows])
-    ax.set(xscale="log", xlabel="steps or frames a second; blue: one core, orange: all cores")
+    ax.set(xscale="log", xlabel="steps or frames a second; light: one core, dark: all cores")
     ax.set_xlim(right=2 * ax.get_xlim()[1])  # room for the longest bar's number
     ax.grid(axis="y", visible=False)
     return figure

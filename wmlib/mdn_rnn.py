@@ -17,15 +17,21 @@ LSTMState = tuple[Tensor, Tensor]
 class Prediction(NamedTuple):
     """What M says about the next moment. All float tensors.
 
-    log_pi, mu, log_sigma: (B, T, z_size, mixtures), one mixture for every dimension of z.
+    logits, mu, log_sigma: (B, T, z_size, mixtures), one mixture for every dimension of z; the
+    logits of its weights are good up to a constant, `log_pi` are the log-weights themselves.
     reward: (B, T). done_logit: (B, T), the log-odds that the episode ends here.
     """
 
-    log_pi: Tensor
+    logits: Tensor
     mu: Tensor
     log_sigma: Tensor
     reward: Tensor
     done_logit: Tensor
+
+    @property
+    def log_pi(self) -> Tensor:
+        """log of the mixture weights, (B, T, z_size, mixtures)."""
+        return self.logits.log_softmax(-1)
 
 
 class MDNRNNLoss(NamedTuple):
@@ -91,12 +97,8 @@ class MDNRNN(nn.Module):
 
     def predict(self, h: Tensor) -> Prediction:
         """Read the prediction out of h (B, T, hidden)."""
-        log_pi, mu, log_sigma = (
-            self.mixture(h).unflatten(-1, (3, self.z_size, self.mixtures)).unbind(-3)
-        )
-        return Prediction(
-            log_pi.log_softmax(-1), mu, log_sigma, self.reward(h)[..., 0], self.done(h)[..., 0]
-        )
+        mixture = self.mixture(h).unflatten(-1, (3, self.z_size, self.mixtures)).unbind(-3)
+        return Prediction(*mixture, self.reward(h)[..., 0], self.done(h)[..., 0])
 
     def forward(
         self, z: Tensor, actions: Tensor, state: LSTMState | None = None
@@ -180,9 +182,9 @@ def sample_next(
     """
     if temperature < 0:
         raise ValueError(f"temperature must be 0 or more, got {temperature}")
-    log_pi, mu, log_sigma = prediction.log_pi, prediction.mu, prediction.log_sigma
+    logits, mu, log_sigma = prediction.logits, prediction.mu, prediction.log_sigma
     if temperature == 0:
-        chosen = log_pi.argmax(-1, keepdim=True)
+        chosen = logits.argmax(-1, keepdim=True)
         return mu.gather(-1, chosen)[..., 0]
     if noise is None:
         like = {"generator": generator, "device": mu.device, "dtype": mu.dtype}
@@ -191,7 +193,7 @@ def sample_next(
         pick, normal = noise.pick[:, None], noise.normal[:, None]
     # The Gaussian in which `pick` falls when the weights are laid end to end. (Not by softmax: over
     # five entries it is several times slower than its parts.)
-    weights = ((log_pi - log_pi.amax(-1, keepdim=True)) / temperature).exp().cumsum(-1)
+    weights = ((logits - logits.amax(-1, keepdim=True)) / temperature).exp().cumsum(-1)
     chosen = (weights[..., :-1] < pick[..., None] * weights[..., -1:]).sum(-1, keepdim=True)
     mu, sigma = mu.gather(-1, chosen)[..., 0], log_sigma.gather(-1, chosen)[..., 0].exp()
     return mu + sigma * math.sqrt(temperature) * normal

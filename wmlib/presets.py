@@ -55,7 +55,7 @@ TABLE = {
     # Where C is evolved: on the road, or in dreams.
     "dream":               (False,  False,  False),
     "dream_starts":        (20,      4000,  10000),  # real moments at which dreams begin
-    "dream_lanes":         (8,        256,    256),  # dreams that one process dreams at once
+    "dream_lanes":         (8,        512,    512),  # dreams that one process dreams at once
     "dream_steps":         (5,        150,   1000),  # looks, then a dream is over
     "temperature":         (1.0,      1.0,   1.15),
     "dropout":             (0.0,      0.0,    0.0),

@@ -195,13 +195,17 @@ def train_mdn_rnn(
     learning_rate: float = 1e-3,
     seed: int = 0,
     device: str | None = None,
+    start: MDNRNN | None = None,
 ) -> tuple[MDNRNN, list[dict]]:
     """M from encoded episodes; writes mdn_rnn.safetensors. Returns M and its history.
 
-    repeat: how many steps every action of these episodes was held for.
+    repeat: how many steps every action of these episodes was held for. start: an M to go on from;
+    by default a new one.
     """
     torch.manual_seed(seed)
     mdn_rnn = MDNRNN(action_size=action_size, repeat=repeat)
+    if start is not None:
+        mdn_rnn = copy.deepcopy(start)
     history = fit(
         mdn_rnn,
         mdn_rnn_step,

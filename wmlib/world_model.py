@@ -131,10 +131,15 @@ class WorldModel:
         Also returns the whole prediction (T = 1), with reward and end. noise: in place of the
         generator. dropout: the share of h's entries that this forecast (not the memory) goes
         without; it needs noise.
+
+        The forecast (not the memory, where rounding would add up) is computed as in `encode`, with
+        16-bit floats where the processor has them; M itself is unsure of much more.
         """
         h, c = self._remember(state, actions)
         visible = h if dropout == 0 else h * (noise.keep >= dropout) / (1 - dropout)
-        prediction = self.mdn_rnn.predict(visible[:, None])
+        with half_precision(self.device):
+            prediction = self.mdn_rnn.predict(visible[:, None])
+        prediction = Prediction(*(part.float() for part in prediction))
         z = sample_next(prediction, temperature, generator, noise)[:, 0]
         return State(z, h, c), prediction
 

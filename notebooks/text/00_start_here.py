@@ -46,13 +46,14 @@ controller = load_controller(shipped / "controller.safetensors")
 # %% [markdown]
 # ## Reality and dream
 #
-# Left: the trained agent drives a track of CarRacing-v3. Right: its own dream of the same drive. The dream watched the first frames (while they play, it is the agent's view of them); then it got no more pictures, only the steering, gas and brake, and had to imagine the rest.
+# Left: the trained agent drives a track of CarRacing-v3 (a drive begins high above the field and zooms in). Right: its own dream of the same drive. The dream watched the first frames (while they play, it is the agent's view of them); then it got no more pictures, only the steering, gas and brake, and had to imagine the rest. The agent looks at the road at every second step of the game, 25 times a second, and holds its action in between: such a *look* is what the figures of this series count in.
 
 # %%
 track = Job(seed=500_007)
 drive = record_drive(recipes.car_world(numbers), ControllerDriver(controller), track, agent)
 seen, end = numbers.car_seen, numbers.car_seen + 2 * numbers.car_ahead
 frames, actions = drive.recording["frames"][: end + 1], drive.recording["actions"][:end]
+# temperature: how wild the dream is; chapter 3 turns it up and down
 dream = evaluation.dream_frames(agent, frames, actions, seen, temperature=0.5)
 
 # %%
@@ -75,7 +76,7 @@ figures.frame_grid(
 )
 
 # %% [markdown]
-# Where the two part is as interesting as where they agree. The dream cannot know what lies beyond the picture's edge, so it makes something up. Chapter 3 looks into that. (This agent looks at the road every second step, 25 times a second, and holds its action in between. A *look* in these figures is that.)
+# Up to "look" the agent sees, from "+1" on it dreams. Where the two part is as interesting as where they agree. The dream cannot know what lies beyond the picture's edge, so it makes something up: other bends. The real drive's steering does not fit those, and so the dreamt car may end up in dreamt grass. Chapter 3 looks into how far ahead M knows, and how it doubts.
 
 # %% [markdown]
 # ## Three parts
@@ -103,7 +104,7 @@ for name, part in (("V", agent.vae), ("M", agent.mdn_rnn)):
 print(f"C {controller.num_parameters:9,} parameters")
 
 # %% [markdown]
-# How well does it drive? Every number in this series says how it was measured. This one comes with the weights, and chapter 5 shows how to check it:
+# How well does it drive? Every number in this series says how it was measured. This one comes with the weights, and chapter 5 shows how to check it. (Mean ± standard deviation over 100 tracks that no part of the agent had seen, and how far off the mean may be. A drive lasts 1,000 steps at most; a thousand points are shared out along the track, and a step costs 0.1.)
 
 # %%
 print(recipes.score_car(numbers, shipped))

@@ -189,7 +189,7 @@ print(
 
 # %%
 picked = frames[np.linspace(len(frames) // 3, len(frames) - 1, 6).astype(int)]
-explorer = LatentExplorer(vae, picked)
+explorer = LatentExplorer(vae, picked, mu)
 explorer.contact_sheet()
 
 # %% [markdown]
@@ -200,9 +200,13 @@ explorer.contact_sheet()
 # 1. Find a slider (or several) that bends the road to the left and to the right.
 # 2. Find one that takes the car towards the edge of the road, or onto the grass.
 # 3. Set a slider to −3 or 3: does it still look like CarRacing? What about all of them at once, with *random*?
-# 4. Choose another frame. Does the same slider still do the same thing?
+# 4. Choose another frame. Does the same slider still do the same thing? Then set a few sliders, *freeze* them, and go through the frames.
+# 5. Switch to *axes* and move the first ones, then the last ones. How many of them make a difference you can see? (2.6 explains what they are.)
+# 6. Choose another frame under *towards* and drag *how far*. Is what lies half way between two bends a road?
 #
-# **Controls.** `frame`: which of six real frames to start from · `z[d]`: one dimension of $z$, the most informative first, from −3 to 3 (the KL term pulls all frames together towards a Gaussian of mean 0 and standard deviation 1, the *prior*) · `reset`: back to what V itself saw in that frame · `random`: draw all sliders from that prior. Left the real frame, right what the decoder makes of the sliders. (On GitHub widgets do not run: the sheet above was made by the same code.)
+# **Controls.** `frame`: which of six real frames to start from · `towards`, `how far`: mix it with another of them, from 0 (none) to 1 (all) · `sliders`: what the sliders below move. *z*: one dimension of $z$ each, the most informative first, from −3 to 3 (the KL term pulls all frames together towards a Gaussian of mean 0 and standard deviation 1, the *prior*). *axes*: the directions in which the $z$ of all test frames vary most, the widest first, in standard deviations. Switching changes the sliders, not the picture · `reset`: back to what V itself saw in that frame · `random`: draw all sliders from a Gaussian like the prior · `freeze the sliders`: keep them where they are when you choose another frame.
+#
+# From left to right: the real frame; what V keeps of it; what the decoder makes of the sliders. (On GitHub widgets do not run: the sheet above, and the one below, were made by the same code.)
 
 # %%
 explorer.widget
@@ -216,6 +220,14 @@ explorer.sliders[0].value = 2.5
 print("the picture changed:", explorer.decoded.value != before)
 explorer.reset_button.click()
 print("and came back:", explorer.decoded.value == before)
+
+# %%
+explorer.moment.value, explorer.other.value = 1, 4
+between = []
+for explorer.morph.value in np.linspace(0, 1, 9):
+    between.append(explorer.frame)
+explorer.morph.value = 0
+figures.frame_grid({"from frame 1 to frame 4": np.array(between)})
 
 # %% [markdown]
 # ## 2.6 A map of everything V has seen

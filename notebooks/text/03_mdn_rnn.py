@@ -344,8 +344,7 @@ print("nothing changes:", evaluation.interval(change).describe(3))
 # ```python
 # tau, q = 0.3, []
 # for p, (z_of_one, _) in zip(forecasts, known, strict=True):
-#     log_pi = (p.log_pi / tau).log_softmax(-1)
-#     cold = p._replace(log_pi=log_pi, log_sigma=p.log_sigma + 0.5 * np.log(tau))
+#     cold = p._replace(logits=p.logits / tau, log_sigma=p.log_sigma + 0.5 * np.log(tau))
 #     q.append(evaluation.quantiles(cold, z_of_one[None, 1:])[0])
 # claimed, found = evaluation.coverage(torch.cat(q)[:, active])
 # print(np.c_[claimed, found][::10].round(2))

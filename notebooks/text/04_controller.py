@@ -105,7 +105,7 @@ figure.savefig(path, dpi=80)
 figure
 
 # %% [markdown]
-# The ellipses hold 39% and 86% of what the Gaussian draws (one and two standard deviations, in two dimensions). First they grow, while there is ground to cover; they stretch along the ridge, which nobody told the search about; and they shrink around the summit.
+# The whiter, the higher; the summit is at (1, 1). The ellipses hold 39% and 86% of what the Gaussian draws (one and two standard deviations, in two dimensions). First they grow, while there is ground to cover; they stretch along the ridge, which nobody told the search about; and they shrink around the summit.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -152,7 +152,7 @@ for name, values in {
 # %% [markdown]
 # ## 4.4 On the road
 #
-# Now 867 dimensions instead of two, and instead of a ridge the real CarRacing-v3, seen through V and M.
+# Now 867 dimensions instead of two, and instead of a ridge the real CarRacing-v3, seen through V and M. The track is a ring of some 280 *tiles*. A wheel that touches a new one earns 1000 divided by their number, every step costs 0.1, and leaving the whole field costs 100 and ends the drive; 1,000 steps end it in any case.
 
 # %%
 folder = numbers.run_folder("car_racing") if RETRAIN else pretrained("car_racing")
@@ -221,7 +221,7 @@ for k in (8, 16, 24, 64):
 figures.source(Directions)
 
 # %% [markdown]
-# Does it help? Two searches, a few generations each, on the same tracks. (The step sizes differ, 0.1 and 0.6, because the inputs do: the candidates' *actions* are about equally wild at first.) Then both *means* drive some others.
+# Does it help? Two searches, a few generations each, on the same tracks. (The step sizes differ, 0.1 and 0.6, because the inputs do: theirs are scaled.) Then both *means* drive some others.
 
 # %%
 directions = Directions.of(seen, numbers.directions)
@@ -240,13 +240,13 @@ for name, (space, sigma) in spaces.items():
 # %%
 jobs = [Job(500_200 + i) for i in range(numbers.check_tracks)]
 with processes(numbers.workers) as executor:
-    for name, (mean, _) in searches.items():
-        drives = drive_all(world, ControllerDriver(mean), jobs, world_model, executor=executor)
+    for name, (found, _) in searches.items():
+        drives = drive_all(world, ControllerDriver(found), jobs, world_model, executor=executor)
         result = interval([drive.score for drive in drives])
         print(f"{name:>8} numbers, after {numbers.tried_generations}: {result.describe()}")
 
 # %% [markdown]
-# (One search each: with another seed, both would come out somewhat differently. Exercise 4 asks for more.) The paper searched all 867, for 1,800 generations. That fewer directions will do is one reason why an hour is enough here; the other, a fast eye, comes in chapter 5.
+# (One search each: with another seed, both would come out somewhat differently; exercise 4 asks for more. And two things changed at once: fewer directions, and how much each of them counts.) The paper searched all 867, for 1,800 generations. A better place to search is one reason why an hour is enough here; the other, a fast eye, comes in chapter 5.
 #
 # Chapter 5 goes on like this, for as long as it takes. And so drives a controller that came out of such a run:
 
@@ -309,7 +309,7 @@ with processes(numbers.workers) as executor:
         print(f"{name:8} {interval(scores[name]).describe()}")
 
 # %% [markdown]
-# *h alone* is not blind, by the way: M has read all the earlier frames, so the road is in $h$ too, one look old. What only $h$ can add is motion. And this is surgery on a finished driver: it shows what *this* controller leans on, not what one could learn with $z$ alone. (The paper trained such drivers: 632 ± 251 with $z$ alone, 906 ± 21 with both.)
+# By the bars, $h$ moves the wheel nearly as much as $z$ does; yet without $z$ the car leaves the road at once. That is no contradiction. The two work together, and a sum of which one half is missing is not half right. (And *h alone* is not blind: M has read all the earlier frames, so the road is in $h$ too, one look old. What only $h$ can add is motion.) And this is surgery on a finished driver: it shows what *this* controller leans on, not what one could learn with $z$ alone. (The paper trained such drivers: 632 ± 251 with $z$ alone, 906 ± 21 with both.)
 
 # %% [markdown]
 # ## 4.7 Exercises
@@ -357,7 +357,7 @@ with processes(numbers.workers) as executor:
 #
 # <details><summary>Solution</summary>
 #
-# Put the two cells of 4.5 into a loop over `seed` (in `Evolution(..., seed=seed)`; give each seed its own tracks, too, by adding `100 * seed` to 500_100). Keep the mean scores in a list for each space, and print `interval(np.subtract(a, b)).describe()`.
+# Put the two cells of 4.5 into a loop over `seed` (in `Evolution(..., seed=seed)`; give each seed its own tracks, too, by adding `1000 * seed` to 500_100: the tracks of the test must stay out of it). Keep the mean scores in a list for each space, and print `interval(np.subtract(a, b)).describe()`.
 # </details>
 
 # %% [markdown]
@@ -365,7 +365,7 @@ with processes(numbers.workers) as executor:
 #
 # - C is linear: 867 numbers, one flat vector.
 # - CMA-ES needs only a ranking of candidates, no gradient; it learns the shape of its own steps.
-# - Most of those 867 do nothing: the main directions of $[z, h]$ are a better place to search.
+# - $[z, h]$ moves mainly in a few directions, and those are a better place to search than all 867 weights.
 # - Under noise the best sample is the luckiest; the mean of the distribution is the result.
 # - The same code lets one controller drive, or a whole population.
 # - Cutting $h$ or $z$ off shows what a finished driver leans on.
