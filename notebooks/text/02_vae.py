@@ -185,10 +185,11 @@ print(
 # %% [markdown]
 # Those that tell next to nothing have *collapsed*: their $\mu$ is 0 and their $\sigma$ is 1 whatever the frame, so they are pure noise, and the decoder has learned to ignore them. Up to 16 nats were free ($32 \times \frac12$), and V spends about those on the dimensions that paint most for their price.
 #
-# What does each one paint? Start from one frame, and slide one dimension at a time:
+# What does each one paint? Start from one frame, and slide one dimension at a time. (We take six frames for it, spread over the values of the most informative dimension.)
 
 # %%
-picked = frames[np.linspace(len(frames) // 3, len(frames) - 1, 6).astype(int)]
+by_value = mu[:, information.argmax()].argsort().numpy()
+picked = frames[by_value[(np.linspace(0.05, 0.95, 6) * len(frames)).astype(int)]]
 explorer = LatentExplorer(vae, picked, mu)
 explorer.contact_sheet()
 
@@ -222,12 +223,12 @@ explorer.reset_button.click()
 print("and came back:", explorer.decoded.value == before)
 
 # %%
-explorer.moment.value, explorer.other.value = 1, 4
+explorer.moment.value, explorer.other.value = 0, 5
 between = []
 for explorer.morph.value in np.linspace(0, 1, 9):
     between.append(explorer.frame)
-explorer.morph.value = 0
-figures.frame_grid({"from frame 1 to frame 4": np.array(between)})
+explorer.morph.value = 0.0
+figures.frame_grid({"from frame 0 to frame 5": np.array(between)})
 
 # %% [markdown]
 # ## 2.6 A map of everything V has seen
