@@ -136,17 +136,20 @@ def test_moments_are_what_the_agent_knew(world_model, tmp_path):
     for name, length in (("a", 9), ("b", 14), ("short", 3)):
         z, actions = rng.normal(size=(length + 1, 32)), rng.normal(size=(length, 3))
         z, actions = z.astype(np.float32), actions.astype(np.float32)
-        latents.write(name, {"mu": z, "actions": actions})
+        rewards = np.full(length, -0.1, np.float32)
+        rewards[6:8] = 3.0  # the last tiles; after three more steps, who drives is lost
+        latents.write(name, {"mu": z, "actions": actions, "rewards": rewards})
         state = State(torch.from_numpy(z[:1]), *(torch.zeros(1, 256) for _ in range(2)))
         for t in range(length):
             with torch.no_grad():
                 h, c = world_model._remember(state, torch.from_numpy(actions[t : t + 1]))
             state = State(torch.from_numpy(z[t + 1 : t + 2]), h, c)
-            if name != "short" and 5 <= t + 1 < length:
+            if name != "short" and 7 <= t + 1 < min(length, 11):
                 known.append(state.features[0].numpy())
-    moments = real_moments(world_model, latents, count=40, after=5)
+    moments = real_moments(world_model, latents, count=40, after=5, recent=3)
     assert moments.z.shape == (40, 32)
     for features in moments.features.numpy():
         assert min(np.abs(features - other).max() for other in known) < 1e-5
-    with pytest.raises(ValueError, match="lasts longer than 50 looks"):
+    assert len(np.unique(moments.z.numpy(), axis=0)) == len(known)
+    with pytest.raises(ValueError, match="on its way after 50 looks"):
         real_moments(world_model, latents, count=1, after=50)

@@ -148,26 +148,40 @@ class DreamWorld:
 
 @torch.no_grad()
 def real_moments(
-    world_model: WorldModel, latents: EpisodeStore, count: int, after: int = 50, seed: int = 0
+    world_model: WorldModel,
+    latents: EpisodeStore,
+    count: int,
+    after: int = 50,
+    recent: int = 20,
+    seed: int = 0,
 ) -> State:
     """`count` moments of real drives, as the agent knew them: M has watched all that came before.
 
     latents: encoded episodes. No moment is earlier than `after` steps into its drive (by default,
-    when CarRacing has zoomed in). Raises ValueError if no drive is that long.
+    when CarRacing has zoomed in), and each follows on a tile earned within `recent` steps: who is
+    lost already has nothing to learn, and would dream of being found. Raises ValueError if there is
+    no such moment.
     """
-    after = math.ceil(after / world_model.mdn_rnn.repeat)
-    lengths = {name: latents.length(name, "actions") for name in latents.names()}
-    long_enough = [name for name, length in lengths.items() if length > after]
-    if not long_enough:
-        raise ValueError(f"no drive in {latents.folder} lasts longer than {after} looks")
+    repeat = world_model.mdn_rnn.repeat
+    after, recent = math.ceil(after / repeat), math.ceil(recent / repeat)
+    moments = []
+    for name in latents.names():
+        earned = latents.read(name, "rewards") > 0
+        lately = np.convolve(earned, np.ones(recent))[: len(earned)] > 0  # up to and with step t
+        moments += [(name, t + 1) for t in np.flatnonzero(lately) if after <= t + 1 < len(earned)]
+    if not moments:
+        raise ValueError(f"no drive in {latents.folder} is still on its way after {after} looks")
     rng = np.random.default_rng(seed)
-    chosen = sorted(rng.choice(long_enough, size=count).tolist())
+    chosen: dict[str, list[int]] = {}
+    for i in sorted(rng.integers(len(moments), size=count)):
+        name, t = moments[i]
+        chosen.setdefault(name, []).append(t)
     found = []
-    for name in dict.fromkeys(chosen):
+    for name, times in chosen.items():
         z = torch.from_numpy(latents.read(name, "mu"))[None]
         actions = torch.from_numpy(latents.read(name, "actions"))[None]
         memory, begin = None, 0
-        for end in sorted(rng.integers(after, lengths[name], chosen.count(name)).tolist()):
+        for end in times:
             if end > begin:
                 _, memory = world_model.mdn_rnn.remember(
                     z[:, begin:end], actions[:, begin:end], memory
