@@ -38,6 +38,6 @@ def test_every_measurement_measures(part):
         assert {bench.FAST, bench.PHYSICS} < set(names)
     else:
         everything = bench.everything(None, 0, steps=3)
-        measurements = [m for m in everything if "onto" in m.name or "dream" in m.name]
-        assert len(measurements) == 2
+        measurements = [m for m in everything if "disk" in m.name or "dream" in m.name]
+        assert len(measurements) == 3
     assert all(m.measure(0) > 0 for m in measurements)

@@ -195,17 +195,13 @@ def train_mdn_rnn(
     learning_rate: float = 1e-3,
     seed: int = 0,
     device: str | None = None,
-    start: MDNRNN | None = None,
 ) -> tuple[MDNRNN, list[dict]]:
     """M from encoded episodes; writes mdn_rnn.safetensors. Returns M and its history.
 
-    repeat: how many steps every action of these episodes was held for. start: an M to go on from;
-    by default a new one.
+    repeat: how many steps every action of these episodes was held for.
     """
     torch.manual_seed(seed)
     mdn_rnn = MDNRNN(action_size=action_size, repeat=repeat)
-    if start is not None:
-        mdn_rnn = copy.deepcopy(start)
     history = fit(
         mdn_rnn,
         mdn_rnn_step,
@@ -397,10 +393,6 @@ def car_world_model(
         seed=preset.seed,
         start=None if agent is None else agent[0].vae,
     )
-    if number > 0 and preset.vae_epochs[number] == 0:  # the same V: what it saw, it saw
-        EpisodeStore(work / "latents").include(
-            EpisodeStore(_round(preset, folder, number - 1) / "latents")
-        )
     latents = encode(store, vae, work / "latents")
     mdn_rnn, _ = train_mdn_rnn(
         latents,
@@ -558,8 +550,7 @@ def timeline(folder: str | Path) -> list[dict]:
     for number in range(evolution[-1]["round"] + 1):
         for phase, adds_up in {"collect": 1, "encode": 1, "vae": 0, "mdn_rnn": 0}.items():
             log = [r for r in read_log(folder / f"{phase}.jsonl") if r["round"] == number]
-            seconds = [r["seconds"] for r in log] or [0.0]  # of a V that was kept, nothing
-            before += sum(seconds) if adds_up else seconds[-1]
+            before += sum(r["seconds"] for r in log) if adds_up else log[-1]["seconds"]
         log = [row for row in evolution if row["round"] == number]
         rows += [row | {"minutes": (before + row["seconds"]) / 60} for row in log]
         before += log[-1]["seconds"]
