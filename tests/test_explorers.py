@@ -1,10 +1,23 @@
 """What a hand would do, done by code: every control set through its range, the picture watched."""
 
+import asyncio
+
 import numpy as np
 import pytest
 import torch
 
-from wmlib.explorers import LIMIT, DreamPlayer, LatentExplorer, png
+from wmlib.controller import Controller
+from wmlib.evaluation import watch
+from wmlib.explorers import (
+    ControllerExplorer,
+    DreamDrive,
+    DreamPlayer,
+    LatentExplorer,
+    MixtureExplorer,
+)
+from wmlib.explorers.latent import LIMIT
+from wmlib.explorers.pictures import png
+from wmlib.rollout import World
 from wmlib.vae import frames_to_tensor, tensor_to_frames
 
 
@@ -120,3 +133,192 @@ def test_dreams_to_compare_are_equally_long():
     frames = np.zeros((7, 64, 64, 3), np.uint8)
     with pytest.raises(ValueError, match="lengths \\[5, 7\\]"):
         DreamPlayer({0.5: frames, 1.0: frames[:5]})
+
+
+@pytest.fixture
+def mixture(world_model):
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 255, (16, 64, 64, 3), dtype=np.uint8)
+    actions = rng.uniform(0, 1, (15, 3)).astype(np.float32)
+    return MixtureExplorer(world_model, frames, actions, dimensions=3, horizon=6, dreams=2)
+
+
+def test_the_forecast_is_ms_for_the_moment_that_is_set(mixture, world_model):
+    _, h = watch(world_model, mixture.frames, mixture.actions)
+    for t in range(mixture.moment.max + 1):
+        mixture.moment.value = t
+        with torch.no_grad():
+            expected = world_model.mdn_rnn.predict(h[None, t : t + 1])
+        for name, part in mixture.forecast._asdict().items():
+            assert torch.allclose(part, getattr(expected, name)[0, 0], atol=0.05), name  # 16 bits
+        assert mixture.happened.value == png(mixture.frames[t + mixture.horizon.value], 104)
+
+
+def test_temperature_widens_and_zero_is_the_likeliest_mean_alone(mixture):
+    def spread():
+        forecast = mixture.forecast
+        return forecast.log_sigma.exp().mean().item(), forecast.log_pi.exp().amax(-1).mean().item()
+
+    mixture.temperature.value = 0
+    # (With 16 bits, two logits can be equal.)
+    assert spread() == (pytest.approx(0, abs=0.01), pytest.approx(1, abs=0.05))
+    sharp = mixture.dream(3)
+    assert torch.equal(sharp[0], sharp[1])  # no luck left to differ by
+    seen = []
+    for tau in (0.25, 1.0, 2.0):
+        mixture.temperature.value = tau
+        seen.append(spread())
+        assert not torch.equal(*mixture.dream(3))
+    sigmas, largest = zip(*seen, strict=True)
+    assert sigmas[1] == pytest.approx(2 * sigmas[0], rel=1e-4)  # sqrt(tau)
+    assert list(sigmas) == sorted(sigmas)
+    assert list(largest) == sorted(largest, reverse=True)
+
+
+def test_every_control_of_the_mixtures_changes_the_picture_it_names(mixture):
+    for control, values, picture in [
+        (mixture.dimension, [d for _, d in mixture.dimension.options], mixture.density),
+        (mixture.temperature, (0, 0.5, 2), mixture.density),
+        (mixture.horizon, range(2, 7), mixture.dreamt),
+        (mixture.moment, range(1, mixture.moment.max + 1), mixture.happened),
+    ]:
+        for value in values:
+            before = picture.value
+            if control.value != value:
+                control.value = value
+                assert picture.value != before
+    before = mixture.dreamt.value
+    mixture.again_button.click()
+    assert mixture.dreamt.value != before
+    assert len(mixture.contact_sheet(columns=4).axes) == 5 * 4
+
+
+def test_the_mixtures_want_a_drive_that_is_long_enough(world_model):
+    frames, actions = np.zeros((7, 64, 64, 3), np.uint8), np.zeros((6, 3), np.float32)
+    with pytest.raises(ValueError, match="more than 6 looks"):
+        MixtureExplorer(world_model, frames, actions, horizon=6)
+
+
+ROAD = World("wmlib/CarRacing-v3", lanes=1, options={"max_episode_steps": 30})
+
+
+def driver_of(world_model, seed=0):
+    weights = 0.3 * np.random.default_rng(seed).standard_normal(867)
+    return Controller(weights, feature_size=world_model.feature_size)
+
+
+def test_what_pushes_adds_up_to_what_is_done(world_model):
+    """Contributions are differences from the average: their sums differ as the raw actions do."""
+    explorer = ControllerExplorer(world_model, driver_of(world_model), ROAD, 7, looks=12)
+    whole = explorer.drives["nothing"].features
+    raw = explorer.drivers["nothing"].raw(whole)
+    for t in range(explorer.look.max + 1):
+        explorer.look.value = t
+        pushed = explorer.contributions().sum(1)
+        assert torch.allclose(pushed, raw[t] - raw.mean(0), atol=1e-3)
+    explorer.cut.value = "h"
+    assert explorer.contributions()[:, 32:].abs().max() == 0
+    explorer.cut.value = "z"
+    assert explorer.contributions()[:, :32].abs().max() == 0
+
+
+def test_every_control_of_the_cut_driver_shows_its_own_drive(world_model):
+    explorer = ControllerExplorer(world_model, driver_of(world_model), ROAD, 7, looks=12)
+    for name, drive in explorer.drives.items():
+        explorer.cut.value = name
+        for t in range(explorer.look.max + 1):
+            explorer.look.value = t
+            assert explorer.shown.value == png(drive.frames[min(t, len(drive.features) - 1)])
+            assert explorer.whole.value == png(explorer.drives["nothing"].frames[t])
+    for action in explorer.action.options:
+        before = explorer.pushes.value
+        explorer.action.value = action
+        assert (explorer.pushes.value != before) == (action != "steering")
+    assert len(explorer.contact_sheet(columns=4).axes) == 3 * 4
+
+
+@pytest.fixture
+def ride(world_model):
+    drive = DreamDrive(world_model, driver_of(world_model), ROAD, track=7, seen=5)
+    yield drive
+    drive.close()
+
+
+def test_dream_and_reality_begin_together_and_waking_up_joins_them(ride):
+    assert ride.apart == 0
+    for _ in range(4):
+        ride.tick()
+    assert ride.apart > 0
+    ride.wake_button.click()
+    assert ride.apart == 0
+    ride.tick()
+    before = ride.real.value
+    ride.restart_button.click()
+    assert ride.real.value != before
+
+
+def test_the_same_track_and_hands_give_the_same_ride(ride):
+    def pictures():
+        ride.restart()
+        shown = []
+        for _ in range(4):
+            ride.tick()
+            shown += [ride.dreamt.value, ride.real.value]
+        return shown
+
+    first = pictures()
+    assert pictures() == first
+    ride.track.value = 8
+    assert pictures()[1] != first[1]
+
+
+def test_keys_take_over_and_the_agent_takes_back(ride):
+    ride.tick()
+    assert ride.who.value == "the agent"
+    ride.keypad.held = ["left"]
+    assert ride.who.value == "you"
+    steering = []
+    for _ in range(4):
+        ride.tick()
+        steering.append(ride.action[0])
+    assert steering == sorted(steering, reverse=True)  # further and further to the left
+    assert steering[-1] < -0.5
+    ride.keypad.held = ["up", "right"]
+    for _ in range(6):
+        ride.tick()
+    assert ride.action[0] > 0.5
+    assert ride.action[1] > 0.8
+    ride.keypad.held = []
+    assert ride.who.value == "you"  # letting go is not giving back
+    ride.who.value = "the agent"
+    ride.tick()
+    assert ride.who.value == "the agent"
+
+
+def test_a_ride_goes_on_by_itself_until_it_is_stopped_and_says_when_it_breaks(ride):
+    async def run():
+        ride.running.value = True
+        await asyncio.sleep(0.3)
+        before = ride.dreamt.value
+        await asyncio.sleep(0.3)
+        assert ride.dreamt.value != before
+        ride.running.value = False
+        await asyncio.sleep(0)
+        before = ride.dreamt.value
+        await asyncio.sleep(0.2)
+        assert ride.dreamt.value == before
+        assert "looks a second" in ride.status.value
+
+        ride.tick = lambda: 1 / 0
+        ride.running.value = True
+        task = ride._task
+        await asyncio.wait([task])
+        assert "ZeroDivisionError" in ride.status.value
+        with pytest.raises(ZeroDivisionError):
+            task.result()
+
+    asyncio.run(run())
+
+
+def test_the_contact_sheet_of_a_ride(ride):
+    assert len(ride.contact_sheet(looks=4, columns=3).axes) == 2 * 3

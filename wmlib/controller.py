@@ -69,6 +69,17 @@ class Controller:
         """W of every controller: (P, action_size, feature_size) float32."""
         return self._weight
 
+    def without(self, inputs: Tensor | np.ndarray | slice, average: Tensor) -> "Controller":
+        """The same controllers, with some of their inputs frozen at their average (n,).
+
+        What these contributed on average stays, as a constant: only what *changes* is taken away.
+        """
+        weight, bias = self._weight.double().clone(), self._bias.double()
+        bias = bias + weight[:, :, inputs] @ average[inputs].double()
+        weight[:, :, inputs] = 0
+        parameters = torch.cat([weight.flatten(1), bias], dim=1)
+        return Controller(parameters, self.feature_size, self.action_size)
+
     def __call__(self, features: Tensor, members: Tensor | np.ndarray | None = None) -> Tensor:
         """Features (B, feature_size) -> actions (B, action_size); row i is driven by members[i].
 

@@ -163,6 +163,16 @@ def watch(
     return z, h[0]
 
 
+def features(world_model: WorldModel, frames: np.ndarray, actions: np.ndarray) -> torch.Tensor:
+    """[z, h] (T, z_size + hidden) as C read them at every step of a recorded drive.
+
+    frames (T + 1, S, S, 3) uint8, actions (T, A). h is what M remembered before that frame.
+    """
+    z, h = watch(world_model, frames, actions)
+    h = torch.cat([torch.zeros_like(h[:1]), h[:-1]])
+    return torch.cat([z[:-1], h], dim=1)
+
+
 @torch.no_grad()
 def imagine_from(
     world_model: WorldModel,

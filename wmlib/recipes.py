@@ -36,7 +36,7 @@ from wmlib.drivers import (
     spectator,
 )
 from wmlib.envs import TRAINING_SEEDS
-from wmlib.evaluation import Score, interval, score, watch
+from wmlib.evaluation import Score, features, interval, score
 from wmlib.evolution import Evolution, digest
 from wmlib.experience import EpisodeStore, FrameBatches, SequenceBatches
 from wmlib.mdn_rnn import MDNRNN
@@ -455,16 +455,6 @@ def _newest_drives(folder: str | Path, episodes: int) -> Iterator[tuple[np.ndarr
     store = EpisodeStore(Path(folder) / "episodes")
     for name in store.names()[-episodes:]:
         yield store.read(name, "frames"), store.read(name, "actions")
-
-
-def features(world_model: WorldModel, frames: np.ndarray, actions: np.ndarray) -> torch.Tensor:
-    """[z, h] (T, z_size + hidden) as C read them at every step of a recorded drive.
-
-    frames (T + 1, S, S, 3) uint8, actions (T, A). h is what M remembered before that frame.
-    """
-    z, h = watch(world_model, frames, actions)
-    h = torch.cat([torch.zeros_like(h[:1]), h[:-1]])
-    return torch.cat([z[:-1], h], dim=1)
 
 
 def car_controller(

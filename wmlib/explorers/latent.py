@@ -1,31 +1,17 @@
-"""What a chapter lets you touch: ipywidgets over the trained networks.
+"""Sliders on z: what does each entry of it draw?"""
 
-An explorer has a `widget` to show, named controls that code can set as a hand would, and a
-`contact_sheet` made by the same code for those who read without a kernel.
-"""
-
-import io
 from typing import NamedTuple
 
 import ipywidgets as widgets
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from PIL import Image
 
+from wmlib.explorers.pictures import captioned, image, png
 from wmlib.figures import frame_grid
 from wmlib.vae import VAE, frames_to_tensor, kl_per_dimension, tensor_to_frames
 
-DISPLAY_SIZE = 256  # pixels on the page
 LIMIT = 3.0  # where sliders end
-
-
-def png(frame: np.ndarray) -> bytes:
-    """A frame (H, W, 3) uint8 as PNG bytes, enlarged without smoothing."""
-    buffer = io.BytesIO()
-    picture = Image.fromarray(frame)
-    picture.resize((DISPLAY_SIZE,) * 2, Image.Resampling.NEAREST).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 class LatentExplorer:
@@ -59,9 +45,8 @@ class LatentExplorer:
         self.freeze = widgets.Checkbox(False, description="freeze the sliders", indent=False)
         self.reset_button = widgets.Button(description="reset", tooltip="back to the frame's own z")
         self.random_button = widgets.Button(description="random", tooltip="draw the sliders")
-        self.original, self.plain, self.decoded = (
-            widgets.Image(width=DISPLAY_SIZE, height=DISPLAY_SIZE, format="png") for _ in range(3)
-        )
+        captions = ("the frame", "what V keeps of it", "what the sliders say")
+        self.original, self.plain, self.decoded = pictures = [image(alt) for alt in captions]
 
         for control in (self.moment, self.other, self.morph):
             control.observe(lambda change: self._start_from_frames(), "value")
@@ -76,10 +61,7 @@ class LatentExplorer:
         buttons = widgets.HBox([self.reset_button, self.random_button, self.freeze])
         frame_controls = [self.moment, self.other, self.morph]
         controls = widgets.VBox([*frame_controls, self.basis, *self.sliders, buttons])
-        captions = ("the frame", "what V keeps of it", "what the sliders say")
-        pictures = (self.original, self.plain, self.decoded)
-        pairs = zip(captions, pictures, strict=True)
-        columns = [widgets.VBox([widgets.Label(caption), picture]) for caption, picture in pairs]
+        columns = [captioned(*pair) for pair in zip(captions, pictures, strict=True)]
         self.widget = widgets.HBox([controls, *columns])
 
     @property
@@ -169,42 +151,3 @@ def _bases(
         "z": Basis([f"z[{d}]" for d in order], torch.zeros(size), torch.eye(size)[order]),
         "axes": Basis([f"axis {k + 1}" for k in range(len(along))], cloud.mean(0), along),
     }
-
-
-class DreamPlayer:
-    """Dreams at several temperatures, to be played and compared at once: all were dreamt before.
-
-    dreams: {temperature: frames (T, S, S, 3) uint8}, all equally long. frame_rate: frames a second.
-    Raises ValueError if there are none, or of different lengths.
-    """
-
-    def __init__(self, dreams: dict[float, np.ndarray], frame_rate: float = 25):
-        lengths = {len(frames) for frames in dreams.values()}
-        if len(lengths) != 1:
-            raise ValueError(f"dreams of one length are needed, got lengths {sorted(lengths)}")
-        last = lengths.pop() - 1
-        self.dreams = dreams
-        self._pictures = {t: [png(frame) for frame in frames] for t, frames in dreams.items()}
-
-        self.temperature = widgets.SelectionSlider(
-            options=[(f"{t:g}", t) for t in dreams], description="temperature"
-        )
-        self.moment = widgets.IntSlider(0, 0, last, description="look")
-        self.play = widgets.Play(0, 0, last, interval=round(1000 / frame_rate))
-        self.picture = widgets.Image(width=DISPLAY_SIZE, height=DISPLAY_SIZE, format="png")
-        self._link = widgets.link((self.play, "value"), (self.moment, "value"))
-        for control in (self.temperature, self.moment):
-            control.observe(lambda change: self._draw(), "value")
-        self._draw()
-        self.widget = widgets.HBox(
-            [widgets.VBox([self.temperature, self.moment, self.play]), self.picture]
-        )
-
-    def _draw(self) -> None:
-        self.picture.value = self._pictures[self.temperature.value][self.moment.value]
-
-    def contact_sheet(self, columns: int = 9) -> Figure:
-        """A row for each temperature."""
-        shown = np.linspace(0, self.moment.max, columns).astype(int)
-        rows = {f"τ = {t:g}": frames[shown] for t, frames in self.dreams.items()}
-        return frame_grid(rows, [f"+{t}" for t in shown])
