@@ -29,15 +29,24 @@ def test_it_measures_in_turns_and_keeps_the_ratio():
     assert len(figures.bench(result).axes[0].patches) == 2
 
 
-@pytest.mark.parametrize("part", ["environments", "rollouts"])
-def test_every_measurement_measures(part):
-    if part == "environments":
-        measurements = bench.environments(steps=3)
-        names = [m.name for m in measurements]
-        assert names[0] == bench.GYMNASIUM
-        assert {bench.FAST, bench.PHYSICS} < set(names)
-    else:
-        everything = bench.everything(None, 0, steps=3)
-        measurements = [m for m in everything if "disk" in m.name or "dream" in m.name]
-        assert len(measurements) == 3
+def test_environments_are_measured():
+    measurements = bench.environments(steps=3)
+    names = [m.name for m in measurements]
+    assert names[0] == bench.GYMNASIUM
+    assert {bench.FAST, bench.PHYSICS} < set(names)
     assert all(m.measure(0) > 0 for m in measurements)
+
+
+def test_dreams_and_the_disk_are_measured():
+    measurements = bench.rollouts(None, 0, steps=3)[len(bench.WHOLE) :]
+    assert measurements[0].name == bench.DREAMS
+    assert all(m.measure(0) > 0 for m in measurements)
+
+
+def test_hands_are_measured_and_stand_apart():
+    measurements = bench.explorers(moves=2)
+    assert all(m.measure(0) > 0 for m in measurements)
+    result = bench.run([bench.Measurement("first", "steps", 1, lambda i: 1.0), *measurements], 1)
+    below = bench.table(result).split("95 of 100")[1]
+    assert all(m.name in below for m in measurements)
+    assert "first" not in below

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import gymnasium as gym
+import ipywidgets as widgets
 import numpy as np
 import torch
 from tqdm.auto import tqdm
@@ -28,7 +29,7 @@ from wmlib.dream import Dreamer, DreamWorld
 from wmlib.drivers import ControllerDriver, Job, random_car_driver
 from wmlib.experience import EpisodeStore, Sequences
 from wmlib.mdn_rnn import MDNRNN
-from wmlib.rollout import World, drive_all
+from wmlib.rollout import World, drive_all, record_drive
 from wmlib.training import fit, mdn_rnn_step, vae_step
 from wmlib.vae import VAE, frames_to_tensor
 from wmlib.world_model import State, WorldModel, load_controller, pretrained
@@ -38,6 +39,7 @@ FAST, PHYSICS = "CarRacing-v3, wmlib's", "its physics alone, no frames"
 ON_DISK = "in a megabyte on the disk"
 WHOLE = {"whole rollouts, a look at every step": 1, "whole rollouts, a look every 2 steps": 2}
 DREAMS = "whole rollouts in dreams, a look every 2 steps"
+WAIT = "ms"
 ROWS = 64  # lanes of a rollout, in one batch
 
 
@@ -87,7 +89,9 @@ def run(measurements: Sequence[Measurement], rounds: int = 7) -> dict:
 def table(result: dict) -> str:
     """A result of `run` as text: medians, and their ratio to Gymnasium's own environment."""
     lines = [f"{'':42}{'a second':>12}  {'cores':>5}  {'x Gymnasium':>11}"]
-    for row in result["rows"]:
+    for row in sorted(result["rows"], key=lambda row: row["unit"] == WAIT):
+        if row["unit"] == WAIT and WAIT not in lines[-1]:
+            lines += ["", f"{'':42}{'at most':>12}  {'cores':>5}   (95 of 100 moves)"]
         amount = f"{row['median']:,.0f}" if row["median"] >= 10 else f"{row['median']:.1f}"
         compares = row["unit"] in ("steps", "frames")
         times = f"{row['times_gymnasium']:.1f}" if compares else ""
@@ -97,11 +101,14 @@ def table(result: dict) -> str:
 
 def everything(executor: Executor | None, workers: int, steps: int = 1000) -> list[Measurement]:
     """All there is to measure. Rollouts of `steps` steps run on the executor's `workers`."""
+    return [*environments(), *networks(), *rollouts(executor, workers, steps), *explorers()]
+
+
+def rollouts(executor: Executor | None, workers: int, steps: int) -> list[Measurement]:
+    """Whole rollouts, on the road and in dreams, and onto the disk."""
     cores = max(workers, 1)
     bytes_per_frame: list[float] = []
     return [
-        *environments(),
-        *networks(),
         *(
             Measurement(name, "steps", cores,
                         lambda i, pace=pace: _whole_rollouts(executor, cores, steps, i, pace))
@@ -166,6 +173,51 @@ def networks() -> list[Measurement]:
         Measurement("M learns", "steps", cores,
                     lambda i: 32 * 100 * _fitting(MDNRNN(), mdn_rnn_step, windows)),
     ]  # fmt: skip
+
+
+def explorers(moves: int = 40) -> list[Measurement]:
+    """How long a hand waits: from a control's move to its picture, as many moves as are wanted.
+
+    The time that 95 of 100 moves stay below, in the kernel; the browser is not in it.
+    """
+    from wmlib.explorers import ControllerExplorer, DreamDrive, LatentExplorer, MixtureExplorer
+
+    folder = pretrained("car_racing")
+    model, best = WorldModel.load(folder), load_controller(folder / "controller.safetensors")
+    world = World("wmlib/CarRacing-v3", lanes=1, options={"max_episode_steps": 240})
+    recording = record_drive(world, ControllerDriver(best), Job(0), model).recording
+    latent = LatentExplorer(model.vae, recording["frames"][::20])
+    mixture = MixtureExplorer(model, recording["frames"][40:], recording["actions"][40:])
+    mixture.horizon.value = mixture.horizon.max // 2
+    opened = ControllerExplorer(model, best, world, track=0, looks=100)
+    ride = DreamDrive(model, best, world)
+
+    def moving(control: widgets.Widget) -> Callable[[int], None]:
+        values = np.linspace(control.min, control.max, moves)
+        return lambda k: setattr(control, "value", type(control.value)(values[k]))
+
+    hands = {
+        "latent explorer: a slider": moving(latent.sliders[0]),
+        "mixture explorer: the moment": moving(mixture.moment),
+        "mixture explorer: the temperature": moving(mixture.temperature),
+        "mixture explorer: looks ahead": moving(mixture.horizon),
+        "controller explorer: the moment": moving(opened.look),
+        "driving the dream: a look": lambda k: ride.tick(),
+    }
+    cores = torch.get_num_threads()
+    return [
+        Measurement(name, WAIT, cores, lambda i, hand=hand: _waiting(hand, moves))
+        for name, hand in hands.items()
+    ]
+
+
+def _waiting(hand: Callable[[int], None], moves: int) -> float:
+    times = []
+    for k in range(moves):
+        began = time.perf_counter()
+        hand(k)
+        times.append(time.perf_counter() - began)
+    return 1000 * float(np.quantile(times, 0.95))
 
 
 def _per_second(function: Callable[[], Any], times: int) -> float:

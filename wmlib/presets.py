@@ -28,6 +28,7 @@ TABLE = {
     "lanes":               (4,         64,     64),  # cars that one process drives at once
     "car_seen":            (5,         50,    100),  # looks at the road before the eyes close
     "car_ahead":           (5,         60,    120),  # looks imagined after that
+    "car_looks":           (10,       200,    400),  # of a drive that is taken apart
     "max_steps":           (80,      1000,   1000),  # of one drive
     "repeat":              (4,          2,      1),  # steps that an action is held for
     # What has several entries has one for each round of: collect, V, M, C.

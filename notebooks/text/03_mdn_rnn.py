@@ -21,7 +21,7 @@
 #
 # *Above: what happened. Below: what M, with closed eyes and told only the steering, gas and brake, imagines.*
 #
-# **What you'll do.** Train the second half of the world model on CarRacing and question it: one step ahead, two seconds ahead, at several temperatures, and with its memory wiped.
+# **What you'll do.** Train the second half of the world model on CarRacing and question it: one step ahead, two seconds ahead, at several temperatures, by hand, and with its memory wiped.
 # **What you'll learn.** How to predict what is not certain; how to tell an honest forecast from an overconfident one; what temperature does; how fast errors grow.
 # **What you need.** [Chapter 1](01_bouncing_ball.ipynb) for the idea, [chapter 2](02_vae.ipynb) for $z$.
 # **How long.** 40 minutes; the cells take under a minute with the shipped weights.
@@ -31,6 +31,7 @@ import numpy as np
 import torch
 
 from wmlib import evaluation, figures, presets, recipes
+from wmlib.explorers import MixtureExplorer
 from wmlib.mdn_rnn import MDNRNN, mdn_rnn_loss, mixture_mean, sample_next
 from wmlib.training import mdn_rnn_step
 from wmlib.vae import frames_to_tensor, kl_per_dimension, sample_latent, tensor_to_frames
@@ -258,7 +259,48 @@ happened = e["frames"][[seen + ahead]]
 figures.frame_grid({f"+{ahead}: happened": happened, "five dreams of it": last})
 
 # %% [markdown]
-# ## 3.7 How fast does it go wrong?
+# ## 3.7 Touch it
+#
+# **Tasks.** With the explorer below:
+#
+# 1. Go through the drive with `look`. Find a moment where M's Gaussians lie apart, and one where they sit on top of each other.
+# 2. At a moment with a bend ahead, choose entries of $z$ one after the other. For which do the five frames differ? (The others are *sure*, or matter little.)
+# 3. Set `temperature` to 0, to 1 and to 2. What happens to the Gaussians' widths, and what to their shares? Which of the four dreams is still a road at 2?
+# 4. Drag `looks ahead` from 1 to its end. After how many looks do the dreams begin to differ from each other? And from what happened?
+# 5. Press `again` a few times at temperature 0. Why does nothing change?
+#
+# **Controls.** `look`: the moment of the drive · `entry of z`: whose density is drawn, the most informative first · `temperature`: of forecast and dreams, 0 to 2 · `looks ahead`: how far the dreams on the lower right have gone (25 looks are a second) · `again`: the same with other luck.
+#
+# Left: M's density for one entry of the next $z$ (thick), its five Gaussians (thin), and where V saw it (blue). Upper right: the next frame, decoded, with that entry at the middle of each Gaussian, the heaviest first (in brackets: their shares), and all others at M's mean. Lower right: what happened, and four dreams of it.
+
+# %%
+start = max(0, len(episodes[0]["actions"]) // 3)
+explored = slice(start, start + 4 * numbers.car_ahead)
+explorer = MixtureExplorer(
+    world_model,
+    episodes[0]["frames"][start : explored.stop + 1],
+    episodes[0]["actions"][explored],
+    horizon=numbers.car_ahead // 2,
+)
+explorer.contact_sheet()
+
+# %%
+explorer.widget
+
+# %% [markdown]
+# The same, by code. As the temperature rises the Gaussians widen and their shares even out:
+
+# %%
+d = explorer.dimension.value
+for tau in (0.1, 0.5, 1.0, 2.0):
+    explorer.temperature.value = tau
+    forecast = explorer.forecast
+    sigma, share = forecast.log_sigma[d].exp().mean(), forecast.log_pi[d].exp().max()
+    print(f"τ = {tau:3}: mean σ {sigma:.2f}, the heaviest Gaussian's share {share:.0%}")
+explorer.temperature.value = 1.0
+
+# %% [markdown]
+# ## 3.8 How fast does it go wrong?
 #
 # The squared distance in $z$ (active dimensions) against the number of steps imagined, over all drives; the mean of four dreams each, at $\tau = 0.1$, because a wild sample's own noise would count as an error. *Nothing changes* is the rival again. And there is a second, more telling one: M with *someone else's actions*. If M had only learned what roads usually do, it would not care.
 
@@ -298,7 +340,7 @@ for step in (ahead // 3, 2 * ahead // 3, ahead):
 # If an interval includes 0, so many drives cannot tell. (25 looks are a second of driving.)
 
 # %% [markdown]
-# ## 3.8 Break it: a memory of nothing
+# ## 3.9 Break it: a memory of nothing
 #
 # Another bug that copies of this model have shipped: to start every step from a zero state. Everything runs, the loss falls, and $h$ never learns to remember anything. What is a memory worth? We wipe that of *our* M at every step, and compare its one-step forecasts with those of 3.3.
 #
@@ -320,7 +362,7 @@ print("nothing changes:", evaluation.interval(change).describe(3))
 # Worse than saying nothing at all! This network was trained to lean on its memory, and without it, it takes every moment for the start of a drive. An M *trained* with a zero state would do better than that; but however long it trained, it could never know how fast the world streams past, because no single frame tells. When you write your own M, this comparison is the test that catches the bug, and the repository has one like it: `tests/test_rollout.py` checks at every step of a drive that C sees the $h$ of exactly the frames before.
 
 # %% [markdown]
-# ## 3.9 Exercises
+# ## 3.10 Exercises
 #
 # **1. What has M learned about reward?** A new tile pays about 3.4, every step costs 0.1, and a look lasts two steps. Plot M's predicted reward along one drive together with the real one. Does it know *when* a tile comes, or only how often?
 #

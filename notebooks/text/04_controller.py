@@ -33,10 +33,11 @@ import torch
 from wmlib import figures, presets, recipes
 from wmlib.controller import Controller, Directions, squash
 from wmlib.drivers import ControllerDriver, Job, random_car_driver
-from wmlib.evaluation import interval
-from wmlib.evaluation import watch as watch_drive
+from wmlib.evaluation import features, interval
 from wmlib.evolution import Evolution
+from wmlib.explorers import ControllerExplorer
 from wmlib.rollout import drive_all, processes, record_drive
+from wmlib.vae import frames_to_tensor, kl_per_dimension
 from wmlib.world_model import WorldModel, load_controller, pretrained
 
 figures.use_style()
@@ -202,7 +203,7 @@ drives = recipes.collect(
     numbers.run_folder("car_looks") / "episodes",
 )
 recorded = [drives.episode(name) for name in drives.names()]
-seen = torch.cat([recipes.features(world_model, e["frames"], e["actions"]) for e in recorded])
+seen = torch.cat([features(world_model, e["frames"], e["actions"]) for e in recorded])
 variances = np.linalg.eigvalsh(np.cov(seen.T.numpy()))[::-1]
 share = variances.cumsum() / variances.sum()
 figure, ax = figures.new_axes(width=5)
@@ -263,11 +264,12 @@ figures.moving_picture(
 # The weights of a linear layer can be read. How strongly does each action depend on $z$, and how strongly on $h$? We split $W[z, h]$ into what comes from $z$ and what comes from $h$, and look at how much each part varies during a drive.
 
 # %%
-z, h = watch_drive(world_model, drive.recording["frames"], drive.recording["actions"])
-weight = trained.weight[0]
+# [z, h] as C read it at every look of that drive.
+seen = features(world_model, drive.recording["frames"], drive.recording["actions"])
+weight, z_part, h_part = trained.weight[0], slice(0, 32), slice(32, 288)
 effect = {
-    "from z": (z[1:-1] @ weight[:, :32].T).std(0),  # C reads z[t] together with h[t - 1]
-    "from h": (h[:-1] @ weight[:, 32:].T).std(0),
+    "from z": (seen[:, z_part] @ weight[:, z_part].T).std(0),
+    "from h": (seen[:, h_part] @ weight[:, h_part].T).std(0),
 }
 figure, ax = figures.new_axes(width=5)
 for (name, height), shift, color in zip(
@@ -284,22 +286,14 @@ figure
 # **Predict:** which hurts more?
 
 # %%
-average = torch.cat([z[1:-1].mean(0), h[:-1].mean(0)]).numpy()
+figures.source(Controller.without)
 
-
-def without(part):
-    """The trained controller with some of its inputs frozen at their average."""
-    weight, bias = np.split(trained.parameters[0], [3 * 288])
-    weight = weight.reshape(3, 288)
-    bias = bias + weight[:, part] @ average[part]
-    weight[:, part] = 0
-    return Controller(np.concatenate([weight.ravel(), bias]))
-
-
+# %%
+average = seen.mean(0)
 drivers = {
     "z and h": trained,
-    "z alone": without(slice(32, 288)),
-    "h alone": without(slice(0, 32)),
+    "z alone": trained.without(h_part, average),
+    "h alone": trained.without(z_part, average),
 }
 scores = {}
 with processes(numbers.workers) as executor:
@@ -312,7 +306,49 @@ with processes(numbers.workers) as executor:
 # By the bars, $h$ moves the wheel nearly as much as $z$ does; yet without $z$ the car leaves the road at once. That is no contradiction. The two work together, and a sum of which one half is missing is not half right. (And *h alone* is not blind: M has read all the earlier frames, so the road is in $h$ too, one look old. What only $h$ can add is motion.) And this is surgery on a finished driver: it shows what *this* controller leans on, not what one could learn with $z$ alone. (The paper trained such drivers: 632 ± 251 with $z$ alone, 906 ± 21 with both.)
 
 # %% [markdown]
-# ## 4.7 Exercises
+# ## 4.7 Touch it
+#
+# **Tasks.** With the explorer below:
+#
+# 1. With nothing cut, go through the drive with `look`, or let it play. Find a left bend and a right bend. Do $z$ and $h$ push the wheel the same way there, or against each other?
+# 2. Look at the largest single inputs. Is the wheel moved by a few of them, or by many small ones?
+# 3. Switch to the gas, then to the brake. Where in a bend does each act?
+# 4. Cut $h$, go back to the start, and let it play. When does the driver get into trouble, and what does the other car do there? Then cut $z$.
+# 5. Cut the *quiet z*, the dimensions that V left unused (chapter 2). What changes?
+#
+# **Controls.** `cut`: which inputs are frozen at their average · `pushes on`: for which action the bars are · `look` and the buttons beside it: the moment, and playing.
+#
+# Left: the whole driver on this track. Middle: the driver with the chosen inputs cut, on the same track; as soon as the two do different things they also *see* different things. Right: what the middle driver's inputs push at this moment, as a difference from the average: all of $z$ and all of $h$ (black), and below them the single inputs that push hardest (blue).
+
+# %%
+with torch.no_grad():
+    code = world_model.vae.encode(frames_to_tensor(drive.recording["frames"][:200]))
+information = kl_per_dimension(*code).mean(0)
+quiet = torch.nonzero(information < 0.1)[:, 0]
+explorer = ControllerExplorer(
+    world_model,
+    trained,
+    world,
+    track=500_101,
+    looks=numbers.car_looks,
+    groups={"z": z_part, "h": h_part, "quiet z": quiet},
+)
+explorer.contact_sheet()
+
+# %%
+explorer.widget
+
+# %% [markdown]
+# The same, by code: what each driver has earned by the end of these looks.
+
+# %%
+explorer.look.value = explorer.look.max
+for explorer.cut.value in explorer.drivers:
+    print(explorer.told.value)
+explorer.cut.value = "nothing"
+
+# %% [markdown]
+# ## 4.8 Exercises
 #
 # **1. The sign.** pycma *minimizes*. Give `Evolution` the function `lambda p, g: -ridge(p)` and look at where the mean goes. *(Check: away from (1, 1), and faster and faster.)* Where in `wmlib` is the one minus sign that prevents this?
 #

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from wmlib.controller import Controller
 from wmlib.drivers import ControllerDriver, Job
 from wmlib.evaluation import features
-from wmlib.explorers.pictures import LivePlot, captioned, image, png
+from wmlib.explorers.pictures import WIDE, LivePlot, captioned, image, png
 from wmlib.figures import REALITY, frame_grid
 from wmlib.rollout import World, record_drive
 from wmlib.world_model import WorldModel
@@ -57,13 +57,13 @@ class ControllerExplorer:
         last = len(self.drives[NOTHING].frames) - 2
         self.cut = widgets.ToggleButtons(options=list(self.drivers), description="cut")
         self.action = widgets.ToggleButtons(options=ACTIONS, description="pushes on")
-        self.look = widgets.IntSlider(0, 0, last, description="look")
+        self.look = widgets.IntSlider(0, 0, last, description="look", style=WIDE)
         self.play = widgets.Play(0, 0, last, interval=20 * world_model.mdn_rnn.repeat)
         self._link = widgets.link((self.play, "value"), (self.look, "value"))
-        self.whole, self.shown = image("the whole driver's road"), image("the cut driver's road")
+        self.whole, self.shown = image(), image()
         self.told = widgets.Label()
         self._plot = _Pushes(pushes, self._largest())
-        self.pushes = image("what pushes the action, largest first", *self._plot.size)
+        self.pushes = image(*self._plot.size)
         for control in (self.cut, self.action, self.look):
             control.observe(lambda change: self._draw(), "value")
         self._draw()

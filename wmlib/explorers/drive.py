@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from wmlib.controller import Controller
 from wmlib.explorers.keypad import Keypad
-from wmlib.explorers.pictures import LivePlot, captioned, image, png
+from wmlib.explorers.pictures import WIDE, LivePlot, captioned, image, png
 from wmlib.figures import DREAM, REALITY, frame_grid
 from wmlib.rollout import World
 from wmlib.vae import tensor_to_frames
@@ -53,15 +53,17 @@ class DreamDrive:
         self.who = widgets.ToggleButtons(options=[AGENT, YOU], description="at the wheel")
         self.keypad = Keypad()
         self.temperature = widgets.FloatSlider(
-            1, min=0, max=2, step=0.05, description="temperature"
+            1, min=0, max=2, step=0.05, description="temperature", style=WIDE
         )
-        self.track = widgets.BoundedIntText(track, min=0, max=999_999, description="track")
+        self.track = widgets.BoundedIntText(
+            track, min=0, max=999_999, description="track", style=WIDE
+        )
         self.wake_button = widgets.Button(description="wake up", tooltip="dream on from reality")
         self.restart_button = widgets.Button(description="restart", tooltip="this track anew")
-        self.dreamt, self.real = image("the dream"), image("the real car")
+        self.dreamt, self.real = image(), image()
         self.dream_told, self.real_told, self.status = (widgets.Label() for _ in range(3))
         self._plot = _Divergence(1 / self.rate)
-        self.divergence = image("how far dream and reality are apart", *self._plot.size)
+        self.divergence = image(*self._plot.size)
 
         self.running.observe(lambda change: self._start_or_stop(), "value")
         self.keypad.observe(lambda change: self._take_over(), "held")

@@ -46,7 +46,7 @@ class LatentExplorer:
         self.reset_button = widgets.Button(description="reset", tooltip="back to the frame's own z")
         self.random_button = widgets.Button(description="random", tooltip="draw the sliders")
         captions = ("the frame", "what V keeps of it", "what the sliders say")
-        self.original, self.plain, self.decoded = pictures = [image(alt) for alt in captions]
+        self.original, self.plain, self.decoded = pictures = [image() for _ in captions]
 
         for control in (self.moment, self.other, self.morph):
             control.observe(lambda change: self._start_from_frames(), "value")

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from wmlib.explorers.pictures import LivePlot, captioned, image, png, row_of
+from wmlib.explorers.pictures import WIDE, LivePlot, captioned, image, png, row_of
 from wmlib.figures import DREAM, REALITY, frame_grid
 from wmlib.mdn_rnn import Prediction, mixture_mean
 from wmlib.vae import frames_to_tensor, kl_per_dimension, tensor_to_frames
@@ -44,24 +44,26 @@ class MixtureExplorer:
         order = kl_per_dimension(mu, logvar).mean(0).argsort(descending=True)[:dimensions]
         self._low, self._high = mu.amin(0) - 1, mu.amax(0) + 1
 
-        self.moment = widgets.IntSlider(0, 0, len(actions) - horizon, description="look")
+        self.moment = widgets.IntSlider(
+            0, 0, len(actions) - horizon, description="look", style=WIDE
+        )
         self.dimension = widgets.Dropdown(
-            options=[(f"z[{d}]", d) for d in order.tolist()], description="entry of z"
+            options=[(f"z[{d}]", d) for d in order.tolist()], description="entry of z", style=WIDE
         )
         self.temperature = widgets.FloatSlider(
-            1, min=0, max=2, step=0.05, description="temperature"
+            1, min=0, max=2, step=0.05, description="temperature", style=WIDE
         )
-        self.horizon = widgets.IntSlider(1, 1, horizon, description="looks ahead")
+        self.horizon = widgets.IntSlider(1, 1, horizon, description="looks ahead", style=WIDE)
         self.again_button = widgets.Button(description="again", tooltip="dream with other luck")
         self._luck = 0
 
         mixtures = world_model.mdn_rnn.mixtures
         self._plot = _Density(mixtures)
         width = round(STRIP * 1.03)
-        self.density = image("M's density for one entry of z", *self._plot.size)
-        self.meanings = image("one frame for each Gaussian", mixtures * width, STRIP)
-        self.happened = image("the real frame", STRIP, STRIP)
-        self.dreamt = image("dreamt frames", dreams * width, STRIP)
+        self.density = image(*self._plot.size)
+        self.meanings = image(mixtures * width, STRIP)
+        self.happened = image(STRIP, STRIP)
+        self.dreamt = image(dreams * width, STRIP)
         self.weights, self.ahead = widgets.Label(), widgets.Label()
 
         for control in (self.moment, self.temperature):

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 DISPLAY_SIZE = 256  # pixels on the page
+WIDE = {"description_width": "90px"}  # room for a slider's name
 
 
 def png(frame: np.ndarray, size: int = DISPLAY_SIZE) -> bytes:
@@ -29,9 +30,9 @@ def row_of(frames: np.ndarray, gap: int = 2) -> np.ndarray:
     return np.concatenate(list(frames), axis=1)[:, :-gap]
 
 
-def image(alt: str, width: int = DISPLAY_SIZE, height: int = DISPLAY_SIZE) -> widgets.Image:
-    """An empty picture of so many pixels. `alt` is its tooltip, which screen readers say."""
-    return widgets.Image(format="png", width=width, height=height, tooltip=alt)
+def image(width: int = DISPLAY_SIZE, height: int = DISPLAY_SIZE) -> widgets.Image:
+    """An empty picture of so many pixels."""
+    return widgets.Image(format="png", width=width, height=height)
 
 
 def captioned(caption: str | widgets.Widget, picture: widgets.Widget) -> widgets.VBox:

@@ -4,7 +4,7 @@ import ipywidgets as widgets
 import numpy as np
 from matplotlib.figure import Figure
 
-from wmlib.explorers.pictures import image, png
+from wmlib.explorers.pictures import WIDE, image, png
 from wmlib.figures import frame_grid
 
 
@@ -24,11 +24,11 @@ class DreamPlayer:
         self._pictures = {t: [png(frame) for frame in frames] for t, frames in dreams.items()}
 
         self.temperature = widgets.SelectionSlider(
-            options=[(f"{t:g}", t) for t in dreams], description="temperature"
+            options=[(f"{t:g}", t) for t in dreams], description="temperature", style=WIDE
         )
-        self.moment = widgets.IntSlider(0, 0, last, description="look")
+        self.moment = widgets.IntSlider(0, 0, last, description="look", style=WIDE)
         self.play = widgets.Play(0, 0, last, interval=round(1000 / frame_rate))
-        self.picture = image("the dream")
+        self.picture = image()
         self._link = widgets.link((self.play, "value"), (self.moment, "value"))
         for control in (self.temperature, self.moment):
             control.observe(lambda change: self._draw(), "value")

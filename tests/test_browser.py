@@ -1,0 +1,193 @@
+"""A reader's hands: the real JupyterLab in a real browser, sliders dragged and keys pressed.
+
+Needs Playwright (without browsers of its own) and a Chromium or Chrome: see `make browser`.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
+
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="the browser tests need Playwright: see `make browser`"
+)
+if BROWSER is None:
+    names = ", ".join(NAMES)
+    pytest.skip(f"the browser tests need one of {names} on the PATH", allow_module_level=True)
+
+DRIVE = """
+from wmlib import presets, recipes
+from wmlib.explorers import DreamDrive
+from wmlib.world_model import WorldModel, load_controller, pretrained
+folder = pretrained("car_racing")
+numbers = presets.preset("laptop")
+ride = DreamDrive(
+    WorldModel.load(folder),
+    load_controller(folder / "controller.safetensors"),
+    recipes.car_world(numbers),
+)
+ride.widget
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """Address of a JupyterLab over a copy of the chapters: what is typed there harms nobody."""
+    home = tmp_path_factory.mktemp("lab")
+    shutil.copytree(ROOT / "notebooks", home / "notebooks")
+    shutil.copytree(ROOT / "figures", home / "figures")
+    cells = [nbformat.v4.new_code_cell(DRIVE.strip())]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3 (ipykernel)"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), home / "drive.ipynb")
+    settings = home / "settings/@jupyterlab/notebook-extension/tracker.jupyterlab-settings"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(json.dumps({"windowingMode": "none"}))  # cells out of sight exist, too
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    environment = os.environ | {
+        "WM_SCALE": "smoke",
+        "WM_RUNS": str(home / "runs"),
+        "JUPYTER_CONFIG_DIR": str(home / "config"),
+        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+    }
+    with (home / "log").open("w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root",
+             f"--port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=",
+             "--LabApp.expose_app_in_browser=True", f"--ServerApp.root_dir={home}"],
+            env=environment, stdout=log, stderr=log, cwd=home,
+        )  # fmt: skip
+        address = f"http://127.0.0.1:{port}"
+        try:
+            for _ in range(240):
+                try:
+                    urllib.request.urlopen(f"{address}/api", timeout=5)
+                    break
+                except OSError:
+                    assert server.poll() is None, (home / "log").read_text()
+                    time.sleep(0.25)
+            yield address
+        finally:
+            server.terminate()
+            server.wait(20)
+
+
+@pytest.fixture(scope="module")
+def page():
+    """A page that offers no network but this machine's, and takes its time."""
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=BROWSER, headless=True, args=arguments)
+        page = browser.new_page(viewport={"width": 1500, "height": 1400})
+        page.set_default_timeout(60_000)
+        yield page
+        browser.close()
+
+
+def run_all(page, lab, notebook):
+    """Open a notebook, run every cell of it, and wait until the last one is done."""
+    page.goto(f"{lab}/lab/tree/{notebook}?reset")
+    page.wait_for_function("window.jupyterapp?.shell.currentWidget?.sessionContext?.isReady")
+    # The command's promise is settled when the last cell is done, or one has failed.
+    page.evaluate(
+        """() => {
+            window.done = null;
+            window.jupyterapp.commands.execute("notebook:run-all-cells").then(
+                () => { window.done = "done"; }, (error) => { window.done = String(error); });
+        }"""
+    )
+    page.wait_for_function("window.done", timeout=240_000)
+    assert page.evaluate("window.done") == "done"
+    assert page.locator(".jp-OutputArea-output[data-mime-type*=error]").count() == 0
+
+
+def drag(page, slider, pixels):
+    """Take a slider's handle and pull it sideways, in several moves as a hand does."""
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    for share in range(1, 11):
+        page.mouse.move(x + pixels * share / 10, y)
+    page.mouse.up()
+
+
+def wait_until(condition, seconds=20):
+    """Until a condition holds; it fails as the condition does."""
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert condition()
+
+
+def test_a_chapter_runs_and_a_dragged_slider_changes_the_picture(lab, page):
+    run_all(page, lab, "notebooks/02_vae.ipynb")
+    explorer = page.locator(".jp-OutputArea .widget-hbox", has=page.get_by_text("what V keeps"))
+    explorer = explorer.first
+    slider = explorer.locator(".noUi-handle").nth(3)  # the first one below frame, towards, how far
+    decoded = explorer.locator("img.widget-image").nth(2)
+    slider.scroll_into_view_if_needed()
+    before = decoded.screenshot()
+    drag(page, slider, 60)
+    wait_until(lambda: decoded.screenshot() != before)
+    explorer.get_by_role("button", name="reset").click()
+    wait_until(lambda: decoded.screenshot() == before)
+    assert page.locator(".jp-OutputArea img.widget-image").count() == 3  # no pile of old ones
+
+
+def test_arrow_keys_and_buttons_drive_the_dream(lab, page):
+    run_all(page, lab, "drive.ipynb")
+    pad = page.locator(".wmlib-keypad")
+    dream = page.locator("img.widget-image").first
+    at_the_wheel = page.locator(
+        ".widget-toggle-button.mod-active, .widget-toggle-buttons .mod-active"
+    )
+    assert "the agent" in at_the_wheel.all_inner_texts()
+
+    page.get_by_role("button", name="drive").click()
+    before = dream.screenshot()
+    wait_until(lambda: dream.screenshot() != before)  # the agent drives
+
+    active = "window.jupyterapp.shell.currentWidget.content.activeCellIndex"
+    cell, scrolled = page.evaluate(active), page.evaluate("window.scrollY")
+    pad.click(position={"x": 320, "y": 20})
+    page.keyboard.down("ArrowLeft")
+    pressed = pad.locator("button[aria-pressed=true]")
+    wait_until(lambda: pressed.count() == 1)
+    wait_until(lambda: "you" in at_the_wheel.all_inner_texts())
+    page.keyboard.up("ArrowLeft")
+    wait_until(lambda: pressed.count() == 0)
+    page.keyboard.press("ArrowDown")
+    assert (page.evaluate(active), page.evaluate("window.scrollY")) == (cell, scrolled)
+
+    gas = pad.get_by_role("button", name="gas")
+    gas.hover()
+    page.mouse.down()
+    wait_until(lambda: pressed.count() == 1)
+    page.mouse.up()
+    wait_until(lambda: pressed.count() == 0)
+
+    page.get_by_role("button", name="the agent").click()
+    wait_until(lambda: "you" not in at_the_wheel.all_inner_texts())
+    wait_until(lambda: page.get_by_text("looks a second").count() == 1)
+    page.get_by_role("button", name="drive").click()
+    time.sleep(0.5)
+    before = dream.screenshot()
+    time.sleep(0.5)
+    assert dream.screenshot() == before
