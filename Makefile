@@ -1,6 +1,6 @@
 # Everything a reader or a contributor types. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help lab test unit notebooks hygiene browser lint format sync chapters clean
+.PHONY: help lab test unit notebooks hygiene extras lint format sync chapters clean
 SHELL := bash
 
 PYTHON ?= python3
@@ -45,9 +45,10 @@ notebooks: $(READY) ## run every cell of every chapter at smoke scale
 hygiene: $(READY) ## pairs in sync, cells run in order, no errors, size, links
 	@$(BIN)/python -m pytest tests -m hygiene
 
-browser: $(READY) ## chapters in a real browser (installs Playwright; a Chromium must be there)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .[browser]
-	@$(BIN)/python -m pytest tests/test_browser.py -rs
+EXTRAS := tests/test_browser.py tests/test_cluster.py
+extras: $(READY) ## a real browser, a cluster (installs Playwright and Dask; a Chromium must be there)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .[browser,cluster]
+	@for part in $(EXTRAS); do $(BIN)/python -m pytest $$part || exit 1; done
 
 lint: $(READY) ## ruff: check and format, notebooks too
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

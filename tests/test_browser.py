@@ -1,6 +1,6 @@
 """A reader's hands: the real JupyterLab in a real browser, sliders dragged and keys pressed.
 
-Needs Playwright (without browsers of its own) and a Chromium or Chrome: see `make browser`.
+Needs Playwright (without browsers of its own) and a Chromium or Chrome: see `make extras`.
 """
 
 import json
@@ -21,7 +21,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
 
 playwright = pytest.importorskip(
-    "playwright.sync_api", reason="the browser tests need Playwright: see `make browser`"
+    "playwright.sync_api", reason="the browser tests need Playwright: see `make extras`"
 )
 if BROWSER is None:
     names = ", ".join(NAMES)
@@ -30,14 +30,9 @@ if BROWSER is None:
 DRIVE = """
 from wmlib import presets, recipes
 from wmlib.explorers import DreamDrive
-from wmlib.world_model import WorldModel, load_controller, pretrained
-folder = pretrained("car_racing")
+from wmlib.world_model import load_agent, pretrained
 numbers = presets.preset("laptop")
-ride = DreamDrive(
-    WorldModel.load(folder),
-    load_controller(folder / "controller.safetensors"),
-    recipes.car_world(numbers),
-)
+ride = DreamDrive(*load_agent(pretrained("car_racing")), recipes.car_world(numbers))
 ride.widget
 """
 

@@ -96,9 +96,11 @@ def test_every_frame_comes_once_an_epoch(tmp_path, buffer_chunks):
     assert (first != np.sort(first)).any()
 
 
+@pytest.mark.parametrize("buffer_steps", [1000, 25, 1])  # all at once, some, one episode at a time
 @pytest.mark.parametrize("epoch", [0, 1, 2, 3])
-def test_every_step_comes_once_an_epoch(tmp_path, epoch):
-    batches = SequenceBatches(latents([25, 7, 10], tmp_path), 2, window=10, seed=0)
+def test_every_step_comes_once_an_epoch(tmp_path, epoch, buffer_steps):
+    store = latents([25, 7, 10], tmp_path)
+    batches = SequenceBatches(store, 2, window=10, seed=0, buffer_steps=buffer_steps)
     steps = []
     for batch in batches(epoch):
         real = batch.mask.bool()

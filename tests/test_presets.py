@@ -1,6 +1,6 @@
 import pytest
 
-from wmlib.presets import SCALES, TABLE, preset
+from wmlib.presets import SCALES, TABLE, Preset, preset
 
 
 def test_every_scale_has_every_number(monkeypatch):
@@ -23,3 +23,22 @@ def test_an_unknown_scale_is_named(monkeypatch):
     monkeypatch.setenv("WM_SCALE", "huge")
     with pytest.raises(ValueError, match="one of smoke, laptop, paper, got 'huge'"):
         preset()
+
+
+def test_one_number_counts_for_all_rounds_and_a_list_says_how_many_there_are():
+    laptop = preset("laptop")
+    assert laptop.change(generations=(7,)).generations == (7, 7, 7)
+    two = laptop.change(generations=(7, 8), population=10)
+    assert (two.rounds, two.generations, two.population) == (2, (7, 8), 10)
+    assert two.vae_epochs == laptop.vae_epochs[:2]
+    five = laptop.change(rounds=5)
+    assert five.episodes == (*laptop.episodes, laptop.episodes[-1], laptop.episodes[-1])
+    assert laptop.dreaming().rounds == len(laptop.dreaming().episodes)
+    with pytest.raises(ValueError, match=r"lists of \[2, 3\] entries"):
+        laptop.change(generations=(1, 2), episodes=(1, 2, 3))
+
+
+def test_settings_come_back(tmp_path):
+    numbers = preset("smoke").change(seed=3, temperature=0.5, generations=(1, 2, 3))
+    numbers.save(tmp_path)
+    assert Preset.load(tmp_path) == numbers

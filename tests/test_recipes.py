@@ -2,10 +2,6 @@
 
 import hashlib
 import json
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -17,7 +13,7 @@ from wmlib.drivers import ControllerDriver, random_car_driver
 from wmlib.mdn_rnn import MDNRNN
 from wmlib.presets import preset
 from wmlib.vae import VAE
-from wmlib.world_model import WorldModel, load_controller, read_log, save_controller, write_log
+from wmlib.world_model import WorldModel, read_log, save_controller, write_log
 
 CONTROLLER = "controller.safetensors"
 
@@ -26,41 +22,6 @@ def fingerprints(folder):
     names = ("vae", "mdn_rnn", "controller")
     files = [folder / f"{name}.safetensors" for name in names]
     return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
-
-
-def train(folder):
-    code = (
-        "from wmlib import presets, recipes\n"
-        f"recipes.car_racing(presets.preset('smoke'), {str(folder)!r})"
-    )
-    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
-
-
-# What lies there when V's first epoch, M's first epoch, the first generation is over.
-SIGNS = "round0/vae.checkpoint", "round1/mdn_rnn.checkpoint", "round1/evolution.jsonl"
-
-
-def test_killed_again_and_again_it_ends_where_it_would_have(tmp_path):
-    whole, torn = tmp_path / "whole", tmp_path / "torn"
-    assert train(whole).wait() == 0
-    for sign in SIGNS:
-        process = train(torn)
-        while not (torn / sign).exists() and process.poll() is None:
-            time.sleep(0.002)
-        process.kill()
-        assert process.wait() == -signal.SIGKILL  # it had not come to its end
-    assert train(torn).wait() == 0
-    assert fingerprints(torn) == fingerprints(whole)
-
-    # And the folder holds the last round's agent and every round's log.
-    numbers = preset("smoke")
-    rounds = [row["round"] for row in read_log(whole / "evolution.jsonl")]
-    assert rounds == [k for k, n in enumerate(numbers.generations) for _ in range(n)]
-    assert WorldModel.load(whole).mdn_rnn.repeat == numbers.repeat
-    last = load_controller(whole / "round1" / "controller.safetensors")
-    np.testing.assert_array_equal(
-        load_controller(whole / "controller.safetensors").parameters, last.parameters
-    )
 
 
 def test_a_controller_learns_to_read_another_memory(tmp_path):

@@ -69,7 +69,7 @@ def test_controllers_are_kept_exactly(tmp_path):
 
 def test_bad_files_are_named(tmp_path):
     path = tmp_path / "vae.safetensors"
-    with pytest.raises(FileNotFoundError, match="python -m wmlib train"):
+    with pytest.raises(FileNotFoundError, match="python -m wmlib run"):
         load_network(VAE, path)
     save_network(VAE(), path, card={})
     with pytest.raises(ValueError, match="holds a VAE, not a MDNRNN"):

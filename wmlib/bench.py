@@ -32,7 +32,7 @@ from wmlib.mdn_rnn import MDNRNN
 from wmlib.rollout import World, drive_all, record_drive
 from wmlib.training import fit, mdn_rnn_step, vae_step
 from wmlib.vae import VAE, frames_to_tensor
-from wmlib.world_model import State, WorldModel, load_controller, pretrained
+from wmlib.world_model import State, WorldModel, load_agent, pretrained
 
 GYMNASIUM, ENVPOOL = "CarRacing-v3, Gymnasium's", "CarRacing-v3, EnvPool's"
 FAST, PHYSICS = "CarRacing-v3, wmlib's", "its physics alone, no frames"
@@ -182,8 +182,7 @@ def explorers(moves: int = 40) -> list[Measurement]:
     """
     from wmlib.explorers import ControllerExplorer, DreamDrive, LatentExplorer, MixtureExplorer
 
-    folder = pretrained("car_racing")
-    model, best = WorldModel.load(folder), load_controller(folder / "controller.safetensors")
+    model, best = load_agent(pretrained("car_racing"))
     world = World("wmlib/CarRacing-v3", lanes=1, options={"max_episode_steps": 240})
     recording = record_drive(world, ControllerDriver(best), Job(0), model).recording
     latent = LatentExplorer(model.vae, recording["frames"][::20])
@@ -303,11 +302,10 @@ def _fitting(network: torch.nn.Module, step: Callable, batch: Any) -> float:
 def _whole_rollouts(
     executor: Executor | None, workers: int, steps: int, i: int, pace: int
 ) -> float:
-    folder = pretrained("car_racing")
-    driver = ControllerDriver(load_controller(folder / "controller.safetensors"))
+    world_model, controller = load_agent(pretrained("car_racing"))
+    driver = ControllerDriver(controller)
     world = World("wmlib/CarRacing-v3", ROWS, options={"max_episode_steps": steps})
     jobs = [Job(i * ROWS * workers + k) for k in range(ROWS * workers)]
-    world_model = WorldModel.load(folder)
     world_model.mdn_rnn.repeat = pace  # at another one it drives badly, and as fast
     # Workers keep their lanes: the first drives, of one job a lane, are not what is measured.
     drive_all(world, driver, [Job(k) for k in range(ROWS)], world_model, executor=executor)
@@ -317,8 +315,7 @@ def _whole_rollouts(
 
 
 def _dreaming(executor: Executor | None, workers: int, steps: int, i: int) -> float:
-    folder = pretrained("car_racing")
-    model, best = WorldModel.load(folder), load_controller(folder / "controller.safetensors")
+    model, best = load_agent(pretrained("car_racing"))
     changes = 0.1 * np.random.default_rng(i).normal(size=(ROWS, best.num_parameters))
     driver = ControllerDriver(Controller(best.parameters * (1 + changes)))
     # From nowhere in particular: what is dreamt there costs as much.

@@ -6,8 +6,11 @@ writing ended, and any number of processes can write at once.
 """
 
 import os
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -46,20 +49,34 @@ class EpisodeStore:
         return self._path(name).exists()
 
     def read(self, name: str, key: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Rows start:stop of one array; only the chunks they lie in are decompressed."""
-        with ZipStore(str(self._path(name)), mode="r") as store:
+        """Rows start:stop of one array; only the chunks they lie in are decompressed.
+
+        This and what follows raise ValueError for a file that is damaged.
+        """
+        with self._open(name) as store:
             return _turned(zarr.open_array(store=store, path=key, mode="r")[start:stop])
 
     def episode(self, name: str) -> dict[str, np.ndarray]:
         """All arrays of an episode."""
-        with ZipStore(str(self._path(name)), mode="r") as store:
+        with self._open(name) as store:
             group = zarr.open_group(store=store, mode="r")
             return {key: _turned(array[:]) for key, array in group.arrays()}
 
     def length(self, name: str, key: str = "frames") -> int:
         """First axis of one array, without reading it."""
-        with ZipStore(str(self._path(name)), mode="r") as store:
+        with self._open(name) as store:
             return zarr.open_array(store=store, path=key, mode="r").shape[0]
+
+    @contextmanager
+    def _open(self, name: str) -> Iterator[ZipStore]:
+        try:
+            with ZipStore(str(self._path(name)), mode="r") as store:
+                yield store
+        # (AttributeError: what Zarr says on closing a file that it could not open.)
+        except (BadZipFile, AttributeError, KeyError, RuntimeError, zlib.error) as error:
+            raise ValueError(
+                f"{self._path(name)} is damaged: delete it, and collect or encode again"
+            ) from error
 
     def include(self, other: "EpisodeStore") -> None:
         """Take in all episodes of another store on the same disk; none is copied."""
@@ -150,51 +167,81 @@ class SequenceBatches:
     """Windows of `window` steps cut out of encoded episodes, in random order, for M.
 
     Every step is in one window an epoch; short windows are padded and masked. The order depends on
-    (seed, epoch) alone. Encoded episodes are small (70 numbers a step): they are held in memory.
+    (seed, epoch) alone. Encoded episodes are small (70 numbers a step): up to `buffer_steps` of
+    them are held in memory (1.1 GB). Of more, so many at a time: memory stays constant.
+    Raises ValueError if the store is empty.
     """
 
     KEYS = ("mu", "logvar", "actions", "rewards", "done")
 
-    def __init__(self, latents: EpisodeStore, batch_size: int, window: int, seed: int):
-        self.batch_size, self.window, self.seed = batch_size, window, seed
-        self._episodes = [
-            {key: torch.from_numpy(latents.read(name, key)).float() for key in self.KEYS}
-            for name in latents.names()
-        ]
-        if not self._episodes:
+    def __init__(
+        self,
+        latents: EpisodeStore,
+        batch_size: int,
+        window: int,
+        seed: int,
+        buffer_steps: int = 4_000_000,
+    ):
+        self.latents, self.batch_size, self.window, self.seed = latents, batch_size, window, seed
+        self.buffer_steps = buffer_steps
+        self._lengths = {name: latents.length(name, "actions") for name in latents.names()}
+        if not self._lengths:
             raise ValueError(f"there are no episodes in {latents.folder}: encode some first")
+        self._held = self._load(list(self._lengths)) if self.num_steps <= buffer_steps else None
 
     @property
     def num_steps(self) -> int:
         """Steps in all episodes together."""
-        return sum(len(episode["actions"]) for episode in self._episodes)
+        return sum(self._lengths.values())
 
     def __len__(self) -> int:
-        return -(-len(self._starts(np.random.default_rng(0))) // self.batch_size)
+        windows = sum(-(-steps // self.window) for steps in self._lengths.values())
+        return -(-windows // self.batch_size)
 
-    def _starts(self, rng: np.random.Generator) -> list[tuple[int, int]]:
-        starts = []
-        for i, episode in enumerate(self._episodes):
-            steps = len(episode["actions"])
-            windows = -(-steps // self.window)
-            # What the last window has to spare is shared with the first, by chance: cuts fall
-            # elsewhere in every epoch, and yet every step comes once and the count stays.
-            first = -int(rng.integers(windows * self.window - steps + 1))
-            starts += [(i, first + k * self.window) for k in range(windows)]
-        return starts
+    def _load(self, names: list[str]) -> list[dict[str, Tensor]]:
+        return [
+            {key: torch.from_numpy(self.latents.read(name, key)).float() for key in self.KEYS}
+            for name in names
+        ]
+
+    def _parts(self, rng: np.random.Generator) -> Iterator[list[dict[str, Tensor]]]:
+        if self._held is not None:
+            yield self._held
+            return
+        names, part, steps = list(self._lengths), [], 0
+        for i in rng.permutation(len(names)):
+            if part and steps + self._lengths[names[i]] > self.buffer_steps:
+                yield self._load(part)
+                part, steps = [], 0
+            part.append(names[i])
+            steps += self._lengths[names[i]]
+        yield self._load(part)
+
+    def _starts(self, episode: dict[str, Tensor], rng: np.random.Generator) -> list[int]:
+        steps = len(episode["actions"])
+        windows = -(-steps // self.window)
+        # What the last window has to spare is shared with the first, by chance: cuts fall
+        # elsewhere in every epoch, and yet every step comes once and the count stays.
+        first = -int(rng.integers(windows * self.window - steps + 1))
+        return [first + k * self.window for k in range(windows)]
 
     def __call__(self, epoch: int) -> Iterator[Sequences]:
         """The batches of one pass."""
         rng = np.random.default_rng([self.seed, epoch])
-        starts = self._starts(rng)
-        order = rng.permutation(len(starts))
-        for first in range(0, len(order), self.batch_size):
-            yield self._cut([starts[i] for i in order[first : first + self.batch_size]])
+        rest: list[tuple[dict, int]] = []
+        for episodes in self._parts(rng):
+            windows = [(e, start) for e in episodes for start in self._starts(e, rng)]
+            windows = rest + [windows[i] for i in rng.permutation(len(windows))]
+            full = len(windows) // self.batch_size * self.batch_size
+            for first in range(0, full, self.batch_size):
+                yield self._cut(windows[first : first + self.batch_size])
+            rest = windows[full:]
+        if rest:
+            yield self._cut(rest)
 
-    def _cut(self, starts: list[tuple[int, int]]) -> Sequences:
+    def _cut(self, windows: list[tuple[dict[str, Tensor], int]]) -> Sequences:
         rows: dict[str, list[Tensor]] = {key: [] for key in (*self.KEYS, "mask")}
-        for i, start in starts:
-            episode = self._episodes[i]
+        for episode, start in windows:
             begin = max(start, 0)
             end = min(start + self.window, len(episode["actions"]))
             for key in self.KEYS:

@@ -2,64 +2,72 @@
 
 The environment variable WM_SCALE picks the column: smoke (tests, seconds a chapter), laptop
 (the default: two cores, no GPU, an evening at most) or paper. No notebook ever asks which it is.
+The shell has a flag for every row (`python -m wmlib run --help`).
 """
 
+import json
 import os
 from collections import namedtuple
 from pathlib import Path
+from typing import Any
+
+from wmlib.world_model import write_atomically
 
 ROOT = Path(__file__).parents[1]
 SCALES = ("smoke", "laptop", "paper")
+SETTINGS = "settings.json"
 
 TABLE = {
-    # name:                (smoke, laptop,  paper)
-    "seed":                (0,          0,      0),  # of all that is drawn at random
-    "retrain":             (True,   False,  False),  # train in the chapters, or load
-    "workers":             (0,          2,     64),  # processes that drive; 0 is none but this one
+    # name:                (smoke, laptop,  paper,  what it is)
+    "seed":                (0,          0,      0,        "of all that is drawn at random"),
+    "retrain":             (True,   False,  False,        "train in the chapters, or load"),
+    "workers":             (0,          2,     64,        "processes that drive; 0: only this one"),
+    "cluster":            ("",         "",     "",        "a Dask scheduler, in their place"),
+    "device":             ("",         "",     "",        "for V and M; by default the best here"),
     # The ball: V and M with the truth at hand.
-    "ball_episodes":       (6,        200,   1000),
-    "ball_vae_epochs":     (1,          3,     10),
-    "ball_rnn_epochs":     (2,        150,    150),
-    "ball_tests":          (3,         60,    100),  # episodes nobody trained on
-    "seen":                (10,        60,     60),  # frames watched before the eyes close
-    "ahead":               (5,         30,     30),  # steps imagined after that
+    "ball_episodes":       (6,        200,   1000,        "episodes to learn from"),
+    "ball_vae_epochs":     (1,          3,     10,        "passes of V over all frames"),
+    "ball_rnn_epochs":     (2,        150,    150,        "passes of M over all steps"),
+    "ball_tests":          (3,         60,    100,        "episodes nobody trained on"),
+    "seen":                (10,        60,     60,        "frames watched before the eyes close"),
+    "ahead":               (5,         30,     30,        "steps imagined after that"),
     # CarRacing.
-    "frame_size":          (64,        64,     64),
-    "lanes":               (4,         64,     64),  # cars that one process drives at once
-    "car_seen":            (5,         50,    100),  # looks at the road before the eyes close
-    "car_ahead":           (5,         60,    120),  # looks imagined after that
-    "car_looks":           (10,       200,    400),  # of a drive that is taken apart
-    "max_steps":           (80,      1000,   1000),  # of one drive
-    "repeat":              (4,          2,      1),  # steps that an action is held for
+    "frame_size":          (64,        64,     64,        "pixels; 64 or 96"),
+    "lanes":               (4,         64,     64,        "cars that one process drives at once"),
+    "car_seen":            (5,         50,    100,        "looks before the eyes close"),
+    "car_ahead":           (5,         60,    120,        "looks imagined after that"),
+    "car_looks":           (10,       200,    400,        "of a drive that is taken apart"),
+    "max_steps":           (80,      1000,   1000,        "of one drive"),
+    "repeat":              (4,          2,      1,        "steps that an action is held for"),
     # What has several entries has one for each round of: collect, V, M, C.
-    "episodes":       ((4, 2), (500, 100, 100), (10000,)),
-    "random_patience":     (80,       150,   1000),  # patience (below) with random driving
-    "car_tests":           (3,         24,     64),  # drives that nobody trained on
-    "policy":     ("smooth", "smooth", "networks"),  # how the first round drives at random
-    "vae_epochs":     ((1, 1),     (3, 1, 1),   (10,)),
-    "broken_epochs":       (1,          2,     10),  # for the V's that are broken on purpose
-    "vae_batch":           (32,       100,    100),
-    "rnn_epochs":          (2,         20,     20),
-    "rnn_batch":           (8,         32,    100),
-    "window":              (5,         50,    999),  # steps that M learns from at once
-    "population":          (4,         48,     64),
-    "directions":          (4,         24,      0),  # that C is looked for in; 0 is all weights
-    "tried_generations":   (1,         10,     10),  # of a search that is only tried out
-    "rollouts":       ((1, 1),     (2, 2, 4),   (16,)),  # tracks a candidate drives at first
-    "double_every":        (1,         60,   1800),  # generations, then it is twice as many
-    "generations":    ((1, 2),   (25, 25, 70), (1800,)),
-    "sigmas":    ((0.6, 0.4), (0.6, 0.5, 0.4), (0.1,)),  # how far the search looks at first
-    "patience":            (20,        60,   1000),  # steps without a new tile before giving up
-    "score_tracks":        (2,        100,   1000),  # held-out tracks
-    "check_every":         (1,         10,     25),  # generations between checks of the mean
-    "check_tracks":        (2,         32,     64),  # training tracks that such a check drives
+    "episodes":       ((4, 2), (500, 100, 100), (10000,), "drives collected"),
+    "random_patience":     (80,       150,   1000,        "patience with random driving"),
+    "car_tests":           (3,         24,     64,        "drives that nobody trained on"),
+    "policy":     ("smooth", "smooth", "networks",        "how the first round drives at random"),
+    "vae_epochs":     ((1, 1),     (3, 1, 1),   (10,),    "passes of V over all frames"),
+    "broken_epochs":       (1,          2,     10,        "of V's that are broken on purpose"),
+    "vae_batch":           (32,       100,    100,        "frames in a batch of V's"),
+    "rnn_epochs":          (2,         20,     20,        "passes of M over all steps"),
+    "rnn_batch":           (8,         32,    100,        "windows in a batch of M's"),
+    "window":              (5,         50,    999,        "steps that M learns from at once"),
+    "population":          (4,         48,     64,        "candidates in a generation"),
+    "directions":          (4,         24,      0,        "C is looked for in; 0: all weights"),
+    "tried_generations":   (1,         10,     10,        "of a search that is only tried out"),
+    "rollouts":       ((1, 1),     (2, 2, 4),   (16,),    "tracks a candidate drives at first"),
+    "double_every":        (1,         60,   1800,        "generations, then twice as many"),
+    "generations":    ((1, 2),   (25, 25, 70), (1800,),   "of CMA-ES"),
+    "sigmas":    ((0.6, 0.4), (0.6, 0.5, 0.4), (0.1,),    "how far the search looks at first"),
+    "patience":            (20,        60,   1000,        "steps without a tile, then giving up"),
+    "score_tracks":        (2,        100,   1000,        "held-out tracks"),
+    "check_every":         (1,         10,     25,        "generations between checks of the mean"),
+    "check_tracks":        (2,         32,     64,        "training tracks of such a check"),
     # Where C is evolved: on the road, or in dreams.
-    "dream":               (False,  False,  False),
-    "dream_starts":        (20,      4000,  10000),  # real moments at which dreams begin
-    "dream_lanes":         (8,        512,    512),  # dreams that one process dreams at once
-    "dream_steps":         (5,        150,   1000),  # looks, then a dream is over
-    "temperature":         (1.0,      1.0,   1.15),
-    "dropout":             (0.0,      0.0,    0.0),
+    "dream":               (False,  False,  False,        "evolve C in M's dreams"),
+    "dream_starts":        (20,      4000,  10000,        "real moments at which dreams begin"),
+    "dream_lanes":         (8,        512,    512,        "that one process dreams at once"),
+    "dream_steps":         (5,        150,   1000,        "looks, then a dream is over"),
+    "temperature":         (1.0,      1.0,   1.15,        "of these dreams"),
+    "dropout":             (0.0,      0.0,    0.0,        "share of h hidden from M's forecast"),
 }  # fmt: skip
 
 # What is different when C learns in dreams alone: many short rounds, each with fresh real drives.
@@ -76,6 +84,42 @@ DREAM = {
 
 class Preset(namedtuple("Preset", ["scale", *TABLE])):
     """One column of the table: preset.episodes, preset.population, ..."""
+
+    @property
+    def rounds(self) -> int:
+        """How often all of it is done."""
+        return len(self.generations)
+
+    def change(self, **values: Any) -> "Preset":
+        """The same with some numbers changed.
+
+        Of what has an entry for each round, a single number counts for all rounds, and as many
+        entries as are given are the number of rounds, of everything; what has fewer goes on with
+        its last. Raises ValueError if lists of several lengths are given.
+        """
+        rounds = values.pop("rounds", None) or self.rounds
+        lengths = {len(v) for v in values.values() if isinstance(v, tuple) and len(v) > 1}
+        if len(lengths) > 1:
+            raise ValueError(f"one entry for each round: got lists of {sorted(lengths)} entries")
+        rounds = lengths.pop() if lengths else rounds
+        preset = self._replace(**values)
+        lists = {name: v for name, v in preset._asdict().items() if isinstance(v, tuple)}
+        return preset._replace(
+            **{name: (v + v[-1:] * rounds)[:rounds] for name, v in lists.items()}
+        )
+
+    def save(self, folder: str | Path) -> None:
+        """Write settings.json, for `load` to read."""
+        text = json.dumps(self._asdict(), indent=1) + "\n"
+        write_atomically(Path(folder) / SETTINGS, lambda path: path.write_text(text))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Preset":
+        """The settings that a run was started with. What is new since then has its usual value."""
+        kept = json.loads((Path(folder) / SETTINGS).read_text())
+        kept = {name: tuple(v) if isinstance(v, list) else v for name, v in kept.items()}
+        usual = preset(kept["scale"])
+        return usual._replace(**{name: v for name, v in kept.items() if name in cls._fields})
 
     def run_folder(self, name: str) -> Path:
         """Where a run of this scale keeps its data: data/runs/<scale>/<name>, or under $WM_RUNS.

@@ -43,12 +43,12 @@ from wmlib.mdn_rnn import MDNRNN
 from wmlib.presets import Preset
 from wmlib.rollout import World, drive_all, episode_name, processes
 from wmlib.training import fit, mdn_rnn_step, vae_step
-from wmlib.vae import VAE, frames_to_tensor
+from wmlib.vae import FRAME_SIZES, VAE, frames_to_tensor
 from wmlib.world_model import (
     PRETRAINED,
     WorldModel,
     half_precision,
-    load_controller,
+    load_agent,
     load_network,
     pretrained,
     read_log,
@@ -72,8 +72,10 @@ def car_world(preset: Preset, patience: int | None = None, repeat: int | None = 
     """CarRacing to learn in, at a preset's size and with the fast eye.
 
     patience (see `GiveUp`) is for training, never for scores. repeat: for drivers without a world
-    model; by default the preset's.
+    model; by default the preset's. Raises ValueError for a frame size that V does not have.
     """
+    if preset.frame_size not in FRAME_SIZES:
+        raise ValueError(f"frame_size must be one of {FRAME_SIZES}, got {preset.frame_size}")
     options = {"frame_size": preset.frame_size, "max_episode_steps": preset.max_steps}
     repeat = preset.repeat if repeat is None else repeat
     return World("wmlib/CarRacing-v3", preset.lanes, patience, options, repeat)
@@ -311,7 +313,7 @@ def evolve(
 def ball(preset: Preset, folder: str | Path | None = None) -> WorldModel:
     """V and M of the ball, from nothing: collect, V, encode, M."""
     folder = Path(folder or preset.run_folder("ball"))
-    with processes(preset.workers) as executor:
+    with processes(preset.workers, preset.cluster) as executor:
         first = preset.seed * SEEDS_PER_RUN
         seeds = range(first, first + preset.ball_episodes)
         store = collect(BALL, spectator(), seeds, folder / "episodes", executor, TRUTH)
@@ -337,30 +339,30 @@ def car_racing(preset: Preset, folder: str | Path | None = None) -> tuple[WorldM
     The folder ends up with the last round's weights, and with the logs of all rounds, whose rows
     say which "round" they are from. With `preset.dreaming()`, every C is evolved in dreams alone.
     """
-    agent = None
     for number in range(len(preset.generations)):
-        world_model = car_world_model(preset, folder, number, agent)
-        start = None
-        if agent is not None:
-            start = translate(*agent, world_model, _round(preset, folder, number))
-        controller, _ = car_controller(preset, world_model, folder, number, start)
-        agent = world_model, controller
-    return agent
+        world_model = car_world_model(preset, folder, number)
+        controller, _ = car_controller(preset, world_model, folder, number)
+    return world_model, controller
 
 
 def car_world_model(
-    preset: Preset,
-    folder: str | Path | None = None,
-    number: int = 0,
-    agent: tuple[WorldModel, Controller] | None = None,
+    preset: Preset, folder: str | Path | None = None, number: int = 0
 ) -> WorldModel:
-    """V and M of CarRacing for round `number`: collect, V, encode, M.
+    """V and M of CarRacing for round `number`: collect, V, encode, M."""
+    car_collect(preset, folder, number)
+    vae = car_vae(preset, folder, number)
+    car_encode(preset, folder, number)
+    return WorldModel(vae, car_mdn_rnn(preset, folder, number))
+
+
+def car_collect(preset: Preset, folder: str | Path | None = None, number: int = 0) -> EpisodeStore:
+    """The drives that round `number` learns from.
 
     Round 0 drives at random (smoothly, or as networks with random weights would, as the preset's
-    policy says); a later one lets the last round's agent drive, with noise, adds that
-    to what was collected before, and goes on with the agent's V. M is always learned anew.
+    policy says); a later one lets the last round's agent drive, with noise, and adds that to what
+    was collected before.
     """
-    work = _round(preset, folder, number)
+    work, agent = _round(preset, folder, number), _agent_before(preset, folder, number)
     driver, eyes, members = random_car_driver(preset.repeat), None, 1
     if agent is not None:
         driver, eyes = noisy_car_driver(ControllerDriver(agent[1]), preset.repeat), agent[0]
@@ -372,7 +374,7 @@ def car_world_model(
     world = car_world(preset, preset.random_patience if agent is None else None)
     first = number * SEEDS_PER_ROUND + preset.seed * SEEDS_PER_RUN
     seeds = range(first, first + preset.episodes[number])
-    with processes(preset.workers) as executor:
+    with processes(preset.workers, preset.cluster) as executor:
         store = collect(
             world,
             driver,
@@ -384,28 +386,54 @@ def car_world_model(
         )
     if number > 0:
         store.include(EpisodeStore(_round(preset, folder, number - 1) / "episodes"))
+    return store
+
+
+def car_vae(preset: Preset, folder: str | Path | None = None, number: int = 0) -> VAE:
+    """V of round `number`: a new one, or the last round's, which goes on learning."""
+    work, agent = _round(preset, folder, number), _agent_before(preset, folder, number)
     vae, _ = train_vae(
-        store,
+        EpisodeStore(work / "episodes"),
         work,
         epochs=preset.vae_epochs[number],
         batch_size=preset.vae_batch,
         frame_size=preset.frame_size,
         seed=preset.seed,
+        device=preset.device or None,
         start=None if agent is None else agent[0].vae,
     )
-    latents = encode(store, vae, work / "latents")
+    return vae
+
+
+def car_encode(preset: Preset, folder: str | Path | None = None, number: int = 0) -> EpisodeStore:
+    """All drives of round `number` as its V sees them."""
+    work = _round(preset, folder, number)
+    vae = load_network(VAE, work / "vae.safetensors")
+    return encode(EpisodeStore(work / "episodes"), vae, work / "latents")
+
+
+def car_mdn_rnn(preset: Preset, folder: str | Path | None = None, number: int = 0) -> MDNRNN:
+    """M of round `number`, learned anew."""
+    work = _round(preset, folder, number)
     mdn_rnn, _ = train_mdn_rnn(
-        latents,
+        EpisodeStore(work / "latents"),
         work,
         epochs=preset.rnn_epochs,
         batch_size=preset.rnn_batch,
         window=preset.window,
         repeat=preset.repeat,
         seed=preset.seed,
+        device=preset.device or None,
     )
     if number == 0:  # later ones are published together with the C that can read them
         _publish(preset, folder, number, *WORLD_MODEL)
-    return WorldModel(vae, mdn_rnn)
+    return mdn_rnn
+
+
+def _agent_before(
+    preset: Preset, folder: str | Path | None, number: int
+) -> tuple[WorldModel, Controller] | None:
+    return None if number == 0 else load_agent(_round(preset, folder, number - 1))
 
 
 @torch.no_grad()
@@ -462,17 +490,18 @@ def car_controller(
     world_model: WorldModel,
     folder: str | Path | None = None,
     number: int = 0,
-    start: Controller | None = None,
 ) -> tuple[Controller, Evolution]:
-    """C of CarRacing for round `number`: `evolve` with a preset's numbers, from `start`.
+    """C of CarRacing for round `number`: `evolve` with a preset's numbers, from the last round's C.
 
     In reality, or, with `preset.dreaming()`, in dreams that begin at moments of all drives so far.
     """
     work, k = _round(preset, folder, number), preset.directions
+    agent = _agent_before(preset, folder, number)
+    start = None if agent is None else translate(*agent, world_model, work)
     world, mind = car_world(preset, preset.patience), world_model
     if preset.dream:
         world, mind = dream_world(preset, world_model, work / "latents"), Dreamer(world_model)
-    with processes(preset.workers) as executor:
+    with processes(preset.workers, preset.cluster) as executor:
         result = evolve(
             world,
             mind,
@@ -492,6 +521,14 @@ def car_controller(
         )
     _publish(preset, folder, number, *WORLD_MODEL, "evolution", "controller")
     return result
+
+
+def car_evolve(
+    preset: Preset, folder: str | Path | None = None, number: int = 0
+) -> tuple[Controller, Evolution]:
+    """`car_controller` with the V and M that round `number` left in its folder."""
+    world_model = WorldModel.load(_round(preset, folder, number))
+    return car_controller(preset, world_model, folder, number)
 
 
 def dream_world(preset: Preset, world_model: WorldModel, latents: str | Path) -> DreamWorld:
@@ -559,9 +596,10 @@ def score_car(preset: Preset, folder: str | Path, executor: Executor | None = No
     if rows and rows[0]["agent"] != agent:
         rows = []
     while (missing := preset.score_tracks - len(rows)) > 0:
+        world_model, controller = load_agent(folder)
         result = score(
-            ControllerDriver(load_controller(folder / "controller.safetensors")),
-            WorldModel.load(folder),
+            ControllerDriver(controller),
+            world_model,
             min(missing, 100),  # at a time: a thousand tracks take an hour
             skip=len(rows),
             executor=executor,
@@ -589,13 +627,13 @@ def test_drives(preset: Preset) -> EpisodeStore:
     road suggests. Kept in a folder of their own.
     """
     folder, first = pretrained("car_racing"), 500_000
-    driver = ControllerDriver(load_controller(folder / "controller.safetensors"))
+    world_model, controller = load_agent(folder)
     return collect(
         car_world(preset),
-        noisy_car_driver(driver, preset.repeat),
+        noisy_car_driver(ControllerDriver(controller), preset.repeat),
         range(first, first + preset.car_tests),
         preset.run_folder(f"test_drives-{fingerprint(folder)[:8]}") / "episodes",
-        world_model=WorldModel.load(folder),
+        world_model=world_model,
     )
 
 
@@ -624,7 +662,7 @@ def ship(preset: Preset, run: str | Path, world: str, command: str) -> Path:
     """
     run, folder = Path(run), PRETRAINED / world
     if (run / "controller.safetensors").exists():
-        with processes(preset.workers) as executor:
+        with processes(preset.workers, preset.cluster) as executor:
             result = score_car(preset, run, executor)
     if preset.seed:
         return _copy_logs(run, folder / f"seed{preset.seed}")

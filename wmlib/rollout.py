@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from wmlib.cluster import dask_cluster
 from wmlib.drivers import Driver, Job
 from wmlib.envs.lanes import GiveUp, Lanes, Repeat
 from wmlib.experience import EpisodeStore
@@ -226,9 +227,10 @@ def drive_all(
     size = math.ceil(len(jobs) / (rounds * workers)) or 1
     parts = [range(i, min(i + size, len(jobs))) for i in range(0, len(jobs), size)]
     drives: list[Drive | None] = [None] * len(jobs)
-    arguments = [
-        (world, driver, [jobs[i] for i in part], world_model, store, record) for part in parts
-    ]
+    # On a cluster, what is the same for all travels to each worker once, not with every part.
+    share = getattr(executor, "share", lambda thing: thing)
+    common = share(world), share(driver), share(world_model)
+    arguments = [(*common, [jobs[i] for i in part], store, record) for part in parts]
     # None: a bar where somebody watches, silence in a pipe.
     silent = True if progress is None else None
     with tqdm(total=len(jobs), desc=progress, unit="drive", disable=silent, leave=False) as bar:
@@ -255,8 +257,8 @@ def _run(executor: Executor | None, arguments: list[tuple]) -> Iterator[tuple[in
 def _drive_some(
     world: World,
     driver: Driver,
-    jobs: list[Job],
     world_model: WorldModel | None,
+    jobs: list[Job],
     store: EpisodeStore | None,
     record: Sequence[str],
 ) -> list[Drive]:
@@ -276,11 +278,14 @@ def episode_name(job: Job) -> str:
     return f"{job.seed:07d}-{job.member:03d}"
 
 
-def processes(workers: int):
+def processes(workers: int, cluster: str = ""):
     """A context manager: an executor of `workers` processes with one torch thread each.
 
-    0 workers is no executor at all (None): everything then runs in the calling process.
+    0 workers is no executor at all (None): everything then runs in the calling process. With the
+    address of a `cluster`, its workers are the executor (see `dask_cluster`).
     """
+    if cluster:
+        return dask_cluster(cluster)
     if workers == 0:
         return nullcontext(None)
     # Spawned, not forked: a fork copies locks that torch's threads may be holding.

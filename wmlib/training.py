@@ -41,10 +41,10 @@ def pick_device(name: str | None = None) -> torch.device:
     if torch.backends.mps.is_available():
         here.insert(0, "mps")
     if torch.cuda.is_available():
-        here.insert(0, "cuda")
+        here = ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count())), *here]
     if name is None:
         return torch.device(here[0])
-    if name.split(":")[0] not in here:
+    if name not in here:
         raise ValueError(f"no device {name!r} on this machine, which has {', '.join(here)}")
     return torch.device(name)
 
@@ -95,7 +95,7 @@ def fit(
     checkpoint belongs to a fit with other settings.
     """
     _keep_memory()
-    device = pick_device() if device is None else torch.device(device)
+    device = pick_device(None if device is None else str(device))
     network.to(device).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
     generator = torch.Generator(device).manual_seed(seed)

@@ -221,8 +221,12 @@ def write_atomically(path: str | Path, write) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    write(temporary)
-    os.replace(temporary, path)
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    except BaseException:  # a full disk should not be left fuller
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def save_network(
@@ -281,6 +285,12 @@ def load_controller(path: str | Path) -> Controller:
     return Controller(tensors["parameters"].numpy(), **config)
 
 
+def load_agent(folder: str | Path) -> tuple[WorldModel, Controller]:
+    """V, M and C as they lie together in a folder. Errors as in `load_network`."""
+    folder = Path(folder)
+    return WorldModel.load(folder), load_controller(folder / "controller.safetensors")
+
+
 def _save(tensors: dict, config: dict, path: str | Path, card: dict | None) -> None:
     path = Path(path)
     write_atomically(path, lambda p: save_file(tensors, p, metadata={"config": json.dumps(config)}))
@@ -301,7 +311,7 @@ def _load(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(
-            f"no weights at {path}. `python -m wmlib train ball` or `python -m wmlib train "
+            f"no weights at {path}. `python -m wmlib run ball` or `python -m wmlib run "
             f"car_racing` makes them, and so does the chapter, run with RETRAIN = True"
         )
     card = path.with_suffix(".json")

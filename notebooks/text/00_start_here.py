@@ -35,13 +35,12 @@ from wmlib import evaluation, figures, presets, recipes
 from wmlib.drivers import ControllerDriver, Job
 from wmlib.rollout import record_drive
 from wmlib.training import pick_device
-from wmlib.world_model import WorldModel, load_controller, pretrained
+from wmlib.world_model import load_agent, pretrained
 
 figures.use_style()
 numbers = presets.preset()
 shipped = pretrained("car_racing")
-agent = WorldModel.load(shipped)
-controller = load_controller(shipped / "controller.safetensors")
+agent, controller = load_agent(shipped)
 
 # %% [markdown]
 # ## Reality and dream

@@ -38,7 +38,7 @@ from wmlib.evolution import Evolution
 from wmlib.explorers import ControllerExplorer
 from wmlib.rollout import drive_all, processes, record_drive
 from wmlib.vae import frames_to_tensor, kl_per_dimension
-from wmlib.world_model import WorldModel, load_controller, pretrained
+from wmlib.world_model import load_agent, pretrained
 
 figures.use_style()
 numbers = presets.preset()
@@ -159,8 +159,7 @@ for name, values in {
 folder = numbers.run_folder("car_racing") if RETRAIN else pretrained("car_racing")
 if RETRAIN:
     recipes.car_controller(numbers, recipes.car_world_model(numbers, folder), folder)
-world_model = WorldModel.load(folder)
-trained = load_controller(folder / "controller.safetensors")
+world_model, trained = load_agent(folder)
 world = recipes.car_world(numbers)
 
 # %% [markdown]
@@ -343,7 +342,8 @@ explorer.widget
 
 # %%
 explorer.look.value = explorer.look.max
-for explorer.cut.value in explorer.drivers:
+for name in explorer.drivers:
+    explorer.cut.value = name
     print(explorer.told.value)
 explorer.cut.value = "nothing"
 

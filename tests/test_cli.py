@@ -1,0 +1,241 @@
+"""The shell: a run from start to finish, phase by phase, killed, misused."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from filelock import FileLock
+from test_recipes import a_run, fingerprints
+
+from wmlib.__main__ import PHASES, main, parser
+from wmlib.experience import EpisodeStore
+from wmlib.plan import tabulate
+from wmlib.presets import preset
+from wmlib.vae import VAE
+from wmlib.world_model import WorldModel, read_log, save_network
+
+SMOKE = ["--scale", "smoke"]
+
+
+def shell(*arguments, **options):
+    """A process of its own: `python -m wmlib ARGUMENTS`."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "wmlib", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def fails(capsys, *arguments):
+    """The one line that a command ends with that could not do it."""
+    assert main([str(a) for a in arguments]) == 1
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("python -m wmlib: ")
+    return error
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    process = shell("run", "car_racing", *SMOKE, "--folder", folder, "--final-eval")
+    out, error = process.communicate()
+    assert process.returncode == 0, error
+    assert error == ""  # no progress bars in a pipe
+    assert "95% CI" in out
+    return folder
+
+
+def test_a_run_ends_up_with_the_last_rounds_agent_and_all_logs(whole):
+    numbers = preset("smoke")
+    rounds = [row["round"] for row in read_log(whole / "evolution.jsonl")]
+    assert rounds == [k for k, n in enumerate(numbers.generations) for _ in range(n)]
+    assert WorldModel.load(whole).mdn_rnn.repeat == numbers.repeat
+    assert fingerprints(whole) == fingerprints(whole / "round1")
+
+
+# What lies there in the middle of: collecting, V, encoding, M, and C, in the one or other round.
+SIGNS = [
+    "round0/episodes/0000001-000.zip",
+    "round0/vae.checkpoint",
+    "round1/latents/0000001-000.zip",
+    "round1/mdn_rnn.checkpoint",
+    "round1/evolution.jsonl",
+]
+
+
+def test_killed_in_every_phase_it_ends_where_it_would_have(whole, tmp_path):
+    run, resume = ["run", "car_racing", *SMOKE, "--folder", tmp_path / "torn"], []
+    for sign in SIGNS:
+        process = shell(*run, *resume)
+        while not (tmp_path / "torn" / sign).exists() and process.poll() is None:
+            time.sleep(0.002)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL  # it had not come to its end
+        resume = ["--resume"]
+    assert shell(*run, "--resume").wait() == 0
+    assert fingerprints(tmp_path / "torn") == fingerprints(whole)
+
+
+def test_phase_by_phase_it_is_the_same(whole, tmp_path):
+    for number in range(2):
+        for phase in PHASES:
+            where = ["--folder", str(tmp_path), "--round", str(number)]
+            assert main([phase, *SMOKE, *where]) == 0
+    assert fingerprints(tmp_path) == fingerprints(whole)
+
+
+def test_a_run_keeps_its_settings_and_flags_override_the_scale(whole, tmp_path):
+    kept = json.loads((whole / "settings.json").read_text())
+    assert kept["scale"] == "smoke"
+    flags = ["--population", "5", "--episodes", "3", "--generations", "1,1,1", "--seed", "2"]
+    collect = ["collect", *SMOKE, "--folder", str(tmp_path)]
+    assert main([*collect, *flags]) == 0
+    kept = json.loads((tmp_path / "settings.json").read_text())
+    assert (kept["population"], kept["episodes"], kept["seed"]) == (5, [3, 3, 3], 2)
+    assert len(EpisodeStore(tmp_path / "round0" / "episodes")) == 3
+    # The next phase needs no flags any more.
+    assert main(["train-vae", *SMOKE, "--folder", str(tmp_path)]) == 0
+    assert json.loads((tmp_path / "settings.json").read_text()) == kept
+
+
+def test_two_runs_never_share_a_folder(whole, capsys):
+    again = ["run", "car_racing", *SMOKE, "--folder", whole]
+    assert "holds a run already: add --resume" in fails(capsys, *again)
+    with FileLock(whole / ".lock"):
+        assert "another process is at work" in fails(capsys, *again, "--resume")
+    assert main([str(a) for a in [*again, "--resume"]]) == 0  # at once: all is done
+
+
+def test_an_agent_is_scored_shown_and_dreamt(whole, tmp_path, capsys):
+    agent = [*SMOKE, "--folder", whole]
+    scores = tmp_path / "score.json"
+    score = ["evaluate", *agent, "--tracks", 2, "--workers", 0, "--json", scores]
+    assert main([str(a) for a in score]) == 0
+    mean = json.loads(scores.read_text())["mean"]
+    assert mean == pytest.approx(
+        np.mean([r["score"] for r in read_log(whole / "score.jsonl")]), abs=0.1
+    )
+    assert main([str(a) for a in ["dream", *agent, "--seen", 5, "--ahead", 10,
+                                  "--out", tmp_path / "dream.gif"]]) == 0  # fmt: skip
+    assert main([str(a) for a in ["figures", *agent, "--out", tmp_path / "all"]]) == 0
+    written = {path.name for path in (tmp_path / "all").iterdir()}
+    assert written == {"reconstructions.png", "latent_map.png", "accuracy.png", "dream.gif",
+                       "learning_curve.png", "scores.png", "drive.mp4"}  # fmt: skip
+    assert "written" in capsys.readouterr().out
+
+
+def test_the_larger_eye_goes_through_every_phase(tmp_path):
+    size = ["--frame-size", "96", "--max-steps", "40", "--rounds", "1"]
+    assert main(["run", "car_racing", *SMOKE, *size, "--folder", str(tmp_path)]) == 0
+    agent = ["--folder", str(tmp_path), *SMOKE]
+    assert main(["evaluate", *agent, "--tracks", "2", "--workers", "0"]) == 0
+
+
+def test_every_command_explains_itself(capsys):
+    commands = next(a for a in parser()._actions if a.dest == "command").choices
+    for name in commands:
+        with pytest.raises(SystemExit) as end:
+            main([name, "--help"])
+        assert end.value.code == 0
+        assert len(capsys.readouterr().out) > 200
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--device", "cuda:7"], "no device 'cuda:7' on this machine"),
+        (["--cluster", "tcp://127.0.0.1:9"], "no Dask scheduler answers at 'tcp://127.0.0.1:9'"),
+        (["--round", "9"], "round must be 0 to 1, got 9"),
+        (["--generations", "1,2", "--episodes", "1,2,3"], "lists of [2, 3] entries"),
+        (["--frame-size", "100"], "frame_size must be one of (64, 96), got 100"),
+    ],
+)
+def test_what_is_not_there_is_said_in_one_sentence(flags, message, tmp_path, capsys):
+    if "device" in flags[0]:
+        assert main(["collect", *SMOKE, "--folder", str(tmp_path)]) == 0
+    phase = "train-vae" if "device" in flags[0] else "collect"
+    assert message in fails(capsys, phase, *SMOKE, "--folder", tmp_path, *flags)
+
+
+def test_phases_out_of_order_say_what_is_missing(tmp_path, capsys):
+    where = [*SMOKE, "--folder", tmp_path]
+    assert "collect some first" in fails(capsys, "train-vae", *where)
+    assert "no weights at" in fails(capsys, "evolve", *where)
+    (tmp_path / "file").write_text("")
+    assert "file" in fails(capsys, "collect", *SMOKE, "--folder", tmp_path / "file")
+
+
+def test_a_torn_episode_and_a_strange_checkpoint_are_named(tmp_path, capsys, world_model):
+    where = [*SMOKE, "--folder", tmp_path]
+    assert main([str(a) for a in ["collect", *where]]) == 0
+    episode = min((tmp_path / "round0" / "episodes").glob("*.zip"))
+    content = episode.read_bytes()
+    episode.write_bytes(content[: len(content) // 2])
+    assert f"{episode.name} is damaged" in fails(capsys, "train-vae", *where)
+    episode.unlink()
+    assert main([str(a) for a in ["collect", *where]]) == 0
+    assert episode.read_bytes() == content  # the same drive again
+
+    a_run(tmp_path / "agent", world_model)
+    save_network(VAE(z_size=8), tmp_path / "small.safetensors")
+    agent = ["--folder", tmp_path / "agent", "--vae", tmp_path / "small.safetensors"]
+    assert "V makes z of size 8, but M reads z of size 32" in fails(capsys, "evaluate", *agent)
+
+
+def test_a_full_disk_is_said_and_nothing_is_lost(whole, tmp_path):
+    """(A limit on the size of files stands for the disk: the error has another name.)"""
+    run = ["run", "car_racing", *SMOKE, "--folder", tmp_path / "run"]
+    limit = (2_000_000, 2_000_000)  # episodes fit, V's checkpoint does not
+    process = shell(*run, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
+    _, error = process.communicate()
+    assert process.returncode == 1
+    assert error.count("\n") == 1
+    assert os.strerror(27) in error  # EFBIG
+    assert shell(*run, "--resume").wait() == 0
+    assert fingerprints(tmp_path / "run") == fingerprints(whole)
+
+
+SPEED = {
+    "whole rollouts, a look at every step": 1000.0,
+    "whole rollouts in dreams, a look every 2 steps": 100_000.0,
+    "V looks, 16-bit if faster": 5000.0,
+    "V learns": 1000.0,
+    "M learns": 50_000.0,
+    "in a megabyte on the disk": 1000.0,
+}
+
+
+def test_a_plan_adds_up_and_refuses_what_will_not_fit():
+    numbers = preset("laptop").change(
+        episodes=(100,), vae_epochs=(2,), generations=(3,), rollouts=(4,), rounds=1, repeat=2
+    )
+    looks = 100 * 1000 / 2
+    table = tabulate(numbers, SPEED, disk_free=1e12, memory_free=1e12)
+    assert f"{looks:,.0f}" in table
+    assert f"{looks / 1000 * 1e6 + looks * 280 + 160e6:.1e}"[:3] in "2.2e+08"
+    assert "0.2 GB of the 1000.0 GB" in table
+    drives = numbers.population * 4 * 3
+    assert f"{drives * 1000 / 1000 / 60:.1f} min" in table  # C
+    for free in ({"disk_free": 1e6, "memory_free": 1e12}, {"disk_free": 1e12, "memory_free": 1e6}):
+        with pytest.raises(ValueError, match="this will not fit"):
+            tabulate(numbers, SPEED, **free)
+
+
+def test_a_dry_run_starts_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("wmlib.plan.speeds", lambda numbers: SPEED)
+    folder = tmp_path / "run"
+    run = ["run", "car_racing", "--scale", "laptop", "--folder", str(folder), "--dry-run"]
+    assert main(run) == 0
+    assert "at most" in capsys.readouterr().out
+    assert not folder.exists()
+    huge = fails(capsys, *run, "--episodes", "100000000")
+    assert "GB of disk" in huge

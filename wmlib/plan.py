@@ -1,0 +1,95 @@
+"""What a run will take, before it starts: disk, memory and time, from speeds measured here.
+
+An upper bound: every drive is counted with all its steps, though many are given up before.
+"""
+
+import math
+import shutil
+from pathlib import Path
+
+import psutil
+
+from wmlib import bench
+from wmlib.presets import Preset
+from wmlib.rollout import processes
+
+LATENT_BYTES = 4 * 70  # of one look: mu, logvar, action, reward, end
+AGENT_BYTES = 160e6  # of weights and checkpoints, a round
+WORKER_BYTES = 0.6e9  # of a process that drives, torch and V included
+BUFFER_LOOKS = 4_000_000  # that M's batches hold in memory at most
+SPARE = 1.1  # what should be free, as a multiple of what is needed
+
+
+def estimate(preset: Preset, folder: str | Path) -> str:
+    """A table of what the run in `folder` will take at most. ValueError if it will not fit."""
+    return tabulate(preset, speeds(preset), free_disk(folder), psutil.virtual_memory().available)
+
+
+def free_disk(folder: str | Path) -> int:
+    """Bytes left where a folder is, or will be."""
+    folder = Path(folder).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def speeds(preset: Preset, steps: int = 200) -> dict[str, float]:
+    """How many a second (and frames in a megabyte), measured once, in some ten seconds."""
+    with processes(preset.workers, preset.cluster) as executor:
+        measured = [*bench.networks(), *bench.rollouts(executor, preset.workers, steps)]
+        return {m.name: m.measure(0) for m in measured}
+
+
+def tabulate(preset: Preset, speed: dict[str, float], disk_free: float, memory_free: float) -> str:
+    """The same from speeds that are known. Sizes in bytes."""
+    pixels = (preset.frame_size / 64) ** 2  # what was measured was 64 x 64
+    on_the_road = speed[next(iter(bench.WHOLE))] / pixels
+    lines = [f"{'round':8}{'drives':>8}{'looks':>12}{'collect':>10}{'V':>9}{'M':>9}{'C':>9}"]
+    disk = seconds = looks = 0.0
+    for k in range(preset.rounds):
+        fresh = preset.episodes[k] * preset.max_steps / preset.repeat
+        looks += fresh
+        frames = fresh * pixels / speed[bench.ON_DISK] * 1e6
+        disk += frames + looks * LATENT_BYTES + AGENT_BYTES
+        seen = looks * pixels / speed["V looks, 16-bit if faster"]
+        times = {
+            "collect": preset.episodes[k] * preset.max_steps / on_the_road,
+            "V": preset.vae_epochs[k] * looks * pixels / speed["V learns"] + seen,
+            "M": preset.rnn_epochs * looks / speed["M learns"],
+            "C": _searched(preset, k) / (speed[bench.DREAMS] if preset.dream else on_the_road),
+        }
+        seconds += sum(times.values())
+        told = "".join(f"{_time(t):>9}" for t in times.values())
+        lines.append(f"{k:<8}{preset.episodes[k]:>8,}{looks:>12,.0f} {told}")
+    memory = preset.workers * WORKER_BYTES + min(looks, BUFFER_LOOKS) * LATENT_BYTES + 2e9
+    lines += [
+        "",
+        f"time    at most {_time(seconds)} with {max(preset.workers, 1)} workers",
+        f"disk    at most {disk / 1e9:.1f} GB of the {disk_free / 1e9:.1f} GB that are free",
+        f"memory  about {memory / 1e9:.1f} GB of the {memory_free / 1e9:.1f} GB that are free",
+    ]
+    table = "\n".join(lines)
+    for name, needed, free in (("disk", disk, disk_free), ("memory", memory, memory_free)):
+        if needed * SPARE > free:
+            raise ValueError(
+                f"this will not fit: it needs {needed / 1e9:.1f} GB of {name}, and "
+                f"{free / 1e9:.1f} GB are free\n{table}"
+            )
+    return table
+
+
+def _searched(preset: Preset, number: int) -> float:
+    """Steps that all candidates of a round drive at most."""
+    a_drive = preset.dream_steps * preset.repeat if preset.dream else preset.max_steps
+    drives = sum(
+        preset.population * preset.rollouts[number] * 2 ** (generation // preset.double_every)
+        for generation in range(preset.generations[number])
+    )
+    return drives * a_drive
+
+
+def _time(seconds: float) -> str:
+    for unit, size in {"d": 86400, "h": 3600, "min": 60}.items():
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{math.ceil(seconds)} s"
