@@ -58,6 +58,17 @@ def test_what_it_pays_is_what_m_says(plain, starts):
         assert drive.steps == steps * plain.mdn_rnn.repeat
 
 
+def test_a_dream_in_which_nothing_is_earned_any_more_is_given_up(plain, starts):
+    plain.mdn_rnn.reward.bias.data.fill_(-0.1)
+    world = DreamWorld(plain, starts, max_steps=12, patience=4)
+    driver, mind = ConstantDriver([0, 0, 0]), Dreamer(plain)
+    drives = drive_all(world, driver, [Job(1), Job(2)], mind)
+    assert [drive.steps for drive in drives] == [4 * plain.mdn_rnn.repeat] * 2
+    plain.mdn_rnn.reward.bias.data.fill_(0.1)
+    (drive,) = drive_all(world, driver, [Job(1)], mind)
+    assert drive.steps == 12 * plain.mdn_rnn.repeat
+
+
 @pytest.mark.parametrize("temperature", [0.25, 1.0, 2.0])
 def test_temperature_is_a_variance(plain, starts, temperature):
     dream = Dream(plain, starts, lanes=2000, temperature=temperature)
@@ -151,5 +162,7 @@ def test_moments_are_what_the_agent_knew(world_model, tmp_path):
     for features in moments.features.numpy():
         assert min(np.abs(features - other).max() for other in known) < 1e-5
     assert len(np.unique(moments.z.numpy(), axis=0)) == len(known)
+    early = real_moments(world_model, latents, count=40, after=5, recent=3, before=8)
+    assert len(np.unique(early.z.numpy(), axis=0)) == 2  # look 7 of either drive
     with pytest.raises(ValueError, match="on its way after 50 looks"):
         real_moments(world_model, latents, count=1, after=50)

@@ -79,6 +79,16 @@ def test_padding_does_not_count():
     assert loss() == before
 
 
+def test_weighted_by_its_size_z_counts_as_a_whole():
+    mdn_rnn = MDNRNN(z_size=4, hidden_size=8)
+    z, actions, target = torch.randn(2, 6, 4), torch.randn(2, 6, 3), torch.randn(2, 6, 4)
+    zeros, ones = torch.zeros(2, 6), torch.ones(2, 6)
+    prediction, _ = mdn_rnn(z, actions)
+    loss = mdn_rnn_loss(prediction, target, zeros, zeros, ones, z_weight=4)
+    whole = mixture_nll(prediction, target).sum(-1).mean()
+    assert loss.total.item() == pytest.approx((whole + loss.reward + loss.done).item(), rel=1e-5)
+
+
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.5])
 def test_samples_have_the_tempered_moments(temperature):
     pi, mu, sigma = torch.tensor([0.7, 0.3]), torch.tensor([-1.0, 2.0]), torch.tensor([0.5, 0.2])

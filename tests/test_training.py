@@ -87,6 +87,20 @@ def test_a_resumed_fit_is_an_uninterrupted_one(tmp_path, cut, make, step, batch)
     assert torch.equal(next(again.parameters()), next(whole.parameters()))
 
 
+def test_m_hears_as_much_of_vs_doubt_as_it_is_told():
+    batch, mdn_rnn = sequences(torch.Generator().manual_seed(0)), MDNRNN(4, 3, 8)
+
+    def losses(z_noise):
+        """Of three draws."""
+        generator = torch.Generator().manual_seed(1)
+        return [mdn_rnn_step(mdn_rnn, batch, generator, z_noise).total.item() for _ in range(3)]
+
+    assert len(set(losses(0.0))) == 1  # always V's mean
+    assert len(set(losses(0.3))) == 3
+    everything = mdn_rnn_step(mdn_rnn, batch, torch.Generator().manual_seed(1)).total.item()
+    assert losses(1.0)[0] == everything
+
+
 def test_other_settings_are_named(tmp_path):
     network = MDNRNN(4, 3, 8)
     common = {"seed": 0, "checkpoint": tmp_path / "c", "device": "cpu"}

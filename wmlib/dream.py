@@ -32,7 +32,8 @@ class Dream(gym.vector.VectorEnv):
     starts: N real moments (see `real_moments`). Seed s begins at moment s % N, and also fixes all
     chance in the dream to come: the same seed and actions give the same dream in any lane, and all
     candidates of a population can be given the same luck.
-    max_steps: looks, then the dream is truncated. temperature: see `sample_next`. dropout: the
+    max_steps: looks, then the dream is truncated; or earlier, after `patience` looks in which
+    nothing was earned (see `GiveUp`). temperature: see `sample_next`. dropout: the
     share of h's entries that M's forecast cannot see, others at every step; doubt, against a
     driver that lives off what M gets wrong.
 
@@ -48,6 +49,7 @@ class Dream(gym.vector.VectorEnv):
         max_steps: int = 150,
         temperature: float = 1.0,
         dropout: float = 0.0,
+        patience: int | None = None,
     ):
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be 0 or more and below 1, got {dropout}")
@@ -56,6 +58,7 @@ class Dream(gym.vector.VectorEnv):
         self.world_model, self.starts = world_model, starts
         self.num_envs, self.max_steps = lanes, max_steps
         self.temperature, self.dropout = temperature, dropout
+        self.patience = math.inf if patience is None else patience
         shape = (world_model.feature_size,)
         self.single_observation_space = gym.spaces.Box(-np.inf, np.inf, shape, np.float32)
         self.single_action_space = CAR_ACTIONS
@@ -64,7 +67,8 @@ class Dream(gym.vector.VectorEnv):
         self._state = starts.take(torch.zeros(lanes, dtype=torch.long))
         self._noise = Noise.table(NOISE_ROWS, world_model.mdn_rnn)
         self._row = np.zeros(lanes, dtype=np.int64)
-        self._steps = np.zeros(lanes, dtype=np.int64)
+        self._steps, self._since_best = np.zeros((2, lanes), dtype=np.int64)
+        self._return, self._best = np.zeros((2, lanes))
         self._resting = np.ones(lanes, dtype=bool)
         self._infos: list[dict] = [{"steps": world_model.mdn_rnn.repeat}] * lanes
 
@@ -80,6 +84,7 @@ class Dream(gym.vector.VectorEnv):
         moments = torch.tensor([seeds[lane] for lane in lanes]) % len(self.starts.z)
         self._state = self._state.put(torch.from_numpy(lanes), self.starts.take(moments))
         self._steps[lanes], self._resting[lanes] = 0, False
+        self._return[lanes] = self._best[lanes] = self._since_best[lanes] = 0
         return self._state.features.numpy(), {"lanes": [{}] * self.num_envs}
 
     def step(self, actions: np.ndarray):
@@ -96,7 +101,12 @@ class Dream(gym.vector.VectorEnv):
         awake = ~self._resting
         rewards = prediction.reward[:, 0].double().numpy() * awake
         ends = (noise.end < prediction.done_logit[:, 0].sigmoid()).numpy() & awake
-        late = (self._steps >= self.max_steps) & awake & ~ends
+        self._return += rewards
+        better = self._return > self._best
+        self._best = np.maximum(self._best, self._return)
+        self._since_best = np.where(better, 0, self._since_best + 1)
+        over = (self._steps >= self.max_steps) | (self._since_best >= self.patience)
+        late = over & awake & ~ends
         self._resting |= ends | late
         return self._state.features.numpy(), rewards, ends, late, {"lanes": self._infos}
 
@@ -134,11 +144,12 @@ class DreamWorld:
     max_steps: int = 150
     temperature: float = 1.0
     dropout: float = 0.0
+    patience: int | None = None
 
     @contextmanager
     def open(self) -> Iterator[Dream]:
         """A dream to drive in."""
-        settings = (self.lanes, self.max_steps, self.temperature, self.dropout)
+        settings = (self.lanes, self.max_steps, self.temperature, self.dropout, self.patience)
         yield Dream(self.world_model, self.starts, *settings)
 
     def at_pace(self, world_model: Dreamer | None) -> "DreamWorld":
@@ -154,21 +165,27 @@ def real_moments(
     after: int = 50,
     recent: int = 20,
     seed: int = 0,
+    before: int | None = None,
 ) -> State:
     """`count` moments of real drives, as the agent knew them: M has watched all that came before.
 
     latents: encoded episodes. No moment is earlier than `after` steps into its drive (by default,
-    when CarRacing has zoomed in), and each follows on a tile earned within `recent` steps: who is
-    lost already has nothing to learn, and would dream of being found. Raises ValueError if there is
-    no such moment.
+    when CarRacing has zoomed in), or as late as `before`, and each follows on a tile earned within
+    `recent` steps: who is lost already has nothing to learn, and would dream of being found. Raises
+    ValueError if there is no such moment.
     """
     repeat = world_model.mdn_rnn.repeat
     after, recent = math.ceil(after / repeat), math.ceil(recent / repeat)
+    before = math.inf if before is None else before / repeat
     moments = []
     for name in latents.names():
         earned = latents.read(name, "rewards") > 0
         lately = np.convolve(earned, np.ones(recent))[: len(earned)] > 0  # up to and with step t
-        moments += [(name, t + 1) for t in np.flatnonzero(lately) if after <= t + 1 < len(earned)]
+        moments += [
+            (name, t + 1)
+            for t in np.flatnonzero(lately)
+            if after <= t + 1 < min(len(earned), before)
+        ]
     if not moments:
         raise ValueError(f"no drive in {latents.folder} is still on its way after {after} looks")
     rng = np.random.default_rng(seed)

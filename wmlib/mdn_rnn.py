@@ -122,12 +122,18 @@ def mixture_nll(prediction: Prediction, z_next: Tensor) -> Tensor:
 
 
 def mdn_rnn_loss(
-    prediction: Prediction, z_next: Tensor, rewards: Tensor, done: Tensor, mask: Tensor
+    prediction: Prediction,
+    z_next: Tensor,
+    rewards: Tensor,
+    done: Tensor,
+    mask: Tensor,
+    z_weight: float = 1.0,
 ) -> MDNRNNLoss:
     """Likelihood of the next z (mean over dimensions, as in the paper's code) + reward + end.
 
     z_next (B, T, z_size); rewards, done, mask (B, T) float, mask 1 where the step is real and 0
-    where a short episode was padded.
+    where a short episode was padded. z_weight: of the first term. With z_size it is the *sum* over
+    dimensions, the likelihood of the whole of z.
     """
 
     def mean(values: Tensor) -> Tensor:
@@ -136,7 +142,7 @@ def mdn_rnn_loss(
     nll = mean(mixture_nll(prediction, z_next).mean(-1))
     reward = mean((prediction.reward - rewards).square())
     end = mean(binary_cross_entropy_with_logits(prediction.done_logit, done, reduction="none"))
-    return MDNRNNLoss(nll + reward + end, nll, reward, end)
+    return MDNRNNLoss(z_weight * nll + reward + end, nll, reward, end)
 
 
 class Noise(NamedTuple):

@@ -15,6 +15,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -197,16 +198,21 @@ def train_mdn_rnn(
     learning_rate: float = 1e-3,
     seed: int = 0,
     device: str | None = None,
+    z_noise: float = 1.0,
+    z_weight: float = 1.0,
+    start: MDNRNN | None = None,
 ) -> tuple[MDNRNN, list[dict]]:
     """M from encoded episodes; writes mdn_rnn.safetensors. Returns M and its history.
 
-    repeat: how many steps every action of these episodes was held for.
+    repeat: how many steps every action of these episodes was held for. z_noise, z_weight: see
+    `mdn_rnn_step`. start: an M to go on from; by default a new one.
     """
     torch.manual_seed(seed)
     mdn_rnn = MDNRNN(action_size=action_size, repeat=repeat)
+    mdn_rnn = mdn_rnn if start is None else copy.deepcopy(start)
     history = fit(
         mdn_rnn,
-        mdn_rnn_step,
+        partial(mdn_rnn_step, z_noise=z_noise, z_weight=z_weight),
         SequenceBatches(latents, batch_size, window, seed),
         epochs=epochs,
         learning_rate=learning_rate,

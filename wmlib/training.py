@@ -61,14 +61,24 @@ def vae_step(vae: VAE, frames: Tensor, generator: torch.Generator) -> VAELoss:
     return vae_loss(reconstructions.float(), frames, mu, logvar)
 
 
-def mdn_rnn_step(mdn_rnn: MDNRNN, batch: Sequences, generator: torch.Generator) -> MDNRNNLoss:
+def mdn_rnn_step(
+    mdn_rnn: MDNRNN,
+    batch: Sequences,
+    generator: torch.Generator,
+    z_noise: float = 1.0,
+    z_weight: float = 1.0,
+) -> MDNRNNLoss:
     """M's loss on a batch of windows. z is drawn afresh every time (paper A.2): M must not learn
-    the noise of one draw by heart."""
+    the noise of one draw by heart.
+
+    z_noise: how much of V's doubt is drawn, 0 to 1 (the paper's). z_weight: see `mdn_rnn_loss`.
+    """
     device = generator.device
-    z = sample_latent(batch.mu.to(device), batch.logvar.to(device), generator)
+    mu = batch.mu.to(device)
+    z = mu.lerp(sample_latent(mu, batch.logvar.to(device), generator), z_noise)
     prediction, _ = mdn_rnn(z[:, :-1], batch.actions.to(device))
     targets = (batch.rewards, batch.done, batch.mask)
-    return mdn_rnn_loss(prediction, z[:, 1:], *(t.to(device) for t in targets))
+    return mdn_rnn_loss(prediction, z[:, 1:], *(t.to(device) for t in targets), z_weight)
 
 
 def fit(

@@ -154,10 +154,11 @@ figures.source(recipes.translate)
 # And in the light of the paper? Its authors published the log of their run, with 64 workers. On an axis of hours (each mark ten times the last):
 
 # %%
-figures.wall_clock(rows)
+seeds = sorted(pretrained("car_racing").glob("seed*"))
+figures.wall_clock(rows, [recipes.timeline(seed) for seed in seeds])
 
 # %% [markdown]
-# Their log stands at 823 after 15.6 hours, 867 after 30 and 900 after 1,119 (the mean controller, 1,024 drives). Ours are 32 drives a dot, with the fast eye, on tracks of training. Other machines, other years, other tricks: what can be compared are the orders of magnitude.
+# Their log stands at 823 after 15.6 hours, 867 after 30 and 900 after 1,119 (the mean controller, 1,024 drives). Ours are 32 drives a dot, with the fast eye, on tracks of training. (Thin line: the same with another seed, see 5.5; it had to share its two cores with other work, so its hours are longer than yours would be.) Other machines, other years, other tricks: what can be compared are the orders of magnitude.
 
 # %% [markdown]
 # ## 5.5 The score
@@ -180,6 +181,19 @@ print(json.dumps(summary, indent=1))
 # Read it like this. "±" after the mean is the *standard deviation*: how different single drives are. The 95% interval is about the *mean*: how far it could be off, because we drove only so many tracks. The paper reports 906 ± 21 (mean and standard deviation, 100 tracks) after 1,800 generations on a cluster.
 #
 # A fact worth knowing before you compare: in this environment a drive ends early in two ways, when *every* tile of the track has been touched, or when the car has left the whole field (−100). (The documentation says that 95% of the tiles are enough; but that check is made in the moment when the first tile is touched, and the car starts on it.) So one missed tile means 1,000 steps, 100 points for the time, and at best about 896. Above 900 there are only complete laps, and lap completion stands beside the score.
+
+# %% [markdown]
+# **How much of it was luck?** The interval speaks of *this* agent on other tracks. It does not say what you will get from the same command: other random drives to begin with, other networks, another search. For that there is only one way, to do it again. Here is the whole loop once more, from an empty folder, with another seed (its logs came along, its weights did not):
+
+# %%
+runs = {"this agent": score} | {seed.name: recipes.read_score(seed) for seed in seeds}
+for name, result in runs.items():
+    print(f"{name:11} {result}")
+between = interval([result.interval.mean for result in runs.values()])
+print(f"between runs: {between.mean:.0f} ± {between.std:.0f}, from {between.n} runs")
+
+# %% [markdown]
+# Two kinds of spread, then: between *drives* of one agent, and between *agents* of one recipe. Whoever reports a single run shows only the first. When two recipes are compared, it is the second that counts.
 
 # %% [markdown]
 # ## 5.6 Watch it
