@@ -48,6 +48,12 @@ def test_the_same_seeds_give_the_same_scores(address, driver, world_model):
         assert scores(driver, world_model, executor) == alone
 
 
+def test_a_cluster_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="no Dask scheduler answers at 'tcp://127.0.0.1:9'"):
+        with processes(0, "tcp://127.0.0.1:9"):
+            pass
+
+
 def test_what_all_need_travels_once(address, driver, world_model):
     with processes(0, address) as executor:
         sent = []
