@@ -47,7 +47,7 @@ def test_every_slider_moves_its_own_entry_of_z(latent):
         for value in np.linspace(-LIMIT, LIMIT, 5):
             slider.value = value
             after = latent.z[0]
-            assert after[d] == pytest.approx(value, abs=1e-5)
+            assert after[d] == pytest.approx(value, abs=0.006)  # to half a slider's step
             after[d] = before[d]
             assert close(after, before)
             assert latent.decoded.value == shown(latent.vae, latent.z)

@@ -36,10 +36,10 @@ class LatentExplorer:
         last = len(frames) - 1
         self.moment = widgets.IntSlider(0, 0, last, description="frame")
         self.other = widgets.IntSlider(min(1, last), 0, last, description="towards")
-        self.morph = widgets.FloatSlider(0, min=0, max=1, step=0.05, description="how far")
+        self.morph = widgets.FloatSlider(0, min=0, max=1, step=0.025, description="how far")
         self.basis = widgets.ToggleButtons(options=list(self.bases), description="sliders")
         self.sliders = [
-            widgets.FloatSlider(0, min=-LIMIT, max=LIMIT, step=0.1, readout_format=".1f")
+            widgets.FloatSlider(0, min=-LIMIT, max=LIMIT, step=0.01, readout_format=".1f")
             for _ in self.bases["z"].names
         ]
         self.freeze = widgets.Checkbox(False, description="freeze the sliders", indent=False)
@@ -94,7 +94,7 @@ class LatentExplorer:
     def _start_from(self, z: torch.Tensor) -> None:
         names, origin, self._rows = self.bases[self.basis.value]
         coordinates = self._rows @ (z - origin) / self._rows.square().sum(1)
-        self._base, self._coordinates = z, coordinates.clamp(-LIMIT, LIMIT)
+        self._base, self._coordinates = z, coordinates.clamp(-LIMIT, LIMIT).round(decimals=2)
         for slider, name in zip(self.sliders, names, strict=True):
             slider.description = name
         if self.freeze.value:
@@ -106,7 +106,8 @@ class LatentExplorer:
         # One redraw for all of them, not one for each.
         self._quiet = True
         for slider, value in zip(self.sliders, values, strict=True):
-            slider.value = min(max(float(value), -LIMIT), LIMIT)
+            # In whole steps: the browser would round it, and send that back with the next touch.
+            slider.value = round(min(max(float(value), -LIMIT), LIMIT), 2)
         self._quiet = False
         self._draw()
 
