@@ -30,6 +30,10 @@ PHASES = {
     "train-rnn": ("train M on what V saw", recipes.car_mdn_rnn),
     "evolve": ("evolve C, on the road or (--dream) in M's dreams", recipes.car_evolve),
 }
+# What only notebooks ask for.
+FOR_CHAPTERS = ("retrain", "ball_tests", "seen", "ahead", "car_seen", "car_ahead", "car_looks",
+                "car_tests", "broken_epochs", "tried_generations")  # fmt: skip
+ALIASES = {"cluster": ("--dask",)}
 INTERRUPTED = 130  # what shells call a Ctrl-C
 
 
@@ -296,12 +300,6 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
         else:
             kind = {"type": type(usual), "metavar": type(usual).__name__.upper()}
         group.add_argument(*flags, default=None, help=f"{meaning} ({shown})", **kind)
-
-
-# What only notebooks ask for.
-FOR_CHAPTERS = ("retrain", "ball_tests", "seen", "ahead", "car_seen", "car_ahead", "car_looks",
-                "car_tests", "broken_epochs", "tried_generations")  # fmt: skip
-ALIASES = {"cluster": ("--dask",), "rnn_epochs": ("--mdn-rnn-epochs",)}
 
 
 def _several(kind: type):

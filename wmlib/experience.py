@@ -22,6 +22,7 @@ from zarr.storage import ZipStore
 from wmlib.world_model import write_atomically
 
 FRAMES_PER_CHUNK = 64
+BUFFER_STEPS = 4_000_000  # of encoded episodes that M's batches hold in memory
 CODEC = Blosc("zstd", clevel=5, shuffle=Blosc.NOSHUFFLE)
 # Zarr 3 (Python 3.11+) still writes format 2, the only one that Zarr 2 knows.
 FORMAT = {"zarr_format": 2} if int(zarr.__version__.split(".")[0]) >= 3 else {}
@@ -180,7 +181,7 @@ class SequenceBatches:
         batch_size: int,
         window: int,
         seed: int,
-        buffer_steps: int = 4_000_000,
+        buffer_steps: int = BUFFER_STEPS,
     ):
         self.latents, self.batch_size, self.window, self.seed = latents, batch_size, window, seed
         self.buffer_steps = buffer_steps

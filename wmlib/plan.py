@@ -10,13 +10,13 @@ from pathlib import Path
 import psutil
 
 from wmlib import bench
+from wmlib.experience import BUFFER_STEPS
 from wmlib.presets import Preset
 from wmlib.rollout import processes
 
 LATENT_BYTES = 4 * 70  # of one look: mu, logvar, action, reward, end
 AGENT_BYTES = 160e6  # of weights and checkpoints, a round
 WORKER_BYTES = 0.6e9  # of a process that drives, torch and V included
-BUFFER_LOOKS = 4_000_000  # that M's batches hold in memory at most
 SPARE = 1.1  # what should be free, as a multiple of what is needed
 
 
@@ -51,17 +51,17 @@ def tabulate(preset: Preset, speed: dict[str, float], disk_free: float, memory_f
         looks += fresh
         frames = fresh * pixels / speed[bench.ON_DISK] * 1e6
         disk += frames + looks * LATENT_BYTES + AGENT_BYTES
-        seen = looks * pixels / speed["V looks, 16-bit if faster"]
+        seen = looks * pixels / speed[bench.LOOKS]
         times = {
             "collect": preset.episodes[k] * preset.max_steps / on_the_road,
-            "V": preset.vae_epochs[k] * looks * pixels / speed["V learns"] + seen,
-            "M": preset.rnn_epochs * looks / speed["M learns"],
+            "V": preset.vae_epochs[k] * looks * pixels / speed[bench.V_LEARNS] + seen,
+            "M": preset.rnn_epochs * looks / speed[bench.M_LEARNS],
             "C": _searched(preset, k) / (speed[bench.DREAMS] if preset.dream else on_the_road),
         }
         seconds += sum(times.values())
         told = "".join(f"{_time(t):>9}" for t in times.values())
         lines.append(f"{k:<8}{preset.episodes[k]:>8,}{looks:>12,.0f} {told}")
-    memory = preset.workers * WORKER_BYTES + min(looks, BUFFER_LOOKS) * LATENT_BYTES + 2e9
+    memory = preset.workers * WORKER_BYTES + min(looks, BUFFER_STEPS) * LATENT_BYTES + 2e9
     lines += [
         "",
         f"time    at most {_time(seconds)} with {max(preset.workers, 1)} workers",

@@ -345,7 +345,7 @@ def car_racing(preset: Preset, folder: str | Path | None = None) -> tuple[WorldM
     The folder ends up with the last round's weights, and with the logs of all rounds, whose rows
     say which "round" they are from. With `preset.dreaming()`, every C is evolved in dreams alone.
     """
-    for number in range(len(preset.generations)):
+    for number in range(preset.rounds):
         world_model = car_world_model(preset, folder, number)
         controller, _ = car_controller(preset, world_model, folder, number)
     return world_model, controller
@@ -397,7 +397,9 @@ def car_collect(preset: Preset, folder: str | Path | None = None, number: int = 
 
 def car_vae(preset: Preset, folder: str | Path | None = None, number: int = 0) -> VAE:
     """V of round `number`: a new one, or the last round's, which goes on learning."""
-    work, agent = _round(preset, folder, number), _agent_before(preset, folder, number)
+    work, start = _round(preset, folder, number), None
+    if number > 0:
+        start = load_network(VAE, _round(preset, folder, number - 1) / "vae.safetensors")
     vae, _ = train_vae(
         EpisodeStore(work / "episodes"),
         work,
@@ -406,7 +408,7 @@ def car_vae(preset: Preset, folder: str | Path | None = None, number: int = 0) -
         frame_size=preset.frame_size,
         seed=preset.seed,
         device=preset.device or None,
-        start=None if agent is None else agent[0].vae,
+        start=start,
     )
     return vae
 

@@ -49,9 +49,10 @@ class World:
 
     def make(self) -> Lanes:
         """A fresh vector environment; lanes without a job rest, so too many cost nothing."""
-        return Lanes(self._make_one, max(self.lanes, LEAST_ROWS))
+        return Lanes(self.make_one, max(self.lanes, LEAST_ROWS))
 
-    def _make_one(self) -> gym.Env:
+    def make_one(self) -> gym.Env:
+        """What is in every lane."""
         env = gym.make(self.env_id, disable_env_checker=True, **self.options)
         return Repeat(GiveUp(env, self.patience_in_steps), self.repeat)
 

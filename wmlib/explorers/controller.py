@@ -39,8 +39,6 @@ class ControllerExplorer:
         pushes: int = 8,
     ):
         z_size = world_model.vae.z_size
-        if groups is None:
-            groups = {"z": slice(0, z_size), "h": slice(z_size, None)}
         steps = looks * world_model.mdn_rnn.repeat
         world = dataclasses.replace(world, options=world.options | {"max_episode_steps": steps})
         self._names = [f"z[{i}]" for i in range(z_size)]
@@ -50,7 +48,7 @@ class ControllerExplorer:
         self.drivers, self.drives = {NOTHING: controller}, {}
         self._drive(NOTHING, world_model, world, track)
         self._average = self.drives[NOTHING].features.mean(0)
-        for name, inputs in groups.items():
+        for name, inputs in (self._groups if groups is None else groups).items():
             self.drivers[name] = controller.without(inputs, self._average)
             self._drive(name, world_model, world, track)
 
@@ -79,12 +77,12 @@ class ControllerExplorer:
         known = features(world_model, frames, actions)
         self.drives[name] = _Watched(frames, drive.recording["rewards"], known)
 
-    def contributions(self, name: str | None = None) -> torch.Tensor:
-        """What every input adds to every action at this look, before squashing: (3, n).
+    def contributions(self) -> torch.Tensor:
+        """What every input of the shown driver adds to every action, before squashing: (3, n).
 
-        As a difference from its average over the whole driver's drive.
+        At this look, as a difference from its average over the whole driver's drive.
         """
-        name = self.cut.value if name is None else name
+        name = self.cut.value
         now = self.drives[name].features[self._at(name)]
         return self.drivers[name].weight[0] * (now - self._average)
 
@@ -130,13 +128,12 @@ class _Watched:
     features: torch.Tensor
 
 
-class _Pushes:
+class _Pushes(LivePlot):
     """Bars: both halves of [z, h] above, the largest single inputs below."""
 
     def __init__(self, count: int, limits: list[float]):
         self.count, rows = count, count + 2
         figure = Figure(figsize=(3.6, 3.2), dpi=80, layout="none")
-        self.size = tuple(int(side) for side in figure.get_size_inches() * figure.dpi)
         ax = figure.add_axes((0.2, 0.17, 0.76, 0.8))
         self._ax, self._limits = ax, dict(zip(ACTIONS, limits, strict=True))
         ax.set(ylim=(rows - 0.4, -0.6), yticks=[])
@@ -147,8 +144,8 @@ class _Pushes:
             ax.text(-0.02, y, "", transform=ax.get_yaxis_transform(), ha="right", va="center")
             for y in range(rows)
         ]
-        self._plot, self._action = LivePlot(figure, [*self._bars, *self._labels]), None
-        self.png = self._plot.png
+        self._action = None
+        super().__init__(figure, [*self._bars, *self._labels])
 
     def show(self, bars: Mapping[str, torch.Tensor], action: str) -> None:
         if action != self._action:
@@ -156,7 +153,7 @@ class _Pushes:
             left, right = ("left", "right") if action == "steering" else ("less", "more")
             self._ax.set_xlabel(f"{left} ← {action}, before squashing → {right}", fontsize=9)
             self._ax.set_xlim(-self._limits[action], self._limits[action])
-            self._plot.new_axes()
+            self.new_axes()
         for bar, label, (name, value) in zip(self._bars, self._labels, bars.items(), strict=True):
             bar.set_width(float(value))
             label.set_text(name)

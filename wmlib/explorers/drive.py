@@ -1,7 +1,6 @@
 """Drive inside M's dream, by hand, beside the real CarRacing with the same actions."""
 
 import asyncio
-import dataclasses
 import time
 from collections import deque
 
@@ -45,7 +44,7 @@ class DreamDrive:
         self.world_model, self.controller, self.seen = world_model, controller, seen
         repeat = world_model.mdn_rnn.repeat
         self.rate = 50 / repeat if rate is None else rate
-        self._road = dataclasses.replace(world.at_pace(world_model), lanes=1).make()
+        self._road = world.at_pace(world_model).make_one()
         self._times: deque[float] = deque(maxlen=25)
         self._task: asyncio.Task | None = None
 
@@ -80,10 +79,9 @@ class DreamDrive:
 
     def restart(self) -> None:
         """The track from its beginning: the agent drives `seen` looks, then the dream begins."""
-        frames, _ = self._road.reset(seed=[self.track.value] + [None] * (self._road.num_envs - 1),
-                                     options={"reset_mask": self._first_lane})  # fmt: skip
-        self._frame, self._over = frames[0], False
-        self._awake = self.world_model.begin(frames[:1])
+        self._frame, _ = self._road.reset(seed=self.track.value)
+        self._over = False
+        self._awake = self.world_model.begin(self._frame[None])
         self.action = np.zeros(3, np.float32)
         for _ in range(self.seen):
             self._drive_on(self.controller(self._awake.features)[0].numpy())
@@ -128,16 +126,11 @@ class DreamDrive:
     def _drive_on(self, action: np.ndarray) -> float:
         if self._over:
             return 0.0
-        actions = np.tile(action, (self._road.num_envs, 1))
-        frames, rewards, terminated, truncated, _ = self._road.step(actions)
-        self._frame, self._over = frames[0], bool(terminated[0] or truncated[0])
-        action = torch.from_numpy(actions[:1])
-        self._awake = self.world_model.observe(self._awake, action, frames[:1])
-        return float(rewards[0])
-
-    @property
-    def _first_lane(self) -> np.ndarray:
-        return np.arange(self._road.num_envs) == 0
+        self._frame, reward, terminated, truncated, _ = self._road.step(action)
+        self._over = terminated or truncated
+        action = torch.from_numpy(action)[None]
+        self._awake = self.world_model.observe(self._awake, action, self._frame[None])
+        return float(reward)
 
     def _show(self) -> None:
         z = torch.cat([self._asleep.z, self._awake.z])
@@ -148,7 +141,8 @@ class DreamDrive:
         self.dream_told.value = f"M dreams: {self._dreamt_of:.0f} points"
         over = " (over)" if self._over else ""
         self.real_told.value = f"what really happens: {self._earned:.0f} points{over}"
-        self.divergence.value = self._plot.png(self._apart[-SHOWN:])
+        self._plot.show(self._apart[-SHOWN:])
+        self.divergence.value = self._plot.png()
 
     @property
     def apart(self) -> float:
@@ -199,19 +193,17 @@ class DreamDrive:
         return frame_grid(rows, [f"+{t}" for t in shown], colors)
 
 
-class _Divergence:
+class _Divergence(LivePlot):
     """The last looks' distance between dream and reality."""
 
     def __init__(self, seconds_per_look: float):
         figure = Figure(figsize=(4.4, 2.2), dpi=80, layout="none")
-        self.size = tuple(int(side) for side in figure.get_size_inches() * figure.dpi)
         ax = figure.add_axes((0.14, 0.24, 0.83, 0.7))
         span = SHOWN * seconds_per_look
         ax.set(xlim=(0, span), ylim=(0, LOST), xlabel="seconds", ylabel="apart (grey levels)")
         self._seconds = np.arange(SHOWN) * seconds_per_look
         (self._line,) = ax.plot([], [], color="black", lw=1.5)
-        self._plot = LivePlot(figure, [self._line])
+        super().__init__(figure, [self._line])
 
-    def png(self, apart: list[float]) -> bytes:
+    def show(self, apart: list[float]) -> None:
         self._line.set_data(self._seconds[: len(apart)], np.minimum(apart, LOST))
-        return self._plot.png()

@@ -152,26 +152,25 @@ def _known(world_model: WorldModel, frames: np.ndarray, actions: torch.Tensor) -
     return states
 
 
-class _Density:
+class _Density(LivePlot):
     """The Gaussians, their sum, and what came."""
 
     def __init__(self, mixtures: int):
         figure = Figure(figsize=(4.2, 2.9), dpi=80, layout="none")
-        self.size = tuple(int(side) for side in figure.get_size_inches() * figure.dpi)
         self._ax = figure.add_axes((0.04, 0.18, 0.92, 0.66))
         self._parts = [self._ax.plot([], [], color=DREAM, lw=1)[0] for _ in range(mixtures)]
         (self._sum,) = self._ax.plot([], [], color=DREAM, lw=2.5, label="M's mixture")
         self._real = self._ax.axvline(0, color=REALITY, lw=1.5, label="what V saw next")
         self._ax.set(yticks=[], ylim=(0, 1.08))
         figure.legend(loc="upper center", ncols=2, fontsize=8, frameon=False)
-        self._plot, self._name = LivePlot(figure, [*self._parts, self._sum, self._real]), None
-        self.png = self._plot.png
+        self._name = None
+        super().__init__(figure, [*self._parts, self._sum, self._real])
 
     def show(self, name, low, high, log_pi, mu, log_sigma, real) -> None:
         if name != self._name:
             self._name = name
             self._ax.set(xlim=(low, high), xlabel=name)
-            self._plot.new_axes()
+            self.new_axes()
         z = np.linspace(low, high, POINTS)
         log_sigma = np.maximum(log_sigma, np.log(z[1] - z[0]))  # no thinner than can be drawn
         log_heights = log_pi - 0.5 * ((z[:, None] - mu) / np.exp(log_sigma)) ** 2 - log_sigma

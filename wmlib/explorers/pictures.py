@@ -41,10 +41,14 @@ def captioned(caption: str | widgets.Widget, picture: widgets.Widget) -> widgets
 
 
 class LivePlot:
-    """A figure whose axes are drawn once; `moving` artists are drawn over them every time."""
+    """A figure whose axes are drawn once; `moving` artists are drawn over them every time.
+
+    `size` is its width and height in pixels.
+    """
 
     def __init__(self, figure: Figure, moving: Sequence[Artist]):
         self.figure, self.moving = figure, list(moving)
+        self.size = tuple(int(side) for side in figure.get_size_inches() * figure.dpi)
         self._canvas, self._background = FigureCanvasAgg(figure), None
         for artist in self.moving:
             artist.set_animated(True)
