@@ -11,9 +11,10 @@ from wmlib.controller import Controller
 from wmlib.dream import Dream, Dreamer, DreamWorld, real_moments
 from wmlib.drivers import ConstantDriver, ControllerDriver, Job
 from wmlib.experience import EpisodeStore
+from wmlib.mdn_rnn import MDNRNN
 from wmlib.presets import preset
 from wmlib.rollout import drive_all, processes
-from wmlib.world_model import State
+from wmlib.world_model import State, WorldModel
 
 
 @pytest.fixture
@@ -93,6 +94,29 @@ def test_without_chance_it_is_imagine(world_model, starts):
         np.testing.assert_allclose(rewards, prediction.reward[:, 0])
 
 
+def test_an_agent_may_remember_with_another_m_than_the_dream(world_model, starts):
+    """z as the dream makes it; h as the agent's own M makes it of that z and the actions."""
+    agent = WorldModel(world_model.vae, MDNRNN(hidden_size=16))
+    known = State(starts.z, torch.randn(7, 16), torch.randn(7, 16))
+    dream = Dream(world_model, starts, lanes=7, agent=(agent, known))
+    alone = Dream(world_model, starts, lanes=7)
+    seeds = list(range(7))
+    observations, _ = dream.reset(seed=seeds)
+    np.testing.assert_array_equal(observations, known.features)
+    alone.reset(seed=seeds)
+    for _ in range(5):
+        actions = alone.action_space.sample()
+        observations, *paid = dream.step(actions)
+        dreamt, *same = alone.step(actions)
+        np.testing.assert_array_equal(observations[:, :32], dreamt[:, :32])
+        np.testing.assert_array_equal(paid[0], same[0])
+        known = State(
+            torch.from_numpy(dreamt[:, :32]), *agent.remember(known, torch.from_numpy(actions))
+        )
+        np.testing.assert_allclose(observations, known.features, atol=1e-6)
+    assert observations in dream.observation_space
+
+
 def test_dropout_doubts_but_does_not_bias(world_model, starts):
     actions = np.zeros((4000, 3), np.float32)
     rewards = []
@@ -153,7 +177,7 @@ def test_moments_are_what_the_agent_knew(world_model, tmp_path):
         state = State(torch.from_numpy(z[:1]), *(torch.zeros(1, 256) for _ in range(2)))
         for t in range(length):
             with torch.no_grad():
-                h, c = world_model._remember(state, torch.from_numpy(actions[t : t + 1]))
+                h, c = world_model.remember(state, torch.from_numpy(actions[t : t + 1]))
             state = State(torch.from_numpy(z[t + 1 : t + 2]), h, c)
             if name != "short" and 7 <= t + 1 < min(length, 11):
                 known.append(state.features[0].numpy())

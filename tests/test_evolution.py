@@ -46,6 +46,7 @@ def test_the_mean_is_no_candidate():
     evolution = Evolution(4, population=8, seed=0)
     list(evolution.run(noisy, 3))
     assert not (np.concatenate(drawn) == evolution.mean).all(1).any()
+    np.testing.assert_array_equal(evolution.candidates, drawn[-1])
 
 
 @pytest.mark.parametrize("cut", [1, 6, 11])
@@ -69,6 +70,7 @@ def test_a_resumed_search_is_an_uninterrupted_one(tmp_path, cut):
     assert resumed.generation == cut
     list(resumed.run(second_part, 12))
     np.testing.assert_array_equal(resumed.mean, whole.mean)
+    np.testing.assert_array_equal(resumed.candidates, whole.candidates)
     assert resumed.sigma == whole.sigma
     assert [r["scores"] for r in resumed.history] == [r["scores"] for r in whole.history]
 

@@ -10,10 +10,12 @@ import torch
 from wmlib import recipes
 from wmlib.controller import Controller
 from wmlib.drivers import ControllerDriver, random_car_driver
+from wmlib.evolution import digest
+from wmlib.experience import EpisodeStore
 from wmlib.mdn_rnn import MDNRNN
 from wmlib.presets import preset
 from wmlib.vae import VAE
-from wmlib.world_model import WorldModel, read_log, save_controller, write_log
+from wmlib.world_model import WorldModel, load_controller, read_log, save_controller, write_log
 
 CONTROLLER = "controller.safetensors"
 
@@ -97,3 +99,29 @@ def test_weights_are_shipped_for_seed_0_and_luck_for_the_others(tmp_path, world_
     card = json.loads((tmp_path / "pretrained/car_racing/controller.json").read_text())
     assert card["command"] == "the command"
     assert card["score"]["tracks"] == numbers.score_tracks
+
+
+def test_a_run_in_dreams_keeps_its_language_and_dreams_ever_better(tmp_path):
+    numbers = preset("smoke").dreaming()
+    recipes.car_racing(numbers, tmp_path)
+    first, second, third = (tmp_path / f"round{k}" for k in range(3))
+
+    def same(name, *folders):
+        return len({(folder / f"{name}.safetensors").read_bytes() for folder in folders}) == 1
+
+    for name in ("vae", "mdn_rnn", "dream", "controller"):
+        assert not same(name, first, second)
+    for name in ("vae", "mdn_rnn"):  # no passes over the frames: both stay, and so does h
+        assert numbers.vae_epochs[2] == 0
+        assert same(name, second, third, tmp_path)
+    assert not same("dream", second, third)
+    assert same("dream", third, tmp_path)
+    # What was seen before is not looked at again; what is new is the last generation's.
+    assert [row["episodes"] for row in read_log(tmp_path / "encode.jsonl")] == [4, 6, 2]
+    members = {name[-3:] for name in EpisodeStore(third / "latents").names()}
+    assert len(members) > 1
+    assert len(load_controller(second / "population.safetensors")) == numbers.population
+    # The new search begins where the last one ended: nothing had to be translated.
+    settings = read_log(third / "evolution.jsonl")[0]["settings"]
+    assert settings["first"] == digest(load_controller(second / CONTROLLER).parameters[0])
+    assert {row["round"] for row in recipes.timeline(tmp_path)} == {0, 1, 2}

@@ -81,6 +81,17 @@ def test_noise_wanders_about_what_the_driver_wants():
     assert (actions[:, 1] == 0).all()  # clipped to what the world allows
 
 
+def test_degrees_of_noise_take_turns():
+    calm, spread = ConstantDriver([0.5, 0.5]), [0.1, 0.2]
+    driver = NoisyDriver(calm, spread, [-9, -9], [9, 9], levels=3)
+    loud = NoisyDriver(calm, spread, [-9, -9], [9, 9])
+    for seed, level in ((0, 0.0), (4, 0.5), (8, 1.0)):
+        driver.begin(0, Job(seed))
+        loud.begin(0, Job(seed))
+        moved, most = (d.act(None, 1) - 0.5 for d in (driver, loud))
+        np.testing.assert_allclose(moved, level * most, atol=1e-6)
+
+
 def test_a_controller_drives_with_noise_and_without(world_model):
     plain = ControllerDriver(random_networks(2).controller)
     noisy = noisy_car_driver(random_networks(2))

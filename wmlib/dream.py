@@ -7,7 +7,7 @@ the next z, says what was earned, and whether this is the end.
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import gymnasium as gym
@@ -32,6 +32,9 @@ class Dream(gym.vector.VectorEnv):
     starts: N real moments (see `real_moments`). Seed s begins at moment s % N, and also fixes all
     chance in the dream to come: the same seed and actions give the same dream in any lane, and all
     candidates of a population can be given the same luck.
+    agent: the world model that the agent itself remembers with, and the same moments as that one
+    knew them; by default the dream's own. With two, the dream can learn more about the world while
+    h goes on to mean to the agent what it always meant.
     max_steps: looks, then the dream is truncated; or earlier, after `patience` looks in which
     nothing was earned (see `GiveUp`). temperature: see `sample_next`. dropout: the
     share of h's entries that M's forecast cannot see, others at every step; doubt, against a
@@ -50,6 +53,7 @@ class Dream(gym.vector.VectorEnv):
         temperature: float = 1.0,
         dropout: float = 0.0,
         patience: int | None = None,
+        agent: tuple[WorldModel, State] | None = None,
     ):
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be 0 or more and below 1, got {dropout}")
@@ -59,12 +63,14 @@ class Dream(gym.vector.VectorEnv):
         self.num_envs, self.max_steps = lanes, max_steps
         self.temperature, self.dropout = temperature, dropout
         self.patience = math.inf if patience is None else patience
-        shape = (world_model.feature_size,)
+        self._agent, self._known_at = agent or (None, starts)
+        shape = (self._known_at.features.shape[1],)
         self.single_observation_space = gym.spaces.Box(-np.inf, np.inf, shape, np.float32)
         self.single_action_space = CAR_ACTIONS
         self.observation_space = batch_space(self.single_observation_space, lanes)
         self.action_space = batch_space(CAR_ACTIONS, lanes)
-        self._state = starts.take(torch.zeros(lanes, dtype=torch.long))
+        anywhere = torch.zeros(lanes, dtype=torch.long)
+        self._state, self._known = starts.take(anywhere), self._known_at.take(anywhere)
         self._noise = Noise.table(NOISE_ROWS, world_model.mdn_rnn)
         self._row = np.zeros(lanes, dtype=np.int64)
         self._steps, self._since_best = np.zeros((2, lanes), dtype=np.int64)
@@ -82,21 +88,24 @@ class Dream(gym.vector.VectorEnv):
                 seeds[lane] = int(self.np_random.integers(2**31))
             self._row[lane] = np.random.default_rng(seeds[lane]).integers(NOISE_ROWS)
         moments = torch.tensor([seeds[lane] for lane in lanes]) % len(self.starts.z)
-        self._state = self._state.put(torch.from_numpy(lanes), self.starts.take(moments))
+        rows = torch.from_numpy(lanes)
+        self._state = self._state.put(rows, self.starts.take(moments))
+        self._known = self._known.put(rows, self._known_at.take(moments))
         self._steps[lanes], self._resting[lanes] = 0, False
         self._return[lanes] = self._best[lanes] = self._since_best[lanes] = 0
-        return self._state.features.numpy(), {"lanes": [{}] * self.num_envs}
+        return self._known.features.numpy(), {"lanes": [{}] * self.num_envs}
 
     def step(self, actions: np.ndarray):
         """actions (L, 3) -> observations, rewards, terminated, truncated, {"lanes": infos}."""
         noise = self._noise.take((self._row + self._steps) % NOISE_ROWS)
+        actions = torch.from_numpy(actions)
         self._state, prediction = self.world_model.imagine(
-            self._state,
-            torch.from_numpy(actions),
-            self.temperature,
-            noise=noise,
-            dropout=self.dropout,
+            self._state, actions, self.temperature, noise=noise, dropout=self.dropout
         )
+        if self._agent is None:
+            self._known = self._state
+        else:
+            self._known = State(self._state.z, *self._agent.remember(self._known, actions))
         self._steps += 1
         awake = ~self._resting
         rewards = prediction.reward[:, 0].double().numpy() * awake
@@ -108,7 +117,7 @@ class Dream(gym.vector.VectorEnv):
         over = (self._steps >= self.max_steps) | (self._since_best >= self.patience)
         late = over & awake & ~ends
         self._resting |= ends | late
-        return self._state.features.numpy(), rewards, ends, late, {"lanes": self._infos}
+        return self._known.features.numpy(), rewards, ends, late, {"lanes": self._infos}
 
     def render(self) -> np.ndarray:
         """What every lane dreams of: frames (L, S, S, 3) uint8, z decoded by V."""
@@ -145,12 +154,12 @@ class DreamWorld:
     temperature: float = 1.0
     dropout: float = 0.0
     patience: int | None = None
+    agent: tuple[WorldModel, State] | None = None
 
     @contextmanager
     def open(self) -> Iterator[Dream]:
         """A dream to drive in."""
-        settings = (self.lanes, self.max_steps, self.temperature, self.dropout, self.patience)
-        yield Dream(self.world_model, self.starts, *settings)
+        yield Dream(**{field.name: getattr(self, field.name) for field in fields(self)})
 
     def at_pace(self, world_model: Dreamer | None) -> "DreamWorld":
         """A dream has the pace of its M."""

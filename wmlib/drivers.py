@@ -74,26 +74,32 @@ class NoisyDriver:
     x[t + 1] = smoothness * x[t] + fresh noise. Independent noise at 50 actions a second would
     average out to a car that trembles on the spot. The same job gets the same noise in any lane.
 
-    spread, low, high: (A,) floats.
+    spread, low, high: (A,) floats. levels: degrees of noise that take turns with the job's seed;
+    of four the first drives without any, the others with a third, two thirds, and all of it.
     """
 
-    def __init__(self, driver: Driver, spread, low, high, smoothness: float = 0.95):
+    def __init__(
+        self, driver: Driver, spread, low, high, smoothness: float = 0.95, levels: int = 1
+    ):
         self.driver, self.spread = driver, np.asarray(spread, float)
         self.low, self.high, self.smoothness = np.asarray(low), np.asarray(high), smoothness
+        self.levels = np.linspace(1, 0, levels)[::-1]
         self._noise: dict[int, tuple[np.random.Generator, np.ndarray]] = {}
+        self._level: dict[int, float] = {}
 
     def begin(self, lane: int, job: Job) -> None:
         """Start the lane's noise from the job's seed and member."""
         self.driver.begin(lane, job)
         rng = np.random.default_rng([job.seed, job.member])
         self._noise[lane] = rng, rng.standard_normal(len(self.spread))
+        self._level[lane] = self.levels[job.seed % len(self.levels)]
 
     def act(self, features: Tensor | None, lanes: int) -> np.ndarray:
         """Features, as its driver takes them -> float32 (lanes, A)."""
         actions = self.driver.act(features, lanes).astype(float)
         for lane in sorted(self._noise.keys() & set(range(lanes))):
             rng, x = self._noise[lane]
-            actions[lane] += self.spread * x
+            actions[lane] += self._level[lane] * self.spread * x
             fresh = np.sqrt(1 - self.smoothness**2) * rng.standard_normal(len(x))
             self._noise[lane] = rng, self.smoothness * x + fresh
         return np.clip(actions, self.low, self.high).astype(np.float32)
@@ -111,9 +117,9 @@ def random_car_driver(repeat: int = 1) -> NoisyDriver:
     return NoisyDriver(middle, [0.4, 0.3, 0.25], CAR_LOW, CAR_HIGH, 0.95**repeat)
 
 
-def noisy_car_driver(driver: Driver, repeat: int = 1) -> NoisyDriver:
+def noisy_car_driver(driver: Driver, repeat: int = 1, levels: int = 1) -> NoisyDriver:
     """Someone who can drive, disturbed: slides, detours, and the way back to the road."""
-    return NoisyDriver(driver, [0.3, 0.2, 0.1], CAR_LOW, CAR_HIGH, 0.95**repeat)
+    return NoisyDriver(driver, [0.3, 0.2, 0.1], CAR_LOW, CAR_HIGH, 0.95**repeat, levels)
 
 
 def random_networks(population: int, feature_size: int = 288, seed: int = 0) -> ControllerDriver:

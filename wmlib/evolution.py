@@ -65,6 +65,7 @@ class Evolution:
         self._settings |= {"start": "" if start is None else digest(start)} | settings
         self._extra = extra
         self.history: list[dict] = []
+        self.candidates = np.zeros((0, size))  # of the last generation (population, size)
         self._path = None if log is None else Path(log)
         if self._path is not None and self._path.exists():
             self._replay(self._complete_rows())
@@ -128,6 +129,7 @@ class Evolution:
                 yield row
 
     def _tell(self, candidates: list, scores: np.ndarray) -> None:
+        self.candidates = np.array(candidates)
         # pycma minimizes. The sign belongs here and nowhere else.
         self._es.tell(candidates, (-scores).tolist())
 

@@ -63,22 +63,29 @@ TABLE = {
     "check_tracks":        (2,         32,     64,        "training tracks of such a check"),
     # Where C is evolved: on the road, or in dreams.
     "dream":               (False,  False,  False,        "evolve C in M's dreams"),
+    "dream_epochs":    ((2, 1),  (20, 20, 2),   (20,),    "passes over all steps, of M's double"),
+    "dream_z_noise":       (0.3,      0.3,    0.3,        "share of V's doubt that this one knows"),
     "dream_starts":        (20,      4000,  10000,        "real moments at which dreams begin"),
+    "dream_before":        (150,      150,    150,        "steps into their drives"),
     "dream_lanes":         (8,        512,    512,        "that one process dreams at once"),
-    "dream_steps":         (5,        150,   1000,        "looks, then a dream is over"),
+    "dream_steps":         (5,        400,   1000,        "looks, then a dream is over"),
+    "dream_patience":      (5,         50,    100,        "looks without pay, then giving up"),
     "temperature":         (1.0,      1.0,   1.15,        "of these dreams"),
     "dropout":             (0.0,      0.0,    0.0,        "share of h hidden from M's forecast"),
 }  # fmt: skip
 
 # What is different when C learns in dreams alone: many short rounds, each with fresh real drives.
+# From the third on V and the agent's M stay what they are, and with them what h means to C.
+DREAM_ROUNDS = (3, 20, 20)
 DREAM = {
     "dream":            (True, True, True),
-    "episodes":         ((4, 2), (500, 100, 100, 100, 100, 100), (10000, 1000, 1000)),
-    "vae_epochs":       ((1, 1), (5, 1, 1, 1, 1, 1), (10, 1, 1)),
-    "rollouts":         ((2, 2), (16, 16, 16, 16, 16, 16), (16, 16, 16)),
-    "generations":      ((1, 2), (40, 40, 40, 40, 40, 40), (300, 300, 300)),
-    "sigmas":           ((0.6, 0.4), (0.6, 0.4, 0.4, 0.4, 0.4, 0.4), (0.1, 0.07, 0.07)),
-    "check_every":      (1, 20, 50),
+    "episodes":         ((4, 2, 2), (500, 100, 48), (10000, 1000, 256)),
+    "vae_epochs":       ((1, 1, 0), (3, 1, 0), (10, 1, 0)),
+    "rollouts":         ((2,), (8,), (16,)),
+    "generations":      ((1, 1, 2), (20, 10, 5), (100, 50, 20)),
+    "sigmas":           ((0.6, 0.4, 0.3), (0.6, 0.4, 0.3), (0.1, 0.07, 0.05)),
+    "dream_epochs":     ((2, 2, 1), (20, 20, 2), (20, 20, 2)),
+    "check_every":      (1, 100, 100),
 }  # fmt: skip
 
 
@@ -132,7 +139,8 @@ class Preset(namedtuple("Preset", ["scale", *TABLE])):
     def dreaming(self) -> "Preset":
         """The same scale, with C evolved in dreams."""
         column = SCALES.index(self.scale)
-        return self._replace(**{name: values[column] for name, values in DREAM.items()})
+        changed = self._replace(**{name: values[column] for name, values in DREAM.items()})
+        return changed.change(rounds=DREAM_ROUNDS[column])
 
     def figure(self, name: str) -> Path:
         """Where a chapter saves a picture: figures/, but never over it from a smoke run."""

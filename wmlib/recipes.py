@@ -47,9 +47,11 @@ from wmlib.training import fit, mdn_rnn_step, vae_step
 from wmlib.vae import FRAME_SIZES, VAE, frames_to_tensor
 from wmlib.world_model import (
     PRETRAINED,
+    State,
     WorldModel,
     half_precision,
     load_agent,
+    load_controller,
     load_network,
     pretrained,
     read_log,
@@ -63,8 +65,11 @@ from wmlib.world_model import (
 BALL = World("wmlib/BouncingBall-v0", lanes=8)
 TRUTH = ("position", "velocity", "bounced")
 WORLD_MODEL = ("collect", "vae", "encode", "mdn_rnn")  # what makes V and M, and its logs
+# The logs of all that comes before C; True: every row has its own seconds, False: those so far.
+PHASES = {"collect": True, "encode": True, "vae": False, "mdn_rnn": False, "dream": False}
 SEEDS_PER_ROUND = 100_000
 SEEDS_PER_RUN = 10_000  # runs with other seeds collect on other tracks
+SEEDS_PER_TURN = 1000  # every five rounds; `test_drives` are on tracks that no round comes to
 SCORED = ("track", "score", "steps", "lap")  # columns of score.jsonl
 CHECK_TRACKS_FROM = 900_000  # tracks of training that no candidate drives: for the learning curve
 
@@ -201,8 +206,9 @@ def train_mdn_rnn(
     z_noise: float = 1.0,
     z_weight: float = 1.0,
     start: MDNRNN | None = None,
+    name: str = "mdn_rnn",
 ) -> tuple[MDNRNN, list[dict]]:
-    """M from encoded episodes; writes mdn_rnn.safetensors. Returns M and its history.
+    """M from encoded episodes; writes <name>.safetensors. Returns M and its history.
 
     repeat: how many steps every action of these episodes was held for. z_noise, z_weight: see
     `mdn_rnn_step`. start: an M to go on from; by default a new one.
@@ -218,10 +224,10 @@ def train_mdn_rnn(
         learning_rate=learning_rate,
         seed=seed,
         clip=1.0,
-        checkpoint=Path(folder) / "mdn_rnn.checkpoint",
+        checkpoint=Path(folder) / f"{name}.checkpoint",
         device=device,
     )
-    return _keep(mdn_rnn, history, folder, "mdn_rnn"), history
+    return _keep(mdn_rnn, history, folder, name), history
 
 
 def _keep(network: nn.Module, history: list[dict], folder: str | Path, name: str) -> Any:
@@ -265,7 +271,8 @@ def evolve(
     differences, and the more drives it takes to see them.
     Every `check_every` generations, and at the end, the mean drives `check_tracks` other training
     tracks to the end, without patience: rows of the log then have "check", its mean score, and
-    "check_std". Writes evolution.jsonl and controller.safetensors.
+    "check_std". Writes evolution.jsonl, controller.safetensors, and the last generation's
+    candidates as population.safetensors.
     """
     size = {"feature_size": world_model.feature_size, "action_size": 3}
     first = (Controller(**size) if start is None else start).parameters[0]
@@ -312,6 +319,7 @@ def evolve(
     for _ in evolution.run(fitness, generations):
         pass
     controller = controllers(evolution.mean)
+    save_controller(controllers(evolution.candidates), folder / "population.safetensors")
     save_controller(controller, folder / "controller.safetensors")
     return controller, evolution
 
@@ -354,7 +362,11 @@ def car_racing(preset: Preset, folder: str | Path | None = None) -> tuple[WorldM
 def car_world_model(
     preset: Preset, folder: str | Path | None = None, number: int = 0
 ) -> WorldModel:
-    """V and M of CarRacing for round `number`: collect, V, encode, M."""
+    """V and M of CarRacing for round `number`: collect, V, encode, M.
+
+    In a later round whose preset gives V no epochs, both stay what they were; only what was
+    collected is added.
+    """
     car_collect(preset, folder, number)
     vae = car_vae(preset, folder, number)
     car_encode(preset, folder, number)
@@ -366,11 +378,17 @@ def car_collect(preset: Preset, folder: str | Path | None = None, number: int = 
 
     Round 0 drives at random (smoothly, or as networks with random weights would, as the preset's
     policy says); a later one lets the last round's agent drive, with noise, and adds that to what
-    was collected before.
+    was collected before. Who learns in dreams sends the last generation's candidates, with all
+    degrees of noise: what M has to tell apart is what the search will ask it about.
     """
     work, agent = _round(preset, folder, number), _agent_before(preset, folder, number)
     driver, eyes, members = random_car_driver(preset.repeat), None, 1
-    if agent is not None:
+    if agent is not None and preset.dream:
+        last = _round(preset, folder, number - 1)
+        population, eyes = load_controller(last / "population.safetensors"), agent[0]
+        driver = noisy_car_driver(ControllerDriver(population), preset.repeat, levels=4)
+        members = len(population)
+    elif agent is not None:
         driver, eyes = noisy_car_driver(ControllerDriver(agent[1]), preset.repeat), agent[0]
     elif preset.policy == "networks":
         torch.manual_seed(preset.seed)
@@ -378,7 +396,8 @@ def car_collect(preset: Preset, folder: str | Path | None = None, number: int = 
         members = preset.episodes[number]
         driver = random_networks(members, seed=preset.seed)
     world = car_world(preset, preset.random_patience if agent is None else None)
-    first = number * SEEDS_PER_ROUND + preset.seed * SEEDS_PER_RUN
+    turn, place = divmod(number, 5)
+    first = place * SEEDS_PER_ROUND + preset.seed * SEEDS_PER_RUN + turn * SEEDS_PER_TURN
     seeds = range(first, first + preset.episodes[number])
     with processes(preset.workers, preset.cluster) as executor:
         store = collect(
@@ -399,7 +418,9 @@ def car_vae(preset: Preset, folder: str | Path | None = None, number: int = 0) -
     """V of round `number`: a new one, or the last round's, which goes on learning."""
     work, start = _round(preset, folder, number), None
     if number > 0:
-        start = load_network(VAE, _round(preset, folder, number - 1) / "vae.safetensors")
+        start = _before(preset, folder, number, VAE, "vae")
+    if _stays(preset, number):
+        return _keep(start, [], work, "vae")
     vae, _ = train_vae(
         EpisodeStore(work / "episodes"),
         work,
@@ -416,13 +437,18 @@ def car_vae(preset: Preset, folder: str | Path | None = None, number: int = 0) -
 def car_encode(preset: Preset, folder: str | Path | None = None, number: int = 0) -> EpisodeStore:
     """All drives of round `number` as its V sees them."""
     work = _round(preset, folder, number)
+    if _stays(preset, number):
+        latents = EpisodeStore(work / "latents")
+        latents.include(EpisodeStore(_round(preset, folder, number - 1) / "latents"))
     vae = load_network(VAE, work / "vae.safetensors")
     return encode(EpisodeStore(work / "episodes"), vae, work / "latents")
 
 
 def car_mdn_rnn(preset: Preset, folder: str | Path | None = None, number: int = 0) -> MDNRNN:
-    """M of round `number`, learned anew."""
+    """M of round `number`, learned anew; or the last round's, if V has stayed the same."""
     work = _round(preset, folder, number)
+    if _stays(preset, number):
+        return _keep(_before(preset, folder, number, MDNRNN, "mdn_rnn"), [], work, "mdn_rnn")
     mdn_rnn, _ = train_mdn_rnn(
         EpisodeStore(work / "latents"),
         work,
@@ -436,6 +462,44 @@ def car_mdn_rnn(preset: Preset, folder: str | Path | None = None, number: int = 
     if number == 0:  # later ones are published together with the C that can read them
         _publish(preset, folder, number, *WORLD_MODEL)
     return mdn_rnn
+
+
+def car_dream(preset: Preset, folder: str | Path | None = None, number: int = 0) -> MDNRNN:
+    """The M that makes the dreams of round `number`; the agent keeps its own.
+
+    It has other work to do than to remember: whatever C finds in it must be true. So it learns z
+    more sharply (`dream_z_noise`, and all of z counts), goes on learning with every round's drives,
+    and is trained anew only when V has changed.
+    """
+    work, start = _round(preset, folder, number), None
+    if _stays(preset, number):
+        start = _before(preset, folder, number, MDNRNN, "dream")
+    dream, _ = train_mdn_rnn(
+        EpisodeStore(work / "latents"),
+        work,
+        epochs=preset.dream_epochs[number],
+        start=start,
+        name="dream",
+        z_noise=preset.dream_z_noise,
+        z_weight=MDNRNN().z_size,
+        batch_size=preset.rnn_batch,
+        window=preset.window,
+        repeat=preset.repeat,
+        seed=preset.seed + number,
+        device=preset.device or None,
+    )
+    return dream
+
+
+def _stays(preset: Preset, number: int) -> bool:
+    # Without passes over the frames V stays, and what it saw, and the M that the agent has.
+    return number > 0 and preset.vae_epochs[number] == 0
+
+
+def _before(
+    preset: Preset, folder: str | Path | None, number: int, kind: type[nn.Module], name: str
+) -> Any:
+    return load_network(kind, _round(preset, folder, number - 1) / f"{name}.safetensors")
 
 
 def _agent_before(
@@ -501,14 +565,24 @@ def car_controller(
 ) -> tuple[Controller, Evolution]:
     """C of CarRacing for round `number`: `evolve` with a preset's numbers, from the last round's C.
 
-    In reality, or, with `preset.dreaming()`, in dreams that begin at moments of all drives so far.
+    In reality, or, with `preset.dreaming()`, in dreams (see `car_dream`) that begin early in drives
+    of all rounds so far.
     """
     work, k = _round(preset, folder, number), preset.directions
-    agent = _agent_before(preset, folder, number)
-    start = None if agent is None else translate(*agent, world_model, work)
-    world, mind = car_world(preset, preset.patience), world_model
+    start = None
+    if number > 0:
+        before = _agent_before(preset, folder, number)
+        start = before[1]
+        if not _stays(preset, number):
+            start = translate(*before, world_model, work)
+    world, mind, seed = car_world(preset, preset.patience), world_model, preset.seed
     if preset.dream:
-        world, mind = dream_world(preset, world_model, work / "latents"), Dreamer(world_model)
+        dream = WorldModel(world_model.vae, car_dream(preset, folder, number))
+        world, mind = (
+            dream_world(preset, dream, work / "latents", world_model),
+            Dreamer(world_model),
+        )
+        seed += 1000 * number  # a short search, many times: with other luck each time
     with processes(preset.workers, preset.cluster) as executor:
         result = evolve(
             world,
@@ -521,13 +595,13 @@ def car_controller(
             sigma=preset.sigmas[number],
             start=start,
             directions=directions(world_model, work, k) if k else None,
-            seed=preset.seed,
+            seed=seed,
             check_every=preset.check_every,
             check_tracks=preset.check_tracks,
             executor=executor,
             reality=(car_world(preset), world_model),
         )
-    _publish(preset, folder, number, *WORLD_MODEL, "evolution", "controller")
+    _publish(preset, folder, number, *WORLD_MODEL, "dream", "evolution", "controller")
     return result
 
 
@@ -539,16 +613,27 @@ def car_evolve(
     return car_controller(preset, world_model, folder, number)
 
 
-def dream_world(preset: Preset, world_model: WorldModel, latents: str | Path) -> DreamWorld:
-    """Dreams with a preset's numbers, beginning at moments of the encoded drives in a folder."""
-    starts = real_moments(world_model, EpisodeStore(latents), preset.dream_starts)
+def dream_world(
+    preset: Preset, dream: WorldModel, latents: str | Path, agent: WorldModel | None = None
+) -> DreamWorld:
+    """Dreams with a preset's numbers, beginning at moments of the encoded drives in a folder.
+
+    agent: the world model that C remembers with; by default the dream's.
+    """
+
+    def starts(world_model: WorldModel) -> State:
+        store, before = EpisodeStore(latents), preset.dream_before
+        return real_moments(world_model, store, preset.dream_starts, before=before)
+
     return DreamWorld(
-        world_model,
-        starts,
+        dream,
+        starts(dream),
         lanes=preset.dream_lanes,
         max_steps=preset.dream_steps,
         temperature=preset.temperature,
         dropout=preset.dropout,
+        patience=preset.dream_patience,
+        agent=None if agent is None else (agent, starts(agent)),
     )
 
 
@@ -583,9 +668,11 @@ def timeline(folder: str | Path) -> list[dict]:
     evolution = read_log(folder / "evolution.jsonl")
     rows = []
     for number in range(evolution[-1]["round"] + 1):
-        for phase, adds_up in {"collect": 1, "encode": 1, "vae": 0, "mdn_rnn": 0}.items():
-            log = [r for r in read_log(folder / f"{phase}.jsonl") if r["round"] == number]
-            before += sum(r["seconds"] for r in log) if adds_up else log[-1]["seconds"]
+        for phase, adds_up in PHASES.items():
+            file = folder / f"{phase}.jsonl"
+            log = [r for r in read_log(file) if r["round"] == number] if file.exists() else []
+            seconds = [r["seconds"] for r in log] or [0.0]  # what stayed took no time
+            before += sum(seconds) if adds_up else seconds[-1]
         log = [row for row in evolution if row["round"] == number]
         rows += [row | {"minutes": (before + row["seconds"]) / 60} for row in log]
         before += log[-1]["seconds"]
@@ -675,7 +762,7 @@ def ship(preset: Preset, run: str | Path, world: str, command: str) -> Path:
     if preset.seed:
         return _copy_logs(run, folder / f"seed{preset.seed}")
     folder.mkdir(parents=True, exist_ok=True)
-    logs = {"vae": "vae", "mdn_rnn": "mdn_rnn", "controller": "evolution"}
+    logs = {"vae": "vae", "mdn_rnn": "mdn_rnn", "dream": "dream", "controller": "evolution"}
     for name, log in logs.items():
         if not (run / f"{name}.safetensors").exists():
             continue

@@ -113,7 +113,7 @@ class WorldModel:
 
         actions: (B, action_size) float, as taken in `state`.
         """
-        h, c = self._remember(state, actions)
+        h, c = self.remember(state, actions)
         return State(self.encode(frames), h, c)
 
     @torch.no_grad()
@@ -135,7 +135,7 @@ class WorldModel:
         The forecast (not the memory, where rounding would add up) is computed as in `encode`, with
         16-bit floats where the processor has them; M itself is unsure of much more.
         """
-        h, c = self._remember(state, actions)
+        h, c = self.remember(state, actions)
         visible = h if dropout == 0 else h * (noise.keep >= dropout) / (1 - dropout)
         with half_precision(self.device):
             prediction = self.mdn_rnn.predict(visible[:, None])
@@ -143,7 +143,9 @@ class WorldModel:
         z = sample_next(prediction, temperature, generator, noise)[:, 0]
         return State(z, h, c), prediction
 
-    def _remember(self, state: State, actions: Tensor) -> tuple[Tensor, Tensor]:
+    @torch.no_grad()
+    def remember(self, state: State, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """h and c (B, hidden) after actions (B, action_size) were taken in `state`."""
         memory = (state.h[None].contiguous(), state.c[None].contiguous())
         _, (h, c) = self.mdn_rnn.remember(state.z[:, None], actions[:, None].to(state.z), memory)
         return h[0], c[0]
