@@ -15,7 +15,7 @@ from test_recipes import a_run, fingerprints
 
 from wmlib.__main__ import PHASES, main, parser
 from wmlib.experience import EpisodeStore
-from wmlib.plan import tabulate
+from wmlib.plan import of_the_ball, tabulate
 from wmlib.presets import preset
 from wmlib.vae import VAE
 from wmlib.world_model import WorldModel, read_log, save_network
@@ -238,5 +238,8 @@ def test_a_dry_run_starts_nothing(tmp_path, capsys, monkeypatch):
     assert main(run) == 0
     assert "at most" in capsys.readouterr().out
     assert not folder.exists()
+    ball = of_the_ball(preset("laptop"))
+    assert main(["run", "ball", *run[2:]]) == 0
+    assert f"{ball.ball_episodes * 200:,}" in capsys.readouterr().out  # looks
     huge = fails(capsys, *run, "--episodes", "100000000")
     assert "GB of disk" in huge

@@ -28,7 +28,7 @@ PHASES = {
     "train-vae": ("train V on the frames collected", recipes.car_vae),
     "encode": ("let V look at all that was collected", recipes.car_encode),
     "train-rnn": ("train M on what V saw", recipes.car_mdn_rnn),
-    "evolve": ("evolve C, on the road or (--dream) in M's dreams", recipes.car_evolve),
+    "evolve": ("evolve C, on the road or (--dream) in M's dreams", recipes.car_controller),
 }
 # What only notebooks ask for.
 FOR_CHAPTERS = ("retrain", "ball_tests", "seen", "ahead", "car_seen", "car_ahead", "car_looks",
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.dry_run:
             from wmlib.plan import estimate
 
-            print(estimate(numbers, folder))
+            print(estimate(numbers, folder, arguments.world))
             return
         if arguments.world == "ball":
             recipes.ball(numbers, folder)

@@ -7,11 +7,13 @@ import math
 import shutil
 from pathlib import Path
 
+import gymnasium as gym
 import psutil
 
 from wmlib import bench
 from wmlib.experience import BUFFER_STEPS
 from wmlib.presets import Preset
+from wmlib.recipes import BALL
 from wmlib.rollout import processes
 
 LATENT_BYTES = 4 * 70  # of one look: mu, logvar, action, reward, end
@@ -20,8 +22,13 @@ WORKER_BYTES = 0.6e9  # of a process that drives, torch and V included
 SPARE = 1.1  # what should be free, as a multiple of what is needed
 
 
-def estimate(preset: Preset, folder: str | Path) -> str:
-    """A table of what the run in `folder` will take at most. ValueError if it will not fit."""
+def estimate(preset: Preset, folder: str | Path, world: str = "car_racing") -> str:
+    """A table of what the run in `folder` will take at most. ValueError if it will not fit.
+
+    world: "car_racing" or "ball".
+    """
+    if world == "ball":
+        preset = of_the_ball(preset)
     return tabulate(preset, speeds(preset), free_disk(folder), psutil.virtual_memory().available)
 
 
@@ -40,6 +47,16 @@ def speeds(preset: Preset, steps: int = 200) -> dict[str, float]:
         return {m.name: m.measure(0) for m in measured}
 
 
+def of_the_ball(preset: Preset) -> Preset:
+    """The ball's run in CarRacing's terms: one round, and no C."""
+    return preset.change(rounds=1, episodes=(preset.ball_episodes,), generations=(0,))._replace(
+        vae_epochs=(preset.ball_vae_epochs,),
+        rnn_epochs=preset.ball_rnn_epochs,
+        max_steps=gym.spec(BALL.env_id).max_episode_steps,
+        repeat=1,
+    )
+
+
 def tabulate(preset: Preset, speed: dict[str, float], disk_free: float, memory_free: float) -> str:
     """The same from speeds that are known. Sizes in bytes."""
     pixels = (preset.frame_size / 64) ** 2  # what was measured was 64 x 64
@@ -55,7 +72,7 @@ def tabulate(preset: Preset, speed: dict[str, float], disk_free: float, memory_f
         times = {
             "collect": preset.episodes[k] * preset.max_steps / on_the_road,
             "V": preset.vae_epochs[k] * looks * pixels / speed[bench.V_LEARNS] + seen,
-            "M": preset.rnn_epochs * looks / speed[bench.M_LEARNS],
+            "M": _epochs(preset, k) * looks / speed[bench.M_LEARNS],
             "C": _searched(preset, k) / (speed[bench.DREAMS] if preset.dream else on_the_road),
         }
         seconds += sum(times.values())
@@ -76,6 +93,12 @@ def tabulate(preset: Preset, speed: dict[str, float], disk_free: float, memory_f
                 f"{free / 1e9:.1f} GB are free\n{table}"
             )
     return table
+
+
+def _epochs(preset: Preset, number: int) -> int:
+    """Passes of M and, in a run in dreams, of its double."""
+    anew = number == 0 or preset.vae_epochs[number] > 0
+    return anew * preset.rnn_epochs + preset.dream * preset.dream_epochs[number]
 
 
 def _searched(preset: Preset, number: int) -> float:

@@ -354,9 +354,9 @@ def car_racing(preset: Preset, folder: str | Path | None = None) -> tuple[WorldM
     say which "round" they are from. With `preset.dreaming()`, every C is evolved in dreams alone.
     """
     for number in range(preset.rounds):
-        world_model = car_world_model(preset, folder, number)
-        controller, _ = car_controller(preset, world_model, folder, number)
-    return world_model, controller
+        car_world_model(preset, folder, number)
+        car_controller(preset, folder, number)
+    return load_agent(_round(preset, folder, preset.rounds - 1))
 
 
 def car_world_model(
@@ -558,10 +558,7 @@ def _newest_drives(folder: str | Path, episodes: int) -> Iterator[tuple[np.ndarr
 
 
 def car_controller(
-    preset: Preset,
-    world_model: WorldModel,
-    folder: str | Path | None = None,
-    number: int = 0,
+    preset: Preset, folder: str | Path | None = None, number: int = 0
 ) -> tuple[Controller, Evolution]:
     """C of CarRacing for round `number`: `evolve` with a preset's numbers, from the last round's C.
 
@@ -569,20 +566,17 @@ def car_controller(
     of all rounds so far.
     """
     work, k = _round(preset, folder, number), preset.directions
-    start = None
+    world_model, start = WorldModel.load(work), None
     if number > 0:
-        before = _agent_before(preset, folder, number)
-        start = before[1]
+        *_, start = before = _agent_before(preset, folder, number)
         if not _stays(preset, number):
             start = translate(*before, world_model, work)
     world, mind, seed = car_world(preset, preset.patience), world_model, preset.seed
     if preset.dream:
         dream = WorldModel(world_model.vae, car_dream(preset, folder, number))
-        world, mind = (
-            dream_world(preset, dream, work / "latents", world_model),
-            Dreamer(world_model),
-        )
-        seed += 1000 * number  # a short search, many times: with other luck each time
+        world = dream_world(preset, dream, work / "latents", agent=world_model)
+        mind = Dreamer(world_model)
+        seed += 1000 * number  # many short searches: other luck for each
     with processes(preset.workers, preset.cluster) as executor:
         result = evolve(
             world,
@@ -603,14 +597,6 @@ def car_controller(
         )
     _publish(preset, folder, number, *WORLD_MODEL, "dream", "evolution", "controller")
     return result
-
-
-def car_evolve(
-    preset: Preset, folder: str | Path | None = None, number: int = 0
-) -> tuple[Controller, Evolution]:
-    """`car_controller` with the V and M that round `number` left in its folder."""
-    world_model = WorldModel.load(_round(preset, folder, number))
-    return car_controller(preset, world_model, folder, number)
 
 
 def dream_world(

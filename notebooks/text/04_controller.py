@@ -158,7 +158,8 @@ for name, values in {
 # %%
 folder = numbers.run_folder("car_racing") if RETRAIN else pretrained("car_racing")
 if RETRAIN:
-    recipes.car_controller(numbers, recipes.car_world_model(numbers, folder), folder)
+    recipes.car_world_model(numbers, folder)
+    recipes.car_controller(numbers, folder)
 world_model, trained = load_agent(folder)
 world = recipes.car_world(numbers)
 
