@@ -17,8 +17,10 @@ from wmlib.explorers import (
 )
 from wmlib.explorers.latent import LIMIT
 from wmlib.explorers.pictures import png
+from wmlib.mdn_rnn import MDNRNN
 from wmlib.rollout import World
 from wmlib.vae import frames_to_tensor, tensor_to_frames
+from wmlib.world_model import WorldModel
 
 
 @pytest.fixture
@@ -318,6 +320,23 @@ def test_a_ride_goes_on_by_itself_until_it_is_stopped_and_says_when_it_breaks(ri
             task.result()
 
     asyncio.run(run())
+
+
+def test_a_ride_in_a_dream_of_another_m(world_model):
+    """The same drive up to the dream; then other pictures. With the same M twice, nothing new."""
+    torch.manual_seed(1)
+    other = WorldModel(world_model.vae, MDNRNN())
+    shown = []
+    for dream in (None, world_model, other):
+        ride = DreamDrive(world_model, driver_of(world_model), ROAD, 7, seen=5, dream=dream)
+        begin = ride.frames
+        for _ in range(3):
+            ride.tick()
+        shown.append([*begin, *ride.frames])
+        ride.close()
+    np.testing.assert_array_equal(shown[0], shown[1])
+    np.testing.assert_array_equal(shown[0][:2], shown[2][:2])
+    assert (shown[0][2] != shown[2][2]).any()
 
 
 def test_the_contact_sheet_of_a_ride(ride):

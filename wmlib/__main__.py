@@ -106,6 +106,14 @@ def _flags(arguments: argparse.Namespace) -> dict:
     return {name: value for name, value in given.items() if value is not None and name != "dream"}
 
 
+def study(arguments: argparse.Namespace) -> None:
+    """How far dreams can be trusted: a panel of drivers, and drivers bred under doubts."""
+    from wmlib import study
+
+    with _run(arguments, resume=True) as (numbers, folder):
+        print(f"written: {study.study(numbers, folder)}")
+
+
 def evaluate(arguments: argparse.Namespace) -> None:
     """Score a driver on held-out tracks of the untouched CarRacing-v3."""
     numbers = preset(arguments.scale)
@@ -239,6 +247,9 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_settings(command)
 
+    command = add("study", study)
+    command.set_defaults(world="car_racing", dream=True)
+    _add_settings(command)
     command = add("evaluate", evaluate)
     _add_agent(command)
     command.add_argument("--tracks", type=int, default=100, help="default: 100")

@@ -7,7 +7,7 @@ writing ended, and any number of processes can write at once.
 
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from zipfile import BadZipFile
@@ -79,9 +79,9 @@ class EpisodeStore:
                 f"{self._path(name)} is damaged: delete it, and collect or encode again"
             ) from error
 
-    def include(self, other: "EpisodeStore") -> None:
-        """Take in all episodes of another store on the same disk; none is copied."""
-        for name in other.names():
+    def include(self, other: "EpisodeStore", names: Sequence[str] | None = None) -> None:
+        """Take in all episodes of another store on the same disk, or those; none is copied."""
+        for name in other.names() if names is None else names:
             if name not in self:
                 os.link(other._path(name), self._path(name))
 

@@ -4,6 +4,7 @@ The idea is the network, its likelihood and its sampling, all on this page.
 """
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -160,18 +161,22 @@ class Noise(NamedTuple):
     @classmethod
     def table(cls, rows: int, mdn_rnn: MDNRNN, seed: int = 0) -> "Noise":
         """So many rows for an M of this size."""
-        generator = torch.Generator().manual_seed(seed)
-        z, hidden = mdn_rnn.z_size, mdn_rnn.hidden_size
-        return cls(
-            torch.rand(rows, z, generator=generator),
-            torch.randn(rows, z, generator=generator),
-            torch.rand(rows, generator=generator),
-            torch.rand(rows, hidden, generator=generator),
-        )
+        return _table(rows, mdn_rnn.z_size, mdn_rnn.hidden_size, seed)
 
     def take(self, rows: np.ndarray) -> "Noise":
         """The rows (R,) int64 alone."""
         return Noise(*(part[torch.from_numpy(rows)] for part in self))
+
+
+@lru_cache(4)  # a new dream is made for every generation of a search
+def _table(rows: int, z_size: int, hidden_size: int, seed: int) -> Noise:
+    generator = torch.Generator().manual_seed(seed)
+    return Noise(
+        torch.rand(rows, z_size, generator=generator),
+        torch.randn(rows, z_size, generator=generator),
+        torch.rand(rows, generator=generator),
+        torch.rand(rows, hidden_size, generator=generator),
+    )
 
 
 def sample_next(

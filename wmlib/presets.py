@@ -70,6 +70,7 @@ TABLE = {
     "dream_lanes":         (8,        512,    512,        "that one process dreams at once"),
     "dream_steps":         (5,        400,   1000,        "looks, then a dream is over"),
     "dream_patience":      (5,         50,    100,        "looks without pay, then giving up"),
+    "study_generations":   (1,         30,    100,        "in which drivers are bred to compare"),
     "temperature":         (1.0,      1.0,   1.15,        "of these dreams"),
     "dropout":             (0.0,      0.0,    0.0,        "share of h hidden from M's forecast"),
 }  # fmt: skip

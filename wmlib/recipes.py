@@ -474,19 +474,27 @@ def car_dream(preset: Preset, folder: str | Path | None = None, number: int = 0)
     work, start = _round(preset, folder, number), None
     if _stays(preset, number):
         start = _before(preset, folder, number, MDNRNN, "dream")
+    epochs, seed = preset.dream_epochs[number], preset.seed + number
+    return train_dream(preset, work, epochs=epochs, seed=seed, start=start)
+
+
+def train_dream(
+    preset: Preset, folder: str | Path, *, epochs: int, seed: int, start: MDNRNN | None = None
+) -> MDNRNN:
+    """An M to dream with, from the latents in a folder; writes dream.safetensors there."""
     dream, _ = train_mdn_rnn(
-        EpisodeStore(work / "latents"),
-        work,
-        epochs=preset.dream_epochs[number],
-        start=start,
-        name="dream",
-        z_noise=preset.dream_z_noise,
-        z_weight=MDNRNN().z_size,
+        EpisodeStore(Path(folder) / "latents"),
+        folder,
+        epochs=epochs,
         batch_size=preset.rnn_batch,
         window=preset.window,
         repeat=preset.repeat,
-        seed=preset.seed + number,
+        seed=seed,
         device=preset.device or None,
+        z_noise=preset.dream_z_noise,
+        z_weight=MDNRNN().z_size,
+        start=start,
+        name="dream",
     )
     return dream
 

@@ -27,7 +27,8 @@ class DreamDrive:
 
     The agent first drives `seen` looks on the real `track`. Then the eyes close: from there on the
     dream's pictures are M's alone, while the real car gets the same actions, and M never hears of
-    it. `rate` looks a second, as many as real time has by default.
+    it. `rate` looks a second, as many as real time has by default. dream: the world model that
+    makes the dream, where it is not the agent's own.
 
     `tick()` is one look; `running.value = True` calls it again and again, in a notebook.
     """
@@ -40,8 +41,11 @@ class DreamDrive:
         track: int = 0,
         seen: int = 50,
         rate: float | None = None,
+        dream: WorldModel | None = None,
     ):
         self.world_model, self.controller, self.seen = world_model, controller, seen
+        # The first knows what C reads, the last makes the dream.
+        self._minds = (world_model,) if dream is None else (world_model, dream)
         repeat = world_model.mdn_rnn.repeat
         self.rate = 50 / repeat if rate is None else rate
         self._road = world.at_pace(world_model).make_one()
@@ -81,15 +85,15 @@ class DreamDrive:
         """The track from its beginning: the agent drives `seen` looks, then the dream begins."""
         self._frame, _ = self._road.reset(seed=self.track.value)
         self._over = False
-        self._awake = self.world_model.begin(self._frame[None])
+        self._awake = [mind.begin(self._frame[None]) for mind in self._minds]
         self.action = np.zeros(3, np.float32)
         for _ in range(self.seen):
-            self._drive_on(self.controller(self._awake.features)[0].numpy())
+            self._drive_on(self.controller(self._awake[0].features)[0].numpy())
         self.wake_up()
 
     def wake_up(self) -> None:
         """Let the dream begin anew, from what is real now."""
-        self._asleep = State(*(part.clone() for part in self._awake))
+        self._asleep = [State(*(part.clone() for part in state)) for state in self._awake]
         self._earned = self._dreamt_of = 0.0
         self._luck = torch.Generator().manual_seed(0)
         self._apart: list[float] = []
@@ -98,15 +102,16 @@ class DreamDrive:
     def tick(self) -> None:
         """One look: one action, for both."""
         if self.who.value == AGENT:
-            self.action = self.controller(self._asleep.features)[0].numpy()
+            self.action = self.controller(self._asleep[0].features)[0].numpy()
         else:
             self.action = self._by_hand()
-        self._asleep, prediction = self.world_model.imagine(
-            self._asleep,
-            torch.from_numpy(self.action)[None],
-            self.temperature.value,
-            self._luck,
-        )
+        action, tau = torch.from_numpy(self.action)[None], self.temperature.value
+        dreamt, prediction = self._minds[-1].imagine(self._asleep[-1], action, tau, self._luck)
+        own = [
+            State(dreamt.z, *mind.remember(state, action))
+            for mind, state in zip(self._minds[:-1], self._asleep, strict=False)
+        ]
+        self._asleep = [*own, dreamt]
         self._dreamt_of += prediction.reward.item()
         self._earned += self._drive_on(self.action)
         self._show()
@@ -129,11 +134,14 @@ class DreamDrive:
         self._frame, reward, terminated, truncated, _ = self._road.step(action)
         self._over = terminated or truncated
         action = torch.from_numpy(action)[None]
-        self._awake = self.world_model.observe(self._awake, action, self._frame[None])
+        self._awake = [
+            mind.observe(state, action, self._frame[None])
+            for mind, state in zip(self._minds, self._awake, strict=True)
+        ]
         return float(reward)
 
     def _show(self) -> None:
-        z = torch.cat([self._asleep.z, self._awake.z])
+        z = torch.cat([self._asleep[0].z, self._awake[0].z])
         dreamt, seen = tensor_to_frames(self.world_model.decode(z))
         self._apart.append(float(np.abs(dreamt.astype(int) - seen).mean()))
         self.frames = dreamt, self._frame

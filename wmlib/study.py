@@ -1,0 +1,152 @@
+"""How far may a dream be trusted? Drivers whose real score is known, and drivers bred in it.
+
+A dream is an M, so it knows what that M was fed with. Three are compared, alike in all else: fed
+with random driving, with the drives of the agents that learned in dreams, and with both. All of it
+needs a finished run in dreams, and goes into a folder "study" of that.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from pathlib import Path
+
+import numpy as np
+
+from wmlib import recipes
+from wmlib.controller import Controller
+from wmlib.dream import Dreamer, DreamWorld
+from wmlib.drivers import ControllerDriver, Job
+from wmlib.experience import EpisodeStore
+from wmlib.mdn_rnn import MDNRNN
+from wmlib.presets import Preset
+from wmlib.rollout import drive_all, processes
+from wmlib.world_model import WorldModel, load_agent, load_controller, read_log, write_log
+
+REALITY = "reality"
+FED = {"random driving": (True, False), "its own driving": (False, True), "both": (True, True)}
+TEMPERATURES = (0.5, 1.0, 1.3)
+DROPOUTS = (0.0, 0.1)
+DREAMS = 64  # that every driver of the panel has
+NEVER_STEERS = "never steers"
+TRACKS_FROM = 920_000  # of training; nobody learned from these
+
+
+def study(preset: Preset, run: str | Path) -> Path:
+    """The panel and all that is bred, in the folder that is returned; goes on with what is there.
+
+    panel.jsonl: a row for reality and for each dream, with "drivers" and their "scores", a list of
+    drives each. bred.jsonl: a row for each dream in which drivers were bred, with what the last
+    generation earned there ("dream"), and "real" and "real_std" of what became of it.
+    """
+    run, folder = Path(run), Path(run) / "study"
+    with processes(preset.workers, preset.cluster) as executor:
+        for where in (REALITY, *FED):
+            row = {"where": where}
+            _once(folder / "panel.jsonl", row, lambda w=where: panel(preset, run, w, executor))
+        for row in doubts():
+            _once(folder / "bred.jsonl", row, lambda r=row: bred(preset, run, executor, **r))
+    return folder
+
+
+def doubts() -> Iterator[dict]:
+    """Every kind of dream that drivers are bred in: all three, and the last one under doubts."""
+    for fed in FED:
+        for temperature in TEMPERATURES if fed == "both" else (1.0,):
+            for dropout in DROPOUTS if fed == "both" else (0.0,):
+                yield {"fed": fed, "temperature": temperature, "dropout": dropout}
+
+
+def drivers(preset: Preset, run: Path) -> dict[str, Controller]:
+    """The panel, from hopeless to good: one that never steers, and the C of every round.
+
+    Of every round since the agent's M stayed the same: an h of before would be noise to it.
+    """
+    last = preset.rounds - 1
+    first = max(k for k in range(preset.rounds) if k == 0 or preset.vae_epochs[k] > 0)
+    # On the gas by 0.3, and straight on.
+    straight = np.zeros(Controller().num_parameters)
+    straight[-3:] = 0.0, math.atanh(2 * 0.3 - 1), -3.0
+    panel = {NEVER_STEERS: Controller(straight)}
+    for k in range(first, last + 1):
+        panel[f"round {k}"] = load_controller(run / f"round{k}" / "controller.safetensors")
+    return panel
+
+
+def panel(preset: Preset, run: Path, where: str, executor: Executor | None) -> dict:
+    """What every driver of the panel earns, in reality or in the dream that was fed so."""
+    cast, (agent, _) = drivers(preset, run), load_agent(run)
+    world, mind, drives, first = recipes.car_world(preset), agent, preset.check_tracks, TRACKS_FROM
+    if where != REALITY:
+        world, mind, drives, first = dream_of(preset, run, where), Dreamer(agent), DREAMS, 0
+    together = Controller(np.concatenate([c.parameters for c in cast.values()]))
+    jobs = [Job(first + i, member) for member in range(len(cast)) for i in range(drives)]
+    driven = drive_all(world, ControllerDriver(together), jobs, mind, executor=executor)
+    scores = np.array([drive.score for drive in driven]).reshape(len(cast), drives)
+    return {"drivers": list(cast), "scores": scores.round(2).tolist()}
+
+
+def bred(
+    preset: Preset,
+    run: Path,
+    executor: Executor | None,
+    fed: str,
+    temperature: float,
+    dropout: float,
+) -> dict:
+    """A C from nothing, evolved in one kind of dream, and its score in reality."""
+    doubt = preset.change(temperature=temperature, dropout=dropout)
+    folder = run / "study" / f"{_slug(fed)}-{temperature:g}-{dropout:g}"
+    agent, _ = load_agent(run)
+    _, evolution = recipes.evolve(
+        dream_of(doubt, run, fed),
+        Dreamer(agent),
+        folder,
+        population=preset.population,
+        rollouts=preset.rollouts[-1],
+        generations=preset.study_generations,
+        sigma=preset.sigmas[0],
+        directions=recipes.directions(agent, _last(preset, run), preset.directions),
+        seed=preset.seed,
+        check_every=preset.check_every,
+        check_tracks=preset.check_tracks,
+        executor=executor,
+        reality=(recipes.car_world(preset), agent),
+    )
+    last = evolution.history[-1]
+    return {"dream": last["mean"], "real": last["check"], "real_std": last["check_std"]}
+
+
+def dream_of(preset: Preset, run: Path, fed: str) -> DreamWorld:
+    """Dreams of an M that was fed so; the agent remembers with its own."""
+    agent, _ = load_agent(run)
+    dream, latents = (
+        WorldModel(agent.vae, fed_with(preset, run, fed)),
+        _last(preset, run) / "latents",
+    )
+    return recipes.dream_world(preset, dream, latents, agent)
+
+
+def fed_with(preset: Preset, run: Path, fed: str) -> MDNRNN:
+    """An M that makes dreams, trained on a share of the drives from nothing."""
+    folder = run / "study" / _slug(fed)
+    at_random = set(EpisodeStore(run / "round0" / "episodes").names())
+    all_drives, meal = (
+        EpisodeStore(_last(preset, run) / "latents"),
+        EpisodeStore(folder / "latents"),
+    )
+    meal.include(all_drives, [n for n in all_drives.names() if FED[fed][n not in at_random]])
+    return recipes.train_dream(preset, folder, epochs=preset.dream_epochs[0], seed=preset.seed)
+
+
+def _last(preset: Preset, run: Path) -> Path:
+    return run / f"round{preset.rounds - 1}"
+
+
+def _slug(fed: str) -> str:
+    return fed.replace(" ", "_")
+
+
+def _once(log: Path, key: dict, work: Callable[[], dict]) -> None:
+    rows = read_log(log) if log.exists() else []
+    if not any(key.items() <= row.items() for row in rows):
+        write_log([*rows, key | work()], log)
