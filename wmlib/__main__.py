@@ -111,7 +111,8 @@ def study(arguments: argparse.Namespace) -> None:
     from wmlib import study
 
     with _run(arguments, resume=True) as (numbers, folder):
-        print(f"written: {study.study(numbers, folder)}")
+        study.study(numbers, folder)
+        print(f"studied: {folder}")
 
 
 def evaluate(arguments: argparse.Namespace) -> None:

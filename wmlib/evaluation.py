@@ -174,7 +174,7 @@ def features(world_model: WorldModel, frames: np.ndarray, actions: np.ndarray) -
 
 
 @torch.no_grad()
-def imagine_from(
+def foretell(
     world_model: WorldModel,
     frames: Tensor | np.ndarray,
     actions: Tensor,
@@ -182,12 +182,13 @@ def imagine_from(
     temperature: float = 1.0,
     samples: int = 1,
     generator: torch.Generator | None = None,
-) -> Tensor:
-    """Watch `warm_up` frames, then close the eyes: imagined z (samples, H, z_size).
+) -> tuple[Tensor, Tensor]:
+    """Watch `warm_up` frames, then close the eyes: imagined z (samples, H, z_size), and rewards.
 
     One episode: frames (T + 1, S, S, 3) uint8, actions (T, A). The imagined horizon is
     H = T - warm_up steps, driven by the episode's own actions; [s, k] is the z imagined k + 1 steps
-    after frame `warm_up`. Raises ValueError if nothing is left to imagine.
+    after frame `warm_up`, and what M says was earned on the way there, (samples, H). Raises
+    ValueError if nothing is left to imagine.
     """
     if not 0 <= warm_up < len(actions):
         raise ValueError(f"warm_up must be 0 to {len(actions) - 1} here, got {warm_up}")
@@ -196,12 +197,18 @@ def imagine_from(
     for t in range(warm_up):
         state = world_model.observe(state, actions[t : t + 1], frames[t + 1 : t + 2])
     state = State(*(part.expand(samples, -1).contiguous() for part in state))
-    imagined = []
+    imagined, rewards = [], []
     for t in range(warm_up, len(actions)):
         action = actions[t].expand(samples, -1)
-        state, _ = world_model.imagine(state, action, temperature, generator)
+        state, prediction = world_model.imagine(state, action, temperature, generator)
         imagined.append(state.z)
-    return torch.stack(imagined, dim=1)
+        rewards.append(prediction.reward[:, 0])
+    return torch.stack(imagined, dim=1), torch.stack(rewards, dim=1)
+
+
+def imagine_from(*args, **options) -> Tensor:
+    """The z of `foretell` alone: (samples, H, z_size)."""
+    return foretell(*args, **options)[0]
 
 
 @torch.no_grad()

@@ -709,13 +709,13 @@ def read_score(folder: str | Path) -> Score:
     return Score(tracks, *map(np.array, columns))
 
 
-def test_drives(preset: Preset) -> EpisodeStore:
+def test_drives(preset: Preset, folder: str | Path | None = None) -> EpisodeStore:  # noqa: PT028
     """Drives that nobody learns from, to measure V and M with: tracks 500,000 and up.
 
-    By the agent that came with the repository, with noise, so that it does not always do what the
-    road suggests. Kept in a folder of their own.
+    By the agent in a folder (default: the one that came with the repository), with noise, so that
+    it does not always do what the road suggests. Kept in a folder of their own.
     """
-    folder, first = pretrained("car_racing"), 500_000
+    folder, first = folder or pretrained("car_racing"), 500_000
     world_model, controller = load_agent(folder)
     return collect(
         car_world(preset),
@@ -756,10 +756,9 @@ def ship(preset: Preset, run: str | Path, world: str, command: str) -> Path:
     if preset.seed:
         return _copy_logs(run, folder / f"seed{preset.seed}")
     folder.mkdir(parents=True, exist_ok=True)
-    logs = {"vae": "vae", "mdn_rnn": "mdn_rnn", "dream": "dream", "controller": "evolution"}
-    for name, log in logs.items():
-        if not (run / f"{name}.safetensors").exists():
-            continue
+    for weights in sorted(run.glob("*.safetensors")):
+        name = weights.stem
+        log = "evolution" if name == "controller" else name
         card = {
             "command": command,
             "seed": preset.seed,
@@ -770,10 +769,10 @@ def ship(preset: Preset, run: str | Path, world: str, command: str) -> Path:
                 package: metadata.version(package) for package in ("torch", "gymnasium", "cma")
             },
         }
-        shutil.copy(run / f"{name}.safetensors", folder)
+        shutil.copy(weights, folder)
         if name == "controller":
             card["score"] = result.summary()
-        write_card(folder / f"{name}.safetensors", card)
+        write_card(folder / weights.name, card)
     return _copy_logs(run, folder)
 
 

@@ -2,10 +2,11 @@
 
 A dream is an M, so it knows what that M was fed with. Three are compared, alike in all else: fed
 with random driving, with the drives of the agents that learned in dreams, and with both. All of it
-needs a finished run in dreams, and goes into a folder "study" of that.
+needs a finished run in dreams, and is added to its folder.
 """
 
 import math
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
@@ -27,25 +28,36 @@ FED = {"random driving": (True, False), "its own driving": (False, True), "both"
 TEMPERATURES = (0.5, 1.0, 1.3)
 DROPOUTS = (0.0, 0.1)
 DREAMS = 64  # that every driver of the panel has
+CHECK_EVERY = 5  # generations; where there is doubt, only the end counts
 NEVER_STEERS = "never steers"
 TRACKS_FROM = 920_000  # of training; nobody learned from these
 
 
-def study(preset: Preset, run: str | Path) -> Path:
-    """The panel and all that is bred, in the folder that is returned; goes on with what is there.
+def study(preset: Preset, run: str | Path) -> None:
+    """The panel and all that is bred; goes on with what is there.
 
     panel.jsonl: a row for reality and for each dream, with "drivers" and their "scores", a list of
     drives each. bred.jsonl: a row for each dream in which drivers were bred, with what the last
-    generation earned there ("dream"), and "real" and "real_std" of what became of it.
+    generation earned there ("dream"), and "real" and "real_std" of what became of it. The M that
+    knows random driving alone and the C bred in its dreams are kept as well, as naive_dream and
+    naive_controller.safetensors: that is what fooling oneself looks like.
     """
-    run, folder = Path(run), Path(run) / "study"
+    run = Path(run)
     with processes(preset.workers, preset.cluster) as executor:
         for where in (REALITY, *FED):
             row = {"where": where}
-            _once(folder / "panel.jsonl", row, lambda w=where: panel(preset, run, w, executor))
+            _once(run / "panel.jsonl", row, lambda w=where: panel(preset, run, w, executor))
         for row in doubts():
-            _once(folder / "bred.jsonl", row, lambda r=row: bred(preset, run, executor, **r))
-    return folder
+            _once(run / "bred.jsonl", row, lambda r=row: bred(preset, run, executor, **r))
+    naive = next(doubts())
+    dream, search = _fed(run, naive["fed"]), _bred(run, **naive)
+    for file, name in (
+        (dream / "dream.safetensors", "naive_dream.safetensors"),
+        (dream / "dream.jsonl", "naive_dream.jsonl"),
+        (search / "controller.safetensors", "naive_controller.safetensors"),
+        (search / "evolution.jsonl", "naive_controller.jsonl"),
+    ):
+        shutil.copy(file, run / name)
 
 
 def doubts() -> Iterator[dict]:
@@ -95,19 +107,18 @@ def bred(
 ) -> dict:
     """A C from nothing, evolved in one kind of dream, and its score in reality."""
     doubt = preset.change(temperature=temperature, dropout=dropout)
-    folder = run / "study" / f"{_slug(fed)}-{temperature:g}-{dropout:g}"
     agent, _ = load_agent(run)
     _, evolution = recipes.evolve(
         dream_of(doubt, run, fed),
         Dreamer(agent),
-        folder,
+        _bred(run, fed, temperature, dropout),
         population=preset.population,
         rollouts=preset.rollouts[-1],
         generations=preset.study_generations,
         sigma=preset.sigmas[0],
         directions=recipes.directions(agent, _last(preset, run), preset.directions),
         seed=preset.seed,
-        check_every=preset.check_every,
+        check_every=CHECK_EVERY if (temperature, dropout) == (1.0, 0.0) else preset.check_every,
         check_tracks=preset.check_tracks,
         executor=executor,
         reality=(recipes.car_world(preset), agent),
@@ -128,7 +139,7 @@ def dream_of(preset: Preset, run: Path, fed: str) -> DreamWorld:
 
 def fed_with(preset: Preset, run: Path, fed: str) -> MDNRNN:
     """An M that makes dreams, trained on a share of the drives from nothing."""
-    folder = run / "study" / _slug(fed)
+    folder = _fed(run, fed)
     at_random = set(EpisodeStore(run / "round0" / "episodes").names())
     all_drives, meal = (
         EpisodeStore(_last(preset, run) / "latents"),
@@ -142,8 +153,12 @@ def _last(preset: Preset, run: Path) -> Path:
     return run / f"round{preset.rounds - 1}"
 
 
-def _slug(fed: str) -> str:
-    return fed.replace(" ", "_")
+def _fed(run: Path, fed: str) -> Path:
+    return run / "study" / fed.replace(" ", "_")
+
+
+def _bred(run: Path, fed: str, temperature: float, dropout: float) -> Path:
+    return _fed(run, fed) / f"bred-{temperature:g}-{dropout:g}"
 
 
 def _once(log: Path, key: dict, work: Callable[[], dict]) -> None:

@@ -195,9 +195,13 @@ class DreamDrive:
             pairs.append(self.frames)
         shown = np.linspace(0, looks, columns).astype(int)
         dreamt, real = (np.stack(frames)[shown] for frames in zip(*pairs, strict=True))
+        names = (
+            f"M dreams:\n{self._dreamt_of:.0f} points",
+            f"what happens:\n{self._earned:.0f} points",
+        )
         self.restart()
-        rows = {"M dreams": dreamt, "what happens": real}
-        colors = {"M dreams": DREAM, "what happens": REALITY}
+        rows = dict(zip(names, (dreamt, real), strict=True))
+        colors = dict(zip(names, (DREAM, REALITY), strict=True))
         return frame_grid(rows, [f"+{t}" for t in shown], colors)
 
 
