@@ -15,7 +15,7 @@ from test_recipes import a_run, fingerprints
 
 from wmlib.__main__ import PHASES, main, parser
 from wmlib.experience import EpisodeStore
-from wmlib.plan import of_the_ball, tabulate
+from wmlib.plan import SEARCH, of_the_ball, tabulate
 from wmlib.presets import preset
 from wmlib.vae import VAE
 from wmlib.world_model import WorldModel, read_log, save_network
@@ -212,6 +212,7 @@ SPEED = {
     "V learns": 1000.0,
     "M learns": 50_000.0,
     "in a megabyte on the disk": 1000.0,
+    SEARCH: 0.5,
 }
 
 
@@ -225,7 +226,7 @@ def test_a_plan_adds_up_and_refuses_what_will_not_fit():
     assert f"{looks / 1000 * 1e6 + looks * 280 + 160e6:.1e}"[:3] in "2.2e+08"
     assert "0.2 GB of the 1000.0 GB" in table
     drives = numbers.population * 4 * 3
-    assert f"{drives * 1000 / 1000 / 60:.1f} min" in table  # C
+    assert f"{(drives * 1000 / 1000 + 3 / 0.5) / 60:.1f} min" in table  # C
     for free in ({"disk_free": 1e6, "memory_free": 1e12}, {"disk_free": 1e12, "memory_free": 1e6}):
         with pytest.raises(ValueError, match="this will not fit"):
             tabulate(numbers, SPEED, **free)

@@ -4,13 +4,17 @@ An upper bound: every drive is counted with all its steps, though many are given
 """
 
 import math
+import os
 import shutil
+import time
 from pathlib import Path
 
 import gymnasium as gym
 import psutil
 
 from wmlib import bench
+from wmlib.controller import Controller
+from wmlib.evolution import Evolution
 from wmlib.experience import BUFFER_STEPS
 from wmlib.presets import Preset
 from wmlib.recipes import BALL
@@ -19,6 +23,7 @@ from wmlib.rollout import processes
 LATENT_BYTES = 4 * 70  # of one look: mu, logvar, action, reward, end
 AGENT_BYTES = 160e6  # of weights and checkpoints, a round
 WORKER_BYTES = 0.6e9  # of a process that drives, torch and V included
+SEARCH = "generations of CMA-ES, without the drives"
 SPARE = 1.1  # what should be free, as a multiple of what is needed
 
 
@@ -41,10 +46,28 @@ def free_disk(folder: str | Path) -> int:
 
 
 def speeds(preset: Preset, steps: int = 200) -> dict[str, float]:
-    """How many a second (and frames in a megabyte), measured once, in some ten seconds."""
-    with processes(preset.workers, preset.cluster) as executor:
-        measured = [*bench.networks(), *bench.rollouts(executor, preset.workers, steps)]
-        return {m.name: m.measure(0) for m in measured}
+    """How many a second (and frames in a megabyte), measured once, in some ten seconds.
+
+    With no more processes than there are cores here; more workers than that count as so many times
+    as fast. (They share nothing but what a generation begins with: see `SEARCH`.)
+    """
+    here = preset.workers if preset.cluster else min(preset.workers, os.cpu_count() or 1)
+    with processes(here, preset.cluster) as executor:
+        measured = [*bench.networks(), *bench.rollouts(executor, here, steps)]
+        rates = {m.name: m.measure(0) for m in measured}
+    for name in (*bench.WHOLE, bench.DREAMS):
+        rates[name] *= max(preset.workers, 1) / max(here, 1)
+    return rates | {SEARCH: _searches(preset)}
+
+
+def _searches(preset: Preset, generations: int = 5) -> float:
+    """Generations a second of the search itself, which is one process's work: ask and tell."""
+    directions = preset.directions or Controller().feature_size
+    evolution = Evolution((directions + 1) * 3, preset.population)
+    began = time.perf_counter()
+    for _ in evolution.run(lambda candidates, k: candidates[:, 0], generations):
+        pass
+    return generations / (time.perf_counter() - began)
 
 
 def of_the_ball(preset: Preset) -> Preset:
@@ -73,7 +96,8 @@ def tabulate(preset: Preset, speed: dict[str, float], disk_free: float, memory_f
             "collect": preset.episodes[k] * preset.max_steps / on_the_road,
             "V": preset.vae_epochs[k] * looks * pixels / speed[bench.V_LEARNS] + seen,
             "M": _epochs(preset, k) * looks / speed[bench.M_LEARNS],
-            "C": _searched(preset, k) / (speed[bench.DREAMS] if preset.dream else on_the_road),
+            "C": _searched(preset, k) / (speed[bench.DREAMS] if preset.dream else on_the_road)
+            + preset.generations[k] / speed[SEARCH],
         }
         seconds += sum(times.values())
         told = "".join(f"{_time(t):>9}" for t in times.values())
