@@ -104,7 +104,9 @@ def test_the_contact_sheet_is_what_dragging_shows(latent):
     pictures = [ax.images[0].get_array() for ax in sheet.axes]
     for i, picture in enumerate(pictures):
         latent.reset()
-        latent.sliders[i // 3].value = (-LIMIT, 0, LIMIT)[i % 3]
+        row, column = divmod(i, 4)
+        if column > 0:  # the first shows the picture as it is
+            latent.sliders[row].value = (-LIMIT, 0, LIMIT)[column - 1]
         assert latent.decoded.value == png(np.asarray(picture))
 
 
@@ -197,8 +199,17 @@ def test_every_control_of_the_mixtures_changes_the_picture_it_names(mixture):
 
 def test_the_mixtures_want_a_drive_that_is_long_enough(world_model):
     frames, actions = np.zeros((7, 64, 64, 3), np.uint8), np.zeros((6, 3), np.float32)
-    with pytest.raises(ValueError, match="more than 6 looks"):
-        MixtureExplorer(world_model, frames, actions, horizon=6)
+    for first in (0, 2):
+        with pytest.raises(ValueError, match="more than 6 looks"):
+            MixtureExplorer(world_model, frames, actions, horizon=6 - first, first=first)
+
+
+def test_before_the_first_moment_m_has_watched(world_model, mixture):
+    later = MixtureExplorer(world_model, mixture.frames, mixture.actions.numpy(), 3, 6, 2, first=4)
+    assert (later.moment.min, later.moment.max) == (4, mixture.moment.max)
+    mixture.moment.value = 4
+    assert later.moment.value == 4
+    assert later.density.value == mixture.density.value
 
 
 ROAD = World("wmlib/CarRacing-v3", lanes=1, options={"max_episode_steps": 30})
@@ -232,6 +243,8 @@ def test_every_control_of_the_cut_driver_shows_its_own_drive(world_model):
             explorer.look.value = t
             assert explorer.shown.value == png(drive.frames[min(t, len(drive.features) - 1)])
             assert explorer.whole.value == png(explorer.drives["nothing"].frames[t])
+            steering = explorer.drives["nothing"].actions[t, 0]
+            assert f"steering {steering:.1f} " in explorer.whole_does.value
     for action in explorer.action.options:
         before = explorer.pushes.value
         explorer.action.value = action

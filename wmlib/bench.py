@@ -189,7 +189,7 @@ def explorers(moves: int = 40) -> list[Measurement]:
     world = World("wmlib/CarRacing-v3", lanes=1, options={"max_episode_steps": 240})
     recording = record_drive(world, ControllerDriver(best), Job(0), model).recording
     latent = LatentExplorer(model.vae, recording["frames"][::20])
-    mixture = MixtureExplorer(model, recording["frames"][40:], recording["actions"][40:])
+    mixture = MixtureExplorer(model, recording["frames"], recording["actions"], first=40)
     mixture.horizon.value = mixture.horizon.max // 2
     opened = ControllerExplorer(model, best, world, track=0, looks=100)
     ride = DreamDrive(model, best, world)

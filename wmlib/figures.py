@@ -184,7 +184,7 @@ def wall_clock(rows: list[dict], others: Sequence[list[dict]] = ()) -> Figure:
     for k, other in enumerate(others):
         checks = [row for row in other if "check" in row]
         hours = [row["minutes"] / 60 for row in checks]
-        label = {} if k else {"label": "the same with another seed"}
+        label = {} if k else {"label": "the same with other seeds"}
         ax.plot(hours, [row["check"] for row in checks], "o-", color=REALITY, ms=3, lw=0.8, **label)
     _checks(ax, [row["minutes"] / 60 for row in rows if "check" in row], rows)
     ax.plot(

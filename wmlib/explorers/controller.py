@@ -59,7 +59,7 @@ class ControllerExplorer:
         self.play = widgets.Play(0, 0, last, interval=20 * world_model.mdn_rnn.repeat)
         self._link = widgets.link((self.play, "value"), (self.look, "value"))
         self.whole, self.shown = image(), image()
-        self.told = widgets.Label()
+        self.told, self.whole_does, self.shown_does = (widgets.Label() for _ in range(3))
         self._plot = _Pushes(pushes, self._largest())
         self.pushes = image(*self._plot.size)
         for control in (self.cut, self.action, self.look):
@@ -67,7 +67,10 @@ class ControllerExplorer:
         self._draw()
 
         controls = widgets.VBox([self.cut, self.action, widgets.HBox([self.look, self.play])])
-        pictures = [captioned("nothing cut", self.whole), captioned(self.told, self.shown)]
+        pictures = [
+            widgets.VBox([captioned("nothing cut", self.whole), self.whole_does]),
+            widgets.VBox([captioned(self.told, self.shown), self.shown_does]),
+        ]
         self.widget = widgets.VBox([controls, widgets.HBox([*pictures, self.pushes])])
 
     def _drive(self, name: str, world_model: WorldModel, world: World, track: int) -> None:
@@ -75,7 +78,7 @@ class ControllerExplorer:
         drive = record_drive(world, driver, Job(track), world_model)
         frames, actions = drive.recording["frames"], drive.recording["actions"]
         known = features(world_model, frames, actions)
-        self.drives[name] = _Watched(frames, drive.recording["rewards"], known)
+        self.drives[name] = _Watched(frames, actions, drive.recording["rewards"], known)
 
     def contributions(self) -> torch.Tensor:
         """What every input of the shown driver adds to every action, before squashing: (3, n).
@@ -104,6 +107,8 @@ class ControllerExplorer:
         earned = cut.rewards[: self._at(name) + 1].sum()
         over = " (over)" if self.look.value >= len(cut.features) else ""
         self.told.value = f"{name} cut: {earned:.0f} points so far{over}"
+        self.whole_does.value = _in_words(whole.actions[self._at(NOTHING)])
+        self.shown_does.value = _in_words(cut.actions[self._at(name)])
         pushes = self.contributions()[row]
         bars = {f"all of {group}": pushes[part].sum() for group, part in self._groups.items()}
         for i in pushes.abs().argsort(descending=True)[: self._plot.count].tolist():
@@ -112,10 +117,12 @@ class ControllerExplorer:
         self.pushes.value = self._plot.png()
 
     def contact_sheet(self, columns: int = 8) -> Figure:
-        """A row for each driver, on the same track at the same looks."""
-        shown = np.linspace(0, self.look.max, columns).astype(int)
+        """A row for each driver, on the same track at the same looks, with what it had earned."""
+        shown = np.linspace(0, self.look.max + 1, columns + 1)[1:].astype(int)
         rows = {
-            f"{name} cut": drive.frames[np.minimum(shown, len(drive.frames) - 1)]
+            f"{name} cut:\n{drive.rewards.sum():.0f} points": drive.frames[
+                np.minimum(shown, len(drive.frames) - 1)
+            ]
             for name, drive in self.drives.items()
         }
         return frame_grid(rows, [f"look {t}" for t in shown])
@@ -124,8 +131,13 @@ class ControllerExplorer:
 @dataclasses.dataclass
 class _Watched:
     frames: np.ndarray
+    actions: np.ndarray
     rewards: np.ndarray
     features: torch.Tensor
+
+
+def _in_words(action: np.ndarray) -> str:
+    return " ".join(f"{name} {value:.1f}" for name, value in zip(ACTIONS, action, strict=True))
 
 
 class _Pushes(LivePlot):

@@ -119,16 +119,18 @@ class LatentExplorer:
     def _decode(self, z: torch.Tensor) -> np.ndarray:
         return tensor_to_frames(self.vae.decode(z))
 
-    def contact_sheet(self, rows: int = 6, steps: int = 9) -> Figure:
-        """What dragging each of the first `rows` sliders from end to end shows."""
+    def contact_sheet(self, rows: int = 6, steps: int = 7) -> Figure:
+        """What dragging each of the first `rows` sliders from end to end shows.
+
+        In the first column the picture as it is, and where the slider stands for it.
+        """
         values = torch.linspace(-LIMIT, LIMIT, steps)
         changes = (values - self._coordinates[:, None])[..., None] * self._rows[:, None]
-        names = [slider.description for slider in self.sliders[:rows]]
         strips = {
-            name: self._decode(self._base + change)
-            for name, change in zip(names, changes, strict=False)
+            f"{slider.description} = {now:.1f}": self._decode(torch.cat([self.z, self._base + k]))
+            for slider, now, k in zip(self.sliders[:rows], self._coordinates, changes, strict=False)
         }
-        return frame_grid(strips, [f"{value:+.1f}" for value in values])
+        return frame_grid(strips, ["as it is", *(f"{value:+.2g}" for value in values)])
 
 
 class Basis(NamedTuple):

@@ -22,7 +22,8 @@ class MixtureExplorer:
 
     frames (T + 1, S, S, 3) uint8 and actions (T, A). Choose among the `dimensions` entries of z
     that carry most information. `dreams` dreams go on from the moment with the drive's own actions,
-    up to `horizon` looks. Raises ValueError if the drive is no longer than that.
+    up to `horizon` looks. No moment before look `first` can be chosen: M has to have watched a
+    while to know anything. Raises ValueError if the drive is no longer than both together.
     """
 
     def __init__(
@@ -33,9 +34,12 @@ class MixtureExplorer:
         dimensions: int = 8,
         horizon: int = 30,
         dreams: int = 4,
+        first: int = 0,
     ):
-        if len(actions) <= horizon:
-            raise ValueError(f"a drive of more than {horizon} looks is needed, got {len(actions)}")
+        if len(actions) <= first + horizon:
+            raise ValueError(
+                f"a drive of more than {first + horizon} looks is needed, got {len(actions)}"
+            )
         self.world_model, self.frames, self.dreams = world_model, frames, dreams
         self.actions = torch.from_numpy(actions)
         self.states = _known(world_model, frames, self.actions)
@@ -45,7 +49,7 @@ class MixtureExplorer:
         self._low, self._high = mu.amin(0) - 1, mu.amax(0) + 1
 
         self.moment = widgets.IntSlider(
-            0, 0, len(actions) - horizon, description="look", style=WIDE
+            first, first, len(actions) - horizon, description="look", style=WIDE
         )
         self.dimension = widgets.Dropdown(
             options=[(f"z[{d}]", d) for d in order.tolist()], description="entry of z", style=WIDE
