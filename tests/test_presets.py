@@ -34,6 +34,8 @@ def test_one_number_counts_for_all_rounds_and_a_list_says_how_many_there_are():
     five = laptop.change(rounds=5)
     assert five.episodes == (*laptop.episodes, laptop.episodes[-1], laptop.episodes[-1])
     assert laptop.dreaming().rounds == len(laptop.dreaming().episodes)
+    with pytest.raises(ValueError, match=r"lists of \[2, 5\] entries"):
+        laptop.change(rounds=5, generations=(7, 8))
     with pytest.raises(ValueError, match=r"lists of \[2, 3\] entries"):
         laptop.change(generations=(1, 2), episodes=(1, 2, 3))
 

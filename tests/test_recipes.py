@@ -14,6 +14,7 @@ from wmlib.evolution import digest
 from wmlib.experience import EpisodeStore
 from wmlib.mdn_rnn import MDNRNN
 from wmlib.presets import preset
+from wmlib.study import FED, NEVER_STEERS, OWN, RANDOM, REALITY, doubts, study
 from wmlib.vae import VAE
 from wmlib.world_model import WorldModel, load_controller, read_log, save_controller, write_log
 
@@ -101,6 +102,23 @@ def test_weights_are_shipped_for_seed_0_and_luck_for_the_others(tmp_path, world_
     assert card["score"]["tracks"] == numbers.score_tracks
 
 
+def test_no_two_rounds_and_no_two_runs_collect_on_the_same_tracks():
+    laptop, paper = (preset(scale).dreaming() for scale in ("laptop", "paper"))
+    tests = set(range(recipes.TEST_TRACKS_FROM, recipes.TEST_TRACKS_FROM + 1000))
+    for runs in ((laptop, laptop._replace(seed=1), laptop._replace(seed=9)), (paper,)):
+        taken = set(tests)
+        for numbers in runs:
+            rounds = range(numbers.rounds)
+            tracks = [t for k in rounds for t in recipes.training_tracks(numbers, k)]
+            assert tracks == sorted(set(tracks))
+            assert tracks[-1] < recipes.CHECK_TRACKS_FROM
+            assert not taken & set(tracks)
+            taken |= set(tracks)
+    for wrong, number in (({"seed": 10}, 0), ({"episodes": (20_000,)}, 0), ({"rounds": 30}, 29)):
+        with pytest.raises(ValueError, match="must be 0 to"):
+            recipes.training_tracks(laptop.change(**wrong), number)
+
+
 def test_a_run_in_dreams_keeps_its_language_and_dreams_ever_better(tmp_path):
     numbers = preset("smoke").dreaming()
     recipes.car_racing(numbers, tmp_path)
@@ -125,3 +143,51 @@ def test_a_run_in_dreams_keeps_its_language_and_dreams_ever_better(tmp_path):
     settings = read_log(third / "evolution.jsonl")[0]["settings"]
     assert settings["first"] == digest(load_controller(second / CONTROLLER).parameters[0])
     assert {row["round"] for row in recipes.timeline(tmp_path)} == {0, 1, 2}
+
+
+def test_a_run_in_dreams_that_was_killed_ends_up_the_same(tmp_path, monkeypatch):
+    """Killed again and again, each time a few drives further on."""
+    numbers = preset("smoke").dreaming()
+    recipes.car_racing(numbers, tmp_path / "whole")
+    drive_all, kills = recipes.drive_all, 0
+
+    def mortal(*args, **options):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        return drive_all(*args, **options)
+
+    monkeypatch.setattr(recipes, "drive_all", mortal)
+    while True:
+        left = 2
+        try:
+            recipes.car_racing(numbers, tmp_path / "killed")
+            break
+        except KeyboardInterrupt:
+            kills += 1
+    assert kills > 2
+    for name in ("vae", "mdn_rnn", "dream", "controller"):
+        one, other = (tmp_path / run / f"{name}.safetensors" for run in ("whole", "killed"))
+        assert one.read_bytes() == other.read_bytes(), name
+
+
+def test_a_study_asks_the_panel_in_every_dream_and_breeds_in_each(tmp_path):
+    numbers = preset("smoke").dreaming()
+    recipes.car_racing(numbers, tmp_path)
+    study(numbers, tmp_path)
+    panel = {row["where"]: row for row in read_log(tmp_path / "panel.jsonl")}
+    assert set(panel) == {REALITY, *FED}
+    names = [NEVER_STEERS, "round 1", "round 2"]
+    assert all(row["drivers"] == names for row in panel.values())
+    assert np.shape(panel[REALITY]["scores"]) == (3, numbers.check_tracks)
+    assert panel[RANDOM]["scores"] != panel[OWN]["scores"]
+    bred = read_log(tmp_path / "bred.jsonl")
+    assert [{key: row[key] for key in kind} for row, kind in zip(bred, doubts(), strict=True)] == [
+        *doubts()
+    ]
+    files = sorted(path.name for path in tmp_path.glob("naive*"))
+    assert len(files) == 4
+    before = [path.read_bytes() for path in sorted(tmp_path.glob("*.jsonl"))]
+    study(numbers, tmp_path)  # all is there
+    assert [path.read_bytes() for path in sorted(tmp_path.glob("*.jsonl"))] == before

@@ -84,6 +84,9 @@ def _run(
                 f"--folder"
             )
         numbers = Preset.load(folder)
+        if arguments.dream not in (None, numbers.dream):
+            kind = "in dreams" if numbers.dream else "on the road"
+            raise ValueError(f"the run in {folder} evolves C {kind}: name another --folder")
     numbers = numbers.change(**_flags(arguments))
     if look_only:
         yield numbers, folder
@@ -249,8 +252,8 @@ def parser() -> argparse.ArgumentParser:
     _add_settings(command)
 
     command = add("study", study)
-    command.set_defaults(world="car_racing", dream=True)
     _add_settings(command)
+    command.set_defaults(world="car_racing", dream=True)
     command = add("evaluate", evaluate)
     _add_agent(command)
     command.add_argument("--tracks", type=int, default=100, help="default: 100")

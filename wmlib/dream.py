@@ -19,6 +19,7 @@ from torch import Tensor
 
 from wmlib.experience import EpisodeStore
 from wmlib.mdn_rnn import Noise
+from wmlib.rollout import at_least_four
 from wmlib.vae import tensor_to_frames
 from wmlib.world_model import State, WorldModel
 
@@ -97,19 +98,24 @@ class Dream(gym.vector.VectorEnv):
 
     def step(self, actions: np.ndarray):
         """actions (L, 3) -> observations, rewards, terminated, truncated, {"lanes": infos}."""
-        noise = self._noise.take((self._row + self._steps) % NOISE_ROWS)
-        actions = torch.from_numpy(actions)
-        self._state, prediction = self.world_model.imagine(
-            self._state, actions, self.temperature, noise=noise, dropout=self.dropout
+        awake = ~self._resting
+        rows = at_least_four(np.flatnonzero(awake), self.num_envs)  # who rests need not dream
+        noise = self._noise.take((self._row[rows] + self._steps[rows]) % NOISE_ROWS)
+        taken, index = torch.from_numpy(actions[rows]), torch.from_numpy(rows)
+        dreamt, prediction = self.world_model.imagine(
+            self._state.take(index), taken, self.temperature, noise=noise, dropout=self.dropout
         )
+        self._state = self._state.put(index, dreamt)
         if self._agent is None:
             self._known = self._state
         else:
-            self._known = State(self._state.z, *self._agent.remember(self._known, actions))
+            memory = self._agent.remember(self._known.take(index), taken)
+            self._known = self._known.put(index, State(dreamt.z, *memory))
         self._steps += 1
-        awake = ~self._resting
-        rewards = prediction.reward[:, 0].double().numpy() * awake
-        ends = (noise.end < prediction.done_logit[:, 0].sigmoid()).numpy() & awake
+        rewards, ends = np.zeros(self.num_envs), np.zeros(self.num_envs, dtype=bool)
+        rewards[rows] = prediction.reward[:, 0].double().numpy()
+        ends[rows] = (noise.end < prediction.done_logit[:, 0].sigmoid()).numpy()
+        rewards, ends = rewards * awake, ends & awake
         self._return += rewards
         better = self._return > self._best
         self._best = np.maximum(self._best, self._return)
@@ -155,6 +161,11 @@ class DreamWorld:
     dropout: float = 0.0
     patience: int | None = None
     agent: tuple[WorldModel, State] | None = None
+
+    def __str__(self) -> str:
+        """What a score depends on, beside the world model and the moments."""
+        doubt = f"temperature {self.temperature}, dropout {self.dropout}"
+        return f"dreams of {self.max_steps} looks, patience {self.patience}, {doubt}"
 
     @contextmanager
     def open(self) -> Iterator[Dream]:
@@ -214,4 +225,5 @@ def real_moments(
                 )
             found.append((z[0, end], memory[0][0, 0], memory[1][0, 0]))
             begin = end
-    return State(*(torch.stack(part) for part in zip(*found, strict=True)))
+    shuffled = torch.from_numpy(rng.permutation(count))  # not drive after drive
+    return State(*(torch.stack(part)[shuffled] for part in zip(*found, strict=True)))

@@ -84,6 +84,8 @@ def tabulate(preset: Preset, speed: dict[str, float], disk_free: float, memory_f
     """The same from speeds that are known. Sizes in bytes."""
     pixels = (preset.frame_size / 64) ** 2  # what was measured was 64 x 64
     on_the_road = speed[next(iter(bench.WHOLE))] / pixels
+    # What was measured looks at every second step, and has one M; the agent's own comes on top.
+    in_dreams = speed[bench.DREAMS] * preset.repeat / 2 / 2
     lines = [f"{'round':8}{'drives':>8}{'looks':>12}{'collect':>10}{'V':>9}{'M':>9}{'C':>9}"]
     disk = seconds = looks = 0.0
     for k in range(preset.rounds):
@@ -96,7 +98,8 @@ def tabulate(preset: Preset, speed: dict[str, float], disk_free: float, memory_f
             "collect": preset.episodes[k] * preset.max_steps / on_the_road,
             "V": preset.vae_epochs[k] * looks * pixels / speed[bench.V_LEARNS] + seen,
             "M": _epochs(preset, k) * looks / speed[bench.M_LEARNS],
-            "C": _searched(preset, k) / (speed[bench.DREAMS] if preset.dream else on_the_road)
+            "C": _searched(preset, k) / (in_dreams if preset.dream else on_the_road)
+            + _checked(preset, k) / on_the_road
             + preset.generations[k] / speed[SEARCH],
         }
         seconds += sum(times.values())
@@ -120,9 +123,15 @@ def tabulate(preset: Preset, speed: dict[str, float], disk_free: float, memory_f
 
 
 def _epochs(preset: Preset, number: int) -> int:
-    """Passes of M and, in a run in dreams, of its double."""
-    anew = number == 0 or preset.vae_epochs[number] > 0
-    return anew * preset.rnn_epochs + preset.dream * preset.dream_epochs[number]
+    """Passes of M and, in a run in dreams, of the M that makes them."""
+    anew = 0 if preset.stays(number) else preset.rnn_epochs
+    return anew + preset.dream * preset.dream_epochs[number]
+
+
+def _checked(preset: Preset, number: int) -> float:
+    """Steps of all checks on the road of a round."""
+    checks = math.ceil(preset.generations[number] / preset.check_every)
+    return checks * preset.check_tracks * preset.max_steps
 
 
 def _searched(preset: Preset, number: int) -> float:

@@ -63,8 +63,9 @@ TABLE = {
     "check_tracks":        (2,         32,     64,        "training tracks of such a check"),
     # Where C is evolved: on the road, or in dreams.
     "dream":               (False,  False,  False,        "evolve C in M's dreams"),
-    "dream_epochs":    ((2, 1),  (20, 20, 2),   (20,),    "passes over all steps, of M's double"),
+    "dream_epochs":    ((2, 1),  (20, 20, 2),   (20,),    "passes of the M that makes dreams"),
     "dream_z_noise":       (0.3,      0.3,    0.3,        "share of V's doubt that this one knows"),
+    "dream_z_weight":      (32.0,    32.0,   32.0,        "of z in its loss; 32: all of z counts"),
     "dream_starts":        (20,      4000,  10000,        "real moments at which dreams begin"),
     "dream_before":        (150,      150,    150,        "steps into their drives"),
     "dream_lanes":         (8,        512,    512,        "that one process dreams at once"),
@@ -105,16 +106,24 @@ class Preset(namedtuple("Preset", ["scale", *TABLE])):
         entries as are given are the number of rounds, of everything; what has fewer goes on with
         its last. Raises ValueError if lists of several lengths are given.
         """
-        rounds = values.pop("rounds", None) or self.rounds
+        rounds = values.pop("rounds", None)
         lengths = {len(v) for v in values.values() if isinstance(v, tuple) and len(v) > 1}
+        lengths |= {rounds} if rounds and lengths else set()
         if len(lengths) > 1:
             raise ValueError(f"one entry for each round: got lists of {sorted(lengths)} entries")
-        rounds = lengths.pop() if lengths else rounds
+        rounds = lengths.pop() if lengths else rounds or self.rounds
         preset = self._replace(**values)
         lists = {name: v for name, v in preset._asdict().items() if isinstance(v, tuple)}
         return preset._replace(
             **{name: (v + v[-1:] * rounds)[:rounds] for name, v in lists.items()}
         )
+
+    def stays(self, number: int) -> bool:
+        """Whether V makes no passes over the frames in round `number`.
+
+        Then it stays what it was, and so do the M that the agent has and what h means to C.
+        """
+        return number > 0 and self.vae_epochs[number] == 0
 
     def save(self, folder: str | Path) -> None:
         """Write settings.json, for `load` to read."""

@@ -66,10 +66,11 @@ BALL = World("wmlib/BouncingBall-v0", lanes=8)
 TRUTH = ("position", "velocity", "bounced")
 WORLD_MODEL = ("collect", "vae", "encode", "mdn_rnn")  # what makes V and M, and its logs
 # The logs of all that comes before C; True: every row has its own seconds, False: those so far.
-PHASES = {"collect": True, "encode": True, "vae": False, "mdn_rnn": False, "dream": False}
+LOGS = {"collect": True, "encode": True, "vae": False, "mdn_rnn": False, "dream": False}
 SEEDS_PER_ROUND = 100_000
 SEEDS_PER_RUN = 10_000  # runs with other seeds collect on other tracks
-SEEDS_PER_TURN = 1000  # every five rounds; `test_drives` are on tracks that no round comes to
+LATE_ROUNDS, SEEDS_PER_LATE_ROUND = 4, 500  # from the fifth round on they are many, and short
+TEST_TRACKS_FROM = 500_000  # of drives that nobody learns from
 SCORED = ("track", "score", "steps", "lap")  # columns of score.jsonl
 CHECK_TRACKS_FROM = 900_000  # tracks of training that no candidate drives: for the learning curve
 
@@ -226,6 +227,7 @@ def train_mdn_rnn(
         clip=1.0,
         checkpoint=Path(folder) / f"{name}.checkpoint",
         device=device,
+        about={"window": window, "z_noise": z_noise, "z_weight": z_weight},
     )
     return _keep(mdn_rnn, history, folder, name), history
 
@@ -312,6 +314,7 @@ def evolve(
         seed=seed,
         log=log,
         extra=extra,
+        where=str(world),
         first=digest(first),
         rollouts=rollouts,
         double_every=double_every,
@@ -353,7 +356,8 @@ def car_racing(preset: Preset, folder: str | Path | None = None) -> tuple[WorldM
     The folder ends up with the last round's weights, and with the logs of all rounds, whose rows
     say which "round" they are from. With `preset.dreaming()`, every C is evolved in dreams alone.
     """
-    for number in range(preset.rounds):
+    done = [k for k in range(preset.rounds) if _finished(preset, folder, k)]
+    for number in range(max(done, default=0), preset.rounds):
         car_world_model(preset, folder, number)
         car_controller(preset, folder, number)
     return load_agent(_round(preset, folder, preset.rounds - 1))
@@ -396,14 +400,11 @@ def car_collect(preset: Preset, folder: str | Path | None = None, number: int = 
         members = preset.episodes[number]
         driver = random_networks(members, seed=preset.seed)
     world = car_world(preset, preset.random_patience if agent is None else None)
-    turn, place = divmod(number, 5)
-    first = place * SEEDS_PER_ROUND + preset.seed * SEEDS_PER_RUN + turn * SEEDS_PER_TURN
-    seeds = range(first, first + preset.episodes[number])
     with processes(preset.workers, preset.cluster) as executor:
         store = collect(
             world,
             driver,
-            seeds,
+            training_tracks(preset, number),
             work / "episodes",
             executor,
             world_model=eyes,
@@ -414,12 +415,33 @@ def car_collect(preset: Preset, folder: str | Path | None = None, number: int = 
     return store
 
 
+def training_tracks(preset: Preset, number: int) -> range:
+    """The tracks that round `number` collects on: others in every round, and with every seed.
+
+    They rise from round to round. Raises ValueError where they would run into another round's.
+    """
+    late = max(0, number - LATE_ROUNDS)
+    first = (number - late) * SEEDS_PER_ROUND + preset.seed * SEEDS_PER_RUN
+    first += late * SEEDS_PER_LATE_ROUND
+    room = SEEDS_PER_RUN if number < LATE_ROUNDS else SEEDS_PER_LATE_ROUND
+    rounds = LATE_ROUNDS + SEEDS_PER_RUN // SEEDS_PER_LATE_ROUND
+    seeds = SEEDS_PER_ROUND // SEEDS_PER_RUN
+    for name, value, limit in (
+        ("seed", preset.seed, seeds - 1),
+        (f"episodes of round {number}", preset.episodes[number], room),
+        ("rounds", number + 1, rounds),
+    ):
+        if not 0 <= value <= limit:
+            raise ValueError(f"{name} must be 0 to {limit:,}, got {value:,}")
+    return range(first, first + preset.episodes[number])
+
+
 def car_vae(preset: Preset, folder: str | Path | None = None, number: int = 0) -> VAE:
     """V of round `number`: a new one, or the last round's, which goes on learning."""
     work, start = _round(preset, folder, number), None
     if number > 0:
         start = _before(preset, folder, number, VAE, "vae")
-    if _stays(preset, number):
+    if preset.stays(number):
         return _keep(start, [], work, "vae")
     vae, _ = train_vae(
         EpisodeStore(work / "episodes"),
@@ -437,7 +459,7 @@ def car_vae(preset: Preset, folder: str | Path | None = None, number: int = 0) -
 def car_encode(preset: Preset, folder: str | Path | None = None, number: int = 0) -> EpisodeStore:
     """All drives of round `number` as its V sees them."""
     work = _round(preset, folder, number)
-    if _stays(preset, number):
+    if preset.stays(number):
         latents = EpisodeStore(work / "latents")
         latents.include(EpisodeStore(_round(preset, folder, number - 1) / "latents"))
     vae = load_network(VAE, work / "vae.safetensors")
@@ -447,7 +469,7 @@ def car_encode(preset: Preset, folder: str | Path | None = None, number: int = 0
 def car_mdn_rnn(preset: Preset, folder: str | Path | None = None, number: int = 0) -> MDNRNN:
     """M of round `number`, learned anew; or the last round's, if V has stayed the same."""
     work = _round(preset, folder, number)
-    if _stays(preset, number):
+    if preset.stays(number):
         return _keep(_before(preset, folder, number, MDNRNN, "mdn_rnn"), [], work, "mdn_rnn")
     mdn_rnn, _ = train_mdn_rnn(
         EpisodeStore(work / "latents"),
@@ -472,9 +494,9 @@ def car_dream(preset: Preset, folder: str | Path | None = None, number: int = 0)
     and is trained anew only when V has changed.
     """
     work, start = _round(preset, folder, number), None
-    if _stays(preset, number):
+    if preset.stays(number):
         start = _before(preset, folder, number, MDNRNN, "dream")
-    epochs, seed = preset.dream_epochs[number], preset.seed + number
+    epochs, seed = preset.dream_epochs[number], preset.seed + 1000 * number
     return train_dream(preset, work, epochs=epochs, seed=seed, start=start)
 
 
@@ -492,16 +514,11 @@ def train_dream(
         seed=seed,
         device=preset.device or None,
         z_noise=preset.dream_z_noise,
-        z_weight=MDNRNN().z_size,
+        z_weight=preset.dream_z_weight,
         start=start,
         name="dream",
     )
     return dream
-
-
-def _stays(preset: Preset, number: int) -> bool:
-    # Without passes over the frames V stays, and what it saw, and the M that the agent has.
-    return number > 0 and preset.vae_epochs[number] == 0
 
 
 def _before(
@@ -532,6 +549,16 @@ def translate(
         # Where the old one wanted far more than the tanh lets through, that much is enough.
         raw.append(controller.raw(features(old, *drive)).clamp(-3, 3))
     return imitate(torch.cat(seen), torch.cat(raw), ridge=30.0)
+
+
+def _once_translated(
+    before: tuple[WorldModel, Controller], world_model: WorldModel, work: Path
+) -> Controller:
+    # Kept, because a search that goes on must begin at the very same point, on any machine.
+    file = work / "start.safetensors"
+    if not file.exists():
+        save_controller(translate(*before, world_model, work), file)
+    return load_controller(file)
 
 
 @torch.no_grad()
@@ -577,8 +604,8 @@ def car_controller(
     world_model, start = WorldModel.load(work), None
     if number > 0:
         *_, start = before = _agent_before(preset, folder, number)
-        if not _stays(preset, number):
-            start = translate(*before, world_model, work)
+        if not preset.stays(number):
+            start = _once_translated(before, world_model, work)
     world, mind, seed = car_world(preset, preset.patience), world_model, preset.seed
     if preset.dream:
         dream = WorldModel(world_model.vae, car_dream(preset, folder, number))
@@ -616,8 +643,8 @@ def dream_world(
     """
 
     def starts(world_model: WorldModel) -> State:
-        store, before = EpisodeStore(latents), preset.dream_before
-        return real_moments(world_model, store, preset.dream_starts, before=before)
+        where = {"before": preset.dream_before, "seed": preset.seed}
+        return real_moments(world_model, EpisodeStore(latents), preset.dream_starts, **where)
 
     return DreamWorld(
         dream,
@@ -631,6 +658,10 @@ def dream_world(
     )
 
 
+def _finished(preset: Preset, folder: str | Path | None, number: int) -> bool:
+    return (_round(preset, folder, number) / "controller.safetensors").exists()
+
+
 def _round(preset: Preset, folder: str | Path | None, number: int) -> Path:
     name = "car_racing_dream" if preset.dream else "car_racing"
     return Path(folder or preset.run_folder(name)) / f"round{number}"
@@ -640,7 +671,7 @@ def _publish(preset: Preset, folder: str | Path | None, number: int, *names: str
     # From the round's folder to the run's: its weights; its logs, behind those of earlier rounds.
     # Unless a later round is there already: chapters 2 and 3 may call for the first one again.
     work = _round(preset, folder, number)
-    if (_round(preset, folder, number + 1) / "controller.safetensors").exists():
+    if _finished(preset, folder, number + 1):
         return
     for name in names:
         weights, log = work / f"{name}.safetensors", f"{name}.jsonl"
@@ -648,7 +679,9 @@ def _publish(preset: Preset, folder: str | Path | None, number: int, *names: str
             write_atomically(work.parent / weights.name, lambda p, w=weights: shutil.copy(w, p))
         if (work / log).exists():
             rounds = [(k, _round(preset, folder, k) / log) for k in range(number + 1)]
-            rows = [row | {"round": k} for k, path in rounds for row in read_log(path)]
+            # A kill between the last drive and its row in the log may have cost the row.
+            kept = [(k, path) for k, path in rounds if path.exists()]
+            rows = [row | {"round": k} for k, path in kept for row in read_log(path)]
             write_log(rows, work.parent / log)
 
 
@@ -662,7 +695,7 @@ def timeline(folder: str | Path) -> list[dict]:
     evolution = read_log(folder / "evolution.jsonl")
     rows = []
     for number in range(evolution[-1]["round"] + 1):
-        for phase, adds_up in PHASES.items():
+        for phase, adds_up in LOGS.items():
             file = folder / f"{phase}.jsonl"
             log = [r for r in read_log(file) if r["round"] == number] if file.exists() else []
             seconds = [r["seconds"] for r in log] or [0.0]  # what stayed took no time
@@ -710,12 +743,12 @@ def read_score(folder: str | Path) -> Score:
 
 
 def test_drives(preset: Preset, folder: str | Path | None = None) -> EpisodeStore:  # noqa: PT028
-    """Drives that nobody learns from, to measure V and M with: tracks 500,000 and up.
+    """Drives that nobody learns from, to measure V and M with.
 
     By the agent in a folder (default: the one that came with the repository), with noise, so that
     it does not always do what the road suggests. Kept in a folder of their own.
     """
-    folder, first = folder or pretrained("car_racing"), 500_000
+    folder, first = folder or pretrained("car_racing"), TEST_TRACKS_FROM
     world_model, controller = load_agent(folder)
     return collect(
         car_world(preset),

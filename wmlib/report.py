@@ -12,11 +12,10 @@ from wmlib.controller import Controller
 from wmlib.drivers import ControllerDriver, Job, noisy_car_driver
 from wmlib.play import play
 from wmlib.presets import Preset
+from wmlib.recipes import TEST_TRACKS_FROM
 from wmlib.rollout import World, record_drive
 from wmlib.vae import frames_to_tensor, kl_per_dimension, tensor_to_frames
 from wmlib.world_model import WorldModel
-
-TRACKS_FROM = 500_000  # that nobody learns from
 
 
 def everything(
@@ -36,7 +35,7 @@ def everything(
     driver = noisy_car_driver(ControllerDriver(controller), world_model.mdn_rnn.repeat)
     world = _world(preset, world_model)
     drives = [
-        record_drive(world, driver, Job(TRACKS_FROM + i), world_model).recording
+        record_drive(world, driver, Job(TEST_TRACKS_FROM + i), world_model).recording
         for i in range(preset.car_tests)
     ]
     pictures = {
@@ -53,10 +52,10 @@ def everything(
         draw().savefig(out / f"{name}.png", dpi=90)
         yield out / f"{name}.png"
     agent, horizon = (world_model, controller), (preset.car_seen, preset.car_ahead)
-    dream_against_reality(preset, *agent, out / "dream.gif", TRACKS_FROM, *horizon)
+    dream_against_reality(preset, *agent, out / "dream.gif", TEST_TRACKS_FROM, *horizon)
     yield out / "dream.gif"
     film = out / "drive.mp4"
-    play(ControllerDriver(controller), world_model, TRACKS_FROM, film, preset.max_steps)
+    play(ControllerDriver(controller), world_model, TEST_TRACKS_FROM, film, preset.max_steps)
     yield film
 
 

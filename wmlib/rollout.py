@@ -47,6 +47,10 @@ class World:
     options: dict[str, Any] = field(default_factory=dict)
     repeat: int = 1
 
+    def __str__(self) -> str:
+        """What a score depends on."""
+        return f"{self.env_id} {self.options}, patience {self.patience}"
+
     def make(self) -> Lanes:
         """A fresh vector environment; lanes without a job rest, so too many cost nothing."""
         return Lanes(self.make_one, max(self.lanes, LEAST_ROWS))
@@ -153,7 +157,7 @@ def rollout(
                 }
                 tapes[lane] |= {name: [info["lanes"][lane][name]] for name in record}
         if world_model is not None:
-            rows = _at_least_four(started, lanes)
+            rows = at_least_four(started, lanes)
             fresh = world_model.begin(frames[rows])
             if state is None:
                 state = State(*(torch.zeros(lanes, part.shape[1]).to(part) for part in fresh))
@@ -165,7 +169,7 @@ def rollout(
         frames, rewards, terminated, truncated, info = envs.step(actions)
         if state is not None:
             # Resting lanes need no eyes: near the end of a batch only the last drives are paid for.
-            rows = _at_least_four(np.array(list(running)), lanes)
+            rows = at_least_four(np.array(list(running)), lanes)
             seen = world_model.observe(
                 state.take(torch.from_numpy(rows)), torch.from_numpy(actions[rows]), frames[rows]
             )
@@ -194,7 +198,8 @@ def rollout(
             start(finished)
 
 
-def _at_least_four(rows: np.ndarray, lanes: int) -> np.ndarray:
+def at_least_four(rows: np.ndarray, lanes: int) -> np.ndarray:
+    """The rows (R,) of `lanes`, with others behind them where they are too few (`LEAST_ROWS`)."""
     others = np.setdiff1d(np.arange(lanes), rows)
     return np.concatenate([rows, others[: max(0, LEAST_ROWS - len(rows))]])
 

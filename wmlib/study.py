@@ -24,7 +24,8 @@ from wmlib.rollout import drive_all, processes
 from wmlib.world_model import WorldModel, load_agent, load_controller, read_log, write_log
 
 REALITY = "reality"
-FED = {"random driving": (True, False), "its own driving": (False, True), "both": (True, True)}
+RANDOM, OWN = "random driving", "its own driving"
+FED = {RANDOM: {RANDOM}, OWN: {OWN}, "both": {RANDOM, OWN}}
 TEMPERATURES = (0.5, 1.0, 1.3)
 DROPOUTS = (0.0, 0.1)
 DREAMS = 64  # that every driver of the panel has
@@ -74,7 +75,7 @@ def drivers(preset: Preset, run: Path) -> dict[str, Controller]:
     Of every round since the agent's M stayed the same: an h of before would be noise to it.
     """
     last = preset.rounds - 1
-    first = max(k for k in range(preset.rounds) if k == 0 or preset.vae_epochs[k] > 0)
+    first = max(k for k in range(preset.rounds) if not preset.stays(k))
     # On the gas by 0.3, and straight on.
     straight = np.zeros(Controller().num_parameters)
     straight[-3:] = 0.0, math.atanh(2 * 0.3 - 1), -3.0
@@ -107,7 +108,7 @@ def bred(
 ) -> dict:
     """A C from nothing, evolved in one kind of dream, and its score in reality."""
     doubt = preset.change(temperature=temperature, dropout=dropout)
-    agent, _ = load_agent(run)
+    (agent, _), k = load_agent(run), preset.directions
     _, evolution = recipes.evolve(
         dream_of(doubt, run, fed),
         Dreamer(agent),
@@ -116,7 +117,7 @@ def bred(
         rollouts=preset.rollouts[-1],
         generations=preset.study_generations,
         sigma=preset.sigmas[0],
-        directions=recipes.directions(agent, _last(preset, run), preset.directions),
+        directions=recipes.directions(agent, _last(preset, run), k) if k else None,
         seed=preset.seed,
         check_every=CHECK_EVERY if (temperature, dropout) == (1.0, 0.0) else preset.check_every,
         check_tracks=preset.check_tracks,
@@ -141,11 +142,10 @@ def fed_with(preset: Preset, run: Path, fed: str) -> MDNRNN:
     """An M that makes dreams, trained on a share of the drives from nothing."""
     folder = _fed(run, fed)
     at_random = set(EpisodeStore(run / "round0" / "episodes").names())
-    all_drives, meal = (
-        EpisodeStore(_last(preset, run) / "latents"),
-        EpisodeStore(folder / "latents"),
-    )
-    meal.include(all_drives, [n for n in all_drives.names() if FED[fed][n not in at_random]])
+    everything = EpisodeStore(_last(preset, run) / "latents")
+    kind = {name: RANDOM if name in at_random else OWN for name in everything.names()}
+    chosen = [name for name in kind if kind[name] in FED[fed]]
+    EpisodeStore(folder / "latents").include(everything, chosen)
     return recipes.train_dream(preset, folder, epochs=preset.dream_epochs[0], seed=preset.seed)
 
 

@@ -5,7 +5,7 @@ import ctypes
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -93,6 +93,7 @@ def fit(
     clip: float | None = None,
     device: str | torch.device | None = None,
     save_seconds: float = 30.0,
+    about: Mapping[str, float] | None = None,
 ) -> list[dict]:
     """Fit a network with Adam; returns the history, a row about every 1% of the way.
 
@@ -102,7 +103,8 @@ def fit(
     With a `checkpoint` path, everything the future depends on (weights, optimizer, noise, history)
     is saved there every `save_seconds` and at the end; called again, the same fit goes on from
     there and arrives at the same weights as an uninterrupted one. Raises ValueError if the
-    checkpoint belongs to a fit with other settings.
+    checkpoint belongs to a fit with other settings, or another `about`: what step and batches
+    depend on.
     """
     _keep_memory()
     device = pick_device(None if device is None else str(device))
@@ -111,6 +113,7 @@ def fit(
     generator = torch.Generator(device).manual_seed(seed)
     total = epochs * len(batches)
     settings = {"learning_rate": learning_rate, "seed": seed, "clip": clip, "steps": total}
+    settings |= about or {}
     progress = {"done": 0, "seconds": 0.0, "history": [], "sums": {}}
     if checkpoint is not None and Path(checkpoint).exists():
         progress = _load(checkpoint, network, optimizer, generator, settings)
@@ -187,9 +190,9 @@ def _load(path, network, optimizer, generator, settings: dict) -> dict:
         tensors = {name: file.get_tensor(name) for name in file.keys()}
     saved = json.loads(metadata["settings"])
     for key, wanted in settings.items():
-        if saved[key] != wanted:
+        if saved.get(key) != wanted:
             raise ValueError(
-                f"{path} was made with {key} = {saved[key]}, this fit wants {wanted}: "
+                f"{path} was made with {key} = {saved.get(key)}, this fit wants {wanted}: "
                 f"delete it to start again, or fit with the old setting to go on"
             )
     fill(network, _under("network.", tensors), path)
