@@ -200,14 +200,23 @@ explorer.contact_sheet()
 #
 # 1. Find a slider (or several) that bends the road to the left and to the right.
 # 2. Find one that takes the car towards the edge of the road, or onto the grass.
-# 3. Set a slider to −3 or 3: does it still look like CarRacing? What about all of them at once, with *random*?
-# 4. Choose another frame. Does the same slider still do the same thing? Then set a few sliders, *freeze* them, and go through the frames.
+# 3. Set a slider to −3 or 3: does it still look like CarRacing? And what does *random* make of all of them at once?
+# 4. Choose another `frame`. Does the same slider still do the same thing? Then tick *freeze the sliders*, and go through the frames: the left and the middle picture change. And the right one?
 # 5. Switch to *axes* and move the first ones, then the last ones. How many of them make a difference you can see? (2.6 explains what they are.)
-# 6. Choose another frame under *towards* and drag *how far*. Is what lies half way between two bends a road?
+# 6. Choose another frame under `towards` and drag `how far`. Is what lies half way between two bends a road?
 #
-# **Controls.** `frame`: which of six real frames to start from · `towards`, `how far`: mix it with another of them, from 0 (none) to 1 (all) · `sliders`: what the sliders below move. *z*: one dimension of $z$ each, the most informative first, from −3 to 3 (the KL term pulls all frames together towards a Gaussian of mean 0 and standard deviation 1, the *prior*). *axes*: the directions in which the $z$ of all test frames vary most, the widest first, in standard deviations. Switching changes the sliders, not the picture · `reset`: back to what V itself saw in that frame · `random`: draw all sliders from a Gaussian like the prior · `freeze the sliders`: keep them where they are when you choose another frame.
+# <details><summary>What you may have seen</summary>
 #
-# From left to right: the real frame; what V keeps of it; what the decoder makes of the sliders. (On GitHub widgets do not run: the sheet above, and the one below, were made by the same code.)
+# 1. and 2. Rarely does one slider do one thing. V was never asked to keep bends and car apart; it only had to paint with few numbers.
+# 3. Far out there are pictures that no drive ever showed: torn roads, two roads, none. *Random* draws each number by itself, but in real frames they go together; so most of what it draws is no place on any track.
+# 4. Hardly anything changes on the right: the frozen sliders are (nearly) all that the decoder listens to. What has no slider is the noise of the dimensions that 2.4 found collapsed.
+# 5. On the whole, the later the axis, the less it moves in the picture: they are ordered by how much the $z$ of real frames vary along them.
+# 6. Mostly it is a cross-fade of two roads: a straight line in $z$ need not stay where real frames are.
+# </details>
+#
+# **Controls.** `frame`: which of six real frames to start from · `towards`, `how far`: move its $z$ on a straight line to that of another of the six, from 0 (not at all) to 1 (all the way); the left and the middle picture stay with `frame` · `sliders`: what the ten sliders below stand for. *z*: the ten most informative entries of $z$, from −3 to 3 (the KL term pulls all frames together towards a Gaussian of mean 0 and standard deviation 1, the *prior*). *axes*: the ten directions in which the $z$ of all test frames vary most, the widest first, in standard deviations. Switching changes the sliders, not the picture (unless they are frozen) · `reset`: back to what V itself saw in that frame, or in the mixture if `how far` is above 0 · `random`: draw all sliders from a Gaussian of mean 0 and standard deviation 1 · `freeze the sliders`: keep them where they are when you choose another frame.
+#
+# **What it shows.** From left to right: the real frame; what V keeps of it; what the decoder makes of the sliders. (On GitHub widgets do not run. The sheet above, with a row for each of the first six sliders, and the strip below were made by the same code.)
 
 # %%
 explorer.widget

@@ -264,23 +264,35 @@ figures.frame_grid({f"+{ahead}: happened": happened, "five dreams of it": last})
 # **Tasks.** With the explorer below:
 #
 # 1. Go through the drive with `look`. Find a moment where M's Gaussians lie apart, and one where they sit on top of each other.
-# 2. At a moment with a bend ahead, choose entries of $z$ one after the other. For which do the five frames differ? (The others are *sure*, or matter little.)
-# 3. Set `temperature` to 0, to 1 and to 2. What happens to the Gaussians' widths, and what to their shares? Which of the four dreams is still a road at 2?
-# 4. Drag `looks ahead` from 1 to its end. After how many looks do the dreams begin to differ from each other? And from what happened?
-# 5. Press `again` a few times at temperature 0. Why does nothing change?
+# 2. Leave `looks ahead` at 1 (so that the small picture on the lower right is simply the next frame), look for a bend there, and choose the entries of $z$ one after the other. For which do the five pictures on the upper right differ?
+# 3. Drag `looks ahead` from 1 to its end. After how many looks do the four dreams begin to differ from each other? And from what happened?
+# 4. Stay at that end, and set `temperature` to 0, to 1 and to 2. What happens to the Gaussians' widths, and what to their shares? How many of the four dreams are still a road at 2?
+# 5. Press `again` a few times at temperature 1, then at temperature 0.
 #
-# **Controls.** `look`: the moment of the drive · `entry of z`: whose density is drawn, the most informative first · `temperature`: of forecast and dreams, 0 to 2 · `looks ahead`: how far the dreams on the lower right have gone (25 looks are a second) · `again`: the same with other luck.
+# <details><summary>What you may have seen</summary>
 #
-# Left: M's density for one entry of the next $z$ (thick), its five Gaussians (thin), and where V saw it (blue). Upper right: the next frame, decoded, with that entry at the middle of each Gaussian, the heaviest first (in brackets: their shares), and all others at M's mean. Lower right: what happened, and four dreams of it.
+# 1. Where the road ahead is clear, the Gaussians of most entries sit on top of each other. They part where the next frame could be one of two things, or where one of them has gone wide and flat to catch what is rare.
+# 2. The pictures differ for those few entries of which M is not sure. Where all five look alike, M either knows, or the entry paints little.
+# 3. After five looks or so, and at most moments about as much from each other as from what happened. That is as it should be: what happened is then one more dream among them, as far as the eye can tell.
+# 4. Widths grow with the square root of the temperature (at 0 they are lines), and the shares even out. At 2 roads get ragged, and some end in a blot.
+# 5. At 0 nothing is drawn by lot: M always takes the middle of the likeliest Gaussian. Luck has nothing to decide.
+# </details>
+#
+# **Controls.** `look`: the moment of the drive, from a third of it on (M has watched all that came before) · `entry of z`: whose density is drawn; the eight most informative of the 32 · `temperature`: of forecast and dreams, 0 to 2 · `looks ahead`: how far the dreams on the lower right have gone (25 looks are a second) · `again`: everything stays, but M draws other numbers.
+#
+# **What it shows.** Left: M's density for the chosen entry of the *next* $z$ (thick), the five Gaussians that add up to it (thin), and the value that V then found in the next frame (blue). The curve is always drawn as high as the box: compare widths, not heights. Upper right: five decoded pictures. In each, the chosen entry is at the middle of one Gaussian; all other entries of $z$ are at M's mean. The heaviest Gaussian comes first; the shares stand above. Lower right: the frame that came so many looks later, and four dreams of it.
+#
+# First the sheet, for those who read where widgets do not run. Each row is one dream that begins at the same moment, at another temperature but with the same luck; +1 is one look later.
 
 # %%
 start = max(0, len(episodes[0]["actions"]) // 3)
-explored = slice(start, start + 4 * numbers.car_ahead)
+stop = start + 4 * numbers.car_ahead
 explorer = MixtureExplorer(
     world_model,
-    episodes[0]["frames"][start : explored.stop + 1],
-    episodes[0]["actions"][explored],
+    episodes[0]["frames"][: stop + 1],
+    episodes[0]["actions"][:stop],
     horizon=numbers.car_ahead // 2,
+    first=start,
 )
 explorer.contact_sheet()
 

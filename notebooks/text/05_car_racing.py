@@ -158,7 +158,7 @@ seeds = sorted(pretrained("car_racing").glob("seed*"))
 figures.wall_clock(rows, [recipes.timeline(seed) for seed in seeds])
 
 # %% [markdown]
-# Their log stands at 823 after 15.6 hours, 867 after 30 and 900 after 1,119 (the mean controller, 1,024 drives). Ours are 32 drives a dot, with the fast eye, on tracks of training. (Thin line: the same with another seed, see 5.5; it had to share its two cores with other work, so its hours are longer than yours would be.) Other machines, other years, other tricks: what can be compared are the orders of magnitude.
+# Their log stands at 823 after 15.6 hours, 867 after 30 and 900 after 1,119 (the mean controller, 1,024 drives). Ours are 32 drives a dot, with the fast eye, on tracks of training. (Thin lines: the same with two other seeds, see 5.5; these had to share their two cores with other work at times, so their hours are longer than yours would be.) Other machines, other years, other tricks: what can be compared are the orders of magnitude.
 
 # %% [markdown]
 # ## 5.5 The score
@@ -183,7 +183,7 @@ print(json.dumps(summary, indent=1))
 # A fact worth knowing before you compare: in this environment a drive ends early in two ways, when *every* tile of the track has been touched, or when the car has left the whole field (−100). (The documentation says that 95% of the tiles are enough; but that check is made in the moment when the first tile is touched, and the car starts on it.) So one missed tile means 1,000 steps, 100 points for the time, and at best about 896. Above 900 there are only complete laps, and lap completion stands beside the score.
 
 # %% [markdown]
-# **How much of it was luck?** The interval speaks of *this* agent on other tracks. It does not say what you will get from the same command: other random drives to begin with, other networks, another search. For that there is only one way, to do it again. Here is the whole loop once more, from an empty folder, with another seed (its logs came along, its weights did not):
+# **How much of it was luck?** The interval speaks of *this* agent on other tracks. It does not say what you will get from the same command: other random drives to begin with, other networks, another search. For that there is only one way, to do it again. Here is the whole loop twice more, each from an empty folder, with two other seeds (their logs came along, their weights did not):
 
 # %%
 runs = {"this agent": score} | {seed.name: recipes.read_score(seed) for seed in seeds}
@@ -437,7 +437,7 @@ figures.bench(json.loads((presets.ROOT / "figures" / "bench.json").read_text()))
 #     print(interval(score.scores[:n]).describe())
 # ```
 #
-# On average, the interval's half-width shrinks with the square root of n. To tell 20 points apart, it should be about 10 or less for each driver: n of at least (2 × SD / 10)². With a standard deviation of 85 that is about 300 tracks; with the paper's 21 it is 18. But look at what was printed: with few tracks the interval is *too narrow*, because none of the rare disasters happened to be among them, and it may well miss the mean of all 100. A small sample does not know what it has not seen.
+# On average, the interval's half-width shrinks with the square root of n. To tell 20 points apart, it should be about 10 or less for each driver: n of at least (2 × SD / 10)². With a standard deviation of 85 that is about 300 tracks; with the paper's 21 it is 18. But look at what was printed: with few tracks the interval is *too narrow*, because none of the rare disasters happened to be among them, and it may well miss the mean of all. A small sample does not know what it has not seen.
 #
 # (In the same way, a spread of ± 21 over 100 tracks says that there was hardly a disaster among them.)
 # </details>
