@@ -188,7 +188,7 @@ class SequenceBatches:
         self._lengths = {name: latents.length(name, "actions") for name in latents.names()}
         if not self._lengths:
             raise ValueError(f"there are no episodes in {latents.folder}: encode some first")
-        self._held = self._load(list(self._lengths)) if self.num_steps <= buffer_steps else None
+        self._held: list[dict[str, Tensor]] = []  # read when a pass begins: a done fit has none
 
     @property
     def num_steps(self) -> int:
@@ -206,7 +206,8 @@ class SequenceBatches:
         ]
 
     def _parts(self, rng: np.random.Generator) -> Iterator[list[dict[str, Tensor]]]:
-        if self._held is not None:
+        if self.num_steps <= self.buffer_steps:
+            self._held = self._held or self._load(list(self._lengths))
             yield self._held
             return
         names, part, steps = list(self._lengths), [], 0

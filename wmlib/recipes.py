@@ -387,13 +387,13 @@ def car_collect(preset: Preset, folder: str | Path | None = None, number: int = 
     """
     work, agent = _round(preset, folder, number), _agent_before(preset, folder, number)
     driver, eyes, members = random_car_driver(preset.repeat), None, 1
-    if agent is not None and preset.dream:
-        last = _round(preset, folder, number - 1)
-        population, eyes = load_controller(last / "population.safetensors"), agent[0]
-        driver = noisy_car_driver(ControllerDriver(population), preset.repeat, levels=4)
-        members = len(population)
-    elif agent is not None:
-        driver, eyes = noisy_car_driver(ControllerDriver(agent[1]), preset.repeat), agent[0]
+    if agent is not None:
+        (eyes, controller), levels = agent, 1
+        if preset.dream:
+            last = _round(preset, folder, number - 1)
+            controller, levels = load_controller(last / "population.safetensors"), 4
+        driver = noisy_car_driver(ControllerDriver(controller), preset.repeat, levels)
+        members = len(controller)
     elif preset.policy == "networks":
         torch.manual_seed(preset.seed)
         eyes = WorldModel(VAE(preset.frame_size), MDNRNN(repeat=preset.repeat))

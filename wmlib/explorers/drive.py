@@ -134,8 +134,9 @@ class DreamDrive:
         self._frame, reward, terminated, truncated, _ = self._road.step(action)
         self._over = terminated or truncated
         action = torch.from_numpy(action)[None]
+        z = self.world_model.encode(self._frame[None])  # once: both minds see with the same V
         self._awake = [
-            mind.observe(state, action, self._frame[None])
+            State(z, *mind.remember(state, action))
             for mind, state in zip(self._minds, self._awake, strict=True)
         ]
         return float(reward)
