@@ -139,9 +139,16 @@ def test_a_run_in_dreams_keeps_its_language_and_dreams_ever_better(tmp_path):
     members = {name[-3:] for name in EpisodeStore(third / "latents").names()}
     assert len(members) > 1
     assert len(load_controller(second / "population.safetensors")) == numbers.population
-    # The new search begins where the last one ended: nothing had to be translated.
+    # The new search begins at the mean of the best so far, and that is what is published.
+    start = load_controller(third / "start.safetensors").parameters[0]
+    [judged] = read_log(tmp_path / "hindsight.jsonl")
+    assert judged["names"] == ["start 1", "controller 1"]
+    assert len(judged["chosen"]) == numbers.hindsight_best
+    found = [load_controller(second / f"{kind}.safetensors") for kind in ("start", "controller")]
+    assert np.allclose(start, np.mean([c.parameters[0] for c in found], axis=0))
     settings = read_log(third / "evolution.jsonl")[0]["settings"]
-    assert settings["first"] == digest(load_controller(second / CONTROLLER).parameters[0])
+    assert settings["first"] == digest(start)
+    assert (tmp_path / CONTROLLER).read_bytes() == (third / "start.safetensors").read_bytes()
     assert {row["round"] for row in recipes.timeline(tmp_path)} == {0, 1, 2}
 
 

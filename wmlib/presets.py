@@ -71,6 +71,8 @@ TABLE = {
     "dream_lanes":         (8,        512,    512,        "that one process dreams at once"),
     "dream_steps":         (5,        400,   1000,        "looks, then a dream is over"),
     "dream_patience":      (5,         50,    100,        "looks without pay, then giving up"),
+    "hindsight_dreams":    (4,        100,    200,        "in which every earlier C is judged"),
+    "hindsight_best":      (2,          3,      3,        "of them whose mean is the next start"),
     "study_generations":   (1,         30,    100,        "in which drivers are bred to compare"),
     "temperature":         (1.0,      1.0,   1.15,        "of these dreams"),
     "dropout":             (0.0,      0.0,    0.0,        "share of h hidden from M's forecast"),
@@ -88,6 +90,7 @@ DREAM = {
     "sigmas":           ((0.6, 0.4, 0.3), (0.6, 0.4, 0.3), (0.1, 0.07, 0.05)),
     "dream_epochs":     ((2, 2, 1), (20, 20, 2), (20, 20, 2)),
     "check_every":      (1, 100, 100),
+    "temperature":      (1.5, 1.5, 1.5),
 }  # fmt: skip
 
 
@@ -124,6 +127,10 @@ class Preset(namedtuple("Preset", ["scale", *TABLE])):
         Then it stays what it was, and so do the M that the agent has and what h means to C.
         """
         return number > 0 and self.vae_epochs[number] == 0
+
+    def since(self, number: int) -> int:
+        """The round since which h means what it means in round `number`."""
+        return max(k for k in range(number + 1) if not self.stays(k))
 
     def save(self, folder: str | Path) -> None:
         """Write settings.json, for `load` to read."""

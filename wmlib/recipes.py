@@ -67,6 +67,7 @@ TRUTH = ("position", "velocity", "bounced")
 WORLD_MODEL = ("collect", "vae", "encode", "mdn_rnn")  # what makes V and M, and its logs
 # The logs of all that comes before C; True: every row has its own seconds, False: those so far.
 LOGS = {"collect": True, "encode": True, "vae": False, "mdn_rnn": False, "dream": False}
+LOGS |= {"hindsight": False}
 SEEDS_PER_ROUND = 100_000
 SEEDS_PER_RUN = 10_000  # runs with other seeds collect on other tracks
 LATE_ROUNDS, SEEDS_PER_LATE_ROUND = 4, 500  # from the fifth round on they are many, and short
@@ -354,13 +355,14 @@ def car_racing(preset: Preset, folder: str | Path | None = None) -> tuple[WorldM
     """The whole loop, from nothing, as many rounds as the preset has: V, M and C of CarRacing.
 
     The folder ends up with the last round's weights, and with the logs of all rounds, whose rows
-    say which "round" they are from. With `preset.dreaming()`, every C is evolved in dreams alone.
+    say which "round" they are from. With `preset.dreaming()`, every C is evolved in dreams alone,
+    and the last word has `hindsight`.
     """
     done = [k for k in range(preset.rounds) if _finished(preset, folder, k)]
     for number in range(max(done, default=0), preset.rounds):
         car_world_model(preset, folder, number)
         car_controller(preset, folder, number)
-    return load_agent(_round(preset, folder, preset.rounds - 1))
+    return load_agent(_round(preset, folder, preset.rounds - 1).parent)
 
 
 def car_world_model(
@@ -602,10 +604,11 @@ def car_controller(
     """
     work, k = _round(preset, folder, number), preset.directions
     world_model, start = WorldModel.load(work), None
-    if number > 0:
-        *_, start = before = _agent_before(preset, folder, number)
-        if not preset.stays(number):
-            start = _once_translated(before, world_model, work)
+    if number > 0 and not preset.stays(number):
+        start = _once_translated(_agent_before(preset, folder, number), world_model, work)
+    elif number > 0 and not preset.dream:
+        _, start = _agent_before(preset, folder, number)
+    reality = car_world(preset), world_model
     world, mind, seed = car_world(preset, preset.patience), world_model, preset.seed
     if preset.dream:
         dream = WorldModel(world_model.vae, car_dream(preset, folder, number))
@@ -613,6 +616,8 @@ def car_controller(
         mind = Dreamer(world_model)
         seed += 1000 * number  # many short searches: other luck for each
     with processes(preset.workers, preset.cluster) as executor:
+        if preset.dream and preset.stays(number):
+            start = hindsight(preset, folder, number, (world, mind), reality, executor)
         result = evolve(
             world,
             mind,
@@ -628,10 +633,69 @@ def car_controller(
             check_every=preset.check_every,
             check_tracks=preset.check_tracks,
             executor=executor,
-            reality=(car_world(preset), world_model),
+            reality=reality,
         )
-    _publish(preset, folder, number, *WORLD_MODEL, "dream", "evolution", "controller")
+    _publish(preset, folder, number, *WORLD_MODEL, "dream", "hindsight", "evolution", "controller")
     return result
+
+
+def hindsight(
+    preset: Preset,
+    folder: str | Path | None,
+    number: int,
+    dream: tuple[DreamWorld, Dreamer],
+    reality: tuple[World, WorldModel],
+    executor: Executor | None = None,
+) -> Controller:
+    """What proved best so far, in round `number`'s own dreams: here the search of the round begins.
+
+    The dream that a C was bred in cannot know where that C will go wrong: nobody had driven like it
+    yet. A later one has learned from its drives. So all Cs whose h means the same (see
+    `Preset.since`) are judged anew, and the mean of the best few is what the round has to show:
+    where each of them fooled its dream in its own way, their mean does not.
+
+    Writes start.safetensors, and hindsight.jsonl: who earned how much ("names", "dream"), who were
+    "chosen", and "check", "check_std" in reality, which nothing is decided by.
+    """
+    work, began = _round(preset, folder, number), time.monotonic()
+    file = work / "start.safetensors"
+    if file.exists():
+        return load_controller(file)
+    cast = {}
+    for k in range(preset.since(number), number):
+        for kind in ("start", "controller"):
+            path = _round(preset, folder, k) / f"{kind}.safetensors"
+            if path.exists():
+                cast[f"{kind} {k}"] = load_controller(path).parameters
+    earned = panel(*dream, cast, range(preset.hindsight_dreams), executor).mean(1)
+    best = np.argsort(-earned)[: preset.hindsight_best]
+    names = list(cast)
+    start = Controller(np.mean([cast[names[i]] for i in best], axis=0))
+    tracks = range(CHECK_TRACKS_FROM, CHECK_TRACKS_FROM + preset.check_tracks)
+    check = interval(panel(*reality, {"start": start.parameters}, tracks, executor)[0])
+    row = {"names": names, "dream": earned.round(2).tolist(), "chosen": [names[i] for i in best]}
+    row |= {"check": check.mean, "check_std": check.std}
+    (work / "hindsight.jsonl").unlink(missing_ok=True)
+    _append(work / "hindsight.jsonl", row, began)
+    save_controller(start, file)
+    return start
+
+
+def panel(
+    world: World | DreamWorld,
+    mind: WorldModel | Dreamer,
+    cast: dict[str, np.ndarray],
+    seeds: Sequence[int],
+    executor: Executor | None = None,
+) -> np.ndarray:
+    """What every one of a cast of controllers earns on the same seeds: (cast, seeds).
+
+    cast: their parameters (n,) or (1, n), by name.
+    """
+    together = ControllerDriver(Controller(np.vstack(list(cast.values()))))
+    jobs = [Job(seed, member) for member in range(len(cast)) for seed in seeds]
+    drives = drive_all(world, together, jobs, mind, executor=executor)
+    return np.array([drive.score for drive in drives]).reshape(len(cast), len(seeds))
 
 
 def dream_world(
@@ -673,10 +737,13 @@ def _publish(preset: Preset, folder: str | Path | None, number: int, *names: str
     work = _round(preset, folder, number)
     if _finished(preset, folder, number + 1):
         return
+    proven = preset.dream and preset.stays(number)  # better than what was found last
     for name in names:
-        weights, log = work / f"{name}.safetensors", f"{name}.jsonl"
+        source = "start" if name == "controller" and proven else name
+        weights, log = work / f"{source}.safetensors", f"{name}.jsonl"
         if weights.exists():
-            write_atomically(work.parent / weights.name, lambda p, w=weights: shutil.copy(w, p))
+            target = work.parent / f"{name}.safetensors"
+            write_atomically(target, lambda p, w=weights: shutil.copy(w, p))
         if (work / log).exists():
             rounds = [(k, _round(preset, folder, k) / log) for k in range(number + 1)]
             # A kill between the last drive and its row in the log may have cost the row.

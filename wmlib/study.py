@@ -16,11 +16,10 @@ import numpy as np
 from wmlib import recipes
 from wmlib.controller import Controller
 from wmlib.dream import Dreamer, DreamWorld
-from wmlib.drivers import ControllerDriver, Job
 from wmlib.experience import EpisodeStore
 from wmlib.mdn_rnn import MDNRNN
 from wmlib.presets import Preset
-from wmlib.rollout import drive_all, processes
+from wmlib.rollout import processes
 from wmlib.world_model import WorldModel, load_agent, load_controller, read_log, write_log
 
 REALITY = "reality"
@@ -75,7 +74,7 @@ def drivers(preset: Preset, run: Path) -> dict[str, Controller]:
     Of every round since the agent's M stayed the same: an h of before would be noise to it.
     """
     last = preset.rounds - 1
-    first = max(k for k in range(preset.rounds) if not preset.stays(k))
+    first = preset.since(last)
     # On the gas by 0.3, and straight on.
     straight = np.zeros(Controller().num_parameters)
     straight[-3:] = 0.0, math.atanh(2 * 0.3 - 1), -3.0
@@ -91,10 +90,8 @@ def panel(preset: Preset, run: Path, where: str, executor: Executor | None) -> d
     world, mind, drives, first = recipes.car_world(preset), agent, preset.check_tracks, TRACKS_FROM
     if where != REALITY:
         world, mind, drives, first = dream_of(preset, run, where), Dreamer(agent), DREAMS, 0
-    together = Controller(np.concatenate([c.parameters for c in cast.values()]))
-    jobs = [Job(first + i, member) for member in range(len(cast)) for i in range(drives)]
-    driven = drive_all(world, ControllerDriver(together), jobs, mind, executor=executor)
-    scores = np.array([drive.score for drive in driven]).reshape(len(cast), drives)
+    cast = {name: controller.parameters for name, controller in cast.items()}
+    scores = recipes.panel(world, mind, cast, range(first, first + drives), executor)
     return {"drivers": list(cast), "scores": scores.round(2).tolist()}
 
 
