@@ -207,6 +207,8 @@ def test_a_full_disk_is_said_and_nothing_is_lost(whole, tmp_path):
 
 SPEED = {
     "whole rollouts, a look at every step": 1000.0,
+    "every step, in one process": 500.0,
+    "every step, in one process, one car": 250.0,
     "whole rollouts in dreams, a look every 2 steps": 100_000.0,
     "V looks, 16-bit if faster": 5000.0,
     "V learns": 1000.0,
@@ -227,6 +229,11 @@ def test_a_plan_adds_up_and_refuses_what_will_not_fit():
     assert "0.2 GB of the 1000.0 GB" in table
     drives = numbers.population * 4 * 3 + numbers.check_tracks  # one check, at the end
     assert f"{(drives * 1000 / 1000 + 3 / 0.5) / 60:.1f} min" in table  # C
+    # A worker with one car takes twice as long for it, and of twice as many workers half rest.
+    for workers, times in ((48 * 4, 2), (48 * 4 * 2, 4)):
+        crowd = tabulate(numbers._replace(workers=workers), SPEED, 1e12, 1e12)
+        drives = numbers.population * 4 * 3 * times + numbers.check_tracks
+        assert f"{(drives * 1000 / 1000 + 3 / 0.5) / 60:.1f} min" in crowd
     for free in ({"disk_free": 1e6, "memory_free": 1e12}, {"disk_free": 1e12, "memory_free": 1e6}):
         with pytest.raises(ValueError, match="this will not fit"):
             tabulate(numbers, SPEED, **free)

@@ -47,6 +47,8 @@ def test_scores_are_taken_on_held_out_tracks(world_model):
     summary = result.summary()
     assert summary["tracks"] == 2
     assert summary["mean_steps"] == 5
+    alone = score(ControllerDriver(Controller()), world_model, tracks=1, max_steps=5)
+    assert (result.first(1).tracks, result.first(1).scores) == (alone.tracks, alone.scores)
 
 
 def test_nobody_learns_on_a_held_out_track(tmp_path):

@@ -34,14 +34,15 @@ from wmlib.training import fit, mdn_rnn_step, vae_step
 from wmlib.vae import VAE, frames_to_tensor
 from wmlib.world_model import State, WorldModel, load_agent, pretrained
 
+ROWS = 64  # lanes of a rollout, in one batch
 GYMNASIUM, ENVPOOL = "CarRacing-v3, Gymnasium's", "CarRacing-v3, EnvPool's"
 FAST, PHYSICS = "CarRacing-v3, wmlib's", "its physics alone, no frames"
 ON_DISK = "in a megabyte on the disk"
 WHOLE = {"whole rollouts, a look at every step": 1, "whole rollouts, a look every 2 steps": 2}
+ALONE = {"every step, in one process": ROWS, "every step, in one process, one car": 1}
 DREAMS = "whole rollouts in dreams, a look every 2 steps"
 LOOKS, V_LEARNS, M_LEARNS = "V looks, 16-bit if faster", "V learns", "M learns"
 WAIT = "ms"
-ROWS = 64  # lanes of a rollout, in one batch
 
 
 class Measurement(NamedTuple):
@@ -116,6 +117,10 @@ def rollouts(executor: Executor | None, workers: int, steps: int) -> list[Measur
             Measurement(name, "steps", cores,
                         lambda i, pace=pace: _whole_rollouts(executor, cores, steps, i, pace))
             for name, pace in WHOLE.items()
+        ),
+        *(
+            Measurement(name, "steps", 1, lambda i, lanes=lanes: _alone(steps, i, lanes))
+            for name, lanes in ALONE.items()
         ),
         Measurement(DREAMS, "steps", cores, lambda i: _dreaming(executor, cores, steps, i)),
         Measurement("collecting at random, onto the disk", "frames", cores,
@@ -303,18 +308,24 @@ def _fitting(network: torch.nn.Module, step: Callable, batch: Any) -> float:
 
 
 def _whole_rollouts(
-    executor: Executor | None, workers: int, steps: int, i: int, pace: int
+    executor: Executor | None, workers: int, steps: int, i: int, pace: int, lanes: int = ROWS
 ) -> float:
     world_model, controller = load_agent(pretrained("car_racing"))
     driver = ControllerDriver(controller)
-    world = World("wmlib/CarRacing-v3", ROWS, options={"max_episode_steps": steps})
-    jobs = [Job(i * ROWS * workers + k) for k in range(ROWS * workers)]
+    world = World("wmlib/CarRacing-v3", lanes, options={"max_episode_steps": steps})
+    jobs = [Job(i * lanes * workers + k) for k in range(lanes * workers)]
     world_model.mdn_rnn.repeat = pace  # at another one it drives badly, and as fast
     # Workers keep their lanes: the first drives, of one job a lane, are not what is measured.
-    drive_all(world, driver, [Job(k) for k in range(ROWS)], world_model, executor=executor)
+    drive_all(world, driver, [Job(k) for k in range(lanes)], world_model, executor=executor)
     began = time.perf_counter()
     drives = drive_all(world, driver, jobs, world_model, executor=executor)
     return sum(drive.steps for drive in drives) / (time.perf_counter() - began)
+
+
+def _alone(steps: int, i: int, lanes: int) -> float:
+    # How much a worker of a large cluster gets done, which has few cars to drive at once.
+    with _one_core():
+        return _whole_rollouts(None, 1, steps, i, 1, lanes)
 
 
 def _dreaming(executor: Executor | None, workers: int, steps: int, i: int) -> float:

@@ -61,6 +61,10 @@ class Score:
         """Of the scores."""
         return interval(self.scores)
 
+    def first(self, n: int) -> "Score":
+        """On the first n tracks alone: to compare with whoever drove no others."""
+        return Score(self.tracks[:n], self.scores[:n], self.steps[:n], self.laps[:n])
+
     def summary(self) -> dict:
         """The numbers for a card, all plain floats and ints."""
         i = self.interval

@@ -98,7 +98,7 @@ def tabulate(preset: Preset, speed: dict[str, float], disk_free: float, memory_f
             "collect": preset.episodes[k] * preset.max_steps / on_the_road,
             "V": preset.vae_epochs[k] * looks * pixels / speed[bench.V_LEARNS] + seen,
             "M": _epochs(preset, k) * looks / speed[bench.M_LEARNS],
-            "C": _searched(preset, k) / (in_dreams if preset.dream else on_the_road)
+            "C": _searched(preset, k, speed) / (in_dreams if preset.dream else on_the_road)
             + _checked(preset, k) / on_the_road
             + preset.generations[k] / speed[SEARCH],
         }
@@ -134,14 +134,27 @@ def _checked(preset: Preset, number: int) -> float:
     return checks * preset.check_tracks * preset.max_steps
 
 
-def _searched(preset: Preset, number: int) -> float:
-    """Steps that all candidates of a round drive at most."""
-    a_drive = preset.dream_steps * preset.repeat if preset.dream else preset.max_steps
-    drives = sum(
-        preset.population * preset.rollouts[number] * 2 ** (generation // preset.double_every)
-        for generation in range(preset.generations[number])
-    )
-    return drives * a_drive
+def _searched(preset: Preset, number: int, speed: dict[str, float]) -> float:
+    """Steps that all candidates of a round drive at most; where workers idle, as many more."""
+    steps = 0.0
+    for generation in range(preset.generations[number]):
+        drives = preset.population * preset.rollouts[number]
+        drives *= 2 ** (generation // preset.double_every)
+        if preset.dream:
+            steps += drives * preset.dream_steps * preset.repeat
+        else:
+            steps += drives * preset.max_steps * _idling(drives, preset.workers, speed)
+    return steps
+
+
+def _idling(drives: int, workers: int, speed: dict[str, float]) -> float:
+    """How much longer so many drives take than if every worker had all its lanes full: 1 or more.
+
+    What a step costs has a part that all lanes share, so a worker with few cars is slower for each.
+    """
+    (full, alone), lanes = (1 / speed[name] for name in bench.ALONE), drives / max(workers, 1)
+    share = (1 / min(max(lanes, 1), bench.ROWS) - 1 / bench.ROWS) / (1 - 1 / bench.ROWS)
+    return (full + share * max(alone - full, 0)) / full * max(1, 1 / lanes)
 
 
 def _time(seconds: float) -> str:

@@ -103,7 +103,7 @@ for name, part in (("V", agent.vae), ("M", agent.mdn_rnn)):
 print(f"C {controller.num_parameters:9,} parameters")
 
 # %% [markdown]
-# How well does it drive? Every number in this series says how it was measured. This one comes with the weights, and chapter 5 shows how to check it. (Mean ± standard deviation over 100 tracks that no part of the agent had seen, and how far off the mean may be. A drive lasts 1,000 steps at most; a thousand points are shared out along the track, and a step costs 0.1.)
+# How well does it drive? Every number in this series says how it was measured. This one comes with the weights, and chapter 5 shows how to check it. (Mean ± standard deviation over 1,000 tracks that no part of the agent had seen, and how far off the mean may be. A drive lasts 1,000 steps at most; a thousand points are shared out along the track, and a step costs 0.1.)
 
 # %%
 print(recipes.score_car(numbers, shipped))

@@ -178,15 +178,17 @@ summary = score.summary()
 print(json.dumps(summary, indent=1))
 
 # %% [markdown]
-# Read it like this. "±" after the mean is the *standard deviation*: how different single drives are. The 95% interval is about the *mean*: how far it could be off, because we drove only so many tracks. The paper reports 906 ± 21 (mean and standard deviation, 100 tracks) after 1,800 generations on a cluster.
+# Read it like this. "±" after the mean is the *standard deviation*: how different single drives are. The 95% interval is about the *mean*: how far it could be off, because we drove only so many tracks. The paper reports 906 ± 21 (mean and standard deviation, 100 tracks) after 1,800 generations on a cluster; ours are a thousand tracks, because one drive in thirty decides about the mean, and a hundred hold only three or four of those.
 #
 # A fact worth knowing before you compare: in this environment a drive ends early in two ways, when *every* tile of the track has been touched, or when the car has left the whole field (−100). (The documentation says that 95% of the tiles are enough; but that check is made in the moment when the first tile is touched, and the car starts on it.) So one missed tile means 1,000 steps, 100 points for the time, and at best about 896. Above 900 there are only complete laps, and lap completion stands beside the score.
 
 # %% [markdown]
-# **How much of it was luck?** The interval speaks of *this* agent on other tracks. It does not say what you will get from the same command: other random drives to begin with, other networks, another search. For that there is only one way, to do it again. Here is the whole loop twice more, each from an empty folder, with two other seeds (their logs came along, their weights did not):
+# **How much of it was luck?** The interval speaks of *this* agent on other tracks. It does not say what you will get from the same command: other random drives to begin with, other networks, another search. For that there is only one way, to do it again. Here is the whole loop twice more, each from an empty folder, with two other seeds (their logs came along, their weights did not), and all three on the same tracks:
 
 # %%
 runs = {"this agent": score} | {seed.name: recipes.read_score(seed) for seed in seeds}
+shared = min(len(result.tracks) for result in runs.values())
+runs = {name: result.first(shared) for name, result in runs.items()}
 for name, result in runs.items():
     print(f"{name:11} {result}")
 between = interval([result.interval.mean for result in runs.values()])
@@ -413,7 +415,7 @@ figures.bench(json.loads((presets.ROOT / "figures" / "bench.json").read_text()))
 # %% [markdown]
 # ## 5.11 Again
 #
-# (For a run of your own.) In the figure of 5.4 the dots of the last round rise by no more than they scatter. We tried to go on from its end, about eight minutes each: with smaller steps and twice the drives, with more patience in the grass, with hard tracks driven again. On 300 tracks of training, none of it moved the mean by more than the 95% interval of the difference, ± 6 to 9. Two things are left to gain: the drive in twenty-five that comes to grief, and time, since a complete lap still takes most of the 1,000 steps. What would help? A fourth round lets a better driver collect, and V and M see more of the fast and narrow moments where it still fails: add an entry to each bracket of 5.1, in `wmlib/presets.py`. Or let it look at every step, or select for what it does off the road. That is for you to find out.
+# (For a run of your own.) In the figure of 5.4 the dots of the last round rise by no more than they scatter. We tried to go on from its end, about eight minutes each: with smaller steps and twice the drives, with more patience in the grass, with hard tracks driven again. On 300 tracks of training, none of it moved the mean by more than the 95% interval of the difference, ± 6 to 9. Two things are left to gain: the drive in thirty-odd that comes to grief, and time, since a complete lap still takes most of the 1,000 steps. What would help? A fourth round lets a better driver collect, and V and M see more of the fast and narrow moments where it still fails: add an entry to each bracket of 5.1, in `wmlib/presets.py`. Or let it look at every step, or select for what it does off the road. That is for you to find out.
 #
 # ## 5.12 Exercises
 #
@@ -428,16 +430,16 @@ figures.bench(json.loads((presets.ROOT / "figures" / "bench.json").read_text()))
 # ```
 # </details>
 #
-# **2. How many tracks are enough?** Take the first 5, 10, 20, 50 scores and print `interval(...)` of each. With how many tracks could you tell apart two drivers whose true means differ by 20 points?
+# **2. How many tracks are enough?** Take the first 5, 10, 20, 50, 100 scores, and all of them, and print `interval(...)` of each. With how many tracks could you tell apart two drivers whose true means differ by 20 points?
 #
 # <details><summary>Solution</summary>
 #
 # ```python
-# for n in (5, 10, 20, 50, 100):
+# for n in (5, 10, 20, 50, 100, len(score.scores)):
 #     print(interval(score.scores[:n]).describe())
 # ```
 #
-# On average, the interval's half-width shrinks with the square root of n. To tell 20 points apart, it should be about 10 or less for each driver: n of at least (2 × SD / 10)². With a standard deviation of 85 that is about 300 tracks; with the paper's 21 it is 18. But look at what was printed: with few tracks the interval is *too narrow*, because none of the rare disasters happened to be among them, and it may well miss the mean of all. A small sample does not know what it has not seen.
+# On average, the interval's half-width shrinks with the square root of n. To tell 20 points apart, it should be about 10 or less for each driver: n of at least (2 × SD / 10)². With a standard deviation of 68 that is about 185 tracks; with the paper's 21 it is 18. But look at what was printed: with 20 tracks the interval is four points to either side, as narrow as with a thousand, and the mean of the thousand lies far outside it. None of the rare disasters happened to be among the twenty. A small sample does not know what it has not seen.
 #
 # (In the same way, a spread of ± 21 over 100 tracks says that there was hardly a disaster among them.)
 # </details>
