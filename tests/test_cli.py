@@ -15,7 +15,7 @@ from test_recipes import a_run, fingerprints
 
 from wmlib.__main__ import PHASES, main, parser
 from wmlib.experience import EpisodeStore
-from wmlib.plan import SEARCH, of_the_ball, tabulate
+from wmlib.plan import SEARCH, of_the_ball, searched_steps, tabulate
 from wmlib.presets import preset
 from wmlib.vae import VAE
 from wmlib.world_model import WorldModel, read_log, save_network
@@ -229,6 +229,12 @@ def test_a_plan_adds_up_and_refuses_what_will_not_fit():
     assert "0.2 GB of the 1000.0 GB" in table
     drives = numbers.population * 4 * 3 + numbers.check_tracks  # one check, at the end
     assert f"{(drives * 1000 / 1000 + 3 / 0.5) / 60:.1f} min" in table  # C
+    dreams = numbers.dreaming().change(rounds=6)
+    judged = sum(2 * (k - 1) for k in range(2, 6)) * dreams.hindsight_dreams
+    searched = sum(dreams.generations) * dreams.population * dreams.rollouts[0]
+    assert sum(searched_steps(dreams, k, SPEED) for k in range(6)) == (
+        (judged + searched) * dreams.dream_steps * dreams.repeat
+    )
     # A worker with one car takes twice as long for it, and of twice as many workers half rest.
     for workers, times in ((48 * 4, 2), (48 * 4 * 2, 4)):
         crowd = tabulate(numbers._replace(workers=workers), SPEED, 1e12, 1e12)

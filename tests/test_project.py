@@ -116,7 +116,7 @@ def test_the_readme_tells_the_cards_score():
     readme = (ROOT / "README.md").read_text()
     assert f"**{score['mean']} ± {score['std']}**" in readme
     assert f"{score['ci95'][0]} to {score['ci95'][1]}" in readme
-    assert f"on {score['tracks']} tracks" in readme
+    assert f"on {score['tracks']:,} tracks" in readme
     assert f"{score['lap_completion']:.0%} complete laps" in readme
 
 

@@ -143,13 +143,41 @@ def test_a_run_in_dreams_keeps_its_language_and_dreams_ever_better(tmp_path):
     start = load_controller(third / "start.safetensors").parameters[0]
     [judged] = read_log(tmp_path / "hindsight.jsonl")
     assert judged["names"] == ["start 1", "controller 1"]
-    assert len(judged["chosen"]) == numbers.hindsight_best
-    found = [load_controller(second / f"{kind}.safetensors") for kind in ("start", "controller")]
-    assert np.allclose(start, np.mean([c.parameters[0] for c in found], axis=0))
+    best = judged["names"][np.argmax(judged["dream"])]
+    assert judged["chosen"] == [best]
+    chosen = load_controller(second / f"{best.removesuffix(' 1')}.safetensors")
+    assert np.array_equal(start, chosen.parameters[0])
     settings = read_log(third / "evolution.jsonl")[0]["settings"]
     assert settings["first"] == digest(start)
     assert (tmp_path / CONTROLLER).read_bytes() == (third / "start.safetensors").read_bytes()
-    assert {row["round"] for row in recipes.timeline(tmp_path)} == {0, 1, 2}
+    rows = recipes.timeline(tmp_path)
+    assert {row["round"] for row in rows} == {0, 1, 2}
+    begun = [row for row in rows if row["round"] == 2]
+    assert begun[0]["check"] == judged["check"]
+    assert "found" in begun[-1]
+    (third / CONTROLLER).unlink()
+    with pytest.raises(ValueError, match="this run wants"):
+        recipes.car_controller(numbers.change(hindsight_best=2), tmp_path, 2)
+
+
+def test_the_mean_of_the_best_few_is_where_a_round_begins(tmp_path):
+    numbers = preset("smoke").dreaming().change(hindsight_best=2, rounds=4)
+    recipes.car_racing(numbers, tmp_path)
+    judged = read_log(tmp_path / "hindsight.jsonl")[-1]
+    assert judged["names"] == ["start 1", "controller 1", "start 2", "controller 2"]
+    best = np.argsort(judged["dream"])[-2:]
+    assert set(judged["chosen"]) == {judged["names"][i] for i in best}
+    two = [tmp_path / "round{1}/{0}.safetensors".format(*name.split()) for name in judged["chosen"]]
+    mean = np.mean([load_controller(path).parameters[0] for path in two], axis=0)
+    assert np.allclose(load_controller(tmp_path / CONTROLLER).parameters[0], mean, atol=1e-6)
+
+
+def test_what_a_run_would_stumble_over_is_said_at_once(tmp_path):
+    numbers = preset("smoke").dreaming()
+    for wrong in ({"rounds": 30}, {"episodes": (4, 2, 2, 2, 600)}, {"frame_size": 100}):
+        with pytest.raises(ValueError, match="must be"):
+            recipes.car_racing(numbers.change(**wrong), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_in_dreams_that_was_killed_ends_up_the_same(tmp_path, monkeypatch):
@@ -174,9 +202,14 @@ def test_a_run_in_dreams_that_was_killed_ends_up_the_same(tmp_path, monkeypatch)
         except KeyboardInterrupt:
             kills += 1
     assert kills > 2
-    for name in ("vae", "mdn_rnn", "dream", "controller"):
+    last = f"round{numbers.rounds - 1}"
+    found = [f"{last}/{name}" for name in ("controller", "population", "start")]
+    for name in ("vae", "mdn_rnn", "dream", "controller", *found):
         one, other = (tmp_path / run / f"{name}.safetensors" for run in ("whole", "killed"))
         assert one.read_bytes() == other.read_bytes(), name
+    for name in ("evolution", "hindsight", "dream"):
+        one, other = (read_log(tmp_path / run / f"{name}.jsonl") for run in ("whole", "killed"))
+        assert len(one) == len(other), name
 
 
 def test_a_study_asks_the_panel_in_every_dream_and_breeds_in_each(tmp_path):
@@ -185,9 +218,9 @@ def test_a_study_asks_the_panel_in_every_dream_and_breeds_in_each(tmp_path):
     study(numbers, tmp_path)
     panel = {row["where"]: row for row in read_log(tmp_path / "panel.jsonl")}
     assert set(panel) == {REALITY, *FED}
-    names = [NEVER_STEERS, "round 1", "round 2"]
+    names = [NEVER_STEERS, "round 1", "round 2", "the run's C"]
     assert all(row["drivers"] == names for row in panel.values())
-    assert np.shape(panel[REALITY]["scores"]) == (3, numbers.check_tracks)
+    assert np.shape(panel[REALITY]["scores"]) == (4, numbers.check_tracks)
     assert panel[RANDOM]["scores"] != panel[OWN]["scores"]
     bred = read_log(tmp_path / "bred.jsonl")
     assert [{key: row[key] for key in kind} for row, kind in zip(bred, doubts(), strict=True)] == [

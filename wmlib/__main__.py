@@ -87,15 +87,23 @@ def _run(
         if arguments.dream not in (None, numbers.dream):
             kind = "in dreams" if numbers.dream else "on the road"
             raise ValueError(f"the run in {folder} evolves C {kind}: name another --folder")
-    numbers = numbers.change(**_flags(arguments))
+    before, numbers = numbers, numbers.change(**_flags(arguments))
+    if arguments.world != "ball":
+        recipes.examine(numbers)
     if look_only:
         yield numbers, folder
         return
     folder.mkdir(parents=True, exist_ok=True)
+    begun = (folder / SETTINGS).exists()
     try:
         with FileLock(folder / ".lock", timeout=0):
             numbers.save(folder)
-            yield numbers, folder
+            try:
+                yield numbers, folder
+            except ValueError:  # a flag that does not fit what is there: the run keeps its own
+                if begun:
+                    before.save(folder)
+                raise
     except Timeout as error:
         raise ValueError(
             f"another process is at work in {folder}: wait for it, or name another --folder"

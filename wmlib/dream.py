@@ -163,9 +163,10 @@ class DreamWorld:
     agent: tuple[WorldModel, State] | None = None
 
     def __str__(self) -> str:
-        """What a score depends on, beside the world model and the moments."""
+        """What a score depends on, beside the world model and the lanes."""
         doubt = f"temperature {self.temperature}, dropout {self.dropout}"
-        return f"dreams of {self.max_steps} looks, patience {self.patience}, {doubt}"
+        length = f"{self.max_steps} looks, patience {self.patience}"
+        return f"dreams of {length}, {doubt}, from {len(self.starts.z)} moments"
 
     @contextmanager
     def open(self) -> Iterator[Dream]:

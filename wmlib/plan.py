@@ -98,7 +98,7 @@ def tabulate(preset: Preset, speed: dict[str, float], disk_free: float, memory_f
             "collect": preset.episodes[k] * preset.max_steps / on_the_road,
             "V": preset.vae_epochs[k] * looks * pixels / speed[bench.V_LEARNS] + seen,
             "M": _epochs(preset, k) * looks / speed[bench.M_LEARNS],
-            "C": _searched(preset, k, speed) / (in_dreams if preset.dream else on_the_road)
+            "C": searched_steps(preset, k, speed) / (in_dreams if preset.dream else on_the_road)
             + _checked(preset, k) / on_the_road
             + preset.generations[k] / speed[SEARCH],
         }
@@ -130,13 +130,16 @@ def _epochs(preset: Preset, number: int) -> int:
 
 def _checked(preset: Preset, number: int) -> float:
     """Steps of all checks on the road of a round."""
-    checks = math.ceil(preset.generations[number] / preset.check_every)
+    checks = math.ceil(preset.generations[number] / preset.check_every) + _looks_back(
+        preset, number
+    )
     return checks * preset.check_tracks * preset.max_steps
 
 
-def _searched(preset: Preset, number: int, speed: dict[str, float]) -> float:
+def searched_steps(preset: Preset, number: int, speed: dict[str, float]) -> float:
     """Steps that all candidates of a round drive at most; where workers idle, as many more."""
-    steps = 0.0
+    judged = 2 * (number - preset.since(number)) * _looks_back(preset, number)
+    steps = float(judged * preset.hindsight_dreams * preset.dream_steps * preset.repeat)
     for generation in range(preset.generations[number]):
         drives = preset.population * preset.rollouts[number]
         drives *= 2 ** (generation // preset.double_every)
@@ -145,6 +148,11 @@ def _searched(preset: Preset, number: int, speed: dict[str, float]) -> float:
         else:
             steps += drives * preset.max_steps * _idling(drives, preset.workers, speed)
     return steps
+
+
+def _looks_back(preset: Preset, number: int) -> bool:
+    """Whether the round begins in hindsight."""
+    return preset.dream and preset.stays(number)
 
 
 def _idling(drives: int, workers: int, speed: dict[str, float]) -> float:

@@ -72,9 +72,9 @@ TABLE = {
     "dream_steps":         (5,        400,   1000,        "looks, then a dream is over"),
     "dream_patience":      (5,         50,    100,        "looks without pay, then giving up"),
     "hindsight_dreams":    (4,        100,    200,        "in which every earlier C is judged"),
-    "hindsight_best":      (2,          3,      3,        "of them whose mean is the next start"),
+    "hindsight_best":      (1,          3,      3,        "of them whose mean is the next start"),
     "study_generations":   (1,         30,    100,        "in which drivers are bred to compare"),
-    "temperature":         (1.0,      1.0,   1.15,        "of these dreams"),
+    "temperature":         (1.5,      1.5,    1.5,        "of these dreams"),
     "dropout":             (0.0,      0.0,    0.0,        "share of h hidden from M's forecast"),
 }  # fmt: skip
 
@@ -90,7 +90,6 @@ DREAM = {
     "sigmas":           ((0.6, 0.4, 0.3), (0.6, 0.4, 0.3), (0.1, 0.07, 0.05)),
     "dream_epochs":     ((2, 2, 1), (20, 20, 2), (20, 20, 2)),
     "check_every":      (1, 100, 100),
-    "temperature":      (1.5, 1.5, 1.5),
 }  # fmt: skip
 
 

@@ -43,7 +43,7 @@ from wmlib.experience import EpisodeStore, FrameBatches, SequenceBatches
 from wmlib.mdn_rnn import MDNRNN
 from wmlib.presets import Preset
 from wmlib.rollout import World, drive_all, episode_name, processes
-from wmlib.training import fit, mdn_rnn_step, vae_step
+from wmlib.training import fit, mdn_rnn_step, pick_device, vae_step
 from wmlib.vae import FRAME_SIZES, VAE, frames_to_tensor
 from wmlib.world_model import (
     PRETRAINED,
@@ -287,20 +287,12 @@ def evolve(
     def fitness(candidates: np.ndarray, generation: int) -> np.ndarray:
         count = rollouts * 2 ** (generation // double_every)
         tracks = np.random.default_rng([seed, generation]).integers(0, CHECK_TRACKS_FROM, count)
-        jobs = [Job(int(t), member) for member in range(len(candidates)) for t in tracks]
-        driver = ControllerDriver(controllers(candidates))
-        drives = drive_all(world, driver, jobs, world_model, executor=executor)
-        return np.array([drive.score for drive in drives]).reshape(len(candidates), count).mean(1)
+        everyone = controllers(candidates)
+        return panel(world, world_model, everyone, tracks.tolist(), executor).mean(1)
 
     def check(mean: np.ndarray) -> dict:
-        jobs = [Job(CHECK_TRACKS_FROM + i) for i in range(check_tracks)]
         where, eyes = reality or (world, world_model)
-        where = dataclasses.replace(where, patience=None)
-        drives = drive_all(
-            where, ControllerDriver(controllers(mean)), jobs, eyes, executor=executor
-        )
-        result = interval([drive.score for drive in drives])
-        return {"check": result.mean, "check_std": result.std}
+        return check_on_the_road(where, eyes, controllers(mean), check_tracks, executor)
 
     def extra(evolution: Evolution) -> dict:
         due = evolution.generation % check_every == 0 or evolution.generation == generations
@@ -326,6 +318,20 @@ def evolve(
     save_controller(controllers(evolution.candidates), folder / "population.safetensors")
     save_controller(controller, folder / "controller.safetensors")
     return controller, evolution
+
+
+def check_on_the_road(
+    world: World,
+    world_model: WorldModel,
+    controller: Controller,
+    tracks: int,
+    executor: Executor | None = None,
+) -> dict:
+    """For learning curves: "check", mean score on training tracks no search uses, "check_std"."""
+    world = dataclasses.replace(world, patience=None)
+    seeds = range(CHECK_TRACKS_FROM, CHECK_TRACKS_FROM + tracks)
+    result = interval(panel(world, world_model, controller, seeds, executor)[0])
+    return {"check": result.mean, "check_std": result.std}
 
 
 def ball(preset: Preset, folder: str | Path | None = None) -> WorldModel:
@@ -356,13 +362,22 @@ def car_racing(preset: Preset, folder: str | Path | None = None) -> tuple[WorldM
 
     The folder ends up with the last round's weights, and with the logs of all rounds, whose rows
     say which "round" they are from. With `preset.dreaming()`, every C is evolved in dreams alone,
-    and the last word has `hindsight`.
+    and what counts is what `hindsight` chose: the last round's own search only looks ahead.
     """
+    examine(preset)
     done = [k for k in range(preset.rounds) if _finished(preset, folder, k)]
     for number in range(max(done, default=0), preset.rounds):
         car_world_model(preset, folder, number)
         car_controller(preset, folder, number)
     return load_agent(_round(preset, folder, preset.rounds - 1).parent)
+
+
+def examine(preset: Preset) -> None:
+    """ValueError for numbers that a run would stumble over only hours later."""
+    car_world(preset)
+    pick_device(preset.device or None)
+    for number in range(preset.rounds):
+        training_tracks(preset, number)
 
 
 def car_world_model(
@@ -532,7 +547,11 @@ def _before(
 def _agent_before(
     preset: Preset, folder: str | Path | None, number: int
 ) -> tuple[WorldModel, Controller] | None:
-    return None if number == 0 else load_agent(_round(preset, folder, number - 1))
+    if number == 0:
+        return None
+    work = _round(preset, folder, number - 1)
+    proven = load_controller(work / f"{_proven(preset, number - 1)}.safetensors")
+    return WorldModel.load(work), proven
 
 
 @torch.no_grad()
@@ -600,7 +619,7 @@ def car_controller(
     """C of CarRacing for round `number`: `evolve` with a preset's numbers, from the last round's C.
 
     In reality, or, with `preset.dreaming()`, in dreams (see `car_dream`) that begin early in drives
-    of all rounds so far.
+    of all rounds so far, and from what `hindsight` chose. Returns what the search found.
     """
     work, k = _round(preset, folder, number), preset.directions
     world_model, start = WorldModel.load(work), None
@@ -658,8 +677,12 @@ def hindsight(
     "chosen", and "check", "check_std" in reality, which nothing is decided by.
     """
     work, began = _round(preset, folder, number), time.monotonic()
-    file = work / "start.safetensors"
+    file, log = work / "start.safetensors", work / "hindsight.jsonl"
+    settings = {"dreams": preset.hindsight_dreams, "best": preset.hindsight_best}
     if file.exists():
+        judged = read_log(log)[0]["settings"]
+        if judged != settings:
+            raise ValueError(f"{file} was found with {judged}, this run wants {settings}")
         return load_controller(file)
     cast = {}
     for k in range(preset.since(number), number):
@@ -667,16 +690,14 @@ def hindsight(
             path = _round(preset, folder, k) / f"{kind}.safetensors"
             if path.exists():
                 cast[f"{kind} {k}"] = load_controller(path).parameters
-    earned = panel(*dream, cast, range(preset.hindsight_dreams), executor).mean(1)
+    names, everyone = list(cast), Controller(np.concatenate(list(cast.values())))
+    earned = panel(*dream, everyone, range(preset.hindsight_dreams), executor).mean(1)
     best = np.argsort(-earned)[: preset.hindsight_best]
-    names = list(cast)
-    start = Controller(np.mean([cast[names[i]] for i in best], axis=0))
-    tracks = range(CHECK_TRACKS_FROM, CHECK_TRACKS_FROM + preset.check_tracks)
-    check = interval(panel(*reality, {"start": start.parameters}, tracks, executor)[0])
+    start = Controller(everyone.parameters[best].mean(0))
     row = {"names": names, "dream": earned.round(2).tolist(), "chosen": [names[i] for i in best]}
-    row |= {"check": check.mean, "check_std": check.std}
-    (work / "hindsight.jsonl").unlink(missing_ok=True)
-    _append(work / "hindsight.jsonl", row, began)
+    row |= check_on_the_road(*reality, start, preset.check_tracks, executor)
+    log.unlink(missing_ok=True)  # of a sitting that was killed right here
+    _append(log, row | {"settings": settings}, began)
     save_controller(start, file)
     return start
 
@@ -684,18 +705,14 @@ def hindsight(
 def panel(
     world: World | DreamWorld,
     mind: WorldModel | Dreamer,
-    cast: dict[str, np.ndarray],
+    population: Controller,
     seeds: Sequence[int],
     executor: Executor | None = None,
 ) -> np.ndarray:
-    """What every one of a cast of controllers earns on the same seeds: (cast, seeds).
-
-    cast: their parameters (n,) or (1, n), by name.
-    """
-    together = ControllerDriver(Controller(np.vstack(list(cast.values()))))
-    jobs = [Job(seed, member) for member in range(len(cast)) for seed in seeds]
-    drives = drive_all(world, together, jobs, mind, executor=executor)
-    return np.array([drive.score for drive in drives]).reshape(len(cast), len(seeds))
+    """What every member of a population earns on the same seeds: (members, seeds)."""
+    jobs = [Job(seed, member) for member in range(len(population)) for seed in seeds]
+    drives = drive_all(world, ControllerDriver(population), jobs, mind, executor=executor)
+    return np.array([drive.score for drive in drives]).reshape(len(population), len(seeds))
 
 
 def dream_world(
@@ -731,15 +748,19 @@ def _round(preset: Preset, folder: str | Path | None, number: int) -> Path:
     return Path(folder or preset.run_folder(name)) / f"round{number}"
 
 
+def _proven(preset: Preset, number: int) -> str:
+    # What a round has to show: in dreams, what it began with is surer than what it found.
+    return "start" if preset.dream and preset.stays(number) else "controller"
+
+
 def _publish(preset: Preset, folder: str | Path | None, number: int, *names: str) -> None:
     # From the round's folder to the run's: its weights; its logs, behind those of earlier rounds.
     # Unless a later round is there already: chapters 2 and 3 may call for the first one again.
     work = _round(preset, folder, number)
     if _finished(preset, folder, number + 1):
         return
-    proven = preset.dream and preset.stays(number)  # better than what was found last
     for name in names:
-        source = "start" if name == "controller" and proven else name
+        source = _proven(preset, number) if name == "controller" else name
         weights, log = work / f"{source}.safetensors", f"{name}.jsonl"
         if weights.exists():
             target = work.parent / f"{name}.safetensors"
@@ -755,11 +776,16 @@ def _publish(preset: Preset, folder: str | Path | None, number: int, *names: str
 def timeline(folder: str | Path) -> list[dict]:
     """The rows of a run's evolution log, each with "minutes" since the folder was empty.
 
+    Where a round began in `hindsight`, "check" and "check_std" are of what it began with, in its
+    first row, and "found" and "found_std" of what its search came to.
+
     The sum of what all phases of all rounds logged. Pauses between sittings are not counted; nor is
     a sitting of collecting or encoding that was killed, because these log when they are done.
     """
     folder, before = Path(folder), 0.0
     evolution = read_log(folder / "evolution.jsonl")
+    proven = folder / "hindsight.jsonl"
+    begun = {row["round"]: row for row in read_log(proven)} if proven.exists() else {}
     rows = []
     for number in range(evolution[-1]["round"] + 1):
         for phase, adds_up in LOGS.items():
@@ -768,6 +794,10 @@ def timeline(folder: str | Path) -> list[dict]:
             seconds = [r["seconds"] for r in log] or [0.0]  # what stayed took no time
             before += sum(seconds) if adds_up else seconds[-1]
         log = [row for row in evolution if row["round"] == number]
+        if number in begun:
+            renamed = {"check": "found", "check_std": "found_std"}
+            log = [{renamed.get(key, key): row[key] for key in row} for row in log]
+            log[0] |= {key: begun[number][key] for key in renamed}
         rows += [row | {"minutes": (before + row["seconds"]) / 60} for row in log]
         before += log[-1]["seconds"]
     return rows
@@ -864,7 +894,7 @@ def ship(preset: Preset, run: str | Path, world: str, command: str) -> Path:
             "seed": preset.seed,
             "date": datetime.date.today().isoformat(),
             "training_seconds": _seconds(run / f"{log}.jsonl"),
-            "machine": f"{os.cpu_count()} cores, {platform.machine()}, no GPU",
+            "machine": f"{os.cpu_count()} cores, {platform.machine()}, {_accelerator(preset)}",
             "versions": {
                 package: metadata.version(package) for package in ("torch", "gymnasium", "cma")
             },
@@ -874,6 +904,11 @@ def ship(preset: Preset, run: str | Path, world: str, command: str) -> Path:
             card["score"] = result.summary()
         write_card(folder / weights.name, card)
     return _copy_logs(run, folder)
+
+
+def _accelerator(preset: Preset) -> str:
+    device = pick_device(preset.device or None).type
+    return "no GPU" if device == "cpu" else device
 
 
 def _copy_logs(run: Path, folder: Path) -> Path:

@@ -25,7 +25,7 @@ from wmlib.world_model import WorldModel, load_agent, load_controller, read_log,
 REALITY = "reality"
 RANDOM, OWN = "random driving", "its own driving"
 FED = {RANDOM: {RANDOM}, OWN: {OWN}, "both": {RANDOM, OWN}}
-TEMPERATURES = (0.5, 1.0, 1.3)
+TEMPERATURES = (0.5, 1.0, 1.5)
 DROPOUTS = (0.0, 0.1)
 DREAMS = 64  # that every driver of the panel has
 CHECK_EVERY = 5  # generations; where there is doubt, only the end counts
@@ -45,10 +45,11 @@ def study(preset: Preset, run: str | Path) -> None:
     run = Path(run)
     with processes(preset.workers, preset.cluster) as executor:
         for where in (REALITY, *FED):
-            row = {"where": where}
+            row = {"where": where, "rounds": preset.rounds}
             _once(run / "panel.jsonl", row, lambda w=where: panel(preset, run, w, executor))
         for row in doubts():
-            _once(run / "bred.jsonl", row, lambda r=row: bred(preset, run, executor, **r))
+            key = row | {"rounds": preset.rounds}
+            _once(run / "bred.jsonl", key, lambda r=row: bred(preset, run, executor, **r))
     naive = next(doubts())
     dream, search = _fed(run, naive["fed"]), _bred(run, **naive)
     for file, name in (
@@ -69,9 +70,9 @@ def doubts() -> Iterator[dict]:
 
 
 def drivers(preset: Preset, run: Path) -> dict[str, Controller]:
-    """The panel, from hopeless to good: one that never steers, and the C of every round.
+    """The panel, from hopeless to good: one that never steers, what every round found, and C.
 
-    Of every round since the agent's M stayed the same: an h of before would be noise to it.
+    Every round since the agent's M stayed the same: an h of before would be noise to it.
     """
     last = preset.rounds - 1
     first = preset.since(last)
@@ -81,7 +82,7 @@ def drivers(preset: Preset, run: Path) -> dict[str, Controller]:
     panel = {NEVER_STEERS: Controller(straight)}
     for k in range(first, last + 1):
         panel[f"round {k}"] = load_controller(run / f"round{k}" / "controller.safetensors")
-    return panel
+    return panel | {"the run's C": load_controller(run / "controller.safetensors")}
 
 
 def panel(preset: Preset, run: Path, where: str, executor: Executor | None) -> dict:
@@ -90,8 +91,8 @@ def panel(preset: Preset, run: Path, where: str, executor: Executor | None) -> d
     world, mind, drives, first = recipes.car_world(preset), agent, preset.check_tracks, TRACKS_FROM
     if where != REALITY:
         world, mind, drives, first = dream_of(preset, run, where), Dreamer(agent), DREAMS, 0
-    cast = {name: controller.parameters for name, controller in cast.items()}
-    scores = recipes.panel(world, mind, cast, range(first, first + drives), executor)
+    everyone = Controller(np.concatenate([c.parameters for c in cast.values()]))
+    scores = recipes.panel(world, mind, everyone, range(first, first + drives), executor)
     return {"drivers": list(cast), "scores": scores.round(2).tolist()}
 
 

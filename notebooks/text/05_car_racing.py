@@ -215,13 +215,13 @@ for name, i in picked.items():
     print(f"{name:7} track {score.tracks[i]}: {now:.0f} now, {then:.0f} when scored")
 
 # %% [markdown]
-# From left to right, around the moment when the worst one earns its last tile (at the end of the film):
+# From left to right, around the moment when the worst one earns its last tile (a drive that is over by then shows its end):
 
 # %%
 worst = clips["worst"]
 last_tile = np.flatnonzero(worst["rewards"] > 0)[-1]
-begin = max(0, last_tile - 100)
-frames = [recording["frames"][begin : begin + 150] for recording in clips.values()]
+end = max(150, last_tile + 50)
+frames = [recording["frames"][:end][-150:] for recording in clips.values()]
 figures.moving_picture(
     frames, "three drives: the worst, a middling one and the best", fps=50 / numbers.repeat
 )
