@@ -255,5 +255,6 @@ def test_a_dry_run_starts_nothing(tmp_path, capsys, monkeypatch):
     ball = of_the_ball(preset("laptop"))
     assert main(["run", "ball", *run[2:]]) == 0
     assert f"{ball.ball_episodes * 200:,}" in capsys.readouterr().out  # looks
-    huge = fails(capsys, *run, "--episodes", "100000000")
-    assert "GB of disk" in huge
+    monkeypatch.setattr("wmlib.plan.free_disk", lambda folder: 1e6)
+    assert "GB of disk" in fails(capsys, *run)
+    assert "episodes of round 0 must be" in fails(capsys, *run, "--episodes", "20000")

@@ -60,14 +60,13 @@ def test_what_it_pays_is_what_m_says(plain, starts):
 
 
 def test_a_dream_in_which_nothing_is_earned_any_more_is_given_up(plain, starts):
-    plain.mdn_rnn.reward.bias.data.fill_(-0.1)
     world = DreamWorld(plain, starts, max_steps=12, patience=4)
     driver, mind = ConstantDriver([0, 0, 0]), Dreamer(plain)
-    drives = drive_all(world, driver, [Job(1), Job(2)], mind)
-    assert [drive.steps for drive in drives] == [4 * plain.mdn_rnn.repeat] * 2
-    plain.mdn_rnn.reward.bias.data.fill_(0.1)
-    (drive,) = drive_all(world, driver, [Job(1)], mind)
-    assert drive.steps == 12 * plain.mdn_rnn.repeat
+    # Of 0.1 points a look, or less, patience runs out; 0.5 are more than EARNED in three looks.
+    for reward, looks in ((-0.1, 4), (0.1, 4), (0.5, 12)):
+        plain.mdn_rnn.reward.bias.data.fill_(reward)
+        drives = drive_all(world, driver, [Job(1), Job(2)], mind)
+        assert [drive.steps for drive in drives] == [looks * plain.mdn_rnn.repeat] * 2
 
 
 @pytest.mark.parametrize("temperature", [0.25, 1.0, 2.0])

@@ -25,6 +25,7 @@ from wmlib.world_model import State, WorldModel
 
 CAR_ACTIONS = gym.spaces.Box(np.array([-1, 0, 0], np.float32), np.ones(3, np.float32))
 NOISE_ROWS = 1 << 14
+EARNED = 1.0  # points, a third of a tile: M never expects quite nothing, so less is no progress
 
 
 class Dream(gym.vector.VectorEnv):
@@ -37,9 +38,10 @@ class Dream(gym.vector.VectorEnv):
     knew them; by default the dream's own. With two, the dream can learn more about the world while
     h goes on to mean to the agent what it always meant.
     max_steps: looks, then the dream is truncated; or earlier, after `patience` looks in which
-    nothing was earned (see `GiveUp`). temperature: see `sample_next`. dropout: the
-    share of h's entries that M's forecast cannot see, others at every step; doubt, against a
-    driver that lives off what M gets wrong.
+    no more than `EARNED` came in (see `GiveUp`): a lost car that stays in the dream is found again
+    by luck, drawn step by step, as it hardly is on the road. temperature: see `sample_next`.
+    dropout: the share of h's entries that M's forecast cannot see, others at every step; doubt,
+    against a driver that lives off what M gets wrong.
 
     `reset(seed=[...], options={"reset_mask": mask})` resets the masked lanes, as in Gymnasium; a
     finished lane rests until then. There is no autoreset.
@@ -117,8 +119,8 @@ class Dream(gym.vector.VectorEnv):
         ends[rows] = (noise.end < prediction.done_logit[:, 0].sigmoid()).numpy()
         rewards, ends = rewards * awake, ends & awake
         self._return += rewards
-        better = self._return > self._best
-        self._best = np.maximum(self._best, self._return)
+        better = self._return > self._best + EARNED
+        self._best = np.where(better, self._return, self._best)
         self._since_best = np.where(better, 0, self._since_best + 1)
         over = (self._steps >= self.max_steps) | (self._since_best >= self.patience)
         late = over & awake & ~ends

@@ -218,7 +218,8 @@ def _checks(ax, times: list[float], rows: list[dict]) -> None:
 def score_histogram(score: Score) -> Figure:
     """Every held-out track's score, with the mean and its 95% interval."""
     figure, ax = new_axes(width=5.6, height=2.8)
-    ax.hist(score.scores, bins=np.arange(-100, 1001, 20), color=REALITY, alpha=0.75)
+    # On a logarithmic axis, because the rare disasters are what a mean hides.
+    ax.hist(score.scores, bins=np.arange(-100, 1001, 20), color=REALITY, alpha=0.75, log=True)
     i = score.interval
     ax.axvline(i.mean, color="black", lw=1.5, label=f"mean {i.mean:.1f}")
     ax.axvspan(i.low, i.high, color="black", alpha=0.15, lw=0, label="its 95% interval")

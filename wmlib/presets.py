@@ -70,11 +70,11 @@ TABLE = {
     "dream_before":        (150,      150,    150,        "steps into their drives"),
     "dream_lanes":         (8,        512,    512,        "that one process dreams at once"),
     "dream_steps":         (5,        400,   1000,        "looks, then a dream is over"),
-    "dream_patience":      (5,         50,    100,        "looks without pay, then giving up"),
+    "dream_patience":      (5,         15,     30,        "looks without pay, then giving up"),
     "hindsight_dreams":    (4,        100,    200,        "in which every earlier C is judged"),
-    "hindsight_best":      (1,          3,      3,        "of them whose mean is the next start"),
+    "hindsight_best":      (1,          6,      6,        "of them whose mean is the next start"),
     "study_generations":   (1,         30,    100,        "in which drivers are bred to compare"),
-    "temperature":         (1.5,      1.5,    1.5,        "of these dreams"),
+    "temperature":         (1.3,      1.3,    1.3,        "of these dreams"),
     "dropout":             (0.0,      0.0,    0.0,        "share of h hidden from M's forecast"),
 }  # fmt: skip
 

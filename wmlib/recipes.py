@@ -694,7 +694,7 @@ def hindsight(
     earned = panel(*dream, everyone, range(preset.hindsight_dreams), executor).mean(1)
     best = np.argsort(-earned)[: preset.hindsight_best]
     start = Controller(everyone.parameters[best].mean(0))
-    row = {"names": names, "dream": earned.round(2).tolist(), "chosen": [names[i] for i in best]}
+    row = {"names": names, "dream": earned.tolist(), "chosen": [names[i] for i in best]}
     row |= check_on_the_road(*reality, start, preset.check_tracks, executor)
     log.unlink(missing_ok=True)  # of a sitting that was killed right here
     _append(log, row | {"settings": settings}, began)

@@ -200,13 +200,14 @@ print(f"between runs: {between.mean:.0f} ± {between.std:.0f}, from {between.n} 
 # %% [markdown]
 # ## 5.6 Watch it
 #
-# The worst, the middle and the best of those drives, driven once more:
+# The three worst, the middle and the best of those drives, driven once more:
 
 # %%
 order = np.argsort(score.scores)
 world = scoring_world(numbers.max_steps, numbers.frame_size)
 driver = ControllerDriver(controller)
-picked = {"worst": order[0], "middle": order[len(order) // 2], "best": order[-1]}
+picked = {f"worst {k + 1}": i for k, i in enumerate(order[:3])}
+picked |= {"middle": order[len(order) // 2], "best": order[-1]}
 clips = {}
 for name, i in picked.items():
     drive = record_drive(world, driver, Job(score.tracks[i]), world_model)
@@ -215,15 +216,16 @@ for name, i in picked.items():
     print(f"{name:7} track {score.tracks[i]}: {now:.0f} now, {then:.0f} when scored")
 
 # %% [markdown]
-# From left to right, around the moment when the worst one earns its last tile (a drive that is over by then shows its end):
+# From left to right: the second worst, around the moment when it earns its last tile; the middle one; the best:
 
 # %%
-worst = clips["worst"]
-last_tile = np.flatnonzero(worst["rewards"] > 0)[-1]
-end = max(150, last_tile + 50)
-frames = [recording["frames"][:end][-150:] for recording in clips.values()]
+fallen = clips["worst 2"]
+end = max(150, np.flatnonzero(fallen["rewards"] > 0)[-1] + 50)
+three = [fallen, clips["middle"], clips["best"]]
 figures.moving_picture(
-    frames, "three drives: the worst, a middling one and the best", fps=50 / numbers.repeat
+    [recording["frames"][:end][-150:] for recording in three],
+    "three drives: one of the worst, a middling one and the best",
+    fps=50 / numbers.repeat,
 )
 
 # %%
@@ -233,20 +235,34 @@ figures.moving_picture(
 )
 
 # %% [markdown]
-# What went wrong in the worst one?
+# What went wrong in the three worst?
 #
 # **Predict:** what will it do once it has slid off: circle, drive on, stand still?
 
-# %%
-moments = (last_tile + np.arange(-20, 60, 8)).clip(0, len(worst["actions"]) - 1)
-figures.frame_grid({"worst drive": worst["frames"][moments]}, [f"look {t}" for t in moments])
 
 # %%
-for name, values in zip(("steering", "gas", "brake"), worst["actions"][moments].T, strict=True):
-    print(f"{name:9}", " ".join(f"{value:5.2f}" for value in values))
+def trouble(recording, looks=20):
+    """The first look after which no tile is earned for so many looks."""
+    earned = np.convolve(recording["rewards"] > 0, np.ones(looks), "valid")
+    return np.argmax(earned == 0)
+
+
+around = np.arange(-20, 60, 8)
+worst = {name: clip for name, clip in clips.items() if name.startswith("worst")}
+moments = {n: (trouble(c) + around).clip(0, len(c["actions"]) - 1) for n, c in worst.items()}
+rows = {name: clip["frames"][moments[name]] for name, clip in worst.items()}
+figures.frame_grid(rows, [f"{t:+d}" for t in around])
+
+# %%
+for name, clip in worst.items():
+    print(name)
+    for pedal, values in zip(
+        ("steering", "gas", "brake"), clip["actions"][moments[name]].T, strict=True
+    ):
+        print(f"  {pedal:9}", " ".join(f"{value:5.2f}" for value in values))
 
 # %% [markdown]
-# It slid off in a narrow bend, and then gave up: it presses gas and brake together and stands still (from 0.9 on, the brake locks the wheels). Why would evolution leave it such a habit? Because it has hardly ever cost anything. A candidate that has not earned a tile for `patience` steps is stopped, so what a driver would do in the grass after that made no difference to any score it was ever chosen by. You get what you select for.
+# (Looks are counted from the moment after which no tile comes for twenty looks.) The second and the third slid off in a bend, and then gave up: gas and brake pressed together, they stand still (from 0.9 on, the brake locks the wheels). The worst had slid off long before this; it has crept along in the grass ever since, beside the road, and before the bend it takes its foot off both pedals. Why would evolution leave it such habits? Because they have hardly ever cost anything. A candidate that has not earned a tile for `patience` steps is stopped, so what a driver would do in the grass after that made no difference to any score it was ever chosen by. You get what you select for.
 #
 # Drives like this are few, but each costs hundreds of points. That is why the mean and the middle are so far apart:
 
