@@ -237,7 +237,7 @@ figures.moving_picture(
 # %% [markdown]
 # What went wrong in the three worst?
 #
-# **Predict:** what will it do once it has slid off: circle, drive on, stand still?
+# **Predict:** what will a car do once it has slid off: circle, drive on, stand still?
 
 
 # %%
@@ -262,7 +262,7 @@ for name, clip in worst.items():
         print(f"  {pedal:9}", " ".join(f"{value:5.2f}" for value in values))
 
 # %% [markdown]
-# (Looks are counted from the moment after which no tile comes for twenty looks.) The second and the third slid off in a bend, and then gave up: gas and brake pressed together, they stand still (from 0.9 on, the brake locks the wheels). The worst had slid off long before this; it has crept along in the grass ever since, beside the road, and before the bend it takes its foot off both pedals. Why would evolution leave it such habits? Because they have hardly ever cost anything. A candidate that has not earned a tile for `patience` steps is stopped, so what a driver would do in the grass after that made no difference to any score it was ever chosen by. You get what you select for.
+# (Looks are counted from the moment after which no tile comes for twenty looks.) All three come to grief at a hairpin. The second and the third slide off in it and then give up: gas and brake pressed together, they stand still (from 0.9 on, the brake locks the wheels). The worst had slid off long before; since then it has crept along the road's edge, half in the grass, and here it takes its foot off both pedals. Why would evolution leave it such habits? Because they have hardly ever cost anything. A candidate that has not earned a tile for `patience` steps is stopped, so what a driver would do in the grass after that made no difference to any score it was ever chosen by. You get what you select for.
 #
 # Drives like this are few, but each costs hundreds of points. That is why the mean and the middle are so far apart:
 
