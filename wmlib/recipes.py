@@ -671,7 +671,7 @@ def hindsight(
     The dream that a C was bred in cannot know where that C will go wrong: nobody had driven like it
     yet. A later one has learned from its drives. So all Cs whose h means the same (see
     `Preset.since`) are judged anew, and the mean of the best few is what the round has to show:
-    where each of them fooled its dream in its own way, their mean does not.
+    each of them fooled its dream in its own way, and what they share is driving.
 
     Writes start.safetensors, and hindsight.jsonl: who earned how much ("names", "dream"), who were
     "chosen", and "check", "check_std" in reality, which nothing is decided by.
