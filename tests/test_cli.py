@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -91,6 +92,15 @@ def test_phase_by_phase_it_is_the_same(whole, tmp_path):
             where = ["--folder", str(tmp_path), "--round", str(number)]
             assert main([phase, *SMOKE, *where]) == 0
     assert fingerprints(tmp_path) == fingerprints(whole)
+
+
+def test_a_flag_that_does_not_fit_leaves_the_settings_alone(whole, tmp_path, capsys):
+    shutil.copytree(whole, tmp_path / "run")
+    resume = ["run", "car_racing", "--folder", tmp_path / "run", "--resume"]
+    kept = (tmp_path / "run" / "settings.json").read_bytes()
+    assert "population" in fails(capsys, *resume, "--population", "5")
+    assert (tmp_path / "run" / "settings.json").read_bytes() == kept
+    assert main([str(a) for a in resume]) == 0
 
 
 def test_a_run_keeps_its_settings_and_flags_override_the_scale(whole, tmp_path):

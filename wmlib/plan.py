@@ -130,15 +130,14 @@ def _epochs(preset: Preset, number: int) -> int:
 
 def _checked(preset: Preset, number: int) -> float:
     """Steps of all checks on the road of a round."""
-    checks = math.ceil(preset.generations[number] / preset.check_every) + _looks_back(
-        preset, number
-    )
+    checks = math.ceil(preset.generations[number] / preset.check_every)
+    checks += preset.looks_back(number)
     return checks * preset.check_tracks * preset.max_steps
 
 
 def searched_steps(preset: Preset, number: int, speed: dict[str, float]) -> float:
     """Steps that all candidates of a round drive at most; where workers idle, as many more."""
-    judged = 2 * (number - preset.since(number)) * _looks_back(preset, number)
+    judged = 2 * (number - preset.since(number)) * preset.looks_back(number)
     steps = float(judged * preset.hindsight_dreams * preset.dream_steps * preset.repeat)
     for generation in range(preset.generations[number]):
         drives = preset.population * preset.rollouts[number]
@@ -148,11 +147,6 @@ def searched_steps(preset: Preset, number: int, speed: dict[str, float]) -> floa
         else:
             steps += drives * preset.max_steps * _idling(drives, preset.workers, speed)
     return steps
-
-
-def _looks_back(preset: Preset, number: int) -> bool:
-    """Whether the round begins in hindsight."""
-    return preset.dream and preset.stays(number)
 
 
 def _idling(drives: int, workers: int, speed: dict[str, float]) -> float:

@@ -127,6 +127,10 @@ class Preset(namedtuple("Preset", ["scale", *TABLE])):
         """
         return number > 0 and self.vae_epochs[number] == 0
 
+    def looks_back(self, number: int) -> bool:
+        """Whether round `number` begins in hindsight: in dreams, where earlier Cs can read h."""
+        return self.dream and self.stays(number)
+
     def since(self, number: int) -> int:
         """The round since which h means what it means in round `number`."""
         return max(k for k in range(number + 1) if not self.stays(k))

@@ -66,8 +66,14 @@ BALL = World("wmlib/BouncingBall-v0", lanes=8)
 TRUTH = ("position", "velocity", "bounced")
 WORLD_MODEL = ("collect", "vae", "encode", "mdn_rnn")  # what makes V and M, and its logs
 # The logs of all that comes before C; True: every row has its own seconds, False: those so far.
-LOGS = {"collect": True, "encode": True, "vae": False, "mdn_rnn": False, "dream": False}
-LOGS |= {"hindsight": False}
+LOGS = {
+    "collect": True,
+    "encode": True,
+    "vae": False,
+    "mdn_rnn": False,
+    "dream": False,
+    "hindsight": False,
+}
 SEEDS_PER_ROUND = 100_000
 SEEDS_PER_RUN = 10_000  # runs with other seeds collect on other tracks
 LATE_ROUNDS, SEEDS_PER_LATE_ROUND = 4, 500  # from the fifth round on they are many, and short
@@ -635,7 +641,7 @@ def car_controller(
         mind = Dreamer(world_model)
         seed += 1000 * number  # many short searches: other luck for each
     with processes(preset.workers, preset.cluster) as executor:
-        if preset.dream and preset.stays(number):
+        if preset.looks_back(number):
             start = hindsight(preset, folder, number, (world, mind), reality, executor)
         result = evolve(
             world,
@@ -750,7 +756,7 @@ def _round(preset: Preset, folder: str | Path | None, number: int) -> Path:
 
 def _proven(preset: Preset, number: int) -> str:
     # What a round has to show: in dreams, what it began with is surer than what it found.
-    return "start" if preset.dream and preset.stays(number) else "controller"
+    return "start" if preset.looks_back(number) else "controller"
 
 
 def _publish(preset: Preset, folder: str | Path | None, number: int, *names: str) -> None:
