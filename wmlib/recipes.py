@@ -213,13 +213,14 @@ def train_mdn_rnn(
     device: str | None = None,
     z_noise: float = 1.0,
     z_weight: float = 1.0,
+    anneal: bool = False,
     start: MDNRNN | None = None,
     name: str = "mdn_rnn",
 ) -> tuple[MDNRNN, list[dict]]:
     """M from encoded episodes; writes <name>.safetensors. Returns M and its history.
 
     repeat: how many steps every action of these episodes was held for. z_noise, z_weight: see
-    `mdn_rnn_step`. start: an M to go on from; by default a new one.
+    `mdn_rnn_step`. anneal: see `fit`. start: an M to go on from; by default a new one.
     """
     torch.manual_seed(seed)
     mdn_rnn = MDNRNN(action_size=action_size, repeat=repeat)
@@ -234,6 +235,7 @@ def train_mdn_rnn(
         clip=1.0,
         checkpoint=Path(folder) / f"{name}.checkpoint",
         device=device,
+        anneal=anneal,
         about={"window": window, "z_noise": z_noise, "z_weight": z_weight},
     )
     return _keep(mdn_rnn, history, folder, name), history
@@ -526,7 +528,11 @@ def car_dream(preset: Preset, folder: str | Path | None = None, number: int = 0)
 def train_dream(
     preset: Preset, folder: str | Path, *, epochs: int, seed: int, start: MDNRNN | None = None
 ) -> MDNRNN:
-    """An M to dream with, from the latents in a folder; writes dream.safetensors there."""
+    """An M to dream with, from the latents in a folder; writes dream.safetensors there.
+
+    Annealed, because a search finds whatever the last batches have left wrong: two Ms that learned
+    alike, but for the last passes, can put the same drivers in opposite orders.
+    """
     dream, _ = train_mdn_rnn(
         EpisodeStore(Path(folder) / "latents"),
         folder,
@@ -538,6 +544,7 @@ def train_dream(
         device=preset.device or None,
         z_noise=preset.dream_z_noise,
         z_weight=preset.dream_z_weight,
+        anneal=True,
         start=start,
         name="dream",
     )

@@ -93,12 +93,14 @@ def fit(
     clip: float | None = None,
     device: str | torch.device | None = None,
     save_seconds: float = 30.0,
+    anneal: bool = False,
     about: Mapping[str, float] | None = None,
 ) -> list[dict]:
     """Fit a network with Adam; returns the history, a row about every 1% of the way.
 
     A row has "step", "epoch", "seconds" (of training, over all sittings) and the mean of each of
-    the loss's named parts since the row before. `clip` is the gradient's largest norm.
+    the loss's named parts since the row before. `clip` is the gradient's largest norm. anneal: let
+    the learning rate fall to zero, linearly, so that the last batches do not decide.
 
     With a `checkpoint` path, everything the future depends on (weights, optimizer, noise, history)
     is saved there every `save_seconds` and at the end; called again, the same fit goes on from
@@ -113,6 +115,7 @@ def fit(
     generator = torch.Generator(device).manual_seed(seed)
     total = epochs * len(batches)
     settings = {"learning_rate": learning_rate, "seed": seed, "clip": clip, "steps": total}
+    settings["anneal"] = anneal
     settings |= about or {}
     progress = {"done": 0, "seconds": 0.0, "history": [], "sums": {}}
     if checkpoint is not None and Path(checkpoint).exists():
@@ -131,6 +134,8 @@ def fit(
         for epoch in range(resumed_at // len(batches), epochs):
             first = progress["done"] - epoch * len(batches)
             for batch in itertools.islice(batches(epoch), first, None):
+                if anneal:
+                    optimizer.param_groups[0]["lr"] = learning_rate * (1 - progress["done"] / total)
                 loss = step(network, batch, generator)
                 optimizer.zero_grad()
                 loss[0].backward()
