@@ -115,7 +115,7 @@ def fit(
     generator = torch.Generator(device).manual_seed(seed)
     total = epochs * len(batches)
     settings = {"learning_rate": learning_rate, "seed": seed, "clip": clip, "steps": total}
-    settings["anneal"] = anneal
+    settings |= {"anneal": True} if anneal else {}
     settings |= about or {}
     progress = {"done": 0, "seconds": 0.0, "history": [], "sums": {}}
     if checkpoint is not None and Path(checkpoint).exists():
@@ -194,11 +194,11 @@ def _load(path, network, optimizer, generator, settings: dict) -> dict:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}
     saved = json.loads(metadata["settings"])
-    for key, wanted in settings.items():
-        if saved.get(key) != wanted:
+    for key in settings | saved:
+        if saved.get(key) != settings.get(key):
             raise ValueError(
-                f"{path} was made with {key} = {saved.get(key)}, this fit wants {wanted}: "
-                f"delete it to start again, or fit with the old setting to go on"
+                f"{path} was made with {key} = {saved.get(key)}, this fit wants "
+                f"{settings.get(key)}: delete it to start again, or fit with the old setting to go on"
             )
     fill(network, _under("network.", tensors), path)
     state: dict[int, dict[str, Tensor]] = {}
