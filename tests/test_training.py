@@ -51,14 +51,14 @@ class PowerCutError(Exception):
     [(VAE, vae_step, frames), (lambda: MDNRNN(4, 3, 8), mdn_rnn_step, sequences)],
     ids=["V", "M"],
 )
-def test_a_resumed_fit_is_an_uninterrupted_one(tmp_path, cut, make, step, batch):
+@pytest.mark.parametrize("anneal", [False, True], ids=["constant", "annealed"])
+def test_a_resumed_fit_is_an_uninterrupted_one(tmp_path, cut, make, step, batch, anneal):
     def run(checkpoint, step):
         torch.manual_seed(0)
         network = make()
-        options = {"epochs": 3, "learning_rate": 1e-3, "seed": 5, "clip": 1.0, "device": "cpu"}
-        history = fit(
-            network, step, FewBatches(batch), checkpoint=checkpoint, save_seconds=-1, **options
-        )
+        options = {"epochs": 3, "learning_rate": 1e-3, "seed": 5, "clip": 1.0, "anneal": anneal}
+        options |= {"checkpoint": checkpoint, "save_seconds": -1, "device": "cpu"}
+        history = fit(network, step, FewBatches(batch), **options)
         return network, history
 
     whole, whole_history = run(None, step)
@@ -116,6 +116,26 @@ def test_other_settings_are_named(tmp_path):
             learning_rate=1e-3,
             **common,
         )
+
+
+def test_an_annealed_fit_takes_half_the_way_of_a_constant_one(tmp_path):
+    class Loss(NamedTuple):
+        total: torch.Tensor
+
+    def run(anneal, checkpoint=None):
+        line = torch.nn.Linear(1, 1, bias=False)
+        torch.nn.init.zeros_(line.weight)
+        slope = {"epochs": 5, "learning_rate": 1e-2, "seed": 0, "device": "cpu", "anneal": anneal}
+        fit(line, lambda n, *_: Loss(n.weight.sum()), FewBatches(lambda g: g), **slope,
+            checkpoint=checkpoint)  # fmt: skip
+        return line.weight.item()
+
+    # Where the slope is always the same, each of Adam's steps is as long as its learning rate.
+    assert run(anneal=False) == pytest.approx(-20 * 1e-2, rel=1e-4)
+    assert run(anneal=True) == pytest.approx(-(20 + 1) / 2 * 1e-2, rel=1e-4)
+    run(anneal=True, checkpoint=tmp_path / "annealed")
+    with pytest.raises(ValueError, match="anneal = True, this fit wants None"):
+        run(anneal=False, checkpoint=tmp_path / "annealed")
 
 
 def test_the_history_holds_means():
