@@ -9,6 +9,7 @@ import dataclasses
 import datetime
 import hashlib
 import json
+import math
 import os
 import platform
 import shutil
@@ -683,8 +684,9 @@ def hindsight(
 
     The dream that a C was bred in cannot know where that C will go wrong: nobody had driven like it
     yet. A later one has learned from its drives. So all Cs whose h means the same (see
-    `Preset.since`) are judged anew, and the mean of the best few is what the round has to show:
-    each of them fooled its dream in its own way, and what they share is driving.
+    `Preset.since`) are judged anew, and the mean of the best few, of the better half at most, is
+    what the round has to show: each of them fooled its dream in its own way, and what they share is
+    driving.
 
     Writes start.safetensors, and hindsight.jsonl: who earned how much ("names", "dream"), who were
     "chosen", and "check", "check_std" in reality, which nothing is decided by.
@@ -705,7 +707,7 @@ def hindsight(
                 cast[f"{kind} {k}"] = load_controller(path).parameters
     names, everyone = list(cast), Controller(np.concatenate(list(cast.values())))
     earned = panel(*dream, everyone, range(preset.hindsight_dreams), executor).mean(1)
-    best = np.argsort(-earned)[: preset.hindsight_best]
+    best = np.argsort(-earned)[: min(preset.hindsight_best, math.ceil(len(names) / 2))]
     start = Controller(everyone.parameters[best].mean(0))
     row = {"names": names, "dream": earned.tolist(), "chosen": [names[i] for i in best]}
     row |= check_on_the_road(*reality, start, preset.check_tracks, executor)

@@ -198,7 +198,8 @@ def _load(path, network, optimizer, generator, settings: dict) -> dict:
         if saved.get(key) != settings.get(key):
             raise ValueError(
                 f"{path} was made with {key} = {saved.get(key)}, this fit wants "
-                f"{settings.get(key)}: delete it to start again, or fit with the old setting to go on"
+                f"{settings.get(key)}: delete it to start again, or fit with the old setting to go "
+                f"on"
             )
     fill(network, _under("network.", tensors), path)
     state: dict[int, dict[str, Tensor]] = {}
