@@ -240,7 +240,8 @@ def test_a_plan_adds_up_and_refuses_what_will_not_fit():
     drives = numbers.population * 4 * 3 + numbers.check_tracks  # one check, at the end
     assert f"{(drives * 1000 / 1000 + 3 / 0.5) / 60:.1f} min" in table  # C
     dreams = numbers.dreaming().change(rounds=6)
-    judged = sum(2 * (k - 1) for k in range(2, 6)) * dreams.hindsight_dreams
+    assert [k for k in range(6) if not dreams.stays(k)] == [0, 4]
+    judged = (2 + 4 + 6 + 2) * dreams.hindsight_dreams  # in rounds 1, 2, 3, and 5
     searched = sum(dreams.generations) * dreams.population * dreams.rollouts[0]
     assert sum(searched_steps(dreams, k, SPEED) for k in range(6)) == (
         (judged + searched) * dreams.dream_steps * dreams.repeat
