@@ -44,13 +44,22 @@ def study(preset: Preset, run: str | Path) -> None:
     """
     run = Path(run)
     with processes(preset.workers, preset.cluster) as executor:
+
+        def breed(row: dict) -> None:
+            key = row | {"rounds": preset.rounds}
+            _once(run / "bred.jsonl", key, lambda: bred(preset, run, executor, **row))
+
+        naive, *others = doubts()
+        breed(naive)
+        _keep_naive(run, naive)
         for where in (REALITY, *FED):
             row = {"where": where, "rounds": preset.rounds}
             _once(run / "panel.jsonl", row, lambda w=where: panel(preset, run, w, executor))
-        for row in doubts():
-            key = row | {"rounds": preset.rounds}
-            _once(run / "bred.jsonl", key, lambda r=row: bred(preset, run, executor, **r))
-    naive = next(doubts())
+        for row in others:
+            breed(row)
+
+
+def _keep_naive(run: Path, naive: dict) -> None:
     dream, search = _fed(run, naive["fed"]), _bred(run, **naive)
     for file, name in (
         (dream / "dream.safetensors", "naive_dream.safetensors"),
