@@ -38,10 +38,9 @@ class Dream(gym.vector.VectorEnv):
     knew them; by default the dream's own. With two, the dream can learn more about the world while
     h goes on to mean to the agent what it always meant.
     max_steps: looks, then the dream is truncated; or earlier, after `patience` looks in which
-    no more than `EARNED` came in (see `GiveUp`): a lost car that stays in the dream is found again
-    by luck, drawn step by step, as it hardly is on the road. temperature: see `sample_next`.
-    dropout: the share of h's entries that M's forecast cannot see, others at every step; doubt,
-    against a driver that lives off what M gets wrong.
+    no more than `EARNED` came in (see `GiveUp`). temperature: see `sample_next`. dropout: the share
+    of h's entries that M's forecast cannot see, others at every step; doubt, against a driver that
+    lives off what M gets wrong.
 
     `reset(seed=[...], options={"reset_mask": mask})` resets the masked lanes, as in Gymnasium; a
     finished lane rests until then. There is no autoreset.

@@ -79,7 +79,7 @@ TABLE = {
 }  # fmt: skip
 
 # What is different when C learns in dreams alone: many short rounds, each with fresh real drives.
-# In most V and the agent's M stay what they are, and with them what h means to C. On a laptop both
+# In most, V and the agent's M stay what they are, and with them what h means to C. On a laptop both
 # learn once more, in round 4, when there is a driver who has something to show them.
 DREAM_ROUNDS = (3, 20, 20)
 DREAM = {

@@ -15,9 +15,144 @@
 # ---
 
 # %% [markdown]
-#
-# %% [markdown]
-# A draft. Every cell runs at smoke scale; it becomes chapter 6 when there is a driver, bred in dreams, that is worth shipping with it (data/pretrained/car_racing_dream). What the results have to say stands as TODO. With it come: a row in the maps of README.md and chapter 0, a "What's next" in chapter 5, and its score in tests/test_pretrained.py.
+# A draft. Every cell runs at smoke scale; it becomes chapter 6 when there is a driver, bred in dreams, that is worth shipping with it (data/pretrained/car_racing_dream). What the results have to say stands as TODO. With it come: a row in the maps of README.md and chapter 0, a "What's next" in chapter 5, its score in tests/test_pretrained.py, and the four pictures of the next cell, which belong in wmlib/figures.py.
+
+# %%
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy import stats
+
+from wmlib.figures import DREAM, REALITY, TRUTH, new_axes
+
+
+def promises(real: np.ndarray, dreamt: np.ndarray) -> Figure:
+    """What drives earned, real (drives,), and what dreams of them promised, (drives, dreams)."""
+    figure, ax = new_axes(width=4.2, height=3.6)
+    ax.plot(
+        np.repeat(real, dreamt.shape[1]),
+        dreamt.ravel(),
+        ".",
+        color=DREAM,
+        ms=4,
+        alpha=0.6,
+        label="a dream",
+    )
+    ax.plot(
+        real, dreamt.mean(1), "o", color="black", ms=4, mfc="none", label="mean of a drive's dreams"
+    )
+    ends = [min(real.min(), dreamt.min()), max(real.max(), dreamt.max())]
+    ax.plot(ends, ends, color=TRUTH, lw=1, label="just right")
+    ax.set(xlabel="earned on the road", ylabel="earned in the dream")
+    ax.legend(fontsize=8)
+    return figure
+
+
+def against_reality(
+    dreams: Mapping[str, np.ndarray],
+    real: np.ndarray,
+    marked: Mapping[str, int] = {},
+) -> Figure:
+    """What drivers earn in dreams, a panel for each, against their score in reality.
+
+    Values and `real`: (drivers, 2), a mean and the half-width of its 95% interval, 0 where it is
+    not known. marked: {name: row of the driver that gets it}.
+    """
+    figure, axes = new_axes(len(dreams), width=3.0, height=3.1)
+    for ax, (title, dreamt) in zip(np.atleast_1d(axes), dreams.items(), strict=True):
+        ax.errorbar(
+            *(real[:, 0], dreamt[:, 0], dreamt[:, 1], real[:, 1]),
+            fmt="o",
+            color=DREAM,
+            ms=4,
+            lw=0.8,
+        )
+        for (name, row), marker in zip(marked.items(), "Xsd", strict=False):
+            ax.plot(real[row, 0], dreamt[row, 0], marker, color="black", ms=7, label=name)
+        rank = stats.spearmanr(real[:, 0], dreamt[:, 0]).statistic
+        ax.set(xlabel="score in reality", title=f"{title}\nrank correlation {rank:.2f}")
+        ax.axhline(0, color=TRUTH, lw=0.8)
+    np.atleast_1d(axes)[0].set_ylabel("earned in the dream")
+    if marked:
+        np.atleast_1d(axes)[0].legend(fontsize=8)
+    return figure
+
+
+def dream_learning_curve(runs: Mapping[str, list[dict]]) -> Figure:
+    """Runs in dreams: what dreams paid, and what reality did; the first of them is drawn thick.
+
+    runs: each as `recipes.timeline` returned it.
+    """
+    figure, (pays, real) = new_axes(rows=2, width=7, height=2.6)
+    for k, (name, rows) in enumerate(runs.items()):
+        style = {"lw": 0.8, "alpha": 0.6} if k else {"lw": 2.0}
+        last = {row["round"]: row for row in rows}.values()  # the last row of each
+        pays.plot(
+            [r["minutes"] for r in last],
+            [r["mean"] for r in last],
+            color=DREAM,
+            label=name,
+            **style,
+        )
+        checks = [row for row in rows if "check" in row]
+        minutes, means = [r["minutes"] for r in checks], [r["check"] for r in checks]
+        real.plot(minutes, means, color=REALITY, **style)
+        if k == 0:
+            spread = [r["check_std"] for r in checks]
+            real.errorbar(
+                minutes,
+                means,
+                spread,
+                fmt="o",
+                color=REALITY,
+                ms=4,
+                lw=1,
+                capsize=2,
+                label="the round's C (± SD of drives)",
+            )
+            found = [row for row in rows if "found" in row]
+            real.plot(
+                [r["minutes"] for r in found],
+                [r["found"] for r in found],
+                "o",
+                mfc="none",
+                color=TRUTH,
+                ms=4,
+                label="what its search found",
+            )
+    pays.set(ylabel="earned in its dreams")
+    pays.legend(fontsize=8)
+    real.set(xlabel="minutes since the folder was empty", ylabel="score in reality")
+    real.legend(fontsize=8)
+    return figure
+
+
+def doubts(runs: Sequence[list[dict]]) -> Figure:
+    """Drivers bred under temperature (across) and dropout (panels): their dream's pay, and reality.
+
+    runs: rows of bred.jsonl, a list for each training seed. Dots are seeds, lines their mean.
+    """
+    rows = [row for run in runs for row in run if row["fed"] == "both"]
+    shares = sorted({row["dropout"] for row in rows})
+    figure, axes = new_axes(len(shares), width=3.2, height=3.0)
+    for ax, share in zip(np.atleast_1d(axes), shares, strict=True):
+        some = [row for row in rows if row["dropout"] == share]
+        taus = sorted({row["temperature"] for row in some})
+        for column, color, label in (
+            ("dream", DREAM, "in its dream"),
+            ("real", REALITY, "in reality"),
+        ):
+            values = [[r[column] for r in some if r["temperature"] == tau] for tau in taus]
+            ax.plot(taus, [np.mean(v) for v in values], color=color, label=label)
+            for tau, v in zip(taus, values, strict=True):
+                ax.plot([tau] * len(v), v, "o", color=color, ms=4, alpha=0.7)
+        ax.set(xlabel="temperature", title=f"dropout {share:g}")
+        ax.axhline(0, color=TRUTH, lw=0.8)
+    np.atleast_1d(axes)[0].set_ylabel("points")
+    np.atleast_1d(axes)[0].legend(fontsize=8)
+    return figure
+
 
 # %% [markdown]
 # # 6. Dreaming
@@ -200,7 +335,7 @@ figures.frame_grid(strips, [f"+{t + 1}" for t in shown], colors)
 
 # %%
 promised = np.stack(promised)
-figures.promises(earned, promised)
+promises(earned, promised)
 
 # %%
 off = promised - earned[:, None]
@@ -231,7 +366,7 @@ def means(row):
 real = means(panel.pop(study.REALITY))
 names = next(iter(panel.values()))["drivers"]
 marked = {name: names.index(name) for name in (study.NEVER_STEERS, "the run's C")}
-figures.against_reality({f"fed: {fed}": means(row) for fed, row in panel.items()}, real, marked)
+against_reality({f"fed: {fed}": means(row) for fed, row in panel.items()}, real, marked)
 
 # %% [markdown]
 # TODO
@@ -274,7 +409,7 @@ trap.contact_sheet(numbers.car_ahead)
 # %%
 curves = {"this run": recipes.timeline(folder)}
 seeds = sorted(pretrained("car_racing_dream").glob("seed*")) if not RETRAIN else []
-figures.dream_learning_curve(curves | {seed.name: recipes.timeline(seed) for seed in seeds})
+dream_learning_curve(curves | {seed.name: recipes.timeline(seed) for seed in seeds})
 
 # %% [markdown]
 # **In hindsight.** The circles are what the search of each round came to, and they scatter badly: one of them drives well, the next one does not, and the dream paid both of them well. How could it know? The dream that a C was bred in cannot know where that C will go wrong, because nobody had driven like it yet. But a *later* dream has learned from its drives. So no round goes on from what the last search found. It judges all Cs so far anew, in the newest dream, and begins at the mean of the best six: each of them has fooled its dream in its own way, and what they have in common is driving.
@@ -292,7 +427,7 @@ foresight = np.array([(found[name]["mean"], 0.0) for name in judged])
 hindsight = np.array([(later[name], 0.0) for name in judged])
 half = 2 / np.sqrt(numbers.check_tracks)
 real = np.array([(found[n]["check"], half * found[n]["check_std"]) for n in judged])
-figures.against_reality(
+against_reality(
     {"foresight: its own dream": foresight, "hindsight: the last dream": hindsight}, real
 )
 
@@ -307,7 +442,7 @@ figures.against_reality(
 
 # %%
 bred = [read_log(folder / "bred.jsonl")] + [read_log(seed / "bred.jsonl") for seed in seeds]
-figures.doubts(bred)
+doubts(bred)
 
 # %%
 for fed in study.FED:
