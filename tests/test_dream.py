@@ -11,7 +11,7 @@ from wmlib.controller import Controller
 from wmlib.dream import Dream, Dreamer, DreamWorld, real_moments
 from wmlib.drivers import ConstantDriver, ControllerDriver, Job
 from wmlib.experience import EpisodeStore
-from wmlib.mdn_rnn import MDNRNN
+from wmlib.mdn_rnn import MDNRNN, TILE
 from wmlib.presets import preset
 from wmlib.rollout import drive_all, processes
 from wmlib.world_model import State, WorldModel
@@ -117,6 +117,21 @@ def test_an_agent_may_remember_with_another_m_than_the_dream(world_model, starts
     assert observations in dream.observation_space
 
 
+def test_what_was_earned_is_the_dreams_own_affair(world_model, starts):
+    """An M that is told of it makes the dream; who drives there is shown z and h alone."""
+    told = WorldModel(world_model.vae, MDNRNN(33))
+    wide = starts._replace(z=torch.randn(7, 33))
+    agent = (world_model, starts._replace(z=wide.z[:, :32]))
+    for mind in (None, agent):
+        dream = Dream(told, wide, lanes=7, agent=mind)
+        known, _ = dream.reset(seed=list(range(7)))
+        for _ in range(3):
+            assert known in dream.observation_space
+            assert dream.render().shape == (7, 64, 64, 3)
+            known, *_ = dream.step(dream.action_space.sample())
+        assert known.shape == (7, 288)
+
+
 def test_dropout_doubts_but_does_not_bias(world_model, starts):
     actions = np.zeros((4000, 3), np.float32)
     rewards = []
@@ -186,6 +201,9 @@ def test_moments_are_what_the_agent_knew(world_model, tmp_path):
     for features in moments.features.numpy():
         assert min(np.abs(features - other).max() for other in known) < 1e-5
     assert len(np.unique(moments.z.numpy(), axis=0)) == len(known)
+    told = real_moments(WorldModel(world_model.vae, MDNRNN(33)), latents, 40, after=5, recent=3)
+    torch.testing.assert_close(told.z[:, :32], moments.z)
+    assert {round(pay * TILE, 3) for pay in told.z[:, 32].tolist()} == {3.0, -0.1}
     early = real_moments(world_model, latents, count=40, after=5, recent=3, before=8)
     assert len(np.unique(early.z.numpy(), axis=0)) == 2  # look 7 of either drive
     with pytest.raises(ValueError, match="on its way after 50 looks"):

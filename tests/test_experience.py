@@ -5,8 +5,16 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
-from wmlib.experience import FRAMES_PER_CHUNK, EpisodeStore, FrameBatches, SequenceBatches
+from wmlib.experience import (
+    FRAMES_PER_CHUNK,
+    EpisodeStore,
+    FrameBatches,
+    SequenceBatches,
+    just_earned,
+)
+from wmlib.mdn_rnn import TILE
 
 
 def numbered(lengths, tmp_path) -> EpisodeStore:
@@ -112,6 +120,20 @@ def test_every_step_comes_once_an_epoch(tmp_path, epoch, buffer_steps):
     everything = [1000.0 * i + t for i, length in enumerate([25, 7, 10]) for t in range(length)]
     assert sorted(steps) == everything
     assert len(list(batches(epoch))) == len(batches)
+
+
+def test_with_pay_every_moment_knows_what_it_brought(tmp_path):
+    store = latents([25, 7], tmp_path)  # in the first of which, step t earns t
+    batches = SequenceBatches(store, 2, window=10, seed=0, pay=True)
+    for batch in batches(0):
+        assert batch.mu.shape[-1] == batch.logvar.shape[-1] == 3
+        real = batch.mask.bool()
+        now, before = batch.rewards[real], batch.mu[:, :-1, -1][real] * TILE
+        first = (now % 1000) == 0
+        assert (before[first] == 0).all()
+        torch.testing.assert_close(before[~first], now[~first] - 1)
+        torch.testing.assert_close(batch.mu[:, 1:, -1][real] * TILE, now)
+    assert just_earned(torch.tensor([2.0, 3.0])).tolist() == [0, 2, 3]
 
 
 def test_an_empty_store_is_named(tmp_path):

@@ -160,6 +160,22 @@ def test_a_run_in_dreams_keeps_its_language_and_dreams_ever_better(tmp_path):
         recipes.car_controller(numbers.change(hindsight_best=2), tmp_path, 2)
 
 
+def test_a_driver_is_judged_by_its_worst_dreams():
+    scores = np.array([[5.0, 1, 9, 3, 7], [4, 4, 4, 4, 4]])
+    assert recipes.mean_of_worst(scores, 1).tolist() == [5, 4]
+    assert recipes.mean_of_worst(scores, 0.6).tolist() == [3, 4]  # 1, 3, 5
+    assert recipes.mean_of_worst(scores, 0.01).tolist() == [1, 4]
+
+
+def test_half_of_what_a_dream_learns_from_is_new(tmp_path):
+    numbers = preset("smoke").dreaming().change(episodes=(5, 2, 2))
+    recipes.car_racing(numbers, tmp_path)
+    every, lesson = (EpisodeStore(tmp_path / "round2" / n).names() for n in ("latents", "lesson"))
+    assert len(every) == 9
+    assert len(lesson) == 2 * numbers.dream_fresh
+    assert set(every[-numbers.dream_fresh :]) < set(lesson) < set(every)
+
+
 def test_the_mean_of_the_best_few_is_where_a_round_begins(tmp_path):
     numbers = preset("smoke").dreaming().change(hindsight_best=2, rounds=4)
     recipes.car_racing(numbers, tmp_path)

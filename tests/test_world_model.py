@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from wmlib.controller import Controller
-from wmlib.mdn_rnn import MDNRNN
+from wmlib.mdn_rnn import MDNRNN, TILE
 from wmlib.vae import VAE
 from wmlib.world_model import (
     WorldModel,
@@ -33,6 +33,21 @@ def test_observe_and_imagine_remember_alike(world_model):
     torch.testing.assert_close(seen.h, dreamt.h)
     torch.testing.assert_close(seen.z, world_model.encode(frames(4)))
     assert prediction.reward.shape == (4, 1)
+
+
+def test_an_m_that_is_told_what_was_earned(world_model):
+    """It gets, and draws, one number more; V knows nothing of it."""
+    told = WorldModel(world_model.vae, MDNRNN(33))
+    state = told.begin(frames(2))
+    assert state.z[:, 32].tolist() == [0, 0]
+    actions, earned = torch.rand(2, 3), torch.tensor([TILE, -TILE])
+    seen = told.observe(state, actions, frames(2), earned)
+    assert seen.z[:, 32].tolist() == [1, -1]
+    torch.testing.assert_close(seen.z[:, :32], told.encode(frames(2)))
+    assert told.imagine(seen, actions)[0].z.shape == (2, 33)
+    torch.testing.assert_close(told.decode(seen.z), world_model.decode(seen.z[:, :32]))
+    with pytest.raises(ValueError, match="M reads z of size 34"):
+        WorldModel(world_model.vae, MDNRNN(34))
 
 
 def test_a_dream_at_temperature_zero_repeats_itself(world_model):

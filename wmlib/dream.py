@@ -17,7 +17,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
-from wmlib.experience import EpisodeStore
+from wmlib.experience import EpisodeStore, just_earned
 from wmlib.mdn_rnn import Noise
 from wmlib.rollout import at_least_four
 from wmlib.vae import tensor_to_frames
@@ -65,7 +65,9 @@ class Dream(gym.vector.VectorEnv):
         self.num_envs, self.max_steps = lanes, max_steps
         self.temperature, self.dropout = temperature, dropout
         self.patience = math.inf if patience is None else patience
-        self._agent, self._known_at = agent or (None, starts)
+        self._sees = world_model.vae.z_size
+        mind, known = agent or (None, starts)
+        self._agent, self._known_at = mind, known._replace(z=known.z[:, : self._sees])
         shape = (self._known_at.features.shape[1],)
         self.single_observation_space = gym.spaces.Box(-np.inf, np.inf, shape, np.float32)
         self.single_action_space = CAR_ACTIONS
@@ -106,12 +108,11 @@ class Dream(gym.vector.VectorEnv):
         dreamt, prediction = self.world_model.imagine(
             self._state.take(index), taken, self.temperature, noise=noise, dropout=self.dropout
         )
-        self._state = self._state.put(index, dreamt)
-        if self._agent is None:
-            self._known = self._state
-        else:
+        self._state, memory = self._state.put(index, dreamt), (dreamt.h, dreamt.c)
+        if self._agent is not None:
             memory = self._agent.remember(self._known.take(index), taken)
-            self._known = self._known.put(index, State(dreamt.z, *memory))
+        seen = State(dreamt.z[:, : self._sees], *memory)
+        self._known = self._known.put(index, seen)
         self._steps += 1
         rewards, ends = np.zeros(self.num_envs), np.zeros(self.num_envs, dtype=bool)
         rewards[rows] = prediction.reward[:, 0].double().numpy()
@@ -138,7 +139,7 @@ class Dreamer:
     """
 
     def __init__(self, world_model: WorldModel):
-        self.feature_size, self._z_size = world_model.feature_size, world_model.mdn_rnn.z_size
+        self.feature_size, self._z_size = world_model.feature_size, world_model.vae.z_size
 
     def begin(self, observations: np.ndarray) -> State:
         """[z, h] (B, z + hidden) as the dream gives them."""
@@ -217,7 +218,9 @@ def real_moments(
         chosen.setdefault(name, []).append(t)
     found = []
     for name, times in chosen.items():
-        z = torch.from_numpy(latents.read(name, "mu"))[None]
+        rewards = torch.from_numpy(latents.read(name, "rewards"))
+        mu = torch.from_numpy(latents.read(name, "mu"))
+        z = world_model.moment(mu, just_earned(rewards))[None]
         actions = torch.from_numpy(latents.read(name, "actions"))[None]
         memory, begin = None, 0
         for end in times:

@@ -186,20 +186,22 @@ def foretell(
     temperature: float = 1.0,
     samples: int = 1,
     generator: torch.Generator | None = None,
+    earned: Tensor | np.ndarray | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Watch `warm_up` frames, then close the eyes: imagined z (samples, H, z_size), and rewards.
 
     One episode: frames (T + 1, S, S, 3) uint8, actions (T, A). The imagined horizon is
     H = T - warm_up steps, driven by the episode's own actions; [s, k] is the z imagined k + 1 steps
-    after frame `warm_up`, and what M says was earned on the way there, (samples, H). Raises
-    ValueError if nothing is left to imagine.
+    after frame `warm_up`, and what M says was earned on the way there, (samples, H). earned (T,):
+    what each step brought, for an M that cares. Raises ValueError if nothing is left to imagine.
     """
     if not 0 <= warm_up < len(actions):
         raise ValueError(f"warm_up must be 0 to {len(actions) - 1} here, got {warm_up}")
     actions = torch.as_tensor(actions).to(world_model.device)
     state = world_model.begin(frames[:1])
     for t in range(warm_up):
-        state = world_model.observe(state, actions[t : t + 1], frames[t + 1 : t + 2])
+        brought = None if earned is None else torch.as_tensor(earned[t : t + 1])
+        state = world_model.observe(state, actions[t : t + 1], frames[t + 1 : t + 2], brought)
     state = State(*(part.expand(samples, -1).contiguous() for part in state))
     imagined, rewards = [], []
     for t in range(warm_up, len(actions)):

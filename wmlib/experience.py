@@ -19,6 +19,7 @@ from numcodecs import Blosc
 from torch import Tensor
 from zarr.storage import ZipStore
 
+from wmlib.mdn_rnn import with_pay
 from wmlib.world_model import write_atomically
 
 FRAMES_PER_CHUNK = 64
@@ -164,16 +165,23 @@ class Sequences:
         self.rewards, self.done, self.mask = tensors["rewards"], tensors["done"], tensors["mask"]
 
 
+def just_earned(rewards: Tensor) -> Tensor:
+    """Of T steps' rewards (T,), what each of their T + 1 moments had just brought: first 0."""
+    return torch.cat([rewards.new_zeros(1), rewards])
+
+
 class SequenceBatches:
     """Windows of `window` steps cut out of encoded episodes, in random order, for M.
 
     Every step is in one window an epoch; short windows are padded and masked. The order depends on
     (seed, epoch) alone. Encoded episodes are small (70 numbers a step): up to `buffer_steps` of
     them are held in memory (1.1 GB). Of more, so many at a time: memory stays constant.
+    pay: whether z is to be larger by what was just earned (see `with_pay`).
     Raises ValueError if the store is empty.
     """
 
     KEYS = ("mu", "logvar", "actions", "rewards", "done")
+    PAY_LOGVAR = -2.2  # a third of a tile: exact values would make M's Gaussians infinitely sharp
 
     def __init__(
         self,
@@ -182,9 +190,10 @@ class SequenceBatches:
         window: int,
         seed: int,
         buffer_steps: int = BUFFER_STEPS,
+        pay: bool = False,
     ):
         self.latents, self.batch_size, self.window, self.seed = latents, batch_size, window, seed
-        self.buffer_steps = buffer_steps
+        self.buffer_steps, self.pay = buffer_steps, pay
         self._lengths = {name: latents.length(name, "actions") for name in latents.names()}
         if not self._lengths:
             raise ValueError(f"there are no episodes in {latents.folder}: encode some first")
@@ -200,10 +209,15 @@ class SequenceBatches:
         return -(-windows // self.batch_size)
 
     def _load(self, names: list[str]) -> list[dict[str, Tensor]]:
-        return [
+        episodes = [
             {key: torch.from_numpy(self.latents.read(name, key)).float() for key in self.KEYS}
             for name in names
         ]
+        for episode in episodes if self.pay else []:
+            unsure = torch.full_like(episode["logvar"][:, 0], self.PAY_LOGVAR)
+            episode["logvar"] = torch.cat([episode["logvar"], unsure[:, None]], dim=1)
+            episode["mu"] = with_pay(episode["mu"], just_earned(episode["rewards"]))
+        return episodes
 
     def _parts(self, rng: np.random.Generator) -> Iterator[list[dict[str, Tensor]]]:
         if self.num_steps <= self.buffer_steps:

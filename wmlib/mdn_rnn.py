@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 LSTMState = tuple[Tensor, Tensor]
+TILE = 3.2  # points that a tile of the road brings, about
 
 
 class Prediction(NamedTuple):
@@ -107,6 +108,15 @@ class MDNRNN(nn.Module):
         """`remember`, then `predict`: step t's prediction is about z at t + 1."""
         h, state = self.remember(z, actions, state)
         return self.predict(h), state
+
+
+def with_pay(z: Tensor, earned: Tensor) -> Tensor:
+    """z (..., z_size), and what was earned on the way there (...), in tiles: (..., z_size + 1).
+
+    For an M whose z is larger by one. From what is earned it can tell what no picture shows:
+    whether a road is driven for the first time, or back again.
+    """
+    return torch.cat([z, earned[..., None].to(z) / TILE], dim=-1)
 
 
 def mixture_nll(prediction: Prediction, z_next: Tensor) -> Tensor:

@@ -97,7 +97,7 @@ def tabulate(preset: Preset, speed: dict[str, float], disk_free: float, memory_f
         times = {
             "collect": preset.episodes[k] * preset.max_steps / on_the_road,
             "V": preset.vae_epochs[k] * looks * pixels / speed[bench.V_LEARNS] + seen,
-            "M": _epochs(preset, k) * looks / speed[bench.M_LEARNS],
+            "M": _learned(preset, k, looks) / speed[bench.M_LEARNS],
             "C": searched_steps(preset, k, speed) / (in_dreams if preset.dream else on_the_road)
             + _checked(preset, k) / on_the_road
             + preset.generations[k] / speed[SEARCH],
@@ -122,10 +122,16 @@ def tabulate(preset: Preset, speed: dict[str, float], disk_free: float, memory_f
     return table
 
 
-def _epochs(preset: Preset, number: int) -> int:
-    """Passes of M and, in a run in dreams, of the M that makes them."""
-    anew = 0 if preset.stays(number) else preset.rnn_epochs
-    return anew + preset.dream * preset.dream_epochs[number]
+def _learned(preset: Preset, number: int, looks: float) -> float:
+    """Looks in all passes of M and, in a run in dreams, of the M that makes them."""
+    if not preset.dream:
+        return preset.rnn_epochs * looks
+    passes, share = preset.dream_epochs[number], 1.0
+    if preset.stays(number):
+        share = min(1, 2 * preset.dream_fresh / sum(preset.episodes[: number + 1]))
+    else:
+        passes += preset.rnn_epochs
+    return passes * share * looks
 
 
 def _checked(preset: Preset, number: int) -> float:

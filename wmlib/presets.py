@@ -66,15 +66,17 @@ TABLE = {
     "dream_epochs":    ((2, 1),  (20, 20, 2),   (20,),    "passes of the M that makes dreams"),
     "dream_z_noise":       (0.3,      0.3,    0.3,        "share of V's doubt that this one knows"),
     "dream_z_weight":      (32.0,    32.0,   32.0,        "of z in its loss; 32: all of z counts"),
+    "dream_fresh":         (2,        240,   2560,        "newest drives, and as many others"),
+    "dream_worst":         (0.6,      0.6,    0.6,        "share of dreams that count: the worst"),
     "dream_starts":        (20,      4000,  10000,        "real moments at which dreams begin"),
     "dream_before":        (150,      150,    150,        "steps into their drives"),
     "dream_lanes":         (8,        512,    512,        "that one process dreams at once"),
     "dream_steps":         (5,        400,   1000,        "looks, then a dream is over"),
     "dream_patience":      (5,         15,     30,        "looks without pay, then giving up"),
     "hindsight_dreams":    (4,        100,    200,        "in which every earlier C is judged"),
-    "hindsight_best":      (1,          6,      6,        "of these, or half of them: next start"),
+    "hindsight_best":      (1,          3,      3,        "of these, or half of them: next start"),
     "study_generations":   (1,         12,    100,        "in which drivers are bred to compare"),
-    "temperature":         (1.3,      1.3,    1.3,        "of these dreams"),
+    "temperature":         (1.0,      1.0,    1.0,        "of these dreams"),
     "dropout":             (0.0,      0.0,    0.0,        "share of h hidden from M's forecast"),
 }  # fmt: skip
 
@@ -89,7 +91,7 @@ DREAM = {
     "rollouts":         ((2,), (8,), (16,)),
     "generations":      ((1, 1, 2), (10, 10, 10, 10, 10, 5), (100, 50, 20)),
     "sigmas":           ((0.6, 0.4, 0.3), (0.6, 0.4, 0.4, 0.4, 0.4, 0.3), (0.1, 0.07, 0.05)),
-    "dream_epochs":     ((2, 2, 1), (20, 4, 4, 4, 20, 2), (20, 20, 2)),
+    "dream_epochs":     ((2, 2, 1), (20, 6, 6, 6, 20, 6), (20, 20, 6)),
     "check_every":      (1, 100, 100),
 }  # fmt: skip
 

@@ -215,21 +215,23 @@ def train_mdn_rnn(
     z_noise: float = 1.0,
     z_weight: float = 1.0,
     anneal: bool = False,
+    pay: bool = False,
     start: MDNRNN | None = None,
     name: str = "mdn_rnn",
 ) -> tuple[MDNRNN, list[dict]]:
     """M from encoded episodes; writes <name>.safetensors. Returns M and its history.
 
     repeat: how many steps every action of these episodes was held for. z_noise, z_weight: see
-    `mdn_rnn_step`. anneal: see `fit`. start: an M to go on from; by default a new one.
+    `mdn_rnn_step`. anneal: see `fit`. pay: whether M is told, and foretells, what was just earned,
+    see `with_pay`. start: an M to go on from; by default a new one.
     """
     torch.manual_seed(seed)
-    mdn_rnn = MDNRNN(action_size=action_size, repeat=repeat)
+    mdn_rnn = MDNRNN(32 + pay, action_size=action_size, repeat=repeat)
     mdn_rnn = mdn_rnn if start is None else copy.deepcopy(start)
     history = fit(
         mdn_rnn,
         partial(mdn_rnn_step, z_noise=z_noise, z_weight=z_weight),
-        SequenceBatches(latents, batch_size, window, seed),
+        SequenceBatches(latents, batch_size, window, seed, pay=pay),
         epochs=epochs,
         learning_rate=learning_rate,
         seed=seed,
@@ -268,6 +270,7 @@ def evolve(
     check_tracks: int = 8,
     executor: Executor | None = None,
     reality: tuple[World, WorldModel] | None = None,
+    worst: float = 1.0,
 ) -> tuple[Controller, Evolution]:
     """C by CMA-ES: the mean of the search distribution, and the search itself.
 
@@ -280,7 +283,7 @@ def evolve(
 
     All candidates of a generation drive the same `rollouts` tracks, new ones every generation, and
     twice as many after every `double_every` generations: the better they get, the smaller their
-    differences, and the more drives it takes to see them.
+    differences, and the more drives it takes to see them. Of these, the share `worst` counts.
     Every `check_every` generations, and at the end, the mean drives `check_tracks` other training
     tracks to the end, without patience: rows of the log then have "check", its mean score, and
     "check_std". Writes evolution.jsonl, controller.safetensors, and the last generation's
@@ -297,7 +300,7 @@ def evolve(
         count = rollouts * 2 ** (generation // double_every)
         tracks = np.random.default_rng([seed, generation]).integers(0, CHECK_TRACKS_FROM, count)
         everyone = controllers(candidates)
-        return panel(world, world_model, everyone, tracks.tolist(), executor).mean(1)
+        return mean_of_worst(panel(world, world_model, everyone, tracks.tolist(), executor), worst)
 
     def check(mean: np.ndarray) -> dict:
         where, eyes = reality or (world, world_model)
@@ -320,6 +323,7 @@ def evolve(
         first=digest(first),
         rollouts=rollouts,
         double_every=double_every,
+        **({"worst": worst} if worst < 1 else {}),  # logs of before stay good
     )
     for _ in evolution.run(fitness, generations):
         pass
@@ -516,26 +520,45 @@ def car_dream(preset: Preset, folder: str | Path | None = None, number: int = 0)
     """The M that makes the dreams of round `number`; the agent keeps its own.
 
     It has other work to do than to remember: whatever C finds in it must be true. So it learns z
-    more sharply (`dream_z_noise`, and all of z counts), goes on learning with every round's drives,
-    and is trained anew only when V has changed.
+    more sharply (`dream_z_noise`, and all of z counts), and hears what was earned: a road looks the
+    same to who drives it the wrong way, and nothing but the missing pay tells. It goes on learning
+    with every round's drives, and is trained anew only when V has changed.
     """
     work, start = _round(preset, folder, number), None
+    epochs, seed = preset.dream_epochs[number], preset.seed + 1000 * number
+    latents = EpisodeStore(work / "latents")
     if preset.stays(number):
         start = _before(preset, folder, number, MDNRNN, "dream")
-    epochs, seed = preset.dream_epochs[number], preset.seed + 1000 * number
-    return train_dream(preset, work, epochs=epochs, seed=seed, start=start)
+        latents = _lesson(latents, work / "lesson", preset.dream_fresh, seed)
+    return train_dream(preset, work, latents, epochs=epochs, seed=seed, start=start)
+
+
+def _lesson(latents: EpisodeStore, folder: Path, fresh: int, seed: int) -> EpisodeStore:
+    # What a driver of today does wrong, nobody did before: so half of what is learned is new. But
+    # not all of it, or how the others failed would be forgotten.
+    older, newest = latents.names()[:-fresh], latents.names()[-fresh:]
+    again = np.random.default_rng(seed).permutation(older)[:fresh].tolist()
+    lesson = EpisodeStore(folder)
+    lesson.include(latents, newest + again)
+    return lesson
 
 
 def train_dream(
-    preset: Preset, folder: str | Path, *, epochs: int, seed: int, start: MDNRNN | None = None
+    preset: Preset,
+    folder: str | Path,
+    latents: EpisodeStore,
+    *,
+    epochs: int,
+    seed: int,
+    start: MDNRNN | None = None,
 ) -> MDNRNN:
-    """An M to dream with, from the latents in a folder; writes dream.safetensors there.
+    """An M to dream with, from encoded drives; writes dream.safetensors to the folder.
 
     Annealed, because a search finds whatever the last batches have left wrong: two Ms that learned
     alike, but for the last passes, can put the same drivers in opposite orders.
     """
     dream, _ = train_mdn_rnn(
-        EpisodeStore(Path(folder) / "latents"),
+        latents,
         folder,
         epochs=epochs,
         batch_size=preset.rnn_batch,
@@ -543,6 +566,7 @@ def train_dream(
         repeat=preset.repeat,
         seed=seed,
         device=preset.device or None,
+        pay=True,
         z_noise=preset.dream_z_noise,
         z_weight=preset.dream_z_weight,
         anneal=True,
@@ -667,6 +691,7 @@ def car_controller(
             check_tracks=preset.check_tracks,
             executor=executor,
             reality=reality,
+            worst=preset.dream_worst if preset.dream else 1.0,
         )
     _publish(preset, folder, number, *WORLD_MODEL, "dream", "hindsight", "evolution", "controller")
     return result
@@ -694,6 +719,7 @@ def hindsight(
     work, began = _round(preset, folder, number), time.monotonic()
     file, log = work / "start.safetensors", work / "hindsight.jsonl"
     settings = {"dreams": preset.hindsight_dreams, "best": preset.hindsight_best}
+    settings |= {"worst": preset.dream_worst}
     if file.exists():
         judged = read_log(log)[0]["settings"]
         if judged != settings:
@@ -706,7 +732,8 @@ def hindsight(
             if path.exists():
                 cast[f"{kind} {k}"] = load_controller(path).parameters
     names, everyone = list(cast), Controller(np.concatenate(list(cast.values())))
-    earned = panel(*dream, everyone, range(preset.hindsight_dreams), executor).mean(1)
+    dreams = panel(*dream, everyone, range(preset.hindsight_dreams), executor)
+    earned = mean_of_worst(dreams, preset.dream_worst)
     best = np.argsort(-earned)[: min(preset.hindsight_best, math.ceil(len(names) / 2))]
     start = Controller(everyone.parameters[best].mean(0))
     row = {"names": names, "dream": earned.tolist(), "chosen": [names[i] for i in best]}
@@ -728,6 +755,16 @@ def panel(
     jobs = [Job(seed, member) for member in range(len(population)) for seed in seeds]
     drives = drive_all(world, ControllerDriver(population), jobs, mind, executor=executor)
     return np.array([drive.score for drive in drives]).reshape(len(population), len(seeds))
+
+
+def mean_of_worst(scores: np.ndarray, share: float) -> np.ndarray:
+    """The mean of every row's worst scores, a share of them: (members, seeds) -> (members,).
+
+    A dream is kinder than reality: what goes wrong now and then in there, goes wrong more often
+    out here. With a share below 1, a driver is judged by that. (In finance, where one has reason
+    to doubt one's models too, it is the conditional value at risk.)
+    """
+    return np.sort(scores, axis=1)[:, : math.ceil(share * scores.shape[1])].mean(1)
 
 
 def dream_world(

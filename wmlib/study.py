@@ -153,7 +153,8 @@ def fed_with(preset: Preset, run: Path, fed: str) -> MDNRNN:
     kind = {name: RANDOM if name in at_random else OWN for name in everything.names()}
     chosen = [name for name in kind if kind[name] in FED[fed]]
     EpisodeStore(folder / "latents").include(everything, chosen)
-    return recipes.train_dream(preset, folder, epochs=preset.dream_epochs[0], seed=preset.seed)
+    latents, epochs = EpisodeStore(folder / "latents"), preset.dream_epochs[0]
+    return recipes.train_dream(preset, folder, latents, epochs=epochs, seed=preset.seed)
 
 
 def _last(preset: Preset, run: Path) -> Path:

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from wmlib.controller import Controller
-from wmlib.mdn_rnn import MDNRNN, Noise, Prediction, sample_next
+from wmlib.mdn_rnn import MDNRNN, Noise, Prediction, sample_next, with_pay
 from wmlib.vae import VAE, frames_to_tensor
 
 PRETRAINED = Path(__file__).parents[1] / "data" / "pretrained"
@@ -52,13 +52,16 @@ class State(NamedTuple):
 
 @dataclasses.dataclass
 class WorldModel:
-    """A trained V and a trained M that speak of the same z. ValueError if they do not fit."""
+    """A trained V and a trained M that speak of the same z. ValueError if they do not fit.
+
+    M's z may be larger by one: then it also knows what was just earned (see `with_pay`).
+    """
 
     vae: VAE
     mdn_rnn: MDNRNN
 
     def __post_init__(self):
-        if self.vae.z_size != self.mdn_rnn.z_size:
+        if self.mdn_rnn.z_size not in (self.vae.z_size, self.vae.z_size + 1):
             raise ValueError(
                 f"V makes z of size {self.vae.z_size}, but M reads z of size {self.mdn_rnn.z_size}"
             )
@@ -103,18 +106,30 @@ class WorldModel:
     @torch.no_grad()
     def begin(self, frames: np.ndarray | Tensor) -> State:
         """The first frames (B, S, S, 3) of B episodes: z is seen, nothing is remembered yet."""
-        z = self.encode(frames)
+        z = self.moment(self.encode(frames))
         h, c = self.mdn_rnn.initial_state(len(z))
         return State(z, h[0], c[0])
 
     @torch.no_grad()
-    def observe(self, state: State, actions: Tensor, frames: np.ndarray | Tensor) -> State:
+    def observe(
+        self,
+        state: State,
+        actions: Tensor,
+        frames: np.ndarray | Tensor,
+        earned: Tensor | None = None,
+    ) -> State:
         """Remember (z, a), then look at the frames (B, S, S, 3) uint8 that came next.
 
-        actions: (B, action_size) float, as taken in `state`.
+        actions: (B, action_size) float, as taken in `state`. earned: see `moment`.
         """
         h, c = self.remember(state, actions)
-        return State(self.encode(frames), h, c)
+        return State(self.moment(self.encode(frames), earned), h, c)
+
+    def moment(self, z: Tensor, earned: Tensor | None = None) -> Tensor:
+        """What M is told of a moment: z (B, z_size of V), and what was earned (B,) if it cares."""
+        if self.mdn_rnn.z_size == self.vae.z_size:
+            return z
+        return with_pay(z, torch.zeros(len(z)) if earned is None else earned)
 
     @torch.no_grad()
     def imagine(
@@ -152,8 +167,8 @@ class WorldModel:
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
-        """z (B, z_size) -> frames (B, 3, S, S), float 0..1."""
-        return self.vae.decode(z)
+        """z (B, z_size), V's or M's -> frames (B, 3, S, S), float 0..1."""
+        return self.vae.decode(z[..., : self.vae.z_size])
 
     def save(self, folder: str | Path, card: dict | None = None, half: bool = False) -> None:
         """Write vae.safetensors and mdn_rnn.safetensors, each with its card, into `folder`."""

@@ -249,6 +249,8 @@ figures.frame_grid(rows, [f"+{t}" for t in shown], dict.fromkeys(rows, figures.D
 #
 # The dream's M was also trained a little differently. The paper's M learns from $z$ drawn from V's posterior, full of V's own doubt; and its loss is the *mean* over the 32 entries of $z$, beside the reward's. For a dream that has to last, too much of the road is lost in that noise. So the dream's M is shown less of it (`dream_z_noise`), and all entries of $z$ count (`dream_z_weight`).
 #
+# **What no picture shows.** And it is told one thing more: what was just earned. The picture of a road is the same whether one drives along it or back. On the real track a fast driver slides out of a bend, turns round on the grass, finds the road again, and drives it the wrong way, for the rest of the drive, for nothing: tiles pay once. An M that sees only $z$ cannot know which way it is; in its dreams whoever is on a road is paid. With the pay as one more entry of $z$ it can: a road that has not paid lately will not pay now.
+#
 # **How fast?** A dream needs no physics, no frames and no V. A whole population, in the rollout of chapter 5:
 
 # %%
@@ -282,6 +284,7 @@ for k, e in enumerate(episodes):
         warm_up=seen,
         samples=dreams_each,
         generator=torch.Generator().manual_seed(k),
+        earned=e["rewards"],
     )
     imagined.append(z)
     promised.append(rewards.sum(1).numpy())
@@ -401,8 +404,8 @@ trap.contact_sheet(numbers.car_ahead)
 # | in every round | learns from | sees the road's reward? |
 # |---|---|---|
 # | drive: the last generation's candidates, on the road | | no: M is told it, C is not |
-# | the dream's M learns on, with the new drives | all drives so far | predicts it |
-# | C evolves in the dreams | the dream's rewards | **never** |
+# | the dream's M learns on | the newest drives, and as many older ones | predicts it |
+# | C evolves in the dreams | the worst of its dreams' rewards | **never** |
 #
 # The checks of the figure below are the only place where C is scored on the road, and nothing is decided by them.
 
@@ -412,7 +415,9 @@ seeds = sorted(pretrained("car_racing_dream").glob("seed*")) if not RETRAIN else
 dream_learning_curve(curves | {seed.name: recipes.timeline(seed) for seed in seeds})
 
 # %% [markdown]
-# **In hindsight.** The circles are what the search of each round came to, and they scatter badly: one of them drives well, the next one does not, and the dream paid both of them well. How could it know? The dream that a C was bred in cannot know where that C will go wrong, because nobody had driven like it yet. But a *later* dream has learned from its drives. So no round goes on from what the last search found. It judges all Cs so far anew, in the newest dream, and begins at the mean of the best six: each of them has fooled its dream in its own way, and what they have in common is driving.
+# **In hindsight.** The circles are what the search of each round came to, and they scatter badly: one of them drives well, the next one does not, and the dream paid both of them well. How could it know? The dream that a C was bred in cannot know where that C will go wrong, because nobody had driven like it yet. But a *later* dream has learned from its drives. So no round goes on from what the last search found. It judges all Cs so far anew, in the newest dream, and begins at the mean of the best three: each of them has fooled its dream in its own way, and what they have in common is driving.
+#
+# **The worse half.** A dream is kinder than the road: where a real car slides off, a dreamt one finds back more often. So a driver is judged by what goes wrong: of all its dreams, only the worst 60% count (`dream_worst`). Who is fast and falls now and then pays for it, as it would outside.
 
 # %%
 figures.source(recipes.hindsight)

@@ -108,7 +108,7 @@ class DreamDrive:
         action, tau = torch.from_numpy(self.action)[None], self.temperature.value
         dreamt, prediction = self._minds[-1].imagine(self._asleep[-1], action, tau, self._luck)
         own = [
-            State(dreamt.z, *mind.remember(state, action))
+            State(dreamt.z[:, : mind.mdn_rnn.z_size], *mind.remember(state, action))
             for mind, state in zip(self._minds[:-1], self._asleep, strict=False)
         ]
         self._asleep = [*own, dreamt]
@@ -133,10 +133,10 @@ class DreamDrive:
             return 0.0
         self._frame, reward, terminated, truncated, _ = self._road.step(action)
         self._over = terminated or truncated
-        action = torch.from_numpy(action)[None]
+        action, earned = torch.from_numpy(action)[None], torch.tensor([reward])
         z = self.world_model.encode(self._frame[None])  # once: both minds see with the same V
         self._awake = [
-            State(z, *mind.remember(state, action))
+            State(mind.moment(z, earned), *mind.remember(state, action))
             for mind, state in zip(self._minds, self._awake, strict=True)
         ]
         return float(reward)
