@@ -84,8 +84,6 @@ def tabulate(preset: Preset, speed: dict[str, float], disk_free: float, memory_f
     """The same from speeds that are known. Sizes in bytes."""
     pixels = (preset.frame_size / 64) ** 2  # what was measured was 64 x 64
     on_the_road = speed[next(iter(bench.WHOLE))] / pixels
-    # What was measured looks at every second step, and has one M; the agent's own comes on top.
-    in_dreams = speed[bench.DREAMS] * preset.repeat / 2 / 2
     lines = [f"{'round':8}{'drives':>8}{'looks':>12}{'collect':>10}{'V':>9}{'M':>9}{'C':>9}"]
     disk = seconds = looks = 0.0
     for k in range(preset.rounds):
@@ -98,9 +96,7 @@ def tabulate(preset: Preset, speed: dict[str, float], disk_free: float, memory_f
             "collect": preset.episodes[k] * preset.max_steps / on_the_road,
             "V": preset.vae_epochs[k] * looks * pixels / speed[bench.V_LEARNS] + seen,
             "M": _learned(preset, k, looks) / speed[bench.M_LEARNS],
-            "C": searched_steps(preset, k, speed) / (in_dreams if preset.dream else on_the_road)
-            + _checked(preset, k) / on_the_road
-            + preset.generations[k] / speed[SEARCH],
+            "C": search_seconds(preset, k, speed),
         }
         seconds += sum(times.values())
         told = "".join(f"{_time(t):>9}" for t in times.values())
@@ -139,6 +135,19 @@ def _checked(preset: Preset, number: int) -> float:
     checks = math.ceil(preset.generations[number] / preset.check_every)
     checks += preset.looks_back(number)
     return checks * preset.check_tracks * preset.max_steps
+
+
+def search_seconds(preset: Preset, number: int, speed: dict[str, float]) -> float:
+    """Seconds that the search for a round's C takes at most: drives, checks, and the search itself.
+
+    speed: as from `speeds`.
+    """
+    on_the_road = speed[next(iter(bench.WHOLE))] / (preset.frame_size / 64) ** 2
+    # What was measured looks at every second step, and has one M; the agent's own comes on top.
+    in_dreams = speed[bench.DREAMS] * preset.repeat / 2 / 2
+    driving = searched_steps(preset, number, speed) / (in_dreams if preset.dream else on_the_road)
+    checking = _checked(preset, number) / on_the_road
+    return driving + checking + preset.generations[number] / speed[SEARCH]
 
 
 def searched_steps(preset: Preset, number: int, speed: dict[str, float]) -> float:
