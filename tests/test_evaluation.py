@@ -6,7 +6,9 @@ from wmlib.controller import Controller
 from wmlib.drivers import ControllerDriver, spectator
 from wmlib.envs import HELD_OUT_SEEDS, TRAINING_SEEDS
 from wmlib.evaluation import imagine_from, interval, linear_probe, score
+from wmlib.mdn_rnn import MDNRNN
 from wmlib.recipes import BALL, collect
+from wmlib.world_model import WorldModel
 
 
 def test_the_interval_is_students():
@@ -69,3 +71,14 @@ def test_imagining_starts_where_watching_ends(world_model):
     torch.testing.assert_close(imagined[0], imagined[1])
     with pytest.raises(ValueError, match="0 to 7 here, got 8"):
         imagine_from(world_model, frames, actions, warm_up=8)
+
+
+def test_what_was_earned_while_watching_counts_for_an_m_that_is_told(world_model):
+    frames = np.random.default_rng(0).integers(0, 256, (9, 64, 64, 3), dtype=np.uint8)
+    actions, told = torch.rand(8, 3), WorldModel(world_model.vae, MDNRNN(33))
+    for model, differs in ((world_model, False), (told, True)):
+        poor, rich = (
+            imagine_from(model, frames, actions, warm_up=5, temperature=0, earned=np.full(8, pay))
+            for pay in (0.0, 3.0)
+        )
+        assert bool((poor != rich).any()) == differs

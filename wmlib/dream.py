@@ -201,8 +201,9 @@ def real_moments(
     after, recent = math.ceil(after / repeat), math.ceil(recent / repeat)
     before = math.inf if before is None else before / repeat
     moments = []
-    for name in latents.names():
-        earned = latents.read(name, "rewards") > 0
+    rewards = {name: latents.read(name, "rewards") for name in latents.names()}
+    for name in rewards:
+        earned = rewards[name] > 0
         lately = np.convolve(earned, np.ones(recent))[: len(earned)] > 0  # up to and with step t
         moments += [
             (name, t + 1)
@@ -218,9 +219,8 @@ def real_moments(
         chosen.setdefault(name, []).append(t)
     found = []
     for name, times in chosen.items():
-        rewards = torch.from_numpy(latents.read(name, "rewards"))
         mu = torch.from_numpy(latents.read(name, "mu"))
-        z = world_model.moment(mu, just_earned(rewards))[None]
+        z = world_model.moment(mu, just_earned(torch.from_numpy(rewards[name])))[None]
         actions = torch.from_numpy(latents.read(name, "actions"))[None]
         memory, begin = None, 0
         for end in times:

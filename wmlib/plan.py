@@ -55,9 +55,13 @@ def speeds(preset: Preset, steps: int = 200) -> dict[str, float]:
     with processes(here, preset.cluster) as executor:
         measured = [*bench.networks(), *bench.rollouts(executor, here, steps)]
         rates = {m.name: m.measure(0) for m in measured}
-    for name in (*bench.WHOLE, bench.DREAMS):
-        rates[name] *= max(preset.workers, 1) / max(here, 1)
-    return rates | {SEARCH: _searches(preset)}
+    rates[SEARCH] = _searches(preset)
+    return with_more_workers(rates, max(preset.workers, 1) / max(here, 1))
+
+
+def with_more_workers(speed: dict[str, float], times: float) -> dict[str, float]:
+    """The speeds of so many times the workers that they were measured with."""
+    return speed | {name: speed[name] * times for name in (*bench.WHOLE, bench.DREAMS)}
 
 
 def _searches(preset: Preset, generations: int = 5) -> float:

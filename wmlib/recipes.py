@@ -536,10 +536,9 @@ def car_dream(preset: Preset, folder: str | Path | None = None, number: int = 0)
 def _lesson(latents: EpisodeStore, folder: Path, fresh: int, seed: int) -> EpisodeStore:
     # What a driver of today does wrong, nobody did before: so half of what is learned is new. But
     # not all of it, or how the others failed would be forgotten.
-    older, newest = latents.names()[:-fresh], latents.names()[-fresh:]
-    again = np.random.default_rng(seed).permutation(older)[:fresh].tolist()
-    lesson = EpisodeStore(folder)
-    lesson.include(latents, newest + again)
+    names, lesson = latents.names(), EpisodeStore(folder)
+    again = np.random.default_rng(seed).permutation(names[:-fresh])[:fresh].tolist()
+    lesson.include(latents, names[-fresh:] + again)
     return lesson
 
 
