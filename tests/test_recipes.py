@@ -160,11 +160,17 @@ def test_a_run_in_dreams_keeps_its_language_and_dreams_ever_better(tmp_path):
         recipes.car_controller(numbers.change(hindsight_best=2), tmp_path, 2)
 
 
-def test_a_driver_is_judged_by_its_worst_dreams():
-    scores = np.array([[5.0, 1, 9, 3, 7], [4, 4, 4, 4, 4]])
-    assert recipes.mean_of_worst(scores, 1).tolist() == [5, 4]
-    assert recipes.mean_of_worst(scores, 0.6).tolist() == [3, 4]  # 1, 3, 5
-    assert recipes.mean_of_worst(scores, 0.01).tolist() == [1, 4]
+def test_what_a_whole_drive_would_bring():
+    # Lost at a given rate, at times drawn from what that means: the mean over many such drives.
+    pace, rate, length, many = 2.0, 0.004, 500, 200_000
+    times = np.random.default_rng(0).exponential(1 / rate, many)
+    drives = pace * np.minimum(times, length)
+    looks, lost = np.minimum(times, length).sum(), (times < length).sum()
+    judged = recipes.whole_drive(
+        *np.array([[pace * looks, pace * 1e9], [looks, 1e9], [lost, 0]]), 500
+    )
+    assert judged[0] == pytest.approx(drives.mean(), rel=0.005)
+    assert judged[1] == pytest.approx(pace * length, rel=1e-4)  # never lost
 
 
 def test_half_of_what_a_dream_learns_from_is_new(tmp_path):

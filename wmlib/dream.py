@@ -189,19 +189,20 @@ def real_moments(
     recent: int = 20,
     seed: int = 0,
     before: int | None = None,
+    newest: int = 0,
 ) -> State:
     """`count` moments of real drives, as the agent knew them: M has watched all that came before.
 
-    latents: encoded episodes. No moment is earlier than `after` steps into its drive (by default,
-    when CarRacing has zoomed in), or as late as `before`, and each follows on a tile earned within
-    `recent` steps: who is lost already has nothing to learn, and would dream of being found. Raises
-    ValueError if there is no such moment.
+    latents: encoded episodes; only the `newest` so many are looked at (0: all). No moment is before
+    `after` steps into its drive (by default, when CarRacing has zoomed in), or as late as
+    `before`, and each follows on a tile earned within `recent` steps: who is lost already has
+    nothing to learn, and would dream of being found. Raises ValueError if there is no such moment.
     """
     repeat = world_model.mdn_rnn.repeat
     after, recent = math.ceil(after / repeat), math.ceil(recent / repeat)
     before = math.inf if before is None else before / repeat
     moments = []
-    rewards = {name: latents.read(name, "rewards") for name in latents.names()}
+    rewards = {name: latents.read(name, "rewards") for name in latents.names()[-newest:]}
     for name in rewards:
         earned = rewards[name] > 0
         lately = np.convolve(earned, np.ones(recent))[: len(earned)] > 0  # up to and with step t

@@ -66,8 +66,9 @@ TABLE = {
     "dream_epochs":    ((2, 1),  (20, 20, 2),   (20,),    "passes of the M that makes dreams"),
     "dream_z_noise":       (0.3,      0.3,    0.3,        "share of V's doubt that this one knows"),
     "dream_z_weight":      (32.0,    32.0,   32.0,        "of z in its loss; 32: all of z counts"),
+    "dream_rate":          (6e-3,    6e-3,   6e-3,        "learning rate, at first; then falling"),
+    "dream_batch":         (8,         16,     16,        "windows in a batch"),
     "dream_fresh":         (2,        240,   2560,        "newest drives, and as many others"),
-    "dream_worst":         (0.6,      0.6,    0.6,        "share of dreams that count: the worst"),
     "dream_starts":        (20,      4000,  10000,        "real moments at which dreams begin"),
     "dream_before":        (150,      150,    150,        "steps into their drives"),
     "dream_lanes":         (8,        512,    512,        "that one process dreams at once"),
@@ -88,10 +89,10 @@ DREAM = {
     "dream":            (True, True, True),
     "episodes":         ((4, 2, 2), (500, 100, 100, 48), (10000, 1000, 256)),
     "vae_epochs":       ((1, 1, 0), (3, 0, 0, 0, 1, 0), (10, 1, 0)),
-    "rollouts":         ((2,), (8,), (16,)),
-    "generations":      ((1, 1, 2), (10, 10, 10, 10, 10, 5), (100, 50, 20)),
-    "sigmas":           ((0.6, 0.4, 0.3), (0.6, 0.4, 0.4, 0.4, 0.4, 0.3), (0.1, 0.07, 0.05)),
-    "dream_epochs":     ((2, 2, 1), (20, 6, 6, 6, 20, 6), (20, 20, 6)),
+    "rollouts":         ((2,), (16, 16, 16, 16, 16, 32), (64,)),
+    "generations":      ((1, 1, 2), (10,), (100, 50, 20)),
+    "sigmas":           ((0.6, 0.4, 0.3), (0.6, 0.4, 0.4, 0.4, 0.4, 0.25), (0.1, 0.07, 0.05)),
+    "dream_epochs":     ((2, 2, 1), (14, 8, 8, 8, 14, 8), (20, 20, 8)),
     "check_every":      (1, 100, 100),
 }  # fmt: skip
 
@@ -122,6 +123,11 @@ class Preset(namedtuple("Preset", ["scale", *TABLE])):
         return preset._replace(
             **{name: (v + v[-1:] * rounds)[:rounds] for name, v in lists.items()}
         )
+
+    @property
+    def looks(self) -> int:
+        """Of one whole drive."""
+        return self.max_steps // self.repeat
 
     def stays(self, number: int) -> bool:
         """Whether V makes no passes over the frames in round `number`.

@@ -43,7 +43,7 @@ from wmlib.evolution import Evolution, digest
 from wmlib.experience import EpisodeStore, FrameBatches, SequenceBatches
 from wmlib.mdn_rnn import MDNRNN
 from wmlib.presets import Preset
-from wmlib.rollout import World, drive_all, episode_name, processes
+from wmlib.rollout import Drive, World, drive_all, episode_name, processes
 from wmlib.training import fit, mdn_rnn_step, pick_device, vae_step
 from wmlib.vae import FRAME_SIZES, VAE, frames_to_tensor
 from wmlib.world_model import (
@@ -270,7 +270,7 @@ def evolve(
     check_tracks: int = 8,
     executor: Executor | None = None,
     reality: tuple[World, WorldModel] | None = None,
-    worst: float = 1.0,
+    length: int | None = None,
 ) -> tuple[Controller, Evolution]:
     """C by CMA-ES: the mean of the search distribution, and the search itself.
 
@@ -283,7 +283,8 @@ def evolve(
 
     All candidates of a generation drive the same `rollouts` tracks, new ones every generation, and
     twice as many after every `double_every` generations: the better they get, the smaller their
-    differences, and the more drives it takes to see them. Of these, the share `worst` counts.
+    differences, and the more drives it takes to see them. length: judge them by `foreseen`, for a
+    drive of so many looks; by default by what these drives earn, on average.
     Every `check_every` generations, and at the end, the mean drives `check_tracks` other training
     tracks to the end, without patience: rows of the log then have "check", its mean score, and
     "check_std". Writes evolution.jsonl, controller.safetensors, and the last generation's
@@ -299,8 +300,10 @@ def evolve(
     def fitness(candidates: np.ndarray, generation: int) -> np.ndarray:
         count = rollouts * 2 ** (generation // double_every)
         tracks = np.random.default_rng([seed, generation]).integers(0, CHECK_TRACKS_FROM, count)
-        everyone = controllers(candidates)
-        return mean_of_worst(panel(world, world_model, everyone, tracks.tolist(), executor), worst)
+        cast = (controllers(candidates), tracks.tolist(), executor)
+        if length is None:
+            return panel(world, world_model, *cast).mean(1)
+        return foreseen(world, world_model, *cast, length=length)
 
     def check(mean: np.ndarray) -> dict:
         where, eyes = reality or (world, world_model)
@@ -323,7 +326,7 @@ def evolve(
         first=digest(first),
         rollouts=rollouts,
         double_every=double_every,
-        **({"worst": worst} if worst < 1 else {}),  # logs of before stay good
+        **({"length": length} if length else {}),  # logs of before stay good
     )
     for _ in evolution.run(fitness, generations):
         pass
@@ -526,11 +529,10 @@ def car_dream(preset: Preset, folder: str | Path | None = None, number: int = 0)
     """
     work, start = _round(preset, folder, number), None
     epochs, seed = preset.dream_epochs[number], preset.seed + 1000 * number
-    latents = EpisodeStore(work / "latents")
+    lesson = _lesson(EpisodeStore(work / "latents"), work / "lesson", preset.dream_fresh, seed)
     if preset.stays(number):
         start = _before(preset, folder, number, MDNRNN, "dream")
-        latents = _lesson(latents, work / "lesson", preset.dream_fresh, seed)
-    return train_dream(preset, work, latents, epochs=epochs, seed=seed, start=start)
+    return train_dream(preset, work, lesson, epochs=epochs, seed=seed, start=start)
 
 
 def _lesson(latents: EpisodeStore, folder: Path, fresh: int, seed: int) -> EpisodeStore:
@@ -560,9 +562,10 @@ def train_dream(
         latents,
         folder,
         epochs=epochs,
-        batch_size=preset.rnn_batch,
+        batch_size=preset.dream_batch,
         window=preset.window,
         repeat=preset.repeat,
+        learning_rate=preset.dream_rate,
         seed=seed,
         device=preset.device or None,
         pay=True,
@@ -690,7 +693,7 @@ def car_controller(
             check_tracks=preset.check_tracks,
             executor=executor,
             reality=reality,
-            worst=preset.dream_worst if preset.dream else 1.0,
+            length=preset.looks if preset.dream else None,
         )
     _publish(preset, folder, number, *WORLD_MODEL, "dream", "hindsight", "evolution", "controller")
     return result
@@ -718,7 +721,6 @@ def hindsight(
     work, began = _round(preset, folder, number), time.monotonic()
     file, log = work / "start.safetensors", work / "hindsight.jsonl"
     settings = {"dreams": preset.hindsight_dreams, "best": preset.hindsight_best}
-    settings |= {"worst": preset.dream_worst}
     if file.exists():
         judged = read_log(log)[0]["settings"]
         if judged != settings:
@@ -731,8 +733,8 @@ def hindsight(
             if path.exists():
                 cast[f"{kind} {k}"] = load_controller(path).parameters
     names, everyone = list(cast), Controller(np.concatenate(list(cast.values())))
-    dreams = panel(*dream, everyone, range(preset.hindsight_dreams), executor)
-    earned = mean_of_worst(dreams, preset.dream_worst)
+    seeds = range(preset.hindsight_dreams)
+    earned = foreseen(*dream, everyone, seeds, executor, length=preset.looks)
     best = np.argsort(-earned)[: min(preset.hindsight_best, math.ceil(len(names) / 2))]
     start = Controller(everyone.parameters[best].mean(0))
     row = {"names": names, "dream": earned.tolist(), "chosen": [names[i] for i in best]}
@@ -751,19 +753,54 @@ def panel(
     executor: Executor | None = None,
 ) -> np.ndarray:
     """What every member of a population earns on the same seeds: (members, seeds)."""
+    drives = _all_drives(world, mind, population, seeds, executor)
+    return np.array([[drive.score for drive in row] for row in drives])
+
+
+def foreseen(
+    world: DreamWorld,
+    mind: Dreamer,
+    population: Controller,
+    seeds: Sequence[int],
+    executor: Executor | None = None,
+    *,
+    length: int,
+) -> np.ndarray:
+    """What every member would earn in a drive of `length` looks, by its dreams: (members,).
+
+    A dream that ends early has lost its driver. See `whole_drive`.
+    """
+    repeat, waited = world.world_model.mdn_rnn.repeat, world.patience or 0
+    drives = _all_drives(world, mind, population, seeds, executor)
+    pay = np.array([[drive.score for drive in row] for row in drives])
+    looks = np.array([[drive.steps / repeat for drive in row] for row in drives])
+    lost = looks < world.max_steps
+    under_way = np.maximum(looks - waited * lost, 1)
+    return whole_drive(pay.sum(1), under_way.sum(1), lost.sum(1), length)
+
+
+def whole_drive(pay: np.ndarray, looks: np.ndarray, lost: np.ndarray, length: int) -> np.ndarray:
+    """What a drive of `length` looks should bring to who earned `pay` in `looks`, lost some times.
+
+    Who earns v a look, and gets lost at a rate of r a look, earns v (1 - exp(-r length)) / r before
+    that. The mean over dreams would say much the same, but less clearly: there it is chance, too,
+    *when* in a dream its driver is lost. All arguments and the result: (members,).
+    """
+    rate = (lost + 0.5) / looks  # not lost so far does not mean never
+    return pay / looks * -np.expm1(-rate * length) / rate
+
+
+def _all_drives(
+    world: World | DreamWorld,
+    mind: WorldModel | Dreamer,
+    population: Controller,
+    seeds: Sequence[int],
+    executor: Executor | None,
+) -> list[list[Drive]]:
+    # A row for every member.
     jobs = [Job(seed, member) for member in range(len(population)) for seed in seeds]
     drives = drive_all(world, ControllerDriver(population), jobs, mind, executor=executor)
-    return np.array([drive.score for drive in drives]).reshape(len(population), len(seeds))
-
-
-def mean_of_worst(scores: np.ndarray, share: float) -> np.ndarray:
-    """The mean of every row's worst scores, a share of them: (members, seeds) -> (members,).
-
-    A dream is kinder than reality: what goes wrong now and then in there, goes wrong more often
-    out here. With a share below 1, a driver is judged by that. (In finance, where one has reason
-    to doubt one's models too, it is the conditional value at risk.)
-    """
-    return np.sort(scores, axis=1)[:, : math.ceil(share * scores.shape[1])].mean(1)
+    return [drives[i : i + len(seeds)] for i in range(0, len(drives), len(seeds))]
 
 
 def dream_world(
@@ -775,7 +812,7 @@ def dream_world(
     """
 
     def starts(world_model: WorldModel) -> State:
-        where = {"before": preset.dream_before, "seed": preset.seed}
+        where = {"before": preset.dream_before, "newest": preset.dream_fresh, "seed": preset.seed}
         return real_moments(world_model, EpisodeStore(latents), preset.dream_starts, **where)
 
     return DreamWorld(

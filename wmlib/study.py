@@ -130,6 +130,7 @@ def bred(
         check_tracks=preset.check_tracks,
         executor=executor,
         reality=(recipes.car_world(preset), agent),
+        length=preset.looks,
     )
     last = evolution.history[-1]
     return {"dream": last["mean"], "real": last["check"], "real_std": last["check_std"]}
