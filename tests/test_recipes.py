@@ -14,7 +14,7 @@ from wmlib.evolution import digest
 from wmlib.experience import EpisodeStore
 from wmlib.mdn_rnn import MDNRNN
 from wmlib.presets import preset
-from wmlib.study import FED, NEVER_STEERS, OWN, RANDOM, REALITY, doubts, study
+from wmlib.study import KINDS, NEVER_STEERS, REALITY, RUN, doubts, study
 from wmlib.vae import VAE
 from wmlib.world_model import WorldModel, load_controller, read_log, save_controller, write_log
 
@@ -166,9 +166,8 @@ def test_what_a_whole_drive_would_bring():
     times = np.random.default_rng(0).exponential(1 / rate, many)
     drives = pace * np.minimum(times, length)
     looks, lost = np.minimum(times, length).sum(), (times < length).sum()
-    judged = recipes.whole_drive(
-        *np.array([[pace * looks, pace * 1e9], [looks, 1e9], [lost, 0]]), 500
-    )
+    two = np.array([[pace * looks, pace * 1e9], [looks, 1e9], [lost, 0]])
+    judged = recipes.whole_drive(*two[..., None], length)
     assert judged[0] == pytest.approx(drives.mean(), rel=0.005)
     assert judged[1] == pytest.approx(pace * length, rel=1e-4)  # never lost
 
@@ -241,11 +240,12 @@ def test_a_study_asks_the_panel_in_every_dream_and_breeds_in_each(tmp_path):
     recipes.car_racing(numbers, tmp_path)
     study(numbers, tmp_path)
     panel = {row["where"]: row for row in read_log(tmp_path / "panel.jsonl")}
-    assert set(panel) == {REALITY, *FED}
+    assert set(panel) == {REALITY, *KINDS, RUN}
     names = [NEVER_STEERS, "round 1", "round 2", "the run's C"]
     assert all(row["drivers"] == names for row in panel.values())
     assert np.shape(panel[REALITY]["scores"]) == (4, numbers.check_tracks)
-    assert panel[RANDOM]["scores"] != panel[OWN]["scores"]
+    foreseen = [tuple(row["foreseen"]) for where, row in panel.items() if where != REALITY]
+    assert len(set(foreseen)) == len(foreseen)  # no two Ms are the same
     bred = read_log(tmp_path / "bred.jsonl")
     assert [{key: row[key] for key in kind} for row, kind in zip(bred, doubts(), strict=True)] == [
         *doubts()

@@ -552,28 +552,34 @@ def train_dream(
     epochs: int,
     seed: int,
     start: MDNRNN | None = None,
+    **changes: Any,
 ) -> MDNRNN:
     """An M to dream with, from encoded drives; writes dream.safetensors to the folder.
+
+    changes: to how `train_mdn_rnn` is called.
 
     Annealed, because a search finds whatever the last batches have left wrong: two Ms that learned
     alike, but for the last passes, can put the same drivers in opposite orders.
     """
+    settings = {
+        "batch_size": preset.dream_batch,
+        "learning_rate": preset.dream_rate,
+        "anneal": True,
+        "pay": True,
+        "z_noise": preset.dream_z_noise,
+        "z_weight": preset.dream_z_weight,
+    }
     dream, _ = train_mdn_rnn(
         latents,
         folder,
         epochs=epochs,
-        batch_size=preset.dream_batch,
         window=preset.window,
         repeat=preset.repeat,
-        learning_rate=preset.dream_rate,
         seed=seed,
         device=preset.device or None,
-        pay=True,
-        z_noise=preset.dream_z_noise,
-        z_weight=preset.dream_z_weight,
-        anneal=True,
         start=start,
         name="dream",
+        **settings | changes,
     )
     return dream
 
@@ -766,28 +772,39 @@ def foreseen(
     *,
     length: int,
 ) -> np.ndarray:
-    """What every member would earn in a drive of `length` looks, by its dreams: (members,).
+    """What every member would earn in a drive of `length` looks, by its dreams: (members,)."""
+    return whole_drive(*dreamt(world, mind, population, seeds, executor), length)
 
-    A dream that ends early has lost its driver. See `whole_drive`.
+
+def dreamt(
+    world: DreamWorld,
+    mind: Dreamer,
+    population: Controller,
+    seeds: Sequence[int],
+    executor: Executor | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What every member earned, for how many looks it was on its way, whether it was then lost.
+
+    Each (members, seeds). A dream that ends early has lost its driver.
     """
     repeat, waited = world.world_model.mdn_rnn.repeat, world.patience or 0
     drives = _all_drives(world, mind, population, seeds, executor)
     pay = np.array([[drive.score for drive in row] for row in drives])
     looks = np.array([[drive.steps / repeat for drive in row] for row in drives])
     lost = looks < world.max_steps
-    under_way = np.maximum(looks - waited * lost, 1)
-    return whole_drive(pay.sum(1), under_way.sum(1), lost.sum(1), length)
+    return pay, np.maximum(looks - waited * lost, 1), lost
 
 
 def whole_drive(pay: np.ndarray, looks: np.ndarray, lost: np.ndarray, length: int) -> np.ndarray:
-    """What a drive of `length` looks should bring to who earned `pay` in `looks`, lost some times.
+    """What a drive of `length` looks should bring, by many dreams of it: (members,).
 
-    Who earns v a look, and gets lost at a rate of r a look, earns v (1 - exp(-r length)) / r before
-    that. The mean over dreams would say much the same, but less clearly: there it is chance, too,
-    *when* in a dream its driver is lost. All arguments and the result: (members,).
+    pay, looks, lost: (members, dreams), see `dreamt`. Who earns v a look, and gets lost at a rate
+    of r a look, earns v (1 - exp(-r length)) / r before that. The mean over the dreams' pay would
+    say much the same, but less clearly: there it is chance, too, *when* a driver is lost.
     """
-    rate = (lost + 0.5) / looks  # not lost so far does not mean never
-    return pay / looks * -np.expm1(-rate * length) / rate
+    looks = looks.sum(1)
+    rate = (lost.sum(1) + 0.5) / looks  # not lost so far does not mean never
+    return pay.sum(1) / looks * -np.expm1(-rate * length) / rate
 
 
 def _all_drives(

@@ -1,8 +1,9 @@
 """How far may a dream be trusted? Drivers whose real score is known, and drivers bred in it.
 
-A dream is an M, so it knows what that M was fed with. Three are compared, alike in all else: fed
-with random driving, with the drives of the agents that learned in dreams, and with both. All of it
-needs a finished run in dreams, and is added to its folder.
+A dream is an M. Here Ms are compared that learn from equally many drives: first one like chapter
+3's, from random driving, then step by step what makes a dream's M (see `recipes.car_dream`), in
+the end with the drives of the agents that learned in dreams. All of it needs a finished run in
+dreams, and is added to its folder.
 """
 
 import math
@@ -10,6 +11,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,15 +22,29 @@ from wmlib.experience import EpisodeStore
 from wmlib.mdn_rnn import MDNRNN
 from wmlib.presets import Preset
 from wmlib.rollout import processes
-from wmlib.world_model import WorldModel, load_agent, load_controller, read_log, write_log
+from wmlib.world_model import (
+    WorldModel,
+    load_agent,
+    load_controller,
+    load_network,
+    read_log,
+    write_log,
+)
 
-REALITY = "reality"
-RANDOM, OWN = "random driving", "its own driving"
-FED = {RANDOM: {RANDOM}, OWN: {OWN}, "both": {RANDOM, OWN}}
+REALITY, RUN = "reality", "the run's own"
+# How M learns; each adds something to the one before. The last three differ in what they are fed.
+PLAIN, SHARP, TOLD, RANDOM, OWN, BOTH = KINDS = (
+    "as in chapter 3",
+    "sharper",
+    "told the pay",
+    "learning faster",
+    "its own driving",
+    "both",
+)
 TEMPERATURES = (0.5, 1.0, 1.5)
 DROPOUTS = (0.0, 0.1)
-DREAMS = 64  # that every driver of the panel has
-CHECK_EVERY = 5  # generations; where there is doubt, only the end counts
+DREAMS = 96  # that every driver of the panel has
+CHECK_EVERY = 4  # generations; where there is doubt, only the end counts
 NEVER_STEERS = "never steers"
 TRACKS_FROM = 920_000  # of training; nobody learned from these
 
@@ -36,31 +52,27 @@ TRACKS_FROM = 920_000  # of training; nobody learned from these
 def study(preset: Preset, run: str | Path) -> None:
     """The panel and all that is bred; goes on with what is there.
 
-    panel.jsonl: a row for reality and for each dream, with "drivers" and their "scores", a list of
-    drives each. bred.jsonl: a row for each dream in which drivers were bred, with what the last
-    generation earned there ("dream"), and "real" and "real_std" of what became of it. The M that
-    knows random driving alone and the C bred in its dreams are kept as well, as naive_dream and
-    naive_controller.safetensors: that is what fooling oneself looks like.
+    panel.jsonl: a row for reality, with "drivers" and their "scores", a list of drives each; and a
+    row for each dream: what it says that a whole drive would bring ("foreseen"), and the half-width
+    of that number's 95% interval ("margin"). bred.jsonl: a row for each dream in which drivers were
+    bred from nothing: what the last generation would earn by it, on average ("promised"), and
+    "real" and "real_std" of what became of it. The plainest M and the C bred in its dreams are kept
+    as well, as naive_dream and naive_controller.safetensors: that is what fooling oneself looks
+    like.
     """
     run = Path(run)
     with processes(preset.workers, preset.cluster) as executor:
-
-        def breed(row: dict) -> None:
+        for row in doubts():
             key = row | {"rounds": preset.rounds}
-            _once(run / "bred.jsonl", key, lambda: bred(preset, run, executor, **row))
-
-        naive, *others = doubts()
-        breed(naive)
-        _keep_naive(run, naive)
-        for where in (REALITY, *FED):
+            _once(run / "bred.jsonl", key, lambda r=row: bred(preset, run, executor, **r))
+        _keep_naive(run)
+        for where in (REALITY, *KINDS, RUN):
             row = {"where": where, "rounds": preset.rounds}
             _once(run / "panel.jsonl", row, lambda w=where: panel(preset, run, w, executor))
-        for row in others:
-            breed(row)
 
 
-def _keep_naive(run: Path, naive: dict) -> None:
-    dream, search = _fed(run, naive["fed"]), _bred(run, **naive)
+def _keep_naive(run: Path) -> None:
+    dream, search = _taught(run, PLAIN), _bred(run, PLAIN, 1.0, 0.0)
     for file, name in (
         (dream / "dream.safetensors", "naive_dream.safetensors"),
         (dream / "dream.jsonl", "naive_dream.jsonl"),
@@ -71,11 +83,11 @@ def _keep_naive(run: Path, naive: dict) -> None:
 
 
 def doubts() -> Iterator[dict]:
-    """Every kind of dream that drivers are bred in: all three, and the last one under doubts."""
-    for fed in FED:
-        for temperature in TEMPERATURES if fed == "both" else (1.0,):
-            for dropout in DROPOUTS if fed == "both" else (0.0,):
-                yield {"fed": fed, "temperature": temperature, "dropout": dropout}
+    """Every dream that drivers are bred in: one of each kind, and the last kind under doubts."""
+    for kind in KINDS:
+        for temperature in TEMPERATURES if kind == BOTH else (1.0,):
+            for dropout in DROPOUTS if kind == BOTH else (0.0,):
+                yield {"kind": kind, "temperature": temperature, "dropout": dropout}
 
 
 def drivers(preset: Preset, run: Path) -> dict[str, Controller]:
@@ -95,21 +107,29 @@ def drivers(preset: Preset, run: Path) -> dict[str, Controller]:
 
 
 def panel(preset: Preset, run: Path, where: str, executor: Executor | None) -> dict:
-    """What every driver of the panel earns, in reality or in the dream that was fed so."""
+    """What every driver of the panel earns in reality, or would earn by a dream of that kind."""
     cast, (agent, _) = drivers(preset, run), load_agent(run)
-    world, mind, drives, first = recipes.car_world(preset), agent, preset.check_tracks, TRACKS_FROM
-    if where != REALITY:
-        world, mind, drives, first = dream_of(preset, run, where), Dreamer(agent), DREAMS, 0
     everyone = Controller(np.concatenate([c.parameters for c in cast.values()]))
-    scores = recipes.panel(world, mind, everyone, range(first, first + drives), executor)
-    return {"drivers": list(cast), "scores": scores.round(2).tolist()}
+    if where == REALITY:
+        tracks = range(TRACKS_FROM, TRACKS_FROM + preset.check_tracks)
+        scores = recipes.panel(recipes.car_world(preset), agent, everyone, tracks, executor)
+        return {"drivers": list(cast), "scores": scores.round(2).tolist()}
+    world = dream_of(preset, run, where)
+    dreams = recipes.dreamt(world, Dreamer(agent), everyone, range(DREAMS), executor)
+    drawn = np.random.default_rng(0).integers(DREAMS, size=(200, DREAMS))  # a bootstrap
+    again = [recipes.whole_drive(*(d[:, k] for d in dreams), preset.looks) for k in drawn]
+    return {
+        "drivers": list(cast),
+        "foreseen": recipes.whole_drive(*dreams, preset.looks).round(4).tolist(),
+        "margin": (1.96 * np.std(again, axis=0)).round(2).tolist(),
+    }
 
 
 def bred(
     preset: Preset,
     run: Path,
     executor: Executor | None,
-    fed: str,
+    kind: str,
     temperature: float,
     dropout: float,
 ) -> dict:
@@ -117,11 +137,11 @@ def bred(
     doubt = preset.change(temperature=temperature, dropout=dropout)
     (agent, _), k = load_agent(run), preset.directions
     _, evolution = recipes.evolve(
-        dream_of(doubt, run, fed),
+        dream_of(doubt, run, kind),
         Dreamer(agent),
-        _bred(run, fed, temperature, dropout),
+        _bred(run, kind, temperature, dropout),
         population=preset.population,
-        rollouts=preset.rollouts[-1],
+        rollouts=preset.rollouts[0],
         generations=preset.study_generations,
         sigma=preset.sigmas[0],
         directions=recipes.directions(agent, _last(preset, run), k) if k else None,
@@ -133,41 +153,51 @@ def bred(
         length=preset.looks,
     )
     last = evolution.history[-1]
-    return {"dream": last["mean"], "real": last["check"], "real_std": last["check_std"]}
+    return {"promised": last["mean"], "real": last["check"], "real_std": last["check_std"]}
 
 
-def dream_of(preset: Preset, run: Path, fed: str) -> DreamWorld:
-    """Dreams of an M that was fed so; the agent remembers with its own."""
+def dream_of(preset: Preset, run: Path, kind: str) -> DreamWorld:
+    """Dreams of one kind, all from the same moments; the agent remembers with its own M."""
     agent, _ = load_agent(run)
-    dream, latents = (
-        WorldModel(agent.vae, fed_with(preset, run, fed)),
-        _last(preset, run) / "latents",
-    )
-    return recipes.dream_world(preset, dream, latents, agent)
+    own = kind == RUN
+    dream = load_network(MDNRNN, run / "dream.safetensors") if own else taught(preset, run, kind)
+    latents = _last(preset, run) / "latents"
+    return recipes.dream_world(preset, WorldModel(agent.vae, dream), latents, agent)
 
 
-def fed_with(preset: Preset, run: Path, fed: str) -> MDNRNN:
-    """An M that makes dreams, trained on a share of the drives from nothing."""
-    folder = _fed(run, fed)
-    at_random = set(EpisodeStore(run / "round0" / "episodes").names())
+def taught(preset: Preset, run: Path, kind: str) -> MDNRNN:
+    """An M of one kind, trained from nothing; each from equally many drives."""
+    folder, many = _taught(run, kind), 2 * preset.dream_fresh
     everything = EpisodeStore(_last(preset, run) / "latents")
-    kind = {name: RANDOM if name in at_random else OWN for name in everything.names()}
-    chosen = [name for name in kind if kind[name] in FED[fed]]
-    EpisodeStore(folder / "latents").include(everything, chosen)
-    latents, epochs = EpisodeStore(folder / "latents"), preset.dream_epochs[0]
-    return recipes.train_dream(preset, folder, latents, epochs=epochs, seed=preset.seed)
+    random = set(EpisodeStore(run / "round0" / "episodes").names())
+    at_random = [name for name in everything.names() if name in random]
+    own = [name for name in everything.names() if name not in random]
+    fed = at_random[-many:]
+    if kind in (OWN, BOTH):
+        fed = own[-many:] if kind == OWN else at_random[-many // 2 :] + own[-many // 2 :]
+    latents = EpisodeStore(folder / "latents")
+    latents.include(everything, fed)
+    plainer: dict[str, Any] = {}
+    if kind in (PLAIN, SHARP, TOLD):
+        plainer = {"learning_rate": 1e-3, "anneal": False, "batch_size": preset.rnn_batch}
+    if kind in (PLAIN, SHARP):
+        plainer |= {"pay": False}
+    if kind == PLAIN:
+        plainer |= {"z_noise": 1.0, "z_weight": 1.0}
+    epochs, seed = preset.dream_epochs[0], preset.seed
+    return recipes.train_dream(preset, folder, latents, epochs=epochs, seed=seed, **plainer)
 
 
 def _last(preset: Preset, run: Path) -> Path:
     return run / f"round{preset.rounds - 1}"
 
 
-def _fed(run: Path, fed: str) -> Path:
-    return run / "study" / fed.replace(" ", "_")
+def _taught(run: Path, kind: str) -> Path:
+    return run / "study" / kind.replace(" ", "_")
 
 
-def _bred(run: Path, fed: str, temperature: float, dropout: float) -> Path:
-    return _fed(run, fed) / f"bred-{temperature:g}-{dropout:g}"
+def _bred(run: Path, kind: str, temperature: float, dropout: float) -> Path:
+    return _taught(run, kind) / f"bred-{temperature:g}-{dropout:g}"
 
 
 def _once(log: Path, key: dict, work: Callable[[], dict]) -> None:
