@@ -17,9 +17,9 @@ def test_it_measures_in_turns_and_keeps_the_ratio():
 
         return bench.Measurement(name, "steps", 1, measure)
 
-    result = bench.run(
-        [measurement("reference", [2, 4, 3]), measurement("faster", [30, 50, 60])], rounds=3
-    )
+    measured = [measurement("reference", [2, 4, 3]), measurement("faster", [30, 50, 60])]
+    first, _, result = bench.run(measured, rounds=3)
+    assert [row["runs"] for row in first["rows"]] == [[2], [30]]
     assert order == [(name, i) for i in range(3) for name in ("reference", "faster")]
     reference, faster = result["rows"]
     assert (reference["median"], faster["median"]) == (3, 50)
@@ -46,7 +46,8 @@ def test_dreams_and_the_disk_are_measured():
 def test_hands_are_measured_and_stand_apart():
     measurements = bench.explorers(moves=2)
     assert all(m.measure(0) > 0 for m in measurements)
-    result = bench.run([bench.Measurement("first", "steps", 1, lambda i: 1.0), *measurements], 1)
+    first = bench.Measurement("first", "steps", 1, lambda i: 1.0)
+    (result,) = bench.run([first, *measurements], rounds=1)
     below = bench.table(result).split("95 of 100")[1]
     assert all(m.name in below for m in measurements)
     assert "first" not in below

@@ -208,15 +208,15 @@ def bench(arguments: argparse.Namespace) -> None:
     from wmlib import bench, figures  # only here: they need more than a training machine has
 
     folder = Path(arguments.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    figures.use_style()
     workers = preset(arguments.scale).workers
     with processes(workers) as executor:
         measured = bench.everything(executor, workers, arguments.steps)
-        result = bench.run(measured, arguments.repetitions)
+        for result in bench.run(measured, arguments.repetitions):  # it takes long: nothing is lost
+            (folder / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
+            figures.bench(result).savefig(folder / "bench.png", dpi=90)
     print(bench.table(result))
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
-    figures.use_style()
-    figures.bench(result).savefig(folder / "bench.png", dpi=90)
     print(f"written: {folder / 'bench.json'}, {folder / 'bench.png'}")
 
 

@@ -54,10 +54,10 @@ class Measurement(NamedTuple):
     measure: Callable[[int], float]
 
 
-def run(measurements: Sequence[Measurement], rounds: int = 7) -> dict:
-    """Measure everything `rounds` times, in turns.
+def run(measurements: Sequence[Measurement], rounds: int = 7) -> Iterator[dict]:
+    """Measure everything `rounds` times, in turns; after each, yields the result so far.
 
-    Returns {"machine", "date", "versions", "rows": [{"name", "unit", "cores", "runs", "median",
+    A result is {"machine", "date", "versions", "rows": [{"name", "unit", "cores", "runs", "median",
     "times_gymnasium"}]}; the last is the ratio to the first measurement's median.
     """
     runs: dict[str, list[float]] = {m.name: [] for m in measurements}
@@ -67,6 +67,10 @@ def run(measurements: Sequence[Measurement], rounds: int = 7) -> dict:
                 bar.set_postfix_str(m.name)
                 runs[m.name].append(m.measure(i))
                 bar.update()
+            yield _result(measurements, runs)
+
+
+def _result(measurements: Sequence[Measurement], runs: dict[str, list[float]]) -> dict:
     medians = {name: float(np.median(values)) for name, values in runs.items()}
     reference = medians[measurements[0].name]
     packages = ("torch", "gymnasium", "opencv-python-headless", "numpy")

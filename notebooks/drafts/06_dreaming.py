@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from wmlib.figures import DREAM, REALITY, TRUTH, new_axes
+from wmlib.study import BOTH
 
 
 def promises(real: np.ndarray, dreamt: np.ndarray) -> Figure:
@@ -54,13 +55,17 @@ def against_reality(
     real: np.ndarray,
     marked: Mapping[str, int] = {},
 ) -> Figure:
-    """What drivers earn in dreams, a panel for each, against their score in reality.
+    """What dreams say that drivers will earn, a panel for each dream, against what they do earn.
 
     Values and `real`: (drivers, 2), a mean and the half-width of its 95% interval, 0 where it is
     not known. marked: {name: row of the driver that gets it}.
     """
-    figure, axes = new_axes(len(dreams), width=3.0, height=3.1)
-    for ax, (title, dreamt) in zip(np.atleast_1d(axes), dreams.items(), strict=True):
+    rows = -(-len(dreams) // 4)
+    figure, axes = new_axes(-(-len(dreams) // rows), rows, width=2.9, height=3.0)
+    axes = np.ravel(axes)
+    ends = [real[:, 0].min(), real[:, 0].max()]
+    for ax, (title, dreamt) in zip(axes, dreams.items(), strict=False):
+        ax.plot(ends, ends, color=TRUTH, lw=1, label="just right")
         ax.errorbar(
             *(real[:, 0], dreamt[:, 0], dreamt[:, 1], real[:, 1]),
             fmt="o",
@@ -72,11 +77,44 @@ def against_reality(
             ax.plot(real[row, 0], dreamt[row, 0], marker, color="black", ms=7, label=name)
         rank = stats.spearmanr(real[:, 0], dreamt[:, 0]).statistic
         ax.set(xlabel="score in reality", title=f"{title}\nrank correlation {rank:.2f}")
-        ax.axhline(0, color=TRUTH, lw=0.8)
-    np.atleast_1d(axes)[0].set_ylabel("earned in the dream")
-    if marked:
-        np.atleast_1d(axes)[0].legend(fontsize=8)
+    for ax in axes[len(dreams) :]:
+        ax.set_axis_off()
+    axes[0].set_ylabel("foreseen by the dream")
+    axes[0].legend(fontsize=8)
     return figure
+
+
+def promised_and_kept(runs: Sequence[list[dict]], kinds: Sequence[str]) -> Figure:
+    """Drivers bred in dreams of several kinds: what was promised them, and what they earned.
+
+    runs: rows of bred.jsonl, a list for each training seed. Dots are seeds, lines their mean; with
+    one seed, bars are the standard deviation of its drives.
+    """
+    figure, ax = new_axes(width=7, height=3.0)
+    for column, color, label, shift in (
+        ("promised", DREAM, "promised by its dream", -0.08),
+        ("real", REALITY, "earned in reality", 0.08),
+    ):
+        rows = [
+            [r for run in runs for r in run if r["kind"] == kind and doubtless(r)] for kind in kinds
+        ]
+        values = [[row[column] for row in some] for some in rows]
+        places = np.arange(len(kinds)) + shift
+        ax.plot(places, [np.mean(v) for v in values], color=color, lw=1, label=label)
+        for place, some, v in zip(places, rows, values, strict=True):
+            ax.plot([place] * len(v), v, "o", color=color, ms=4)
+            if column == "real" and len(some) == 1:
+                ax.errorbar(place, v, some[0]["real_std"], color=color, lw=1, capsize=2)
+    ax.set_xticks(range(len(kinds)), [kind.replace(" ", "\n", 1) for kind in kinds])
+    ax.set_ylabel("points")
+    ax.axhline(0, color=TRUTH, lw=0.8)
+    ax.legend(fontsize=8)
+    return figure
+
+
+def doubtless(row: dict) -> bool:
+    """Whether this row of bred.jsonl is about a dream as it is: temperature 1, no dropout."""
+    return (row["temperature"], row["dropout"]) == (1.0, 0.0)
 
 
 def dream_learning_curve(runs: Mapping[str, list[dict]]) -> Figure:
@@ -133,15 +171,15 @@ def doubts(runs: Sequence[list[dict]]) -> Figure:
 
     runs: rows of bred.jsonl, a list for each training seed. Dots are seeds, lines their mean.
     """
-    rows = [row for run in runs for row in run if row["fed"] == "both"]
+    rows = [row for run in runs for row in run if row["kind"] == BOTH]
     shares = sorted({row["dropout"] for row in rows})
     figure, axes = new_axes(len(shares), width=3.2, height=3.0)
     for ax, share in zip(np.atleast_1d(axes), shares, strict=True):
         some = [row for row in rows if row["dropout"] == share]
         taus = sorted({row["temperature"] for row in some})
         for column, color, label in (
-            ("dream", DREAM, "in its dream"),
-            ("real", REALITY, "in reality"),
+            ("promised", DREAM, "promised by its dream"),
+            ("real", REALITY, "earned in reality"),
         ):
             values = [[r[column] for r in some if r["temperature"] == tau] for tau in taus]
             ax.plot(taus, [np.mean(v) for v in values], color=color, label=label)
@@ -195,6 +233,7 @@ figures.use_style()
 numbers = presets.preset().dreaming()
 RETRAIN = numbers.retrain  # set to True to train everything here from scratch
 folder = numbers.run_folder("car_racing_dream") if RETRAIN else pretrained("car_racing_dream")
+seeds = sorted(folder.glob("seed*"))  # of the shipped run: the same with other seeds
 
 # %% [markdown]
 # ## 6.1 A dream is an environment
@@ -247,7 +286,7 @@ figures.frame_grid(rows, [f"+{t}" for t in shown], dict.fromkeys(rows, figures.D
 #
 # **Two Ms.** One thing here is not in the paper. There are two Ms: one is the agent's own, its $h$ is what C reads; the other one makes the dream. The reason is the trap of chapter 5: an M that learns on changes the meaning of $h$, and C, which was bred on the old meaning, has to be bred again. With two, the dream can learn about the world for as long as it likes, and the language that C understands stays what it is. Both see through the same V.
 #
-# The dream's M was also trained a little differently. The paper's M learns from $z$ drawn from V's posterior, full of V's own doubt; and its loss is the *mean* over the 32 entries of $z$, beside the reward's. For a dream that has to last, too much of the road is lost in that noise. So the dream's M is shown less of it (`dream_z_noise`), and all entries of $z$ count (`dream_z_weight`).
+# The dream's M was also trained a little differently. The paper's M learns from $z$ drawn from V's posterior, full of V's own doubt; and its loss is the *mean* over the 32 entries of $z$, beside the reward's. For a dream that has to last, too much of the road is lost in that noise. So the dream's M is shown less of it (`dream_z_noise`), and all entries of $z$ count (`dream_z_weight`). And it learns in small steps of large size: half the windows in a batch, six times chapter 3's learning rate, which then falls to nothing. In the same time it learns far more (6.3 shows what that is worth).
 #
 # **What no picture shows.** And it is told one thing more: what was just earned. The picture of a road is the same whether one drives along it or back. On the real track a fast driver slides out of a bend, turns round on the grass, finds the road again, and drives it the wrong way, for the rest of the drive, for nothing: tiles pay once. An M that sees only $z$ cannot know which way it is; in its dreams whoever is on a road is paid. With the pay as one more entry of $z$ it can: a road that has not paid lately will not pay now.
 #
@@ -353,30 +392,30 @@ print(f"a single dream is off by {np.abs(off).mean():.0f}, of {earned.mean():.0f
 #
 # A dream does not have to be *right* to be useful. C is chosen by its rank, so what counts is whether the dream puts drivers in the right order. That can be measured, and hardly anyone shows it: take a panel of drivers, from hopeless to good, let all of them drive on the road and in the dream, and compare.
 #
-# Ours is every driver that the search of 6.5 ever found, and one made by hand that gives some gas and **never steers**. And the dreams are three, alike in everything but what their M was fed with: random driving only; the drives of the agents that learned in dreams; or both.
+# Ours is every driver that the search of 6.5 ever found, and one made by hand that gives some gas and **never steers**. And there are seven dreams. The first is of an M just like chapter 3's, fed with random driving. Each of the next three adds one thing: `sharper` (less noise on $z$, all of $z$ counts), `told the pay`, and `learning faster`. That one again, fed with `its own driving`: drives of the agents that learned in dreams; and with `both`, half and half. All of these six learned from equally many drives, in equally many passes. The last is the M of this chapter, which has learned through all the rounds.
 #
-# **Predict:** in which of the three does the one that never steers earn most?
+# What a driver earns in one dream is mostly luck. So we ask all of its dreams together two things: what does it earn a look, $v$, while it is on its way; and how often, a look, does it get lost for good, $r$? A whole drive of $T$ looks should then bring
+#
+# $$\int_0^T v\,e^{-rt}\,dt = v\,\frac{1-e^{-rT}}{r}$$
+#
+# points: the same kind of points that the road gives, so that both can be compared not only by rank.
+#
+# **Predict:** in which of these dreams does the one that never steers earn most?
 
 # %%
 panel = {row["where"]: row for row in read_log(folder / "panel.jsonl")}
-
-
-def means(row):
-    """(drivers, 2): each one's mean and the half-width of its 95% interval."""
-    return np.array([(i.mean, i.high - i.mean) for i in map(interval, row["scores"])])
-
-
-real = means(panel.pop(study.REALITY))
-names = next(iter(panel.values()))["drivers"]
-marked = {name: names.index(name) for name in (study.NEVER_STEERS, "the run's C")}
-against_reality({f"fed: {fed}": means(row) for fed, row in panel.items()}, real, marked)
+row = panel.pop(study.REALITY)
+real = np.array([(i.mean, i.high - i.mean) for i in map(interval, row["scores"])])
+marked = {name: row["drivers"].index(name) for name in (study.NEVER_STEERS, "the run's C")}
+foreseen = {where: np.stack([row["foreseen"], row["margin"]], 1) for where, row in panel.items()}
+against_reality(foreseen, real, marked)
 
 # %% [markdown]
 # TODO
 #
 # ## 6.4 The cheat
 #
-# Now do what one would do first: drive at random, train M, evolve C in its dreams, and see.
+# Now do what one would do first: drive at random, train M as in chapter 3, evolve C in its dreams, and see.
 
 # %%
 naive_dream = WorldModel(agent.vae, load_network(MDNRNN, folder / "naive_dream.safetensors"))
@@ -388,11 +427,20 @@ for row in search:
         print(f"generation {row['generation']:2}: {told}")
 
 # %% [markdown]
-# The dream pays better and better, and reality does not care. What does this driver do? Its dream above; below the real road, from the same moment, with the same actions:
+# TODO The dream pays better and better, and reality does not care. What does this driver do? Its dream above; below the real road, from the same moment, with the same actions:
 
 # %%
 trap = DreamDrive(agent, naive, recipes.car_world(numbers), track=500_101, dream=naive_dream)
 trap.contact_sheet(numbers.car_ahead)
+
+# %% [markdown]
+# TODO
+#
+# And in the other dreams? From every one of them a C was bred from nothing, in the same way and as long:
+
+# %%
+bred = [read_log(folder / "bred.jsonl")] + [read_log(seed / "bred.jsonl") for seed in seeds]
+promised_and_kept(bred, study.KINDS)
 
 # %% [markdown]
 # TODO
@@ -405,19 +453,18 @@ trap.contact_sheet(numbers.car_ahead)
 # |---|---|---|
 # | drive: the last generation's candidates, on the road | | no: M is told it, C is not |
 # | the dream's M learns on | the newest drives, and as many older ones | predicts it |
-# | C evolves in the dreams | the worst of its dreams' rewards | **never** |
+# | C evolves in the dreams | what a whole drive would bring, by its dreams | **never** |
 #
 # The checks of the figure below are the only place where C is scored on the road, and nothing is decided by them.
 
 # %%
 curves = {"this run": recipes.timeline(folder)}
-seeds = sorted(pretrained("car_racing_dream").glob("seed*")) if not RETRAIN else []
 dream_learning_curve(curves | {seed.name: recipes.timeline(seed) for seed in seeds})
 
 # %% [markdown]
 # **In hindsight.** The circles are what the search of each round came to, and they scatter badly: one of them drives well, the next one does not, and the dream paid both of them well. How could it know? The dream that a C was bred in cannot know where that C will go wrong, because nobody had driven like it yet. But a *later* dream has learned from its drives. So no round goes on from what the last search found. It judges all Cs so far anew, in the newest dream, and begins at the mean of the best three: each of them has fooled its dream in its own way, and what they have in common is driving.
 #
-# **The worse half.** A dream is kinder than the road: where a real car slides off, a dreamt one finds back more often. So a driver is judged by what goes wrong: of all its dreams, only the worst 60% count (`dream_worst`). Who is fast and falls now and then pays for it, as it would outside.
+# **What counts** in the search is 6.3's whole drive, too, for every candidate anew. The mean of what its few dreams paid would say much the same, but with more noise: there it also counts *when* a driver was lost, and that is chance. And the dreams begin where the newest drives have been, because the road looks different to who drives well.
 
 # %%
 figures.source(recipes.hindsight)
@@ -446,16 +493,7 @@ against_reality(
 # **Predict:** where will dream and reality be closest? And where will reality be best?
 
 # %%
-bred = [read_log(folder / "bred.jsonl")] + [read_log(seed / "bred.jsonl") for seed in seeds]
 doubts(bred)
-
-# %%
-for fed in study.FED:
-    row = next(r for r in bred[0] if r["fed"] == fed and (r["temperature"], r["dropout"]) == (1, 0))
-    told = (
-        f"{row['dream']:4.0f} in the dream, {row['real']:4.0f} ± {row['real_std']:.0f} in reality"
-    )
-    print(f"fed with {fed:16} {told}")
 
 # %% [markdown]
 # TODO
