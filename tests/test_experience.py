@@ -122,6 +122,17 @@ def test_every_step_comes_once_an_epoch(tmp_path, epoch, buffer_steps):
     assert len(list(batches(epoch))) == len(batches)
 
 
+def test_of_each_drive_only_what_it_took_to_earn_so_much(tmp_path):
+    store = latents([25, 7], tmp_path)  # in the first of which, step t earns t, and 1000 + t
+    batches = SequenceBatches(store, 2, window=10, seed=0, until=10)  # 0 + 1 + 2 + 3 + 4
+    taken = torch.cat([b.actions[..., 0][b.mask.bool()] for b in batches(0)]).sort().values
+    assert taken.tolist() == [0, 1, 2, 3, 4, 1000]
+    assert batches.num_steps == 6
+    for batch in batches(0):  # with the moment that the last of them led to
+        real = batch.mask.bool()
+        assert (batch.mu[:, 1:, 0][real] == batch.actions[..., 0][real] + 1).all()
+
+
 def test_with_pay_every_moment_knows_what_it_brought(tmp_path):
     store = latents([25, 7], tmp_path)  # in the first of which, step t earns t
     batches = SequenceBatches(store, 2, window=10, seed=0, pay=True)

@@ -170,6 +170,11 @@ def test_what_a_whole_drive_would_bring():
     judged = recipes.whole_drive(*two[..., None], length)
     assert judged[0] == pytest.approx(drives.mean(), rel=0.005)
     assert judged[1] == pytest.approx(pace * length, rel=1e-4)  # never lost
+    never, often = recipes.whole_drive(
+        *np.array([[4e9, 4e3], [1e9, 1e3], [0, 2]])[..., None], length
+    )
+    assert never == pytest.approx(1000, rel=1e-4)  # a lap has no more
+    assert often == pytest.approx(4 / 0.0025 * (1 - np.exp(-0.0025 * 250)))
 
 
 def test_half_of_what_a_dream_learns_from_is_new(tmp_path):

@@ -5,6 +5,7 @@ under another name and moved into place when complete, so no torn episode is eve
 writing ended, and any number of processes can write at once.
 """
 
+import math
 import os
 import zlib
 from collections.abc import Iterator, Sequence
@@ -170,6 +171,11 @@ def just_earned(rewards: Tensor) -> Tensor:
     return torch.cat([rewards.new_zeros(1), rewards])
 
 
+def _steps_until(points: float, rewards: np.ndarray) -> int:
+    enough = np.flatnonzero(np.maximum(rewards, 0).cumsum() >= points)
+    return int(enough[0]) + 1 if len(enough) else len(rewards)
+
+
 class SequenceBatches:
     """Windows of `window` steps cut out of encoded episodes, in random order, for M.
 
@@ -177,6 +183,7 @@ class SequenceBatches:
     (seed, epoch) alone. Encoded episodes are small (70 numbers a step): up to `buffer_steps` of
     them are held in memory (1.1 GB). Of more, so many at a time: memory stays constant.
     pay: whether z is to be larger by what was just earned (see `with_pay`).
+    until: of each drive, only as much as it took to earn so many points.
     Raises ValueError if the store is empty.
     """
 
@@ -191,10 +198,16 @@ class SequenceBatches:
         seed: int,
         buffer_steps: int = BUFFER_STEPS,
         pay: bool = False,
+        until: float = math.inf,
     ):
         self.latents, self.batch_size, self.window, self.seed = latents, batch_size, window, seed
         self.buffer_steps, self.pay = buffer_steps, pay
-        self._lengths = {name: latents.length(name, "actions") for name in latents.names()}
+        self._lengths = {
+            name: latents.length(name, "actions")
+            if until == math.inf
+            else _steps_until(until, latents.read(name, "rewards"))
+            for name in latents.names()
+        }
         if not self._lengths:
             raise ValueError(f"there are no episodes in {latents.folder}: encode some first")
         self._held: list[dict[str, Tensor]] = []  # read when a pass begins: a done fit has none
@@ -209,10 +222,12 @@ class SequenceBatches:
         return -(-windows // self.batch_size)
 
     def _load(self, names: list[str]) -> list[dict[str, Tensor]]:
-        episodes = [
-            {key: torch.from_numpy(self.latents.read(name, key)).float() for key in self.KEYS}
-            for name in names
-        ]
+        episodes = []
+        for name in names:
+            parts = {key: torch.from_numpy(self.latents.read(name, key)) for key in self.KEYS}
+            steps = self._lengths[name]
+            moments = {"mu": steps + 1, "logvar": steps + 1}
+            episodes.append({k: v[: moments.get(k, steps)].float() for k, v in parts.items()})
         for episode in episodes if self.pay else []:
             unsure = torch.full_like(episode["logvar"][:, 0], self.PAY_LOGVAR)
             episode["logvar"] = torch.cat([episode["logvar"], unsure[:, None]], dim=1)

@@ -77,7 +77,7 @@ TABLE = {
     "hindsight_dreams":    (4,        100,    200,        "in which every earlier C is judged"),
     "hindsight_best":      (1,          3,      3,        "of these, or half of them: next start"),
     "study_generations":   (1,         12,    100,        "in which drivers are bred to compare"),
-    "temperature":         (1.0,      1.0,    1.0,        "of these dreams"),
+    "temperature":         (1.3,      1.3,    1.3,        "of these dreams"),
     "dropout":             (0.0,      0.0,    0.0,        "share of h hidden from M's forecast"),
 }  # fmt: skip
 

@@ -80,6 +80,9 @@ SEEDS_PER_RUN = 10_000  # runs with other seeds collect on other tracks
 LATE_ROUNDS, SEEDS_PER_LATE_ROUND = 4, 500  # from the fifth round on they are many, and short
 TEST_TRACKS_FROM = 500_000  # of drives that nobody learns from
 SCORED = ("track", "score", "steps", "lap")  # columns of score.jsonl
+# Of a lap's 1,000 points. On its second lap a car is paid no more, for all its good driving; and no
+# M could know why. What a drive brought when it had been round was 850 and more.
+LAP, NEARLY_ROUND = 1000, 800
 CHECK_TRACKS_FROM = 900_000  # tracks of training that no candidate drives: for the learning curve
 
 
@@ -216,6 +219,7 @@ def train_mdn_rnn(
     z_weight: float = 1.0,
     anneal: bool = False,
     pay: bool = False,
+    until: float = math.inf,
     start: MDNRNN | None = None,
     name: str = "mdn_rnn",
 ) -> tuple[MDNRNN, list[dict]]:
@@ -223,7 +227,7 @@ def train_mdn_rnn(
 
     repeat: how many steps every action of these episodes was held for. z_noise, z_weight: see
     `mdn_rnn_step`. anneal: see `fit`. pay: whether M is told, and foretells, what was just earned,
-    see `with_pay`. start: an M to go on from; by default a new one.
+    see `with_pay`. until: see `SequenceBatches`. start: an M to go on from; by default a new one.
     """
     torch.manual_seed(seed)
     mdn_rnn = MDNRNN(32 + pay, action_size=action_size, repeat=repeat)
@@ -231,7 +235,7 @@ def train_mdn_rnn(
     history = fit(
         mdn_rnn,
         partial(mdn_rnn_step, z_noise=z_noise, z_weight=z_weight),
-        SequenceBatches(latents, batch_size, window, seed, pay=pay),
+        SequenceBatches(latents, batch_size, window, seed, pay=pay, until=until),
         epochs=epochs,
         learning_rate=learning_rate,
         seed=seed,
@@ -566,6 +570,7 @@ def train_dream(
         "learning_rate": preset.dream_rate,
         "anneal": True,
         "pay": True,
+        "until": NEARLY_ROUND,
         "z_noise": preset.dream_z_noise,
         "z_weight": preset.dream_z_weight,
     }
@@ -799,12 +804,16 @@ def whole_drive(pay: np.ndarray, looks: np.ndarray, lost: np.ndarray, length: in
     """What a drive of `length` looks should bring, by many dreams of it: (members,).
 
     pay, looks, lost: (members, dreams), see `dreamt`. Who earns v a look, and gets lost at a rate
-    of r a look, earns v (1 - exp(-r length)) / r before that. The mean over the dreams' pay would
-    say much the same, but less clearly: there it is chance, too, *when* a driver is lost.
+    of r a look, earns v (1 - exp(-r T)) / r in T looks. T is `length`, or else a whole lap: more
+    there is not to earn, so who is fast enough must only take care. The mean over the dreams' pay
+    would know nothing of laps, and say the rest less clearly: there it is chance, too, *when* a
+    driver is lost.
     """
     looks = looks.sum(1)
+    pace = pay.sum(1) / looks
     rate = (lost.sum(1) + 0.5) / looks  # not lost so far does not mean never
-    return pay.sum(1) / looks * -np.expm1(-rate * length) / rate
+    until = LAP / np.maximum(pace, LAP / length)
+    return pace * -np.expm1(-rate * until) / rate
 
 
 def _all_drives(
