@@ -290,6 +290,8 @@ figures.frame_grid(rows, [f"+{t}" for t in shown], dict.fromkeys(rows, figures.D
 #
 # **What no picture shows.** And it is told one thing more: what was just earned. The picture of a road is the same whether one drives along it or back. On the real track a fast driver slides out of a bend, turns round on the grass, finds the road again, and drives it the wrong way, for the rest of the drive, for nothing: tiles pay once. An M that sees only $z$ cannot know which way it is; in its dreams whoever is on a road is paid. With the pay as one more entry of $z$ it can: a road that has not paid lately will not pay now.
 #
+# **No second lap.** What comes after a lap is kept from it. Who has been round but missed a tile goes on driving, as well as before, and is paid no more: a second lap over tiles that are spent. Nothing in the picture says so. An M that has seen that expects every road to stop paying sometime, for no reason, and in its dreams the best drivers are ruined by chance. So M learns from a drive only up to its first 800 points.
+#
 # **How fast?** A dream needs no physics, no frames and no V. A whole population, in the rollout of chapter 5:
 
 # %%
@@ -398,7 +400,7 @@ print(f"a single dream is off by {np.abs(off).mean():.0f}, of {earned.mean():.0f
 #
 # $$\int_0^T v\,e^{-rt}\,dt = v\,\frac{1-e^{-rT}}{r}$$
 #
-# points: the same kind of points that the road gives, so that both can be compared not only by rank.
+# points: the same kind of points that the road gives, so that both can be compared not only by rank. $T$ is the time that a drive has, 500 looks; or, if that is shorter, what the lap takes, $1000/v$: there are no more than 1,000 points to earn, so who is fast enough must only take care.
 #
 # **Predict:** in which of these dreams does the one that never steers earn most?
 
