@@ -244,7 +244,8 @@ def test_a_plan_adds_up_and_refuses_what_will_not_fit():
     dreams = numbers.dreaming().change(rounds=6)
     assert [k for k in range(6) if not dreams.stays(k)] == [0, 4]
     judged = (2 + 4 + 6 + 2) * dreams.hindsight_dreams  # in rounds 1, 2, 3, and 5
-    searched = sum(dreams.generations) * dreams.population * dreams.rollouts[0]
+    rounds = zip(dreams.generations, dreams.rollouts, strict=True)
+    searched = sum(generations * dreams.population * each for generations, each in rounds)
     assert sum(searched_steps(dreams, k, SPEED) for k in range(6)) == (
         (judged + searched) * dreams.dream_steps * dreams.repeat
     )

@@ -126,12 +126,10 @@ def _learned(preset: Preset, number: int, looks: float) -> float:
     """Looks in all passes of M and, in a run in dreams, of the M that makes them."""
     if not preset.dream:
         return preset.rnn_epochs * looks
-    passes, share = preset.dream_epochs[number], 1.0
-    if preset.stays(number):
-        share = min(1, 2 * preset.dream_fresh / sum(preset.episodes[: number + 1]))
-    else:
-        passes += preset.rnn_epochs
-    return passes * share * looks
+    lesson = min(1, 2 * preset.dream_fresh / sum(preset.episodes[: number + 1]))
+    passes = preset.dream_epochs[number] * lesson
+    passes += 0 if preset.stays(number) else preset.rnn_epochs
+    return passes * looks
 
 
 def _checked(preset: Preset, number: int) -> float:
