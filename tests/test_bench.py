@@ -27,6 +27,8 @@ def test_it_measures_in_turns_and_keeps_the_ratio():
     assert "50" in bench.table(result)
     json.dumps(result)
     assert len(figures.bench(result).axes[0].patches) == 2
+    with pytest.raises(ValueError, match="must be 1 or more, got 0"):
+        next(bench.run(measured, rounds=0))
 
 
 def test_environments_are_measured():

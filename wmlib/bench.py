@@ -58,8 +58,11 @@ def run(measurements: Sequence[Measurement], rounds: int = 7) -> Iterator[dict]:
     """Measure everything `rounds` times, in turns; after each, yields the result so far.
 
     A result is {"machine", "date", "versions", "rows": [{"name", "unit", "cores", "runs", "median",
-    "times_gymnasium"}]}; the last is the ratio to the first measurement's median.
+    "times_gymnasium"}]}; the last is the ratio to the first measurement's median. Raises ValueError
+    if there are to be no rounds.
     """
+    if rounds < 1:
+        raise ValueError(f"rounds (repetitions) must be 1 or more, got {rounds}")
     runs: dict[str, list[float]] = {m.name: [] for m in measurements}
     with tqdm(total=rounds * len(measurements), desc="bench", leave=False, disable=None) as bar:
         for i in range(rounds):

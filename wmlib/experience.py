@@ -188,6 +188,7 @@ class SequenceBatches:
     """
 
     KEYS = ("mu", "logvar", "actions", "rewards", "done")
+    MOMENTS = ("mu", "logvar")  # of these, T steps have T + 1
     PAY_LOGVAR = -2.2  # a third of a tile: exact values would make M's Gaussians infinitely sharp
 
     def __init__(
@@ -226,8 +227,7 @@ class SequenceBatches:
         for name in names:
             parts = {key: torch.from_numpy(self.latents.read(name, key)) for key in self.KEYS}
             steps = self._lengths[name]
-            moments = {"mu": steps + 1, "logvar": steps + 1}
-            episodes.append({k: v[: moments.get(k, steps)].float() for k, v in parts.items()})
+            episodes.append({k: v[: steps + (k in self.MOMENTS)].float() for k, v in parts.items()})
         for episode in episodes if self.pay else []:
             unsure = torch.full_like(episode["logvar"][:, 0], self.PAY_LOGVAR)
             episode["logvar"] = torch.cat([episode["logvar"], unsure[:, None]], dim=1)
@@ -276,7 +276,7 @@ class SequenceBatches:
             begin = max(start, 0)
             end = min(start + self.window, len(episode["actions"]))
             for key in self.KEYS:
-                moments = key in ("mu", "logvar")
+                moments = key in self.MOMENTS
                 values = episode[key][begin : end + moments]
                 padded = values.new_zeros(self.window + moments, *values.shape[1:])
                 padded[: len(values)] = values

@@ -91,7 +91,7 @@ def tabulate(preset: Preset, speed: dict[str, float], disk_free: float, memory_f
     lines = [f"{'round':8}{'drives':>8}{'looks':>12}{'collect':>10}{'V':>9}{'M':>9}{'C':>9}"]
     disk = seconds = looks = 0.0
     for k in range(preset.rounds):
-        fresh = preset.episodes[k] * preset.max_steps / preset.repeat
+        fresh = preset.episodes[k] * preset.looks
         looks += fresh
         frames = fresh * pixels / speed[bench.ON_DISK] * 1e6
         disk += frames + looks * LATENT_BYTES + AGENT_BYTES

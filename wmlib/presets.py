@@ -6,6 +6,7 @@ The shell has a flag for every row (`python -m wmlib run --help`).
 """
 
 import json
+import math
 import os
 from collections import namedtuple
 from pathlib import Path
@@ -127,7 +128,7 @@ class Preset(namedtuple("Preset", ["scale", *TABLE])):
     @property
     def looks(self) -> int:
         """Of one whole drive."""
-        return self.max_steps // self.repeat
+        return math.ceil(self.max_steps / self.repeat)
 
     def stays(self, number: int) -> bool:
         """Whether V makes no passes over the frames in round `number`.

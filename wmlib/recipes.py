@@ -669,8 +669,8 @@ def car_controller(
 ) -> tuple[Controller, Evolution]:
     """C of CarRacing for round `number`: `evolve` with a preset's numbers, from the last round's C.
 
-    In reality, or, with `preset.dreaming()`, in dreams (see `car_dream`) that begin early in drives
-    of all rounds so far, and from what `hindsight` chose. Returns what the search found.
+    In reality, or, with `preset.dreaming()`, in dreams (see `car_dream`) that begin early in the
+    newest drives, and from what `hindsight` chose. Returns what the search found.
     """
     work, k = _round(preset, folder, number), preset.directions
     world_model, start = WorldModel.load(work), None
@@ -726,8 +726,8 @@ def hindsight(
     what the round has to show: each of them fooled its dream in its own way, and what they share is
     driving.
 
-    Writes start.safetensors, and hindsight.jsonl: who earned how much ("names", "dream"), who were
-    "chosen", and "check", "check_std" in reality, which nothing is decided by.
+    Writes start.safetensors, and hindsight.jsonl: who would earn how much ("names", "dream", see
+    `foreseen`), who were "chosen", and "check", "check_std" in reality, which decide nothing.
     """
     work, began = _round(preset, folder, number), time.monotonic()
     file, log = work / "start.safetensors", work / "hindsight.jsonl"
@@ -832,7 +832,7 @@ def _all_drives(
 def dream_world(
     preset: Preset, dream: WorldModel, latents: str | Path, agent: WorldModel | None = None
 ) -> DreamWorld:
-    """Dreams with a preset's numbers, beginning at moments of the encoded drives in a folder.
+    """Dreams with a preset's numbers, beginning in the newest of the encoded drives in a folder.
 
     agent: the world model that C remembers with; by default the dream's.
     """
