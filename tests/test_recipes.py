@@ -174,7 +174,7 @@ def test_what_a_whole_drive_would_bring():
         *np.array([[4e9, 4e3], [1e9, 1e3], [0, 2]])[..., None], length
     )
     assert never == pytest.approx(1000, rel=1e-4)  # a lap has no more
-    assert often == pytest.approx(4 / 0.0025 * (1 - np.exp(-0.0025 * 250)))
+    assert often == pytest.approx(2 / 0.0025 * (1 - np.exp(-0.0025 * length)))  # nor is haste paid
 
 
 def test_half_of_what_a_dream_learns_from_is_new(tmp_path):

@@ -75,7 +75,7 @@ TABLE = {
     "dream_lanes":         (8,        512,    512,        "that one process dreams at once"),
     "dream_steps":         (5,        400,   1000,        "looks, then a dream is over"),
     "dream_patience":      (5,         15,     30,        "looks without pay, then giving up"),
-    "hindsight_dreams":    (4,        100,    200,        "in which every earlier C is judged"),
+    "hindsight_dreams":    (4,        200,    400,        "in which every earlier C is judged"),
     "hindsight_best":      (1,          3,      3,        "of these, or half of them: next start"),
     "study_generations":   (1,         12,    100,        "in which drivers are bred to compare"),
     "temperature":         (1.3,      1.3,    1.3,        "of these dreams"),
@@ -84,16 +84,16 @@ TABLE = {
 
 # What is different when C learns in dreams alone: many short rounds, each with fresh real drives.
 # In most, V and the agent's M stay what they are, and with them what h means to C. On a laptop both
-# learn once more, in round 4, when there is a driver who has something to show them.
-DREAM_ROUNDS = (3, 20, 20)
+# learn once more, in round 2, when there is a driver who has something to show them.
+DREAM_ROUNDS = (3, 15, 15)
 DREAM = {
     "dream":            (True, True, True),
     "episodes":         ((4, 2, 2), (500, 100, 100, 48), (10000, 1000, 256)),
-    "vae_epochs":       ((1, 1, 0), (3, 0, 0, 0, 1, 0), (10, 1, 0)),
-    "rollouts":         ((2,), (16, 16, 16, 16, 16, 32), (64,)),
-    "generations":      ((1, 1, 2), (10,), (100, 50, 20)),
-    "sigmas":           ((0.6, 0.4, 0.3), (0.6, 0.4, 0.4, 0.4, 0.4, 0.25), (0.1, 0.07, 0.05)),
-    "dream_epochs":     ((2, 2, 1), (14, 8, 8, 8, 14, 8), (20, 20, 8)),
+    "vae_epochs":       ((1, 1, 0), (3, 0, 1, 0), (10, 1, 0)),
+    "rollouts":         ((2,), (16, 48), (64,)),
+    "generations":      ((1, 1, 2), (15,), (100, 50, 20)),
+    "sigmas":           ((0.6, 0.4, 0.3), (0.6, 0.3, 0.3, 0.2), (0.1, 0.07, 0.05)),
+    "dream_epochs":     ((2, 2, 1), (14, 8, 14, 8), (20, 20, 8)),
     "check_every":      (1, 100, 100),
 }  # fmt: skip
 
@@ -129,6 +129,12 @@ class Preset(namedtuple("Preset", ["scale", *TABLE])):
     def looks(self) -> int:
         """Of one whole drive."""
         return math.ceil(self.max_steps / self.repeat)
+
+    @property
+    def looks_left(self) -> int:
+        """Of a drive, on average, where a dream of it begins."""
+        before = min(self.dream_before, self.max_steps) / 2
+        return math.ceil((self.max_steps - before) / self.repeat)
 
     def stays(self, number: int) -> bool:
         """Whether V makes no passes over the frames in round `number`.

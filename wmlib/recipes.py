@@ -287,8 +287,8 @@ def evolve(
 
     All candidates of a generation drive the same `rollouts` tracks, new ones every generation, and
     twice as many after every `double_every` generations: the better they get, the smaller their
-    differences, and the more drives it takes to see them. length: judge them by `foreseen`, for a
-    drive of so many looks; by default by what these drives earn, on average.
+    differences, and the more drives it takes to see them. length: judge them by `foreseen`, for so
+    many looks of a drive; by default by what these drives earn, on average.
     Every `check_every` generations, and at the end, the mean drives `check_tracks` other training
     tracks to the end, without patience: rows of the log then have "check", its mean score, and
     "check_std". Writes evolution.jsonl, controller.safetensors, and the last generation's
@@ -704,7 +704,7 @@ def car_controller(
             check_tracks=preset.check_tracks,
             executor=executor,
             reality=reality,
-            length=preset.looks if preset.dream else None,
+            length=preset.looks_left if preset.dream else None,
         )
     _publish(preset, folder, number, *WORLD_MODEL, "dream", "hindsight", "evolution", "controller")
     return result
@@ -745,7 +745,7 @@ def hindsight(
                 cast[f"{kind} {k}"] = load_controller(path).parameters
     names, everyone = list(cast), Controller(np.concatenate(list(cast.values())))
     seeds = range(preset.hindsight_dreams)
-    earned = foreseen(*dream, everyone, seeds, executor, length=preset.looks)
+    earned = foreseen(*dream, everyone, seeds, executor, length=preset.looks_left)
     best = np.argsort(-earned)[: min(preset.hindsight_best, math.ceil(len(names) / 2))]
     start = Controller(everyone.parameters[best].mean(0))
     row = {"names": names, "dream": earned.tolist(), "chosen": [names[i] for i in best]}
@@ -777,7 +777,7 @@ def foreseen(
     *,
     length: int,
 ) -> np.ndarray:
-    """What every member would earn in a drive of `length` looks, by its dreams: (members,)."""
+    """What every member would earn in `length` looks of a drive, by its dreams: (members,)."""
     return whole_drive(*dreamt(world, mind, population, seeds, executor), length)
 
 
@@ -801,19 +801,18 @@ def dreamt(
 
 
 def whole_drive(pay: np.ndarray, looks: np.ndarray, lost: np.ndarray, length: int) -> np.ndarray:
-    """What a drive of `length` looks should bring, by many dreams of it: (members,).
+    """What `length` looks of a drive should bring, by many dreams of it: (members,).
 
     pay, looks, lost: (members, dreams), see `dreamt`. Who earns v a look, and gets lost at a rate
-    of r a look, earns v (1 - exp(-r T)) / r in T looks. T is `length`, or else a whole lap: more
-    there is not to earn, so who is fast enough must only take care. The mean over the dreams' pay
-    would know nothing of laps, and say the rest less clearly: there it is chance, too, *when* a
-    driver is lost.
+    of r a look, earns v (1 - exp(-r T)) / r in T looks. No v counts that is more than a lap in this
+    time: what is left to gain by being faster is a tenth of a point a step, and in a dream that
+    gain would be sure, the danger doubtful. The mean over the dreams' pay would know nothing of
+    laps, and say the rest less clearly: there it is chance, too, *when* a driver is lost.
     """
     looks = looks.sum(1)
-    pace = pay.sum(1) / looks
+    pace = np.minimum(pay.sum(1) / looks, LAP / length)
     rate = (lost.sum(1) + 0.5) / looks  # not lost so far does not mean never
-    until = LAP / np.maximum(pace, LAP / length)
-    return pace * -np.expm1(-rate * until) / rate
+    return pace * -np.expm1(-rate * length) / rate
 
 
 def _all_drives(

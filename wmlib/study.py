@@ -117,10 +117,10 @@ def panel(preset: Preset, run: Path, where: str, executor: Executor | None) -> d
     world = dream_of(preset, run, where)
     dreams = recipes.dreamt(world, Dreamer(agent), everyone, range(DREAMS), executor)
     drawn = np.random.default_rng(0).integers(DREAMS, size=(200, DREAMS))  # a bootstrap
-    again = [recipes.whole_drive(*(d[:, k] for d in dreams), preset.looks) for k in drawn]
+    again = [recipes.whole_drive(*(d[:, k] for d in dreams), preset.looks_left) for k in drawn]
     return {
         "drivers": list(cast),
-        "foreseen": recipes.whole_drive(*dreams, preset.looks).round(4).tolist(),
+        "foreseen": recipes.whole_drive(*dreams, preset.looks_left).round(4).tolist(),
         "margin": (1.96 * np.std(again, axis=0)).round(2).tolist(),
     }
 
@@ -150,7 +150,7 @@ def bred(
         check_tracks=preset.check_tracks,
         executor=executor,
         reality=(recipes.car_world(preset), agent),
-        length=preset.looks,
+        length=preset.looks_left,
     )
     last = evolution.history[-1]
     return {"promised": last["mean"], "real": last["check"], "real_std": last["check_std"]}
