@@ -14,7 +14,7 @@ from wmlib.evolution import digest
 from wmlib.experience import EpisodeStore
 from wmlib.mdn_rnn import MDNRNN
 from wmlib.presets import preset
-from wmlib.study import KINDS, NEVER_STEERS, REALITY, RUN, doubts, study
+from wmlib.study import KINDS, NEVER_STEERS, REALITY, RUN, RUN_IN_DOUBT, doubts, study
 from wmlib.vae import VAE
 from wmlib.world_model import WorldModel, load_controller, read_log, save_controller, write_log
 
@@ -245,10 +245,11 @@ def test_a_study_asks_the_panel_in_every_dream_and_breeds_in_each(tmp_path):
     recipes.car_racing(numbers, tmp_path)
     study(numbers, tmp_path)
     panel = {row["where"]: row for row in read_log(tmp_path / "panel.jsonl")}
-    assert set(panel) == {REALITY, *KINDS, RUN}
-    names = [NEVER_STEERS, "round 1", "round 2", "the run's C"]
+    assert set(panel) == {REALITY, *KINDS, RUN, RUN_IN_DOUBT}
+    bred_there = [f"bred {kind}" for kind in KINDS]
+    names = [NEVER_STEERS, *bred_there, "round 1", "round 2", "the run's C"]
     assert all(row["drivers"] == names for row in panel.values())
-    assert np.shape(panel[REALITY]["scores"]) == (4, numbers.check_tracks)
+    assert np.shape(panel[REALITY]["scores"]) == (len(names), numbers.check_tracks)
     foreseen = [tuple(row["foreseen"]) for where, row in panel.items() if where != REALITY]
     assert len(set(foreseen)) == len(foreseen)  # no two Ms are the same
     bred = read_log(tmp_path / "bred.jsonl")

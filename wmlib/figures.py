@@ -306,6 +306,163 @@ def moving_picture(
     )
 
 
+def promises(real: np.ndarray, dreamt: np.ndarray) -> Figure:
+    """What drives earned, real (drives,), and what dreams of them promised, (drives, dreams)."""
+    figure, ax = new_axes(width=4.2, height=3.6)
+    ax.plot(
+        np.repeat(real, dreamt.shape[1]),
+        dreamt.ravel(),
+        ".",
+        color=DREAM,
+        ms=4,
+        alpha=0.6,
+        label="a dream",
+    )
+    ax.plot(
+        real, dreamt.mean(1), "o", color="black", ms=4, mfc="none", label="mean of a drive's dreams"
+    )
+    ends = [min(real.min(), dreamt.min()), max(real.max(), dreamt.max())]
+    ax.plot(ends, ends, color=TRUTH, lw=1, label="just right")
+    ax.set(xlabel="earned on the road", ylabel="earned in the dream")
+    ax.legend(fontsize=8)
+    return figure
+
+
+def against_reality(
+    dreams: Mapping[str, np.ndarray],
+    real: np.ndarray,
+    marked: Mapping[str, int] = {},
+) -> Figure:
+    """What dreams say that drivers will earn, a panel for each dream, against what they do earn.
+
+    Values and `real`: (drivers, 2), a mean and the half-width of its 95% interval, 0 where it is
+    not known. marked: {name: row of the driver that gets it}.
+    """
+    rows = -(-len(dreams) // 4)
+    figure, axes = new_axes(-(-len(dreams) // rows), rows, width=2.9, height=3.0)
+    axes = np.ravel(axes)
+    ends = [real[:, 0].min(), real[:, 0].max()]
+    for ax, (title, dreamt) in zip(axes, dreams.items(), strict=False):
+        ax.plot(ends, ends, color=TRUTH, lw=1, label="just right")
+        ax.errorbar(
+            *(real[:, 0], dreamt[:, 0], dreamt[:, 1], real[:, 1]),
+            fmt="o",
+            color=DREAM,
+            ms=4,
+            lw=0.8,
+        )
+        for (name, row), marker in zip(marked.items(), "Xsd", strict=False):
+            ax.plot(real[row, 0], dreamt[row, 0], marker, color="black", ms=7, label=name)
+        rank = stats.spearmanr(real[:, 0], dreamt[:, 0]).statistic
+        ax.set(xlabel="score in reality", title=f"{title}\nrank correlation {rank:.2f}")
+    for ax in axes[len(dreams) :]:
+        ax.set_axis_off()
+    axes[0].set_ylabel("foreseen by the dream")
+    axes[0].legend(fontsize=8)
+    return figure
+
+
+def promised_and_kept(runs: Sequence[list[dict]]) -> Figure:
+    """Drivers bred in dreams of several kinds: what was promised them, and what they earned.
+
+    runs: rows of bred.jsonl, one for each kind, a list for each training seed. Dots are seeds,
+    lines their mean; with one seed, bars are the standard deviation of its drives.
+    """
+    kinds = [row["kind"] for row in runs[0]]
+    figure, ax = new_axes(width=7, height=3.0)
+    for column, color, label, shift in (
+        ("promised", DREAM, "promised by its dream", -0.08),
+        ("real", REALITY, "earned in reality", 0.08),
+    ):
+        places = np.arange(len(kinds)) + shift
+        values = np.array([[row[column] for row in run] for run in runs])
+        ax.plot(places, values.mean(0), color=color, lw=1, label=label)
+        ax.plot(places, values.T, "o", color=color, ms=4)
+        if column == "real" and len(runs) == 1:
+            spread = [row["real_std"] for row in runs[0]]
+            ax.errorbar(places, values[0], spread, fmt="none", color=color, lw=1, capsize=2)
+    ax.set_xticks(range(len(kinds)), [kind.replace(" ", "\n", 1) for kind in kinds])
+    ax.set_ylabel("points")
+    ax.axhline(0, color=TRUTH, lw=0.8)
+    ax.legend(fontsize=8)
+    return figure
+
+
+def dream_learning_curve(runs: Mapping[str, list[dict]]) -> Figure:
+    """Runs in dreams: what dreams paid, and what reality did; the first of them is drawn thick.
+
+    runs: each as `recipes.timeline` returned it.
+    """
+    figure, (pays, real) = new_axes(rows=2, width=7, height=2.6)
+    for k, (name, rows) in enumerate(runs.items()):
+        style = {"lw": 0.8, "alpha": 0.6} if k else {"lw": 2.0}
+        last = {row["round"]: row for row in rows}.values()  # the last row of each
+        pays.plot(
+            [r["minutes"] for r in last],
+            [r["mean"] for r in last],
+            color=DREAM,
+            label=name,
+            **style,
+        )
+        checks = [row for row in rows if "check" in row]
+        minutes, means = [r["minutes"] for r in checks], [r["check"] for r in checks]
+        real.plot(minutes, means, color=REALITY, **style)
+        if k == 0:
+            spread = [r["check_std"] for r in checks]
+            real.errorbar(
+                minutes,
+                means,
+                spread,
+                fmt="o",
+                color=REALITY,
+                ms=4,
+                lw=1,
+                capsize=2,
+                label="the round's C (± SD of drives)",
+            )
+            found = [row for row in rows if "found" in row]
+            real.plot(
+                [r["minutes"] for r in found],
+                [r["found"] for r in found],
+                "o",
+                mfc="none",
+                color=TRUTH,
+                ms=4,
+                label="what its search found",
+            )
+    pays.set(ylabel="earned in its dreams")
+    pays.legend(fontsize=8)
+    real.set(xlabel="minutes since the folder was empty", ylabel="score in reality")
+    real.legend(fontsize=8)
+    return figure
+
+
+def doubts(runs: Sequence[list[dict]]) -> Figure:
+    """Drivers bred under temperature (across) and dropout (panels): their dream's pay, and reality.
+
+    runs: rows of bred.jsonl, a list for each training seed. Dots are seeds, lines their mean.
+    """
+    rows = [row for run in runs for row in run]
+    shares = sorted({row["dropout"] for row in rows})
+    figure, axes = new_axes(len(shares), width=3.2, height=3.0)
+    for ax, share in zip(np.atleast_1d(axes), shares, strict=True):
+        some = [row for row in rows if row["dropout"] == share]
+        taus = sorted({row["temperature"] for row in some})
+        for column, color, label in (
+            ("promised", DREAM, "promised by its dream"),
+            ("real", REALITY, "earned in reality"),
+        ):
+            values = [[r[column] for r in some if r["temperature"] == tau] for tau in taus]
+            ax.plot(taus, [np.mean(v) for v in values], color=color, label=label)
+            for tau, v in zip(taus, values, strict=True):
+                ax.plot([tau] * len(v), v, "o", color=color, ms=4, alpha=0.7)
+        ax.set(xlabel="temperature", title=f"dropout {share:g}")
+        ax.axhline(0, color=TRUTH, lw=0.8)
+    np.atleast_1d(axes)[0].set_ylabel("points")
+    np.atleast_1d(axes)[0].legend(fontsize=8)
+    return figure
+
+
 def bench(result: dict) -> Figure:
     """What `bench.run` returned, as bars on a logarithmic axis; dots are the single rounds."""
     rows = [row for row in result["rows"] if row["unit"] in ("steps", "frames")][::-1]

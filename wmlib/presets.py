@@ -85,7 +85,7 @@ TABLE = {
 # What is different when C learns in dreams alone: many short rounds, each with fresh real drives.
 # In most, V and the agent's M stay what they are, and with them what h means to C. On a laptop both
 # learn once more, in round 2, when there is a driver who has something to show them.
-DREAM_ROUNDS = (3, 15, 15)
+DREAM_ROUNDS = (3, 10, 15)
 DREAM = {
     "dream":            (True, True, True),
     "episodes":         ((4, 2, 2), (500, 100, 100, 48), (10000, 1000, 256)),

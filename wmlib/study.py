@@ -31,7 +31,7 @@ from wmlib.world_model import (
     write_log,
 )
 
-REALITY, RUN = "reality", "the run's own"
+REALITY, RUN, RUN_IN_DOUBT = "reality", "the run's own", "the run's own, in doubt"
 # How M learns; each adds something to the one before. The last three differ in what they are fed.
 PLAIN, SHARP, TOLD, RANDOM, OWN, BOTH = KINDS = (
     "as in chapter 3",
@@ -41,11 +41,13 @@ PLAIN, SHARP, TOLD, RANDOM, OWN, BOTH = KINDS = (
     "its own driving",
     "both",
 )
-TEMPERATURES = (0.5, 1.0, 1.5)
+# Dreams as M has learned them are of temperature 1, without dropout; others are under doubt.
+NO_DOUBT = {"temperature": 1.0, "dropout": 0.0}
+TEMPERATURES = (0.5, 1.0, 1.3, 1.8)
 DROPOUTS = (0.0, 0.1)
 DREAMS = 96  # that every driver of the panel has
-CHECK_EVERY = 4  # generations; where there is doubt, only the end counts
-NEVER_STEERS = "never steers"
+CHECK_EVERY = 4  # generations, of the plainest; else only the end counts
+NEVER_STEERS, CONTROLLER = "never steers", "controller.safetensors"
 TRACKS_FROM = 920_000  # of training; nobody learned from these
 
 
@@ -66,17 +68,17 @@ def study(preset: Preset, run: str | Path) -> None:
             key = row | {"rounds": preset.rounds}
             _once(run / "bred.jsonl", key, lambda r=row: bred(preset, run, executor, **r))
         _keep_naive(run)
-        for where in (REALITY, *KINDS, RUN):
+        for where in (REALITY, *KINDS, RUN, RUN_IN_DOUBT):
             row = {"where": where, "rounds": preset.rounds}
             _once(run / "panel.jsonl", row, lambda w=where: panel(preset, run, w, executor))
 
 
 def _keep_naive(run: Path) -> None:
-    dream, search = _taught(run, PLAIN), _bred(run, PLAIN, 1.0, 0.0)
+    dream, search = _taught(run, PLAIN), _bred(run, PLAIN, **NO_DOUBT)
     for file, name in (
         (dream / "dream.safetensors", "naive_dream.safetensors"),
         (dream / "dream.jsonl", "naive_dream.jsonl"),
-        (search / "controller.safetensors", "naive_controller.safetensors"),
+        (search / CONTROLLER, "naive_controller.safetensors"),
         (search / "evolution.jsonl", "naive_controller.jsonl"),
     ):
         shutil.copy(file, run / name)
@@ -85,36 +87,44 @@ def _keep_naive(run: Path) -> None:
 def doubts() -> Iterator[dict]:
     """Every dream that drivers are bred in: one of each kind, and the last kind under doubts."""
     for kind in KINDS:
-        for temperature in TEMPERATURES if kind == BOTH else (1.0,):
-            for dropout in DROPOUTS if kind == BOTH else (0.0,):
-                yield {"kind": kind, "temperature": temperature, "dropout": dropout}
+        yield {"kind": kind} | NO_DOUBT
+    for dropout in DROPOUTS:
+        for temperature in TEMPERATURES:
+            if (doubt := {"temperature": temperature, "dropout": dropout}) != NO_DOUBT:
+                yield {"kind": BOTH} | doubt
 
 
 def drivers(preset: Preset, run: Path) -> dict[str, Controller]:
-    """The panel, from hopeless to good: one that never steers, what every round found, and C.
+    """The panel, from hopeless to good: never steering, bred in each kind of dream, and the run's.
 
-    Every round since the agent's M stayed the same: an h of before would be noise to it.
+    Of the run, what every round found since the agent's M stayed the same (an h of before would be
+    noise to it), and C.
     """
     last = preset.rounds - 1
-    first = preset.since(last)
     # On the gas by 0.3, and straight on.
     straight = np.zeros(Controller().num_parameters)
     straight[-3:] = 0.0, math.atanh(2 * 0.3 - 1), -3.0
     panel = {NEVER_STEERS: Controller(straight)}
-    for k in range(first, last + 1):
-        panel[f"round {k}"] = load_controller(run / f"round{k}" / "controller.safetensors")
-    return panel | {"the run's C": load_controller(run / "controller.safetensors")}
+    for kind in KINDS:
+        panel[f"bred {kind}"] = load_controller(_bred(run, kind, **NO_DOUBT) / CONTROLLER)
+    for k in range(preset.since(last), last + 1):
+        panel[f"round {k}"] = load_controller(run / f"round{k}" / CONTROLLER)
+    return panel | {"the run's C": load_controller(run / CONTROLLER)}
 
 
 def panel(preset: Preset, run: Path, where: str, executor: Executor | None) -> dict:
-    """What every driver of the panel earns in reality, or would earn by a dream of that kind."""
+    """What every driver of the panel earns in reality, or would earn by a dream of that kind.
+
+    All dreams are without doubt, but for one: the run's own as its drivers were evolved in it.
+    """
     cast, (agent, _) = drivers(preset, run), load_agent(run)
     everyone = Controller(np.concatenate([c.parameters for c in cast.values()]))
     if where == REALITY:
         tracks = range(TRACKS_FROM, TRACKS_FROM + preset.check_tracks)
         scores = recipes.panel(recipes.car_world(preset), agent, everyone, tracks, executor)
         return {"drivers": list(cast), "scores": scores.round(2).tolist()}
-    world = dream_of(preset, run, where)
+    doubt = {} if where == RUN_IN_DOUBT else NO_DOUBT
+    world = dream_of(preset.change(**doubt), run, where)
     dreams = recipes.dreamt(world, Dreamer(agent), everyone, range(DREAMS), executor)
     drawn = np.random.default_rng(0).integers(DREAMS, size=(200, DREAMS))  # a bootstrap
     again = [recipes.whole_drive(*(d[:, k] for d in dreams), preset.looks_left) for k in drawn]
@@ -146,7 +156,7 @@ def bred(
         sigma=preset.sigmas[0],
         directions=recipes.directions(agent, _last(preset, run), k) if k else None,
         seed=preset.seed,
-        check_every=CHECK_EVERY if (temperature, dropout) == (1.0, 0.0) else preset.check_every,
+        check_every=CHECK_EVERY if kind == PLAIN else preset.check_every,
         check_tracks=preset.check_tracks,
         executor=executor,
         reality=(recipes.car_world(preset), agent),
@@ -159,7 +169,7 @@ def bred(
 def dream_of(preset: Preset, run: Path, kind: str) -> DreamWorld:
     """Dreams of one kind, all from the same moments; the agent remembers with its own M."""
     agent, _ = load_agent(run)
-    own = kind == RUN
+    own = kind in (RUN, RUN_IN_DOUBT)
     dream = load_network(MDNRNN, run / "dream.safetensors") if own else taught(preset, run, kind)
     latents = _last(preset, run) / "latents"
     return recipes.dream_world(preset, WorldModel(agent.vae, dream), latents, agent)

@@ -15,184 +15,6 @@
 # ---
 
 # %% [markdown]
-# A draft. Every cell runs at smoke scale; it becomes chapter 6 when there is a driver, bred in dreams, that is worth shipping with it (data/pretrained/car_racing_dream). What the results have to say stands as TODO. With it come: a row in the maps of README.md and chapter 0, a "What's next" in chapter 5, its score in tests/test_pretrained.py, and the four pictures of the next cell, which belong in wmlib/figures.py.
-
-# %%
-from collections.abc import Mapping, Sequence
-
-import numpy as np
-from matplotlib.figure import Figure
-from scipy import stats
-
-from wmlib.figures import DREAM, REALITY, TRUTH, new_axes
-from wmlib.study import BOTH
-
-
-def promises(real: np.ndarray, dreamt: np.ndarray) -> Figure:
-    """What drives earned, real (drives,), and what dreams of them promised, (drives, dreams)."""
-    figure, ax = new_axes(width=4.2, height=3.6)
-    ax.plot(
-        np.repeat(real, dreamt.shape[1]),
-        dreamt.ravel(),
-        ".",
-        color=DREAM,
-        ms=4,
-        alpha=0.6,
-        label="a dream",
-    )
-    ax.plot(
-        real, dreamt.mean(1), "o", color="black", ms=4, mfc="none", label="mean of a drive's dreams"
-    )
-    ends = [min(real.min(), dreamt.min()), max(real.max(), dreamt.max())]
-    ax.plot(ends, ends, color=TRUTH, lw=1, label="just right")
-    ax.set(xlabel="earned on the road", ylabel="earned in the dream")
-    ax.legend(fontsize=8)
-    return figure
-
-
-def against_reality(
-    dreams: Mapping[str, np.ndarray],
-    real: np.ndarray,
-    marked: Mapping[str, int] = {},
-) -> Figure:
-    """What dreams say that drivers will earn, a panel for each dream, against what they do earn.
-
-    Values and `real`: (drivers, 2), a mean and the half-width of its 95% interval, 0 where it is
-    not known. marked: {name: row of the driver that gets it}.
-    """
-    rows = -(-len(dreams) // 4)
-    figure, axes = new_axes(-(-len(dreams) // rows), rows, width=2.9, height=3.0)
-    axes = np.ravel(axes)
-    ends = [real[:, 0].min(), real[:, 0].max()]
-    for ax, (title, dreamt) in zip(axes, dreams.items(), strict=False):
-        ax.plot(ends, ends, color=TRUTH, lw=1, label="just right")
-        ax.errorbar(
-            *(real[:, 0], dreamt[:, 0], dreamt[:, 1], real[:, 1]),
-            fmt="o",
-            color=DREAM,
-            ms=4,
-            lw=0.8,
-        )
-        for (name, row), marker in zip(marked.items(), "Xsd", strict=False):
-            ax.plot(real[row, 0], dreamt[row, 0], marker, color="black", ms=7, label=name)
-        rank = stats.spearmanr(real[:, 0], dreamt[:, 0]).statistic
-        ax.set(xlabel="score in reality", title=f"{title}\nrank correlation {rank:.2f}")
-    for ax in axes[len(dreams) :]:
-        ax.set_axis_off()
-    axes[0].set_ylabel("foreseen by the dream")
-    axes[0].legend(fontsize=8)
-    return figure
-
-
-def promised_and_kept(runs: Sequence[list[dict]], kinds: Sequence[str]) -> Figure:
-    """Drivers bred in dreams of several kinds: what was promised them, and what they earned.
-
-    runs: rows of bred.jsonl, a list for each training seed. Dots are seeds, lines their mean; with
-    one seed, bars are the standard deviation of its drives.
-    """
-    figure, ax = new_axes(width=7, height=3.0)
-    for column, color, label, shift in (
-        ("promised", DREAM, "promised by its dream", -0.08),
-        ("real", REALITY, "earned in reality", 0.08),
-    ):
-        rows = [
-            [r for run in runs for r in run if r["kind"] == kind and doubtless(r)] for kind in kinds
-        ]
-        values = [[row[column] for row in some] for some in rows]
-        places = np.arange(len(kinds)) + shift
-        ax.plot(places, [np.mean(v) for v in values], color=color, lw=1, label=label)
-        for place, some, v in zip(places, rows, values, strict=True):
-            ax.plot([place] * len(v), v, "o", color=color, ms=4)
-            if column == "real" and len(some) == 1:
-                ax.errorbar(place, v, some[0]["real_std"], color=color, lw=1, capsize=2)
-    ax.set_xticks(range(len(kinds)), [kind.replace(" ", "\n", 1) for kind in kinds])
-    ax.set_ylabel("points")
-    ax.axhline(0, color=TRUTH, lw=0.8)
-    ax.legend(fontsize=8)
-    return figure
-
-
-def doubtless(row: dict) -> bool:
-    """Whether this row of bred.jsonl is about a dream as it is: temperature 1, no dropout."""
-    return (row["temperature"], row["dropout"]) == (1.0, 0.0)
-
-
-def dream_learning_curve(runs: Mapping[str, list[dict]]) -> Figure:
-    """Runs in dreams: what dreams paid, and what reality did; the first of them is drawn thick.
-
-    runs: each as `recipes.timeline` returned it.
-    """
-    figure, (pays, real) = new_axes(rows=2, width=7, height=2.6)
-    for k, (name, rows) in enumerate(runs.items()):
-        style = {"lw": 0.8, "alpha": 0.6} if k else {"lw": 2.0}
-        last = {row["round"]: row for row in rows}.values()  # the last row of each
-        pays.plot(
-            [r["minutes"] for r in last],
-            [r["mean"] for r in last],
-            color=DREAM,
-            label=name,
-            **style,
-        )
-        checks = [row for row in rows if "check" in row]
-        minutes, means = [r["minutes"] for r in checks], [r["check"] for r in checks]
-        real.plot(minutes, means, color=REALITY, **style)
-        if k == 0:
-            spread = [r["check_std"] for r in checks]
-            real.errorbar(
-                minutes,
-                means,
-                spread,
-                fmt="o",
-                color=REALITY,
-                ms=4,
-                lw=1,
-                capsize=2,
-                label="the round's C (± SD of drives)",
-            )
-            found = [row for row in rows if "found" in row]
-            real.plot(
-                [r["minutes"] for r in found],
-                [r["found"] for r in found],
-                "o",
-                mfc="none",
-                color=TRUTH,
-                ms=4,
-                label="what its search found",
-            )
-    pays.set(ylabel="earned in its dreams")
-    pays.legend(fontsize=8)
-    real.set(xlabel="minutes since the folder was empty", ylabel="score in reality")
-    real.legend(fontsize=8)
-    return figure
-
-
-def doubts(runs: Sequence[list[dict]]) -> Figure:
-    """Drivers bred under temperature (across) and dropout (panels): their dream's pay, and reality.
-
-    runs: rows of bred.jsonl, a list for each training seed. Dots are seeds, lines their mean.
-    """
-    rows = [row for run in runs for row in run if row["kind"] == BOTH]
-    shares = sorted({row["dropout"] for row in rows})
-    figure, axes = new_axes(len(shares), width=3.2, height=3.0)
-    for ax, share in zip(np.atleast_1d(axes), shares, strict=True):
-        some = [row for row in rows if row["dropout"] == share]
-        taus = sorted({row["temperature"] for row in some})
-        for column, color, label in (
-            ("promised", DREAM, "promised by its dream"),
-            ("real", REALITY, "earned in reality"),
-        ):
-            values = [[r[column] for r in some if r["temperature"] == tau] for tau in taus]
-            ax.plot(taus, [np.mean(v) for v in values], color=color, label=label)
-            for tau, v in zip(taus, values, strict=True):
-                ax.plot([tau] * len(v), v, "o", color=color, ms=4, alpha=0.7)
-        ax.set(xlabel="temperature", title=f"dropout {share:g}")
-        ax.axhline(0, color=TRUTH, lw=0.8)
-    np.atleast_1d(axes)[0].set_ylabel("points")
-    np.atleast_1d(axes)[0].legend(fontsize=8)
-    return figure
-
-
-# %% [markdown]
 # # 6. Dreaming
 #
 # ![Left, a drive that M dreams; right, the same driver on a real track](../figures/06_dreaming.gif)
@@ -379,7 +201,7 @@ figures.frame_grid(strips, [f"+{t + 1}" for t in shown], colors)
 
 # %%
 promised = np.stack(promised)
-promises(earned, promised)
+figures.promises(earned, promised)
 
 # %%
 off = promised - earned[:, None]
@@ -394,13 +216,13 @@ print(f"a single dream is off by {np.abs(off).mean():.0f}, of {earned.mean():.0f
 #
 # A dream does not have to be *right* to be useful. C is chosen by its rank, so what counts is whether the dream puts drivers in the right order. That can be measured, and hardly anyone shows it: take a panel of drivers, from hopeless to good, let all of them drive on the road and in the dream, and compare.
 #
-# Ours is every driver that the search of 6.5 ever found, and one made by hand that gives some gas and **never steers**. And there are seven dreams. The first is of an M just like chapter 3's, fed with random driving. Each of the next three adds one thing: `sharper` (less noise on $z$, all of $z$ counts), `told the pay`, and `learning faster`. That one again, fed with `its own driving`: drives of the agents that learned in dreams; and with `both`, half and half. All of these six learned from equally many drives, in equally many passes. The last is the M of this chapter, which has learned through all the rounds.
+# Ours is every driver that the searches of 6.5 found since V and the agent's M last learned, and one made by hand that gives some gas and **never steers**. And there are eight dreams. The first is of an M just like chapter 3's, fed with random driving. Each of the next three adds one thing: `sharper` (less noise on $z$, all of $z$ counts), `told the pay`, and `learning faster`. That one again, fed with `its own driving`: drives of the agents that learned in dreams; and with `both`, half and half. All of these six learned from equally many drives, in equally many passes. The last two are of the M of this chapter, which has learned through all the rounds: dreams as it has learned them, and dreams `in doubt`, at the temperature in which its drivers were evolved.
 #
-# What a driver earns in one dream is mostly luck. So we ask all of its dreams together two things: what does it earn a look, $v$, while it is on its way; and how often, a look, does it get lost for good, $r$? A whole drive of $T$ looks should then bring
+# What a driver earns in one dream is mostly luck. So we ask all of its dreams together two things: what does it earn a look, $v$, while it is on its way; and how often, a look, does it get lost for good, $r$? A drive of $T$ looks should then bring
 #
 # $$\int_0^T v\,e^{-rt}\,dt = v\,\frac{1-e^{-rT}}{r}$$
 #
-# points: the same kind of points that the road gives, so that both can be compared not only by rank. $T$ is the time that a drive has, 500 looks; or, if that is shorter, what the lap takes, $1000/v$: there are no more than 1,000 points to earn, so who is fast enough must only take care.
+# points: the same kind of points that the road gives, so that both can be compared not only by rank. $T$ is what is left of a drive where the dreams begin, and no $v$ counts that is more than a lap in this time: haste earns a real driver next to nothing, so it shall not earn a dreaming one anything.
 #
 # **Predict:** in which of these dreams does the one that never steers earn most?
 
@@ -410,7 +232,7 @@ row = panel.pop(study.REALITY)
 real = np.array([(i.mean, i.high - i.mean) for i in map(interval, row["scores"])])
 marked = {name: row["drivers"].index(name) for name in (study.NEVER_STEERS, "the run's C")}
 foreseen = {where: np.stack([row["foreseen"], row["margin"]], 1) for where, row in panel.items()}
-against_reality(foreseen, real, marked)
+figures.against_reality(foreseen, real, marked)
 
 # %% [markdown]
 # TODO
@@ -442,7 +264,8 @@ trap.contact_sheet(numbers.car_ahead)
 
 # %%
 bred = [read_log(folder / "bred.jsonl")] + [read_log(seed / "bred.jsonl") for seed in seeds]
-promised_and_kept(bred, study.KINDS)
+sure = [[row for row in run if study.NO_DOUBT.items() <= row.items()] for run in bred]
+figures.promised_and_kept(sure)
 
 # %% [markdown]
 # TODO
@@ -461,7 +284,7 @@ promised_and_kept(bred, study.KINDS)
 
 # %%
 curves = {"this run": recipes.timeline(folder)}
-dream_learning_curve(curves | {seed.name: recipes.timeline(seed) for seed in seeds})
+figures.dream_learning_curve(curves | {seed.name: recipes.timeline(seed) for seed in seeds})
 
 # %% [markdown]
 # **In hindsight.** The circles are what the search of each round came to, and they scatter badly: one of them drives well, the next one does not, and the dream paid both of them well. How could it know? The dream that a C was bred in cannot know where that C will go wrong, because nobody had driven like it yet. But a *later* dream has learned from its drives. So no round goes on from what the last search found. It judges all Cs so far anew, in the newest dream, and begins at the mean of the best three: each of them has fooled its dream in its own way, and what they have in common is driving.
@@ -481,7 +304,7 @@ foresight = np.array([(found[name]["mean"], 0.0) for name in judged])
 hindsight = np.array([(later[name], 0.0) for name in judged])
 half = 2 / np.sqrt(numbers.check_tracks)
 real = np.array([(found[n]["check"], half * found[n]["check_std"]) for n in judged])
-against_reality(
+figures.against_reality(
     {"foresight: its own dream": foresight, "hindsight: the last dream": hindsight}, real
 )
 
@@ -495,7 +318,7 @@ against_reality(
 # **Predict:** where will dream and reality be closest? And where will reality be best?
 
 # %%
-doubts(bred)
+figures.doubts([[row for row in run if row["kind"] == study.BOTH] for run in bred])
 
 # %% [markdown]
 # TODO
