@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from wmlib.controller import Controller
 from wmlib.drivers import spectator
@@ -30,16 +31,18 @@ def test_the_balls_position_is_in_z_and_its_velocity_in_h(tmp_path):
     assert linear_probe(h, velocity, groups).r2 >= 0.9
 
 
-def test_the_shipped_driver_belongs_to_the_shipped_world_model():
-    folder = pretrained("car_racing")
+@pytest.mark.parametrize("agent", ["car_racing", "car_racing_dream"])
+def test_the_shipped_driver_belongs_to_the_shipped_world_model(agent):
+    folder = pretrained(agent)
     world_model = WorldModel.load(folder)
     controller = load_controller(folder / "controller.safetensors")
     assert isinstance(controller, Controller)
     assert controller.feature_size == world_model.feature_size
 
 
-def test_the_card_and_the_shipped_scores_agree():
-    folder = pretrained("car_racing")
+@pytest.mark.parametrize("agent", ["car_racing", "car_racing_dream"])
+def test_the_card_and_the_shipped_scores_agree(agent):
+    folder = pretrained(agent)
     first = json.loads((folder / "score.jsonl").read_text().splitlines()[0])
     assert first["agent"] == fingerprint(folder)  # or chapter 0 would score it all over again
     card = json.loads((folder / "controller.json").read_text())

@@ -28,7 +28,7 @@ def outputs(path):
 
 
 def test_every_chapter_has_its_text():
-    assert len(CHAPTERS) >= 6
+    assert len(CHAPTERS) >= 7
     assert [path.stem for path in CHAPTERS] == [path.stem for path in TEXTS]
 
 
@@ -110,8 +110,9 @@ def test_conda_users_get_the_same():
     assert 'requires-python = ">=3.10"' in (ROOT / "pyproject.toml").read_text()
 
 
-def test_the_readme_tells_the_cards_score():
-    card = json.loads((ROOT / "data/pretrained/car_racing/controller.json").read_text())
+@pytest.mark.parametrize("agent", ["car_racing", "car_racing_dream"])
+def test_the_readme_tells_the_cards_score(agent):
+    card = json.loads((ROOT / "data/pretrained" / agent / "controller.json").read_text())
     score = card["score"]
     readme = (ROOT / "README.md").read_text()
     assert f"**{score['mean']} ± {score['std']}**" in readme

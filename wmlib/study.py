@@ -46,7 +46,7 @@ NO_DOUBT = {"temperature": 1.0, "dropout": 0.0}
 TEMPERATURES = (0.5, 1.0, 1.3, 1.8)
 DROPOUTS = (0.0, 0.1)
 DREAMS = 96  # that every driver of the panel has
-CHECK_EVERY = 4  # generations, of the plainest; else only the end counts
+CHECK_EVERY = 3  # generations, where drivers cheat; else only the end counts
 NEVER_STEERS, CONTROLLER = "never steers", "controller.safetensors"
 TRACKS_FROM = 920_000  # of training; nobody learned from these
 
@@ -58,9 +58,9 @@ def study(preset: Preset, run: str | Path) -> None:
     row for each dream: what it says that a whole drive would bring ("foreseen"), and the half-width
     of that number's 95% interval ("margin"). bred.jsonl: a row for each dream in which drivers were
     bred from nothing: what the last generation would earn by it, on average ("promised"), and
-    "real" and "real_std" of what became of it. The plainest M and the C bred in its dreams are kept
-    as well, as naive_dream and naive_controller.safetensors: that is what fooling oneself looks
-    like.
+    "real" and "real_std" of what became of it. The sharper M and the C bred in its dreams are
+    kept as well, as naive_dream and naive_controller.safetensors: that is what fooling oneself
+    looks like.
     """
     run = Path(run)
     with processes(preset.workers, preset.cluster) as executor:
@@ -74,7 +74,7 @@ def study(preset: Preset, run: str | Path) -> None:
 
 
 def _keep_naive(run: Path) -> None:
-    dream, search = _taught(run, PLAIN), _bred(run, PLAIN, **NO_DOUBT)
+    dream, search = _taught(run, SHARP), _bred(run, SHARP, **NO_DOUBT)
     for file, name in (
         (dream / "dream.safetensors", "naive_dream.safetensors"),
         (dream / "dream.jsonl", "naive_dream.jsonl"),
@@ -156,7 +156,7 @@ def bred(
         sigma=preset.sigmas[0],
         directions=recipes.directions(agent, _last(preset, run), k) if k else None,
         seed=preset.seed,
-        check_every=CHECK_EVERY if kind == PLAIN else preset.check_every,
+        check_every=CHECK_EVERY if kind == SHARP else preset.check_every,
         check_tracks=preset.check_tracks,
         executor=executor,
         reality=(recipes.car_world(preset), agent),

@@ -129,6 +129,7 @@ print("CarRacing-v3 runs. You are ready.")
 # | [3. M, the memory](03_mdn_rnn.ipynb) | How does M predict a future that is not certain? | 40 min |
 # | [4. C, the driver](04_controller.ipynb) | How can 867 numbers drive, and how are they found? | 30 min |
 # | [5. The whole loop](05_car_racing.ipynb) | Collect, V, M, C, score: from an empty folder | 30 min |
+# | [6. Dreaming](06_dreaming.ipynb) | Can C learn in dreams alone, and when may a dream be trusted? | 45 min |
 #
 # Each chapter runs alone. You will meet the same things in each:
 #

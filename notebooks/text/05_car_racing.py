@@ -495,6 +495,6 @@ for times in (1, 32, 512):
 # - Most of the time goes into driving, and nearly all of that used to go into drawing frames: what only moves need not be painted again.
 # - Everything resumes, and the shipped numbers can be checked with one cell.
 #
-# **What's next.** Back to the [start](00_start_here.ipynb), for the map of the series.
+# **What's next.** C has been evolved on the road, twenty thousand drives of it. [Chapter 6](06_dreaming.ipynb) does it without: M becomes the world.
 #
 # **References.** Ha & Schmidhuber, [World Models](https://worldmodels.github.io/), 2018 · [CarRacing](https://gymnasium.farama.org/environments/box2d/car_racing/) in Gymnasium · Hansen, [The CMA Evolution Strategy: A Tutorial](https://arxiv.org/abs/1604.00772), 2016

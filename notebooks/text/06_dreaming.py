@@ -216,7 +216,7 @@ print(f"a single dream is off by {np.abs(off).mean():.0f}, of {earned.mean():.0f
 #
 # A dream does not have to be *right* to be useful. C is chosen by its rank, so what counts is whether the dream puts drivers in the right order. That can be measured, and hardly anyone shows it: take a panel of drivers, from hopeless to good, let all of them drive on the road and in the dream, and compare.
 #
-# Ours is every driver that the searches of 6.5 found since V and the agent's M last learned, and one made by hand that gives some gas and **never steers**. And there are eight dreams. The first is of an M just like chapter 3's, fed with random driving. Each of the next three adds one thing: `sharper` (less noise on $z$, all of $z$ counts), `told the pay`, and `learning faster`. That one again, fed with `its own driving`: drives of the agents that learned in dreams; and with `both`, half and half. All of these six learned from equally many drives, in equally many passes. The last two are of the M of this chapter, which has learned through all the rounds: dreams as it has learned them, and dreams `in doubt`, at the temperature in which its drivers were evolved.
+# Ours has one made by hand that gives some gas and **never steers**; one bred from nothing in each of the first six dreams below (6.4 tells how they fared); and what the searches of 6.5 found. All of them see through the same V and read the same $h$. And there are eight dreams. The first is of an M just like chapter 3's, fed with random driving. Each of the next three adds one thing: `sharper` (less noise on $z$, all of $z$ counts), `told the pay`, and `learning faster`. That one again, fed with `its own driving`: drives of the agents that learned in dreams; and with `both`, half and half. All of these six learned from equally many drives, in equally many passes. The last two are of the M of this chapter, which has learned through all the rounds: dreams as it has learned them, and dreams `in doubt`, at the temperature in which its drivers were evolved.
 #
 # What a driver earns in one dream is mostly luck. So we ask all of its dreams together two things: what does it earn a look, $v$, while it is on its way; and how often, a look, does it get lost for good, $r$? A drive of $T$ looks should then bring
 #
@@ -235,32 +235,11 @@ foreseen = {where: np.stack([row["foreseen"], row["margin"]], 1) for where, row 
 figures.against_reality(foreseen, real, marked)
 
 # %% [markdown]
-# TODO
+# TODO-panel
 #
 # ## 6.4 The cheat
 #
-# Now do what one would do first: drive at random, train M as in chapter 3, evolve C in its dreams, and see.
-
-# %%
-naive_dream = WorldModel(agent.vae, load_network(MDNRNN, folder / "naive_dream.safetensors"))
-naive = load_controller(folder / "naive_controller.safetensors")
-search = read_log(folder / "naive_controller.jsonl")
-for row in search:
-    if "check" in row:
-        told = f"dreams {row['mean']:4.0f}, reality {row['check']:4.0f} ± {row['check_std']:.0f}"
-        print(f"generation {row['generation']:2}: {told}")
-
-# %% [markdown]
-# TODO The dream pays better and better, and reality does not care. What does this driver do? Its dream above; below the real road, from the same moment, with the same actions:
-
-# %%
-trap = DreamDrive(agent, naive, recipes.car_world(numbers), track=500_101, dream=naive_dream)
-trap.contact_sheet(numbers.car_ahead)
-
-# %% [markdown]
-# TODO
-#
-# And in the other dreams? From every one of them a C was bred from nothing, in the same way and as long:
+# Now do what one would do first: drive at random, train M as in chapter 3, and evolve C in its dreams. And the same in the dreams of each of the other five Ms, always from nothing, always for as long, and with no doubt (6.6).
 
 # %%
 bred = [read_log(folder / "bred.jsonl")] + [read_log(seed / "bred.jsonl") for seed in seeds]
@@ -268,7 +247,27 @@ sure = [[row for row in run if study.NO_DOUBT.items() <= row.items()] for run in
 figures.promised_and_kept(sure)
 
 # %% [markdown]
-# TODO
+# TODO-ladder
+#
+# Look at `sharper`, where most was promised that was not kept, generation by generation:
+
+# %%
+naive_dream = WorldModel(agent.vae, load_network(MDNRNN, folder / "naive_dream.safetensors"))
+naive = load_controller(folder / "naive_controller.safetensors")
+for row in read_log(folder / "naive_controller.jsonl"):
+    if "check" in row:
+        told = f"dreams {row['mean']:4.0f}, reality {row['check']:4.0f} ± {row['check_std']:.0f}"
+        print(f"generation {row['generation']:2}: {told}")
+
+# %% [markdown]
+# The dream pays better and better, and the road does not care. What does this driver do? Its dream above; below the real road, from the same moment, with the same actions:
+
+# %%
+trap = DreamDrive(agent, naive, recipes.car_world(numbers), track=500_101, dream=naive_dream)
+trap.contact_sheet(numbers.car_ahead)
+
+# %% [markdown]
+# TODO-trap
 #
 # ## 6.5 Wake up, look, dream again
 #
@@ -309,11 +308,11 @@ figures.against_reality(
 )
 
 # %% [markdown]
-# TODO
+# TODO-hindsight
 #
 # ## 6.6 Doubt
 #
-# The paper's own remedy against cheats was *doubt*: turn up the temperature, and the dream gets harder than the world, so that what works in it works more easily outside. Another one is dropout: hide a share of $h$'s entries from the forecast, others at every step. Here drivers are bred from nothing under six kinds of doubt, in the dream that was fed with both kinds of drives.
+# The paper's own remedy against cheats was *doubt*: turn up the temperature, and the dream gets harder than the world, so that what works in it works more easily outside. Another one is dropout: hide a share of $h$'s entries from the forecast, others at every step. Here drivers are bred from nothing under eight kinds of doubt, in the dream that was fed with both kinds of drives.
 #
 # **Predict:** where will dream and reality be closest? And where will reality be best?
 
@@ -321,7 +320,7 @@ figures.against_reality(
 figures.doubts([[row for row in run if row["kind"] == study.BOTH] for run in bred])
 
 # %% [markdown]
-# TODO
+# TODO-doubt
 #
 # ## 6.7 The score
 #
@@ -338,7 +337,27 @@ for name, result in runs.items():
 figures.score_histogram(score)
 
 # %% [markdown]
-# TODO
+# TODO-score
+#
+# And what did it cost in *reality*? Drives to learn from, and drives that a search was paid for:
+
+
+# %%
+def drives_of(run):
+    """How many real drives a run collected, and in how many its candidates were judged."""
+    search = [(row["generation"] - 1, row) for row in read_log(run / "evolution.jsonl")]
+    doubled = [2 ** (k // row["settings"]["double_every"]) for k, row in search]
+    judged = [len(row["scores"]) * row["settings"]["rollouts"] for _, row in search]
+    collected = sum(row["episodes"] for row in read_log(run / "collect.jsonl"))
+    return collected, int(np.dot(judged, doubled))
+
+
+for name, run in {"on the road": pretrained("car_racing"), "in dreams": folder}.items():
+    collected, judged = drives_of(run)
+    print(f"{name:12}{collected:5,} real drives to learn from, {judged:7,} drives {name} to evolve")
+
+# %% [markdown]
+# TODO-cost
 #
 # Here it is on a held-out track, on the right, and in one of the dreams that it comes from, on the left:
 
