@@ -342,6 +342,8 @@ def against_reality(
     figure, axes = new_axes(-(-len(dreams) // rows), rows, width=2.9, height=3.0)
     axes = np.ravel(axes)
     ends = [real[:, 0].min(), real[:, 0].max()]
+    told = np.concatenate([ends, *(dreamt[:, 0] for dreamt in dreams.values())])
+    room = 0.08 * np.ptp(told)
     for ax, (title, dreamt) in zip(axes, dreams.items(), strict=False):
         ax.plot(ends, ends, color=TRUTH, lw=1, label="just right")
         ax.errorbar(
@@ -355,6 +357,7 @@ def against_reality(
             ax.plot(real[row, 0], dreamt[row, 0], marker, color="black", ms=7, label=name)
         rank = stats.spearmanr(real[:, 0], dreamt[:, 0]).statistic
         ax.set(xlabel="score in reality", title=f"{title}\nrank correlation {rank:.2f}")
+        ax.set_ylim(told.min() - room, told.max() + room)
     for ax in axes[len(dreams) :]:
         ax.set_axis_off()
     axes[0].set_ylabel("foreseen by the dream")
@@ -459,7 +462,12 @@ def doubts(runs: Sequence[list[dict]]) -> Figure:
         ax.set(xlabel="temperature", title=f"dropout {share:g}")
         ax.axhline(0, color=TRUTH, lw=0.8)
     np.atleast_1d(axes)[0].set_ylabel("points")
-    np.atleast_1d(axes)[0].legend(fontsize=8)
+    figure.legend(
+        *np.atleast_1d(axes)[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=2,
+        fontsize=8,
+    )
     return figure
 
 
