@@ -433,7 +433,7 @@ def dream_learning_curve(runs: Mapping[str, list[dict]]) -> Figure:
                 ms=4,
                 label="what its search found",
             )
-    pays.set(ylabel="earned in its dreams")
+    pays.set(ylabel="foreseen, population's mean")
     pays.legend(fontsize=8)
     real.set(xlabel="minutes since the folder was empty", ylabel="score in reality")
     real.legend(fontsize=8)
@@ -461,6 +461,7 @@ def doubts(runs: Sequence[list[dict]]) -> Figure:
                 ax.plot([tau] * len(v), v, "o", color=color, ms=4, alpha=0.7)
         ax.set(xlabel="temperature", title=f"dropout {share:g}")
         ax.axhline(0, color=TRUTH, lw=0.8)
+        ax.set_ylim(top=1.05 * max(max(row["promised"], row["real"]) for row in rows))
     np.atleast_1d(axes)[0].set_ylabel("points")
     figure.legend(
         *np.atleast_1d(axes)[0].get_legend_handles_labels(),
