@@ -11,7 +11,7 @@ from wmlib.explorers.pictures import WIDE, LivePlot, captioned, image, png, row_
 from wmlib.figures import DREAM, REALITY, frame_grid
 from wmlib.mdn_rnn import Prediction, mixture_mean
 from wmlib.vae import frames_to_tensor, kl_per_dimension, tensor_to_frames
-from wmlib.world_model import State, WorldModel
+from wmlib.world_model import State, WorldModel, half_precision
 
 POINTS = 240  # of a density curve
 STRIP = 104  # pixels: height of a row of small frames
@@ -128,14 +128,20 @@ class MixtureExplorer:
         z = mixture_mean(Prediction(*(part[None, None] for part in forecast)))[0]
         z = z.repeat(len(heaviest_first), 1)
         z[:, d] = forecast.mu[d, heaviest_first]
-        self.meanings.value = png(row_of(tensor_to_frames(self.world_model.decode(z))), STRIP)
+        self.meanings.value = self._strip(z)
 
     def _draw_dreams(self) -> None:
         looks = self.horizon.value
         self.ahead.value = f"{looks} looks ahead: what happened, and {self.dreams} dreams of it"
         self.happened.value = png(self.frames[self.moment.value + looks], STRIP)
-        dreamt = tensor_to_frames(self.world_model.decode(self.dream(looks)))
-        self.dreamt.value = png(row_of(dreamt), STRIP)
+        self.dreamt.value = self._strip(self.dream(looks))
+
+    @torch.no_grad()
+    def _strip(self, z: torch.Tensor) -> bytes:
+        # In a hurry: 16-bit floats are off by less than a grey level.
+        with half_precision(z.device):
+            frames = self.world_model.decode(z)
+        return png(row_of(tensor_to_frames(frames.float())), STRIP)
 
     def contact_sheet(self, temperatures=(0.1, 0.5, 1.0, 2.0), columns: int = 8) -> Figure:
         """From the moment that is set: a row for each temperature, one dream each."""
