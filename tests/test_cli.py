@@ -241,7 +241,7 @@ def test_a_plan_adds_up_and_refuses_what_will_not_fit():
     assert "0.2 GB of the 1000.0 GB" in table
     drives = numbers.population * 4 * 3 + numbers.check_tracks  # one check, at the end
     assert f"{(drives * 1000 / 1000 + 3 / 0.5) / 60:.1f} min" in table  # C
-    dreams = numbers.dreaming().change(rounds=6)
+    dreams = numbers.dreaming().change(vae_epochs=(3, 0, 0, 0, 1, 0))  # six rounds
     assert [k for k in range(6) if not dreams.stays(k)] == [0, 4]
     judged = (2 + 4 + 6 + 2) * dreams.hindsight_dreams  # in rounds 1, 2, 3, and 5
     rounds = zip(dreams.generations, dreams.rollouts, strict=True)

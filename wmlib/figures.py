@@ -443,7 +443,8 @@ def dream_learning_curve(runs: Mapping[str, list[dict]]) -> Figure:
 def doubts(runs: Sequence[list[dict]]) -> Figure:
     """Drivers bred under temperature (across) and dropout (panels): their dream's pay, and reality.
 
-    runs: rows of bred.jsonl, a list for each training seed. Dots are seeds, lines their mean.
+    runs: rows of bred.jsonl, a list for each training seed. Dots are seeds, lines their mean; with
+    one seed, bars are the standard deviation of its drives.
     """
     rows = [row for run in runs for row in run]
     shares = sorted({row["dropout"] for row in rows})
@@ -459,9 +460,13 @@ def doubts(runs: Sequence[list[dict]]) -> Figure:
             ax.plot(taus, [np.mean(v) for v in values], color=color, label=label)
             for tau, v in zip(taus, values, strict=True):
                 ax.plot([tau] * len(v), v, "o", color=color, ms=4, alpha=0.7)
+            if column == "real" and len(runs) == 1:
+                alone = sorted(some, key=lambda row: row["temperature"])
+                spread = [row["real_std"] for row in alone]
+                ax.errorbar(taus, np.ravel(values), spread, fmt="none", color=color, capsize=2)
         ax.set(xlabel="temperature", title=f"dropout {share:g}")
         ax.axhline(0, color=TRUTH, lw=0.8)
-        ax.set_ylim(top=1.05 * max(max(row["promised"], row["real"]) for row in rows))
+        ax.set_ylim(top=1.05 * max(max(r["promised"], r["real"] + r["real_std"]) for r in rows))
     np.atleast_1d(axes)[0].set_ylabel("points")
     figure.legend(
         *np.atleast_1d(axes)[0].get_legend_handles_labels(),
