@@ -373,22 +373,27 @@ def promised_and_kept(runs: Sequence[list[dict]]) -> Figure:
     """
     kinds = [row["kind"] for row in runs[0]]
     figure, ax = new_axes(width=7, height=3.0)
-    for column, color, label, shift in (
-        ("promised", DREAM, "promised by its dream", -0.08),
-        ("real", REALITY, "earned in reality", 0.08),
-    ):
-        places = np.arange(len(kinds)) + shift
-        values = np.array([[row[column] for row in run] for run in runs])
-        ax.plot(places, values.mean(0), color=color, lw=1, label=label)
-        ax.plot(places, values.T, "o", color=color, ms=4)
-        if column == "real" and len(runs) == 1:
-            spread = [row["real_std"] for row in runs[0]]
-            ax.errorbar(places, values[0], spread, fmt="none", color=color, lw=1, capsize=2)
+    _promised_and_real(ax, range(len(kinds)), list(zip(*runs, strict=True)), apart=0.16)
     ax.set_xticks(range(len(kinds)), [kind.replace(" ", "\n", 1) for kind in kinds])
     ax.set_ylabel("points")
     ax.axhline(0, color=TRUTH, lw=0.8)
     ax.legend(fontsize=8)
     return figure
+
+
+def _promised_and_real(ax, places, rows: Sequence[Sequence[dict]], apart: float = 0.0) -> None:
+    # rows: at each place, one for each training seed.
+    for column, color, label, side in (
+        ("promised", DREAM, "promised by its dream", -0.5),
+        ("real", REALITY, "earned in reality", 0.5),
+    ):
+        at = np.array(places) + side * apart
+        values = np.array([[row[column] for row in some] for some in rows])
+        ax.plot(at, values.mean(1), color=color, lw=1, label=label)
+        ax.plot(at, values, "o", color=color, ms=4)
+        if column == "real" and values.shape[1] == 1:
+            spread = [some[0]["real_std"] for some in rows]
+            ax.errorbar(at, values[:, 0], spread, fmt="none", color=color, lw=1, capsize=2)
 
 
 def dream_learning_curve(runs: Mapping[str, list[dict]]) -> Figure:
@@ -452,18 +457,7 @@ def doubts(runs: Sequence[list[dict]]) -> Figure:
     for ax, share in zip(np.atleast_1d(axes), shares, strict=True):
         some = [row for row in rows if row["dropout"] == share]
         taus = sorted({row["temperature"] for row in some})
-        for column, color, label in (
-            ("promised", DREAM, "promised by its dream"),
-            ("real", REALITY, "earned in reality"),
-        ):
-            values = [[r[column] for r in some if r["temperature"] == tau] for tau in taus]
-            ax.plot(taus, [np.mean(v) for v in values], color=color, label=label)
-            for tau, v in zip(taus, values, strict=True):
-                ax.plot([tau] * len(v), v, "o", color=color, ms=4, alpha=0.7)
-            if column == "real" and len(runs) == 1:
-                alone = sorted(some, key=lambda row: row["temperature"])
-                spread = [row["real_std"] for row in alone]
-                ax.errorbar(taus, np.ravel(values), spread, fmt="none", color=color, capsize=2)
+        _promised_and_real(ax, taus, [[r for r in some if r["temperature"] == t] for t in taus])
         ax.set(xlabel="temperature", title=f"dropout {share:g}")
         ax.axhline(0, color=TRUTH, lw=0.8)
         ax.set_ylim(top=1.05 * max(max(r["promised"], r["real"] + r["real_std"]) for r in rows))

@@ -17,7 +17,7 @@ from wmlib.controller import Controller
 from wmlib.evolution import Evolution
 from wmlib.experience import BUFFER_STEPS
 from wmlib.presets import Preset
-from wmlib.recipes import BALL
+from wmlib.recipes import BALL, tracks_of
 from wmlib.rollout import processes
 
 LATENT_BYTES = 4 * 70  # of one look: mu, logvar, action, reward, end
@@ -157,8 +157,8 @@ def searched_steps(preset: Preset, number: int, speed: dict[str, float]) -> floa
     judged = 2 * (number - preset.since(number)) * preset.looks_back(number)
     steps = float(judged * preset.hindsight_dreams * preset.dream_steps * preset.repeat)
     for generation in range(preset.generations[number]):
-        drives = preset.population * preset.rollouts[number]
-        drives *= 2 ** (generation // preset.double_every)
+        tracks = tracks_of(generation, preset.rollouts[number], preset.double_every)
+        drives = preset.population * tracks
         if preset.dream:
             steps += drives * preset.dream_steps * preset.repeat
         else:

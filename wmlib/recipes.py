@@ -302,7 +302,7 @@ def evolve(
         return Controller(first + changes, **size)
 
     def fitness(candidates: np.ndarray, generation: int) -> np.ndarray:
-        count = rollouts * 2 ** (generation // double_every)
+        count = tracks_of(generation, rollouts, double_every)
         tracks = np.random.default_rng([seed, generation]).integers(0, CHECK_TRACKS_FROM, count)
         cast = (controllers(candidates), tracks.tolist(), executor)
         if length is None:
@@ -338,6 +338,11 @@ def evolve(
     save_controller(controllers(evolution.candidates), folder / "population.safetensors")
     save_controller(controller, folder / "controller.safetensors")
     return controller, evolution
+
+
+def tracks_of(generation: int, rollouts: int, double_every: int) -> int:
+    """How many tracks (or dreams) each candidate of a generation drives; the first one is 0."""
+    return rollouts * 2 ** (generation // double_every)
 
 
 def check_on_the_road(

@@ -205,6 +205,7 @@ print(f"a single dream is off by {np.abs(off).mean():.0f}, of {earned.mean():.0f
 
 # %% [markdown]
 # Far too little, and the longer the real drive went well, the more so: of the dreams that have lost their road, none pays on. That is honest of M. What would be bad is the contrary, a dream that pays whoever has left the road. Whether there is such a thing has to be asked in another way.
+#
 # ## 6.3 Measure a dream before you trust it
 #
 # A dream does not have to be *right* to be useful. C is chosen by its rank, so what counts is whether the dream puts drivers in the right order. That can be measured, and hardly anyone shows it: take a panel of drivers, from hopeless to good, let all of them drive on the road and in the dream, and compare.
@@ -372,11 +373,12 @@ figures.score_histogram(score)
 # %%
 def drives_of(run):
     """How many real drives a run collected, and in how many its candidates were judged."""
-    search = [(row["generation"] - 1, row) for row in read_log(run / "evolution.jsonl")]
-    doubled = [2 ** (k // row["settings"]["double_every"]) for k, row in search]
-    judged = [len(row["scores"]) * row["settings"]["rollouts"] for _, row in search]
-    collected = sum(row["episodes"] for row in read_log(run / "collect.jsonl"))
-    return collected, int(np.dot(judged, doubled))
+    judged = 0
+    for row in read_log(run / "evolution.jsonl"):
+        rollouts, double_every = (row["settings"][name] for name in ("rollouts", "double_every"))
+        tracks = recipes.tracks_of(row["generation"] - 1, rollouts, double_every)
+        judged += len(row["scores"]) * tracks
+    return sum(row["episodes"] for row in read_log(run / "collect.jsonl")), judged
 
 
 for name, run in {"on the road": pretrained("car_racing"), "in dreams": folder}.items():
