@@ -368,7 +368,7 @@ print(f"drives below 700: {(score.scores < 700).sum()} here, {(theirs < 700).sum
 figures.score_histogram(score)
 
 # %% [markdown]
-# **Bred in dreams, and in reality as good as the agent of chapter 5**, which was paid for twenty thousand real drives. And steadier: its worst drive is 727, while of chapter 5's agent four of these hundred are below 700. (With the other seed: 844 ± 74, below the paper's 906 and below 850, which was our goal for this chapter. How 6.5's habit costs that can be seen in what it leaves out: one tile in seventeen, where this one leaves out one in a hundred.) What it does less often is finish. Half of its drives leave out a tile or some, and then drive on until time is up; they end at 890 all the same. That is what its dreams asked of it: there a tile left out costs its three points, and nothing else.
+# **Bred in dreams, and in reality as good as the agent of chapter 5**, which was paid for twenty thousand real drives. And steadier: its worst drive is 727, while of chapter 5's agent four of these hundred are below 700. (With the other seed: 844 ± 74, below the paper's 906, and below 850, which was our goal for this chapter. What 6.5's habit costs can be seen in what it leaves out: one tile in seventeen, where this one leaves out one in a hundred.) What it does less often is finish. Half of its drives leave out a tile or some, and then drive on until time is up; they end at 890 all the same. That is what its dreams asked of it: there a tile left out costs its three points, and nothing else.
 #
 # And what did it cost in *reality*? Drives to learn from, and drives that a search was paid for:
 
