@@ -50,8 +50,11 @@ def test_one_step_at_a_time_is_the_sequence():
     z, actions = torch.randn(2, 9, 32), torch.randn(2, 9, 3)
     whole, _ = mdn_rnn(z, actions)
     state = mdn_rnn.initial_state(2)
+    h, c = (part[0] for part in state)
     for t in range(9):
         step, state = mdn_rnn(z[:, t : t + 1], actions[:, t : t + 1], state)
+        h, c = mdn_rnn.step(z[:, t], actions[:, t], h, c)
+        torch.testing.assert_close((h[None], c[None]), state, atol=1e-6, rtol=1e-5)
         for one, all_of_them in zip(step, whole, strict=True):
             torch.testing.assert_close(one[:, 0], all_of_them[:, t], atol=1e-6, rtol=1e-5)
 

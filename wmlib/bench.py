@@ -202,7 +202,7 @@ def explorers(moves: int = 40) -> list[Measurement]:
     recording = record_drive(world, ControllerDriver(best), Job(0), model).recording
     latent = LatentExplorer(model.vae, recording["frames"][::20])
     mixture = MixtureExplorer(model, recording["frames"], recording["actions"], first=40)
-    mixture.horizon.value = mixture.horizon.max // 2
+    mixture.horizon.value = mixture.horizon.max  # the longest wait
     opened = ControllerExplorer(model, best, world, track=0, looks=100)
     ride = DreamDrive(model, best, world)
 

@@ -97,6 +97,14 @@ class MDNRNN(nn.Module):
             )
         return self.lstm(torch.cat([z, actions], dim=-1), state)
 
+    def step(self, z: Tensor, actions: Tensor, h: Tensor, c: Tensor) -> LSTMState:
+        """One step of `remember` by itself, for a few rows at half the time.
+
+        z (B, z_size), actions (B, action_size), h and c (B, hidden) -> the next h and c. (What runs
+        whole sequences packs the weights for them in every call; many rows are worth it.)
+        """
+        return torch.lstm_cell(torch.cat([z, actions], dim=-1), (h, c), *self.lstm.all_weights[0])
+
     def predict(self, h: Tensor) -> Prediction:
         """Read the prediction out of h (B, T, hidden)."""
         mixture = self.mixture(h).unflatten(-1, (3, self.z_size, self.mixtures)).unbind(-3)
