@@ -53,3 +53,10 @@ def test_hands_are_measured_and_stand_apart():
     below = bench.table(result).split("95 of 100")[1]
     assert all(m.name in below for m in measurements)
     assert "first" not in below
+
+
+def test_a_cluster_is_measured_with_one_worker_and_with_all():
+    pytest.importorskip("dask.distributed", reason="needs Dask: see `make extras`")
+    measurements = bench.through_dask(2, steps=3)
+    assert [m.cores for m in measurements] == [1, 2]
+    assert all(m.measure(0) > 0 for m in measurements)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
@@ -15,11 +16,12 @@ from filelock import FileLock
 from test_recipes import a_run, fingerprints
 
 from wmlib.__main__ import PHASES, main, parser
+from wmlib.evolution import digest
 from wmlib.experience import EpisodeStore
-from wmlib.plan import SEARCH, of_the_ball, searched_steps, tabulate
+from wmlib.plan import SEARCH, needs, of_the_ball, searched_steps, tabulate
 from wmlib.presets import preset
 from wmlib.vae import VAE
-from wmlib.world_model import WorldModel, read_log, save_network
+from wmlib.world_model import WorldModel, load_controller, read_log, save_network
 
 SMOKE = ["--scale", "smoke"]
 
@@ -74,7 +76,9 @@ SIGNS = [
 
 
 def test_killed_in_every_phase_it_ends_where_it_would_have(whole, tmp_path):
-    run, resume = ["run", "car_racing", *SMOKE, "--folder", tmp_path / "torn"], []
+    # With a worker, who has to go as well (and who drives makes no difference).
+    run = ["run", "car_racing", *SMOKE, "--workers", "1", "--folder", tmp_path / "torn"]
+    resume = []
     for sign in SIGNS:
         process = shell(*run, *resume)
         while not (tmp_path / "torn" / sign).exists() and process.poll() is None:
@@ -117,6 +121,56 @@ def test_a_run_keeps_its_settings_and_flags_override_the_scale(whole, tmp_path):
     assert json.loads((tmp_path / "settings.json").read_text()) == kept
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--scale", "laptop"], "has scale smoke, not laptop"),
+        (["--seed", "1"], "has seed 0, not 1"),
+        (["--dream"], "has C evolved on the road, not elsewhere"),
+        (["--episodes", "3"], "more drives than the 3 that are wanted"),
+        (["--repeat", "2"], "made with repeat = 4, these would be with 2"),
+        (["--frame-size", "96"], "name another folder for them"),
+    ],
+)
+def test_a_run_cannot_become_another(whole, tmp_path, capsys, flags, message):
+    shutil.copytree(whole, tmp_path / "run")
+    kept = (tmp_path / "run" / "settings.json").read_bytes()
+    assert message in fails(capsys, "collect", "--folder", tmp_path / "run", *flags)
+    assert (tmp_path / "run" / "settings.json").read_bytes() == kept
+
+
+def test_what_could_not_begin_leaves_nothing(tmp_path, capsys):
+    run = ["run", "car_racing", *SMOKE, "--folder", tmp_path / "run"]
+    assert "no run in" in fails(capsys, *run, "--resume")
+    assert not (tmp_path / "run").exists()
+    assert "no Dask scheduler" in fails(capsys, *run, "--dask", "tcp://127.0.0.1:9") or (
+        "install Dask" in capsys.readouterr().err
+    )
+    assert not (tmp_path / "run" / "settings.json").exists()
+
+
+def test_what_the_ball_does_not_have_is_named(tmp_path, capsys):
+    ball = ["run", "ball", *SMOKE, "--folder", tmp_path / "run"]
+    for flags in (["--frame-size", "96"], ["--population", "8"], ["--dream"], ["--final-eval"]):
+        assert f"nothing that {flags[0]} could" in fails(capsys, *ball, *flags)
+    assert "no device 'cuda:7'" in fails(capsys, *ball, "--device", "cuda:7")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_search_begins_with_weights_from_elsewhere(whole, tmp_path, capsys):
+    work = tmp_path / "run" / "round0"
+    store = EpisodeStore(whole / "round0" / "episodes")
+    EpisodeStore(work / "episodes").include(store)
+    evolve = ["evolve", *SMOKE, "--folder", tmp_path / "run"]
+    for flag, name in {"vae": "vae", "rnn": "mdn_rnn", "controller": "controller"}.items():
+        evolve += [f"--{flag}", whole / f"{name}.safetensors"]
+    assert main([str(a) for a in evolve]) == 0
+    start = load_controller(whole / "controller.safetensors").parameters[0]
+    assert read_log(work / "evolution.jsonl")[0]["settings"]["first"] == digest(start)
+    evolve[evolve.index("--vae") + 1] = whole / "round0" / "vae.safetensors"  # another one
+    assert "vae.safetensors is there already" in fails(capsys, *evolve)
+
+
 def test_two_runs_never_share_a_folder(whole, capsys):
     again = ["run", "car_racing", *SMOKE, "--folder", whole]
     assert "holds a run already: add --resume" in fails(capsys, *again)
@@ -152,11 +206,13 @@ def test_the_larger_eye_goes_through_every_phase(tmp_path):
 
 def test_every_command_explains_itself(capsys):
     commands = next(a for a in parser()._actions if a.dest == "command").choices
-    for name in commands:
+    for name, command in commands.items():
         with pytest.raises(SystemExit) as end:
             main([name, "--help"])
         assert end.value.code == 0
-        assert len(capsys.readouterr().out) > 200
+        assert command.description in " ".join(capsys.readouterr().out.split())
+        for action in command._actions:
+            assert action.help or action.choices, (name, action.dest)
 
 
 @pytest.mark.parametrize(
@@ -181,8 +237,9 @@ def test_phases_out_of_order_say_what_is_missing(tmp_path, capsys):
     where = [*SMOKE, "--folder", tmp_path]
     assert "collect some first" in fails(capsys, "train-vae", *where)
     assert "no weights at" in fails(capsys, "evolve", *where)
-    (tmp_path / "file").write_text("")
-    assert "file" in fails(capsys, "collect", *SMOKE, "--folder", tmp_path / "file")
+    (tmp_path / "note").write_text("")
+    said = fails(capsys, "collect", *SMOKE, "--folder", tmp_path / "note")
+    assert f"{tmp_path / 'note'}: {os.strerror(17)}" in said  # EEXIST
 
 
 def test_a_torn_episode_and_a_strange_checkpoint_are_named(tmp_path, capsys, world_model):
@@ -217,6 +274,47 @@ def test_a_full_disk_is_said_and_nothing_is_lost(whole, tmp_path):
     assert fingerprints(tmp_path / "run") == fingerprints(whole)
 
 
+def test_a_directory_that_may_not_be_written_to_is_named(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "run")
+    episodes = tmp_path / "run" / "round0" / "episodes"
+    min(episodes.glob("*.zip")).unlink()
+    # What root may do anyway, it has to give up for that.
+    root = os.geteuid() == 0
+    if root and not shutil.which("setpriv"):
+        pytest.skip("root may write everywhere, and there is no setpriv")
+    before = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if root else []
+    episodes.chmod(0o555)
+    command = [sys.executable, "-m", "wmlib", "collect", "--folder", str(tmp_path / "run")]
+    said = subprocess.run([*before, *command], capture_output=True, text=True)
+    episodes.chmod(0o755)
+    assert said.returncode == 1
+    assert said.stderr.strip().endswith(
+        f"{episodes}: {os.strerror(13)}. Nothing finished is lost"  # EACCES
+    )
+
+
+def test_what_breaks_is_said_in_one_line(capsys, monkeypatch):
+    for error, message in (
+        (BrokenProcessPool("it ended"), "a worker was ended from outside"),
+        (MemoryError(), "not enough memory"),
+        (OSError("strange"), "the disk: strange"),
+    ):
+
+        def breaks(arguments, error=error):
+            raise error
+
+        monkeypatch.setattr("wmlib.__main__.evaluate", breaks)
+        assert message in fails(capsys, "evaluate")
+    for command, message in {"evaluate": "nothing was kept", "ship": "again goes on"}.items():
+
+        def stop(arguments):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(f"wmlib.__main__.{command}", stop)
+        assert main([command, *(["ball"] if command == "ship" else [])]) == 130
+        assert message in capsys.readouterr().err
+
+
 SPEED = {
     "whole rollouts, a look at every step": 1000.0,
     "every step, in one process": 500.0,
@@ -237,8 +335,9 @@ def test_a_plan_adds_up_and_refuses_what_will_not_fit():
     looks = 100 * 1000 / 2
     table = tabulate(numbers, SPEED, disk_free=1e12, memory_free=1e12)
     assert f"{looks:,.0f}" in table
-    assert f"{looks / 1000 * 1e6 + looks * 280 + 160e6:.1e}"[:3] in "2.2e+08"
-    assert "0.2 GB of the 1000.0 GB" in table
+    disk = looks / 1000 * 1e6 + looks * 280 + 160e6
+    assert needs(numbers, 1000)["disk"] == pytest.approx(disk)
+    assert f"{disk / 1e9:.1f} GB of the 1000.0 GB" in table
     drives = numbers.population * 4 * 3 + numbers.check_tracks  # one check, at the end
     assert f"{(drives * 1000 / 1000 + 3 / 0.5) / 60:.1f} min" in table  # C
     dreams = numbers.dreaming().change(vae_epochs=(3, 0, 0, 0, 1, 0))  # six rounds
@@ -271,4 +370,6 @@ def test_a_dry_run_starts_nothing(tmp_path, capsys, monkeypatch):
     assert f"{ball.ball_episodes * 200:,}" in capsys.readouterr().out  # looks
     monkeypatch.setattr("wmlib.plan.free_disk", lambda folder: 1e6)
     assert "GB of disk" in fails(capsys, *run)
+    assert "GB of disk" in fails(capsys, *run[:-1])  # nor does one start that would not fit
+    assert not folder.exists() or not list(folder.glob("round*"))
     assert "episodes of round 0 must be" in fails(capsys, *run, "--episodes", "20000")

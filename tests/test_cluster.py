@@ -7,13 +7,16 @@ import time
 
 import numpy as np
 import pytest
+from test_recipes import fingerprints
 
+from wmlib.__main__ import main
 from wmlib.controller import Controller
 from wmlib.drivers import ControllerDriver, Job
 from wmlib.experience import EpisodeStore
 from wmlib.presets import preset
 from wmlib.recipes import car_world, collect, random_car_driver
 from wmlib.rollout import drive_all, processes
+from wmlib.world_model import read_log
 
 distributed = pytest.importorskip(
     "dask.distributed", reason="the cluster tests need Dask: see `make extras`"
@@ -57,31 +60,83 @@ def test_a_cluster_that_is_not_there_is_named():
 def test_what_all_need_travels_once(address, driver, world_model):
     with processes(0, address) as executor:
         sent = []
-        scatter = executor._client.scatter
-        executor._client.scatter = lambda thing, **options: (
-            sent.append(thing) or scatter(thing, **options)
+        submit = executor._client.submit
+        executor._client.submit = lambda function, thing, **options: (
+            sent.append(thing) or submit(function, thing, **options)
         )
-        for _ in range(3):
-            scores(driver, world_model, executor, steps=8)
+        for _ in range(12):  # generations: each has another driver, and the same eyes
+            drivers = ControllerDriver(driver.controller)
+            world = car_world(preset("smoke").change(max_steps=8))
+            drive_all(world, drivers, JOBS[:2], world_model, executor=executor)
         assert sum(thing is world_model for thing in sent) == 1
-        for k in range(20):  # and is forgotten, in the end
-            executor.share(f"another {k}")
-        assert len(executor._shared) == 8
+        assert len(executor._shared) == 8  # what is of no use any more is forgotten
+
+
+def scores_while_one_dies(address, driver, world_model):
+    """The scores of a generation in whose middle a worker is killed."""
+    with processes(0, address) as executor:
+        victims = executor._client.run(os.getpid)
+        busy = []
+
+        def kill():
+            while not any(executor._client.processing().values()):
+                time.sleep(0.01)
+            time.sleep(0.2)
+            busy.append(any(executor._client.processing().values()))
+            os.kill(next(iter(victims.values())), signal.SIGKILL)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        result = scores(driver, world_model, executor, steps=200)
+        killer.join()
+        assert busy == [True]  # it was in the middle
+        executor._client.wait_for_workers(len(victims), timeout=60)
+        assert set(executor._client.run(os.getpid).values()) != set(victims.values())
+    return result
 
 
 def test_a_worker_that_dies_costs_time_not_results(address, driver, world_model):
-    alone = scores(driver, world_model, None, steps=80)
-    with processes(0, address) as executor:
-        victims = executor._client.run(os.getpid)
+    alone = scores(driver, world_model, None, steps=200)
+    assert scores_while_one_dies(address, driver, world_model) == alone
 
-        def kill():
-            time.sleep(0.5)
-            os.kill(next(iter(victims.values())), signal.SIGKILL)
 
-        threading.Thread(target=kill).start()
-        assert scores(driver, world_model, executor, steps=80) == alone
-        after = executor._client.run(os.getpid)
-    assert set(after.values()) != set(victims.values())
+def test_not_even_if_it_was_the_only_one(driver, world_model):
+    alone = scores(driver, world_model, None, steps=200)
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+        assert scores_while_one_dies(cluster.scheduler_address, driver, world_model) == alone
+
+
+def test_a_cluster_that_is_lost_is_said_in_one_sentence(driver, world_model):
+    cluster = distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
+    )
+
+    def drive_on():
+        with processes(0, cluster.scheduler_address) as executor:
+            threading.Timer(1.0, cluster.close).start()
+            while True:
+                scores(driver, world_model, executor, steps=200)
+
+    with pytest.raises(ValueError, match=r"the cluster at tcp://\S+ was lost"):
+        drive_on()
+
+
+@pytest.mark.parametrize("kind", ["on the road", "in dreams"])
+def test_a_whole_run_through_a_cluster_is_the_same(address, tmp_path, monkeypatch, kind):
+    """From the shell, in a relative folder: the workers have another one."""
+    monkeypatch.chdir(tmp_path)
+    run = ["run", "car_racing", "--scale", "smoke", "--rounds", "1", "--final-eval"]
+    run += ["--dream"] if kind == "in dreams" else []
+    assert main([*run, "--folder", "alone"]) == 0
+    assert main([*run, "--folder", "there", "--dask", address]) == 0
+    assert fingerprints(tmp_path / "there") == fingerprints(tmp_path / "alone")
+    for log in ("score", "evolution"):
+        there, alone = (read_log(tmp_path / name / f"{log}.jsonl") for name in ("there", "alone"))
+        for row in there + alone:
+            row.pop("seconds", None)
+        assert there == alone
 
 
 def test_collecting_on_a_cluster_fills_the_same_store(address, tmp_path):

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from wmlib.presets import SCALES, TABLE, Preset, preset
@@ -42,5 +44,31 @@ def test_one_number_counts_for_all_rounds_and_a_list_says_how_many_there_are():
 
 def test_settings_come_back(tmp_path):
     numbers = preset("smoke").change(seed=3, temperature=0.5, generations=(1, 2, 3))
-    numbers.save(tmp_path)
-    assert Preset.load(tmp_path) == numbers
+    numbers.save(tmp_path, "car_racing")
+    assert Preset.load(tmp_path, "car_racing") == numbers
+    with pytest.raises(ValueError, match="is of car_racing, not of ball"):
+        Preset.load(tmp_path, "ball")
+    file = tmp_path / "settings.json"
+    for damaged in (file.read_text()[:40], "{}", "[]"):
+        file.write_text(damaged)
+        with pytest.raises(ValueError, match=r"settings\.json is damaged"):
+            Preset.load(tmp_path, "car_racing")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"population": 3}, "population must be 4 or more, got 3"),
+        ({"check_every": 0}, "check-every must be 1 or more, got 0"),
+        ({"workers": -1}, "workers must be 0 or more, got -1"),
+        ({"generations": (5, 0)}, "generations must be 1 or more, got 0"),
+        ({"rounds": 0}, "rounds must be 1 or more, got 0"),
+        ({"score_tracks": 1}, "score-tracks must be 2 or more, got 1"),
+        ({"dropout": 2.0}, "dropout must be 0 to 0.99, got 2.0"),
+        ({"temperature": 0.0}, "temperature must be 1e-06 or more, got 0.0"),
+        ({"policy": "netwroks"}, "policy must be one of smooth, networks, got 'netwroks'"),
+    ],
+)
+def test_numbers_that_nothing_could_be_made_with_are_named(wrong, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        preset("smoke").change(**wrong)

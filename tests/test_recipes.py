@@ -54,6 +54,44 @@ def test_nothing_is_collected_twice(tmp_path):
     assert [row["episodes"] for row in read_log(tmp_path / "collect.jsonl")] == [2, 1]
 
 
+def test_drives_of_another_kind_are_not_mixed_in(tmp_path):
+    numbers, folder = preset("smoke").change(max_steps=10), tmp_path / "episodes"
+    recipes.collect(recipes.car_world(numbers), random_car_driver(), [0], folder)
+    for wrong in ({"repeat": 2}, {"frame_size": 96}, {"max_steps": 20}):
+        world = recipes.car_world(numbers.change(**wrong))
+        with pytest.raises(ValueError, match="name another folder for them"):
+            recipes.collect(world, random_car_driver(), [1], folder)
+    recipes.car_collect(numbers.change(episodes=(3, 1)), tmp_path / "run")
+    with pytest.raises(ValueError, match="more drives than the 2 that are wanted"):
+        recipes.car_collect(numbers.change(episodes=(2, 1)), tmp_path / "run")
+
+
+def test_drives_that_a_cluster_wrote_elsewhere_are_missed(tmp_path, monkeypatch):
+    monkeypatch.setattr(recipes, "drive_all", lambda *_, **__: [])
+    with pytest.raises(ValueError, match="1 of 1 drives are not in"):
+        recipes.collect(
+            recipes.car_world(preset("smoke")), random_car_driver(), [0], tmp_path / "episodes"
+        )
+
+
+def test_another_v_encodes_anew(tmp_path):
+    store = recipes.collect(
+        recipes.car_world(preset("smoke").change(max_steps=10)),
+        random_car_driver(),
+        range(2),
+        tmp_path / "episodes",
+    )
+    eyes, seen = [VAE(), VAE()], []
+    for vae in (eyes[0], eyes[0], eyes[1]):
+        latents = recipes.encode(store, vae.eval(), tmp_path / "latents")
+        seen.append([latents.read(name, "mu") for name in latents.names()])
+    assert [row["episodes"] for row in read_log(tmp_path / "encode.jsonl")] == [2, 2]  # not thrice
+    alone = recipes.encode(store, eyes[1], tmp_path / "other" / "latents")
+    for name, before, after in zip(alone.names(), seen[0], seen[2], strict=True):
+        assert np.array_equal(alone.read(name, "mu"), after)
+        assert not np.array_equal(before, after)
+
+
 def test_an_agent_collects_with_its_own_eyes(tmp_path, world_model):
     numbers = preset("smoke")
     driver = ControllerDriver(Controller())

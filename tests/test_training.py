@@ -2,6 +2,8 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from wmlib.experience import Sequences
 from wmlib.mdn_rnn import MDNRNN
@@ -116,6 +118,21 @@ def test_other_settings_are_named(tmp_path):
             learning_rate=1e-3,
             **common,
         )
+    content = (tmp_path / "c").read_bytes()
+    (tmp_path / "c").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match="c is damaged"):
+        fit(network, mdn_rnn_step, FewBatches(sequences), epochs=1, learning_rate=1e-3, **common)
+
+
+def test_a_fit_that_began_on_another_kind_of_device_says_so(tmp_path):
+    fitting = {"epochs": 1, "learning_rate": 1e-3, "seed": 0, "checkpoint": tmp_path / "c"}
+    fit(MDNRNN(4, 3, 8), mdn_rnn_step, FewBatches(sequences), device="cpu", **fitting)
+    with safe_open(tmp_path / "c", framework="pt") as file:
+        metadata, tensors = file.metadata(), {k: file.get_tensor(k) for k in file.keys()}
+    tensors["generator"] = torch.zeros(16, dtype=torch.uint8)  # as CUDA's is
+    save_file(tensors, tmp_path / "c", metadata=metadata)
+    with pytest.raises(ValueError, match="another kind of device than cpu"):
+        fit(MDNRNN(4, 3, 8), mdn_rnn_step, FewBatches(sequences), device="cpu", **fitting)
 
 
 def test_an_annealed_fit_takes_half_the_way_of_a_constant_one(tmp_path):

@@ -6,11 +6,14 @@ A run is a directory: its settings, logs, checkpoints, weights and scores.
 import argparse
 import contextlib
 import json
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor
+from functools import partial
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+import torch
 from safetensors import SafetensorError
 
 from wmlib import evaluation, recipes
@@ -18,10 +21,17 @@ from wmlib.controller import Controller
 from wmlib.drivers import ControllerDriver
 from wmlib.envs import HELD_OUT_SEEDS
 from wmlib.mdn_rnn import MDNRNN
-from wmlib.presets import SCALES, SETTINGS, TABLE, Preset, preset
+from wmlib.presets import DREAM, POLICIES, SCALES, SETTINGS, TABLE, Preset, preset
 from wmlib.rollout import processes
 from wmlib.vae import VAE
-from wmlib.world_model import WorldModel, load_controller, load_network, pretrained
+from wmlib.world_model import (
+    WorldModel,
+    alone,
+    load_controller,
+    load_network,
+    pretrained,
+    write_atomically,
+)
 
 PHASES = {
     "collect": ("drive, and keep the drives", recipes.car_collect),
@@ -30,11 +40,22 @@ PHASES = {
     "train-rnn": ("train M on what V saw", recipes.car_mdn_rnn),
     "evolve": ("evolve C, on the road or (--dream) in M's dreams", recipes.car_controller),
 }
+# Weights from elsewhere that a phase can begin with.
+V, M = "V from elsewhere, to see with", "M from elsewhere, to remember with"
+C = "C from elsewhere, to begin the search at"
+READS = {
+    "encode": {"vae": V},
+    "evolve": {"vae": V, "rnn": M, "controller": C},
+}
 # What only notebooks ask for.
 FOR_CHAPTERS = ("retrain", "ball_tests", "seen", "ahead", "car_seen", "car_ahead", "car_looks",
                 "car_tests", "broken_epochs", "tried_generations")  # fmt: skip
+OF_THE_BALL = ("seed", "workers", "cluster", "device", "rnn_batch", "window")  # and its own
 ALIASES = {"cluster": ("--dask",)}
 INTERRUPTED = 130  # what shells call a Ctrl-C
+SCALE_HELP = "the usual settings; default: those of the run in --folder, or $WM_SCALE, or laptop"
+CODES = """exit codes: 0: done. 1: something to mend, said in one sentence. 2: not a command.
+130: interrupted; nothing that was finished is lost."""
 
 
 def run_phase(arguments: argparse.Namespace) -> None:
@@ -43,24 +64,42 @@ def run_phase(arguments: argparse.Namespace) -> None:
     with _run(arguments, resume=True) as (numbers, folder):
         if not 0 <= arguments.round < numbers.rounds:
             raise ValueError(f"round must be 0 to {numbers.rounds - 1}, got {arguments.round}")
+        _bring_in(arguments, folder / f"round{arguments.round}")
         phase(numbers, folder, arguments.round)
         print(f"{arguments.command}: done, in {folder / f'round{arguments.round}'}")
+
+
+def _bring_in(arguments: argparse.Namespace, work: Path) -> None:
+    """Weights from elsewhere, to go on from: copied into the round's folder."""
+    for flag, name, load in (
+        ("vae", "vae", partial(load_network, VAE)),
+        ("rnn", "mdn_rnn", partial(load_network, MDNRNN)),
+        ("controller", "start", load_controller),
+    ):
+        file, target = getattr(arguments, flag, None), work / f"{name}.safetensors"
+        if file is None:
+            continue
+        load(file)  # or say what is wrong with it
+        if target.exists() and target.read_bytes() != Path(file).read_bytes():
+            raise ValueError(f"{target} is there already: name another --folder")
+        write_atomically(target, lambda path, file=file: shutil.copy(file, path))
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Everything, from nothing to a trained agent: all phases, round after round."""
     with _run(arguments, arguments.resume, arguments.dry_run) as (numbers, folder):
-        if arguments.dry_run:
-            from wmlib.plan import estimate
+        from wmlib import plan
 
-            print(estimate(numbers, folder, arguments.world))
+        if arguments.dry_run:
+            print(plan.estimate(numbers, folder, arguments.world))
             return
+        plan.examine(numbers, folder, arguments.world)
         if arguments.world == "ball":
             recipes.ball(numbers, folder)
         else:
             recipes.car_racing(numbers, folder)
         print(f"trained: {folder}")
-        if arguments.final_eval and arguments.world != "ball":
+        if arguments.final_eval:
             with processes(numbers.workers, numbers.cluster) as executor:
                 print(recipes.score_car(numbers, folder, executor))
 
@@ -70,44 +109,71 @@ def _run(
     arguments: argparse.Namespace, resume: bool, look_only: bool = False
 ) -> Iterator[tuple[Preset, Path]]:
     """The settings and the folder of a run, which is ours alone as long as this lasts."""
+    flags, world = _flags(arguments), arguments.world
+    if world == "ball":
+        _fit_the_ball(flags, arguments)
     numbers = preset(arguments.scale)
     if arguments.dream:
         numbers = numbers.dreaming()
-    name = "ball" if arguments.world == "ball" else "car_racing"
-    name += "_dream" if arguments.dream else ""
-    seed = numbers.seed if arguments.seed is None else arguments.seed
-    folder = Path(arguments.folder or numbers.change(seed=seed).run_folder(name))
-    if (folder / SETTINGS).exists():
-        if not resume:
-            raise ValueError(
-                f"{folder} holds a run already: add --resume to go on with it, or name another "
-                f"--folder"
-            )
-        numbers = Preset.load(folder)
-        if arguments.dream not in (None, numbers.dream):
-            kind = "in dreams" if numbers.dream else "on the road"
-            raise ValueError(f"the run in {folder} evolves C {kind}: name another --folder")
-    before, numbers = numbers, numbers.change(**_flags(arguments))
-    if arguments.world != "ball":
-        recipes.examine(numbers)
+    usual = numbers.change(seed=flags.get("seed", 0)).run_folder(
+        "car_racing_dream" if arguments.dream else world
+    )
+    # In full: workers elsewhere begin in another directory.
+    folder = Path(arguments.folder or usual).resolve()
+    begun = (folder / SETTINGS).exists()
+    there = begun or _has_drives(folder)  # as a chapter's run, which has no settings
+    if there and not resume:
+        raise ValueError(
+            f"{folder} holds a run already: add --resume to go on with it, or name another --folder"
+        )
+    if getattr(arguments, "resume", False) and not there:
+        raise ValueError(f"there is no run in {folder} to go on with")
+    if begun:
+        numbers = Preset.load(folder, world)
+        _same_run(numbers, arguments, folder)
+    before, numbers = numbers, numbers.change(**flags)
+    recipes.examine(numbers)
     if look_only:
         yield numbers, folder
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    begun = (folder / SETTINGS).exists()
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            numbers.save(folder)
-            try:
-                yield numbers, folder
-            except ValueError:  # a flag that does not fit what is there: the run keeps its own
-                if begun:
-                    before.save(folder)
-                raise
-    except Timeout as error:
-        raise ValueError(
-            f"another process is at work in {folder}: wait for it, or name another --folder"
-        ) from error
+    with alone(folder):
+        numbers.save(folder, world)
+        try:
+            yield numbers, folder
+        except (ValueError, OSError):  # flags that do not fit what is there, or could not begin
+            if begun:
+                before.save(folder, world)
+            elif not _has_drives(folder):
+                (folder / SETTINGS).unlink()
+            raise
+
+
+def _has_drives(folder: Path) -> bool:
+    return next(folder.rglob("*.zip"), None) is not None
+
+
+def _same_run(kept: Preset, arguments: argparse.Namespace, folder: Path) -> None:
+    """ValueError for what a run cannot change on its way."""
+    kind = "in dreams" if kept.dream else "on the road"
+    for what, before, now in (
+        ("scale", kept.scale, arguments.scale),
+        ("seed", kept.seed, arguments.seed),
+        ("C evolved", kind, kind if arguments.dream in (None, kept.dream) else "elsewhere"),
+    ):
+        if now not in (None, before):
+            raise ValueError(
+                f"the run in {folder} has {what} {before}, not {now}: name another --folder"
+            )
+
+
+def _fit_the_ball(flags: dict, arguments: argparse.Namespace) -> None:
+    """ValueError for what the ball does not have."""
+    strange = [n for n in flags if n not in OF_THE_BALL and not n.startswith("ball_")]
+    strange += ["dream"] if arguments.dream else []
+    strange += ["final_eval"] if getattr(arguments, "final_eval", False) else []
+    if strange:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in strange)
+        raise ValueError(f"the ball has V and M alone, and nothing that {names} could change")
 
 
 def _flags(arguments: argparse.Namespace) -> dict:
@@ -233,20 +299,27 @@ def ship(arguments: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """All commands with their flags."""
-    top = argparse.ArgumentParser(prog="python -m wmlib", description=__doc__)
+    top = argparse.ArgumentParser(
+        prog="python -m wmlib",
+        description=__doc__,
+        epilog=CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = top.add_subparsers(required=True, dest="command", metavar="COMMAND")
 
     def add(name, function, help=None):
         text = help or function.__doc__
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(run=function)
-        command.add_argument("--scale", choices=SCALES, help="default: $WM_SCALE, or laptop")
+        command.add_argument("--scale", choices=SCALES, help=SCALE_HELP)
         return command
 
     for name, (help, _) in PHASES.items():
         command = add(name, run_phase, help)
         command.add_argument("world", choices=["car_racing"], nargs="?", default="car_racing")
         command.add_argument("--round", type=int, default=0, help="of the loop; default: 0")
+        for flag, what in READS.get(name, {}).items():
+            command.add_argument(f"--{flag}", metavar="FILE", help=what)
         _add_settings(command)
     command = add("run", run)
     command.add_argument("world", choices=["ball", "car_racing"])
@@ -264,28 +337,41 @@ def parser() -> argparse.ArgumentParser:
     command.set_defaults(world="car_racing", dream=True)
     command = add("evaluate", evaluate)
     _add_agent(command)
-    command.add_argument("--tracks", type=int, default=100, help="default: 100")
+    text = "how many held-out tracks, 2 or more; default: 100"
+    command.add_argument("--tracks", type=_tracks, default=100, help=text)
     command.add_argument("--workers", type=int, help="processes; default: the scale's")
     command.add_argument("--cluster", "--dask", metavar="ADDRESS", help="of a Dask scheduler")
     command.add_argument("--json", metavar="FILE", help="keep the numbers")
     command = add("play", play)
     _add_agent(command)
-    command.add_argument("--track", type=int, default=HELD_OUT_SEEDS.start)
-    command.add_argument("--video", help="an .mp4 file instead of a window")
+    held_out = HELD_OUT_SEEDS.start
+    text_of_track = f"seed of the track; default: {held_out}, the first held-out one"
+    command.add_argument("--track", type=int, default=held_out, help=text_of_track)
+    text = "an .mp4 file instead of a window; without a display by default drive.mp4"
+    command.add_argument("--video", metavar="FILE", help=text)
     command = add("dream", dream)
     _add_agent(command)
-    command.add_argument("--track", type=int, default=0)
-    command.add_argument("--seen", type=int, default=50, help="looks before the eyes close")
-    command.add_argument("--ahead", type=int, default=100, help="looks dreamt after that")
-    command.add_argument("--temperature", type=float, default=1.0)
-    command.add_argument("--out", default="dream.gif", help="default: dream.gif")
+    command.add_argument("--track", type=int, default=held_out, help=text_of_track)
+    for name, default, what in (
+        ("seen", 50, "looks before the eyes close"),
+        ("ahead", 100, "looks dreamt after that"),
+        ("temperature", 1.0, "of the dream"),
+    ):
+        text = f"{what}; default: {default}"
+        command.add_argument(f"--{name}", type=type(default), default=default, help=text)
+    text = "the picture to write; default: dream.gif"
+    command.add_argument("--out", metavar="FILE", default="dream.gif", help=text)
     command = add("figures", figures)
     _add_agent(command)
     command.add_argument("--out", default="pictures", help="a folder; default: pictures")
     command = add("bench", bench)
     command.add_argument("--out", default="figures", help="a folder; default: figures")
-    for name, default in {"repetitions": 7, "steps": 1000}.items():
-        command.add_argument(f"--{name}", type=int, default=default, help=f"default: {default}")
+    for name, default, what in (
+        ("repetitions", 7, "how often all is measured, in turns"),
+        ("steps", 1000, "of a drive that is timed"),
+    ):
+        text = f"{what}; default: {default}"
+        command.add_argument(f"--{name}", type=int, default=default, help=text)
     command = add("ship", ship)
     command.add_argument("world", choices=["ball", "car_racing"])
     command.add_argument("--tracks", type=int, help="held-out tracks; default: the scale's")
@@ -294,20 +380,29 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_agent(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--folder", help="default: your own run's, or the one that came along")
+    text = "of a run; default: your own run's (car_racing, seed 0), or else the one that came along"
+    command.add_argument("--folder", help=text)
     for name, what in {"vae": "V", "rnn": "M", "controller": "C"}.items():
         command.add_argument(f"--{name}", metavar="FILE", help=f"{what} from elsewhere")
 
 
 def _add_settings(command: argparse.ArgumentParser) -> None:
     """A flag for every number of `presets.TABLE`."""
-    command.add_argument("--folder", help="of the run; default: data/runs/<scale>/<world>")
+    text = (
+        "of the run; default: data/runs/SCALE/car_racing (or ball), with _dream and -SEED where "
+        "these are given, or the same under $WM_RUNS"
+    )
+    command.add_argument("--folder", help=text)
+    command.usage = f"{command.prog} [WORLD] [options] [settings]"
     group = command.add_argument_group(
         "settings",
-        "In brackets: at smoke, laptop, paper scale. Of what differs by round, give one for all, "
-        "or several with commas between.",
+        "Kept in the folder: later commands there need not repeat them. In brackets: at smoke, "
+        "laptop, paper scale; with --dream, these are others: "
+        + ", ".join(name.replace("_", "-") for name in DREAM if name != "dream")
+        + ", rounds. Of what differs by round, give one for all, or several with commas between. "
+        "The ball has only its own, and " + ", ".join(n.replace("_", "-") for n in OF_THE_BALL),
     )
-    group.add_argument("--rounds", type=int, help="of collect, V, M, C")
+    group.add_argument("--rounds", type=int, help="how often all is done: collect, V, M, C")
     for name, (*values, meaning) in TABLE.items():
         if name in FOR_CHAPTERS:
             continue
@@ -318,11 +413,20 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
         usual = values[1]
         if isinstance(usual, bool):
             kind = {"action": argparse.BooleanOptionalAction}
+        elif name == "policy":
+            kind = {"choices": POLICIES}
         elif isinstance(usual, tuple):
             kind = {"type": _several(type(usual[0])), "metavar": "N,..."}
         else:
             kind = {"type": type(usual), "metavar": type(usual).__name__.upper()}
         group.add_argument(*flags, default=None, help=f"{meaning} ({shown})", **kind)
+
+
+def _tracks(text: str) -> int:
+    count = int(text)
+    if not 2 <= count <= len(HELD_OUT_SEEDS):
+        raise argparse.ArgumentTypeError(f"must be 2 to {len(HELD_OUT_SEEDS):,}, got {count:,}")
+    return count
 
 
 def _several(kind: type):
@@ -344,14 +448,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.run(arguments)
     except (ValueError, FileNotFoundError) as error:
         return _say(error)
-    except SafetensorError as error:  # its own word for the same, without the file's name
+    except SafetensorError as error:  # its own word for a full disk, without the file's name
         return _say(f"{error}. Nothing finished is lost")
     except OSError as error:  # a full disk, a directory that may not be written to
-        return _say(f"{error.filename or 'the disk'}: {error.strerror}. Nothing finished is lost")
+        where = Path(error.filename or "the disk")
+        where = where.parent if where.name.startswith(".") else where  # it is not our own file
+        return _say(f"{where}: {error.strerror or error}. Nothing finished is lost")
+    except (MemoryError, torch.cuda.OutOfMemoryError) as error:
+        return _say(f"not enough memory ({error}): try fewer --workers, or smaller batches")
+    except BrokenExecutor as error:
+        return _say(f"a worker was ended from outside, for want of memory maybe: {error}")
     except KeyboardInterrupt:
-        print("\npython -m wmlib: stopped; the same with --resume goes on", file=sys.stderr)
+        print(f"\npython -m wmlib: stopped; {_goes_on(arguments.command)}", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def _goes_on(command: str) -> str:
+    if command == "run":
+        return "the same with --resume goes on"
+    resumes = command in (*PHASES, "study", "ship")
+    return "the same again goes on" if resumes else "nothing was kept"
 
 
 def _say(error: object) -> int:

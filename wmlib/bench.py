@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from wmlib.cluster import dask_cluster
 from wmlib.controller import Controller
 from wmlib.dream import Dreamer, DreamWorld
 from wmlib.drivers import ControllerDriver, Job, random_car_driver
@@ -112,7 +113,8 @@ def table(result: dict) -> str:
 
 def everything(executor: Executor | None, workers: int, steps: int = 1000) -> list[Measurement]:
     """All there is to measure. Rollouts of `steps` steps run on the executor's `workers`."""
-    return [*environments(), *networks(), *rollouts(executor, workers, steps), *explorers()]
+    driven = [*rollouts(executor, workers, steps), *through_dask(workers, steps)]
+    return [*environments(), *networks(), *driven, *explorers()]
 
 
 def rollouts(executor: Executor | None, workers: int, steps: int) -> list[Measurement]:
@@ -134,6 +136,25 @@ def rollouts(executor: Executor | None, workers: int, steps: int) -> list[Measur
                     lambda i: _collecting(executor, cores, steps, i, bytes_per_frame)),
         Measurement(ON_DISK, "frames/MB", cores,
                     lambda i: 1e6 / bytes_per_frame[-1]),
+    ]  # fmt: skip
+
+
+def through_dask(workers: int, steps: int) -> list[Measurement]:
+    """Whole rollouts on a Dask cluster here, with one worker and with all; if Dask is installed."""
+    if not importlib.util.find_spec("distributed"):
+        return []
+
+    def measure(i: int, count: int) -> float:
+        from dask.distributed import LocalCluster
+
+        local = {"n_workers": count, "threads_per_worker": 1, "dashboard_address": None}
+        with LocalCluster(**local) as cluster, dask_cluster(cluster.scheduler_address) as executor:
+            return _whole_rollouts(executor, count, steps, i, pace=1)
+
+    return [
+        Measurement(f"every step, through Dask, workers: {count}", "steps", count,
+                    lambda i, count=count: measure(i, count))
+        for count in sorted({1, max(workers, 1)})
     ]  # fmt: skip
 
 

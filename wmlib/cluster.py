@@ -1,7 +1,8 @@
 """Workers on other machines: a Dask cluster as one more `concurrent.futures.Executor`."""
 
+import warnings
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import CancelledError, Executor, Future
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,20 +22,27 @@ class Cluster(Executor):
         return max(1, len(self._client.nthreads()))
 
     def share(self, thing: Any) -> Any:
-        """Send something to all workers, once; to be given to `submit` in its place.
+        """Send something to the cluster, once; to be given to `submit` in its place.
 
-        Kept by all of them until eight others were shared, so that none is lost with a worker.
+        It is a task like all others, which any worker can do again: so it outlives those who hold
+        it. Forgotten when eight others were used since.
         """
         if id(thing) not in self._shared:
-            while len(self._shared) >= 8:
-                self._shared.pop(next(iter(self._shared)))
-            future = self._client.scatter(thing, broadcast=True, hash=False)
-            self._shared[id(thing)] = thing, future
+            with warnings.catch_warnings():  # of its size
+                warnings.simplefilter("ignore")
+                self._shared[id(thing)] = thing, self._client.submit(_itself, thing, pure=False)
+        self._shared[id(thing)] = self._shared.pop(id(thing))  # the last one used
+        while len(self._shared) > 8:
+            self._shared.pop(next(iter(self._shared)))
         return self._shared[id(thing)][1]
 
     def submit(self, fn, /, *args, **kwargs) -> Future:
         """As any executor."""
         return self._executor.submit(fn, *args, **kwargs)
+
+
+def _itself(thing: Any) -> Any:
+    return thing
 
 
 @contextmanager
@@ -43,10 +51,12 @@ def dask_cluster(address: str) -> Iterator[Cluster]:
 
     Every worker computes with one thread of torch: give each one core (`dask worker --nthreads 1`).
     For collecting, all of them must see the run's folder under the same path.
-    Raises ValueError if Dask is not installed, nobody answers, or there are no workers.
+    Raises ValueError if Dask is not installed, nobody answers, there are no workers, or the
+    scheduler is lost.
     """
     try:
-        from dask.distributed import Client, WorkerPlugin
+        from dask.distributed import Client, KilledWorker, WorkerPlugin
+        from distributed.comm import CommClosedError
     except ImportError as error:
         raise ValueError("for a cluster, install Dask: pip install -e '.[cluster]'") from error
 
@@ -65,4 +75,10 @@ def dask_cluster(address: str) -> Iterator[Cluster]:
         if not client.nthreads():
             raise ValueError(f"the Dask scheduler at {address} has no workers yet")
         client.register_plugin(OneThread())
-        yield Cluster(client)
+        try:
+            yield Cluster(client)
+        except (CancelledError, CommClosedError, KilledWorker) as error:
+            raise ValueError(
+                f"the cluster at {address} was lost ({type(error).__name__}): what is finished is "
+                f"kept, and the run can go on when it is back"
+            ) from error

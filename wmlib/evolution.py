@@ -150,10 +150,11 @@ class Evolution:
     def _replay(self, rows: list[dict]) -> None:
         for row in rows:
             settings = row.pop("settings")
-            if settings != self._settings:
-                raise ValueError(
-                    f"{self._path} was made with {settings}, this run wants {self._settings}: "
-                    f"delete it to start again, or go on with the old settings"
-                )
+            for key in settings | self._settings:
+                if (before := settings.get(key)) != (now := self._settings.get(key)):
+                    raise ValueError(
+                        f"{self._path} was made with {key} = {before}, this run wants {now}: go on "
+                        f"with the old setting, or name another folder"
+                    )
             self._tell(self._es.ask(), np.array(row["scores"]))
             self.history.append(row)

@@ -5,6 +5,7 @@ under another name and moved into place when complete, so no torn episode is eve
 writing ended, and any number of processes can write at once.
 """
 
+import json
 import math
 import os
 import zlib
@@ -23,6 +24,7 @@ from zarr.storage import ZipStore
 from wmlib.mdn_rnn import with_pay
 from wmlib.world_model import write_atomically
 
+ABOUT = "about.json"
 FRAMES_PER_CHUNK = 64
 BUFFER_STEPS = 4_000_000  # of encoded episodes that M's batches hold in memory
 CODEC = Blosc("zstd", clevel=5, shuffle=Blosc.NOSHUFFLE)
@@ -40,6 +42,29 @@ class EpisodeStore:
     def write(self, name: str, episode: dict[str, np.ndarray]) -> None:
         """Add an episode, or replace it. All or nothing."""
         write_atomically(self._path(name), lambda path: _write_zip(path, episode))
+
+    @property
+    def about(self) -> dict:
+        """What `describe` wrote: what all episodes have in common. Empty if nothing was said."""
+        file = self.folder / ABOUT
+        return json.loads(file.read_text()) if file.exists() else {}
+
+    def describe(self, about: dict) -> None:
+        """Say what all episodes have in common. ValueError if those here have something else."""
+        for key, before in self.about.items():
+            if len(self) and about.get(key) != before:
+                raise ValueError(
+                    f"the episodes in {self.folder} were made with {key} = {before}, these would "
+                    f"be with {about.get(key)}: name another folder for them"
+                )
+        text = json.dumps(about, indent=1) + "\n"
+        write_atomically(self.folder / ABOUT, lambda path: path.write_text(text))
+
+    def clear(self) -> None:
+        """Remove all episodes, and what they had in common."""
+        for name in self.names():
+            self._path(name).unlink()
+        (self.folder / ABOUT).unlink(missing_ok=True)
 
     def names(self) -> list[str]:
         """All complete episodes, sorted."""
@@ -78,7 +103,8 @@ class EpisodeStore:
         # (AttributeError: what Zarr says on closing a file that it could not open.)
         except (BadZipFile, AttributeError, KeyError, RuntimeError, zlib.error) as error:
             raise ValueError(
-                f"{self._path(name)} is damaged: delete it, and collect or encode again"
+                f"{self._path(name)} is damaged: delete it (and its like in other rounds, which "
+                f"are the same file), and collect or encode again"
             ) from error
 
     def include(self, other: "EpisodeStore", names: Sequence[str] | None = None) -> None:
@@ -92,6 +118,7 @@ class EpisodeStore:
 
 
 def _write_zip(path: Path, episode: dict[str, np.ndarray]) -> None:
+    path.touch()  # where that is not allowed, Zarr would say something else
     with ZipStore(str(path), mode="w") as store:
         zarr.open_group(store=store, mode="a", **FORMAT)
         for key, values in episode.items():

@@ -22,6 +22,7 @@ from wmlib.rollout import processes
 
 LATENT_BYTES = 4 * 70  # of one look: mu, logvar, action, reward, end
 AGENT_BYTES = 160e6  # of weights and checkpoints, a round
+FRAMES_IN_A_MEGABYTE = 1000  # cautiously: the bench finds a third more
 WORKER_BYTES = 0.6e9  # of a process that drives, torch and V included
 SEARCH = "generations of CMA-ES, without the drives"
 SPARE = 1.1  # what should be free, as a multiple of what is needed
@@ -37,12 +38,46 @@ def estimate(preset: Preset, folder: str | Path, world: str = "car_racing") -> s
     return tabulate(preset, speeds(preset), free_disk(folder), psutil.virtual_memory().available)
 
 
+def examine(preset: Preset, folder: str | Path, world: str = "car_racing") -> None:
+    """ValueError if the run in `folder` will not fit on the disk or into memory.
+
+    Nothing is measured for it, so it is done at once: no run starts that cannot end.
+    """
+    if world == "ball":
+        preset = of_the_ball(preset)
+    free = {"disk": free_disk(folder), "memory": psutil.virtual_memory().available}
+    _fit(needs(preset, FRAMES_IN_A_MEGABYTE), free, "(see --dry-run)")
+
+
 def free_disk(folder: str | Path) -> int:
-    """Bytes left where a folder is, or will be."""
+    """Bytes left where a folder is, or will be; what the run itself has there counts as free."""
     folder = Path(folder).absolute()
+    own = sum({f.stat().st_ino: f.stat().st_size for f in folder.rglob("*.*")}.values())
     while not folder.exists():
         folder = folder.parent
-    return shutil.disk_usage(folder).free
+    return shutil.disk_usage(folder).free + own
+
+
+def needs(preset: Preset, frames_in_a_megabyte: float) -> dict[str, float]:
+    """Bytes of "disk" and of "memory" that a run takes at most. Frames: of 64 x 64."""
+    pixels, disk, looks = (preset.frame_size / 64) ** 2, 0.0, 0.0
+    for number in range(preset.rounds):
+        fresh = preset.episodes[number] * preset.looks
+        looks += fresh
+        frames = fresh * pixels / frames_in_a_megabyte * 1e6
+        disk += frames + looks * LATENT_BYTES + AGENT_BYTES
+    drivers = 0 if preset.cluster else preset.workers  # a cluster's have a memory of their own
+    memory = drivers * WORKER_BYTES + min(looks, BUFFER_STEPS) * LATENT_BYTES + 2e9
+    return {"disk": disk, "memory": memory}
+
+
+def _fit(needed: dict[str, float], free: dict[str, float], hint: str) -> None:
+    for name in needed:
+        if needed[name] * SPARE > free[name]:
+            raise ValueError(
+                f"this will not fit: it needs {needed[name] / 1e9:.1f} GB of {name} at most, and "
+                f"{free[name] / 1e9:.1f} GB are free {hint}"
+            )
 
 
 def speeds(preset: Preset, steps: int = 200) -> dict[str, float]:
@@ -76,7 +111,8 @@ def _searches(preset: Preset, generations: int = 5) -> float:
 
 def of_the_ball(preset: Preset) -> Preset:
     """The ball's run in CarRacing's terms: one round, and no C."""
-    return preset.change(rounds=1, episodes=(preset.ball_episodes,), generations=(0,))._replace(
+    return preset.change(rounds=1, episodes=(preset.ball_episodes,))._replace(
+        generations=(0,),
         vae_epochs=(preset.ball_vae_epochs,),
         rnn_epochs=preset.ball_rnn_epochs,
         max_steps=gym.spec(BALL.env_id).max_episode_steps,
@@ -89,12 +125,9 @@ def tabulate(preset: Preset, speed: dict[str, float], disk_free: float, memory_f
     pixels = (preset.frame_size / 64) ** 2  # what was measured was 64 x 64
     on_the_road = speed[next(iter(bench.WHOLE))] / pixels
     lines = [f"{'round':8}{'drives':>8}{'looks':>12}{'collect':>10}{'V':>9}{'M':>9}{'C':>9}"]
-    disk = seconds = looks = 0.0
+    seconds = looks = 0.0
     for k in range(preset.rounds):
-        fresh = preset.episodes[k] * preset.looks
-        looks += fresh
-        frames = fresh * pixels / speed[bench.ON_DISK] * 1e6
-        disk += frames + looks * LATENT_BYTES + AGENT_BYTES
+        looks += preset.episodes[k] * preset.looks
         seen = looks * pixels / speed[bench.LOOKS]
         times = {
             "collect": preset.episodes[k] * preset.max_steps / on_the_road,
@@ -105,20 +138,14 @@ def tabulate(preset: Preset, speed: dict[str, float], disk_free: float, memory_f
         seconds += sum(times.values())
         told = "".join(f"{_time(t):>9}" for t in times.values())
         lines.append(f"{k:<8}{preset.episodes[k]:>8,}{looks:>12,.0f} {told}")
-    memory = preset.workers * WORKER_BYTES + min(looks, BUFFER_STEPS) * LATENT_BYTES + 2e9
-    lines += [
-        "",
-        f"time    at most {_time(seconds)} with {max(preset.workers, 1)} workers",
-        f"disk    at most {disk / 1e9:.1f} GB of the {disk_free / 1e9:.1f} GB that are free",
-        f"memory  about {memory / 1e9:.1f} GB of the {memory_free / 1e9:.1f} GB that are free",
-    ]
+    needed = needs(preset, speed[bench.ON_DISK])
+    free = {"disk": disk_free, "memory": memory_free}
+    lines += ["", f"time    at most {_time(seconds)} with {max(preset.workers, 1)} workers"]
+    for name in needed:
+        told = f"{needed[name] / 1e9:.1f} GB of the {free[name] / 1e9:.1f} GB that are free"
+        lines.append(f"{name:8}at most {told}")
     table = "\n".join(lines)
-    for name, needed, free in (("disk", disk, disk_free), ("memory", memory, memory_free)):
-        if needed * SPARE > free:
-            raise ValueError(
-                f"this will not fit: it needs {needed / 1e9:.1f} GB of {name}, and "
-                f"{free / 1e9:.1f} GB are free\n{table}"
-            )
+    _fit(needed, free, f"\n{table}")
     return table
 
 

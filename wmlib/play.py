@@ -76,6 +76,8 @@ class Film(gym.Wrapper):
                 codec = cv2.VideoWriter.fourcc(*"mp4v")
                 rate = self.metadata["render_fps"] / SKIP
                 self._writer = cv2.VideoWriter(str(self.path), codec, rate, frame.shape[1::-1])
+                if not self._writer.isOpened():
+                    raise ValueError(f"no video can be written to {self.path}")
             self._writer.write(frame[:, :, ::-1])
         self._steps += 1
         return result

@@ -24,7 +24,7 @@ TABLE = {
     "retrain":             (True,   False,  False,        "train in the chapters, or load"),
     "workers":             (0,          2,     64,        "processes that drive; 0: only this one"),
     "cluster":            ("",         "",     "",        "a Dask scheduler, in their place"),
-    "device":             ("",         "",     "",        "for V and M; by default the best here"),
+    "device":             ("",         "",     "",        "cpu, cuda, mps; -: the best here"),
     # The ball: V and M with the truth at hand.
     "ball_episodes":       (6,        200,   1000,        "episodes to learn from"),
     "ball_vae_epochs":     (1,          3,     10,        "passes of V over all frames"),
@@ -65,20 +65,20 @@ TABLE = {
     # Where C is evolved: on the road, or in dreams.
     "dream":               (False,  False,  False,        "evolve C in M's dreams"),
     "dream_epochs":    ((2, 1),  (20, 20, 2),   (20,),    "passes of the M that makes dreams"),
-    "dream_z_noise":       (0.3,      0.3,    0.3,        "share of V's doubt that this one knows"),
-    "dream_z_weight":      (32.0,    32.0,   32.0,        "of z in its loss; 32: all of z counts"),
-    "dream_rate":          (6e-3,    6e-3,   6e-3,        "learning rate, at first; then falling"),
-    "dream_batch":         (8,         16,     16,        "windows in a batch"),
-    "dream_fresh":         (2,        240,   2560,        "newest drives, and as many others"),
+    "dream_z_noise":       (0.3,      0.3,    0.3,        "share of V's doubt that M is shown"),
+    "dream_z_weight":      (32.0,    32.0,   32.0,        "of z in that M's loss; 32: in full"),
+    "dream_rate":          (6e-3,    6e-3,   6e-3,        "that M's learning rate, at first"),
+    "dream_batch":         (8,         16,     16,        "windows in a batch of that M's"),
+    "dream_fresh":         (2,        240,   2560,        "newest drives it learns from; others"),
     "dream_starts":        (20,      4000,  10000,        "real moments at which dreams begin"),
-    "dream_before":        (150,      150,    150,        "steps into their drives"),
-    "dream_lanes":         (8,        512,    512,        "that one process dreams at once"),
+    "dream_before":        (150,      150,    150,        "steps of a drive: dreams begin before"),
+    "dream_lanes":         (8,        512,    512,        "dreams in one process at once"),
     "dream_steps":         (5,        400,   1000,        "looks, then a dream is over"),
     "dream_patience":      (5,         15,     30,        "looks without pay, then giving up"),
-    "hindsight_dreams":    (4,        200,    400,        "in which every earlier C is judged"),
-    "hindsight_best":      (1,          3,      3,        "of these, or half of them: next start"),
-    "study_generations":   (1,         12,    100,        "in which drivers are bred to compare"),
-    "temperature":         (1.3,      1.3,    1.3,        "of these dreams"),
+    "hindsight_dreams":    (4,        200,    400,        "dreams to judge every earlier C in"),
+    "hindsight_best":      (1,          3,      3,        "Cs (or half): next search's start"),
+    "study_generations":   (1,         12,    100,        "of drivers bred for `study`"),
+    "temperature":         (1.3,      1.3,    1.3,        "of the dreams C is evolved in"),
     "dropout":             (0.0,      0.0,    0.0,        "share of h hidden from M's forecast"),
 }  # fmt: skip
 
@@ -98,6 +98,18 @@ DREAM = {
 }  # fmt: skip
 
 
+# What may be less than 1, or has to be more, or less than something.
+LIMITS = {
+    **dict.fromkeys(("seed", "workers", "directions", "vae_epochs"), (0, math.inf)),
+    **dict.fromkeys(("sigmas", "dream_rate", "dream_z_weight", "temperature"), (1e-6, math.inf)),
+    **dict.fromkeys(("check_tracks", "score_tracks"), (2, math.inf)),  # they have a spread
+    "dream_z_noise": (0, 1),
+    "dropout": (0, 0.99),
+    "population": (4, math.inf),
+}
+POLICIES = ("smooth", "networks")
+
+
 class Preset(namedtuple("Preset", ["scale", *TABLE])):
     """One column of the table: preset.episodes, preset.population, ..."""
 
@@ -111,9 +123,11 @@ class Preset(namedtuple("Preset", ["scale", *TABLE])):
 
         Of what has an entry for each round, a single number counts for all rounds, and as many
         entries as are given are the number of rounds, of everything; what has fewer goes on with
-        its last. Raises ValueError if lists of several lengths are given.
+        its last. Raises ValueError if lists of several lengths are given, or a number that nothing
+        could be made with.
         """
         rounds = values.pop("rounds", None)
+        _examine(values | ({} if rounds is None else {"rounds": rounds}))
         lengths = {len(v) for v in values.values() if isinstance(v, tuple) and len(v) > 1}
         lengths |= {rounds} if rounds and lengths else set()
         if len(lengths) > 1:
@@ -151,17 +165,28 @@ class Preset(namedtuple("Preset", ["scale", *TABLE])):
         """The round since which h means what it means in round `number`."""
         return max(k for k in range(number + 1) if not self.stays(k))
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, world: str) -> None:
         """Write settings.json, for `load` to read."""
-        text = json.dumps(self._asdict(), indent=1) + "\n"
+        text = json.dumps({"world": world, **self._asdict()}, indent=1) + "\n"
         write_atomically(Path(folder) / SETTINGS, lambda path: path.write_text(text))
 
     @classmethod
-    def load(cls, folder: str | Path) -> "Preset":
-        """The settings that a run was started with. What is new since then has its usual value."""
-        kept = json.loads((Path(folder) / SETTINGS).read_text())
+    def load(cls, folder: str | Path, world: str) -> "Preset":
+        """The settings that a run was started with. What is new since then has its usual value.
+
+        Raises ValueError if they are of another world, or cannot be read.
+        """
+        file = Path(folder) / SETTINGS
+        try:
+            kept = json.loads(file.read_text())
+            usual = preset(kept["scale"])
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{file} is damaged ({error!r}): restore it, or name another folder"
+            ) from error
+        if kept.get("world", world) != world:
+            raise ValueError(f"the run in {folder} is of {kept['world']}, not of {world}")
         kept = {name: tuple(v) if isinstance(v, list) else v for name, v in kept.items()}
-        usual = preset(kept["scale"])
         return usual._replace(**{name: v for name, v in kept.items() if name in cls._fields})
 
     def run_folder(self, name: str) -> Path:
@@ -182,6 +207,19 @@ class Preset(namedtuple("Preset", ["scale", *TABLE])):
         """Where a chapter saves a picture: figures/, but never over it from a smoke run."""
         folder = self.run_folder("figures") if self.scale == "smoke" else ROOT / "figures"
         return folder / name
+
+
+def _examine(values: dict[str, Any]) -> None:
+    for name, given in values.items():
+        flag = name.replace("_", "-")
+        if name == "policy" and given not in POLICIES:
+            raise ValueError(f"policy must be one of {', '.join(POLICIES)}, got {given!r}")
+        low, high = LIMITS.get(name, (1, math.inf))
+        for value in given if isinstance(given, tuple) else (given,):
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if number and not low <= value <= high:
+                wanted = f"{low} or more" if high == math.inf else f"{low} to {high}"
+                raise ValueError(f"{flag} must be {wanted}, got {value}")
 
 
 def preset(scale: str | None = None) -> Preset:

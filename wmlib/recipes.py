@@ -8,7 +8,6 @@ import copy
 import dataclasses
 import datetime
 import hashlib
-import json
 import math
 import os
 import platform
@@ -50,6 +49,7 @@ from wmlib.world_model import (
     PRETRAINED,
     State,
     WorldModel,
+    alone,
     half_precision,
     load_agent,
     load_controller,
@@ -114,7 +114,8 @@ def collect(
     world_model: for drivers that read [z, h]. members: a population of so many takes turns.
 
     Appends episodes, steps, mean score and seconds to collect.jsonl beside the folder. Raises
-    ValueError for a seed that is kept for scoring.
+    ValueError for a seed that is kept for scoring, for a store that was filled in another way, and
+    if drives do not arrive there.
     """
     for seed in seeds:
         if seed not in TRAINING_SEEDS:
@@ -123,6 +124,8 @@ def collect(
                 f"{TRAINING_SEEDS.stop:,}"
             )
     store = EpisodeStore(folder)
+    pace = world.at_pace(world_model)
+    store.describe({"world": str(pace), "repeat": pace.repeat, "members": members})
     jobs = [Job(seed, i % members) for i, seed in enumerate(seeds)]
     jobs = [job for job in jobs if episode_name(job) not in store]
     if jobs:
@@ -137,6 +140,12 @@ def collect(
             record=record,
             progress="collecting",
         )
+        lost = [job for job in jobs if episode_name(job) not in store]
+        if lost:
+            raise ValueError(
+                f"{len(lost)} of {len(jobs)} drives are not in {store.folder}: on a cluster, all "
+                f"workers must see that folder under this very path"
+            )
         row = {
             "episodes": len(drives),
             "steps": sum(drive.steps for drive in drives),
@@ -179,28 +188,43 @@ def train_vae(
 
 
 @torch.no_grad()
-def encode(store: EpisodeStore, vae: VAE, folder: str | Path) -> EpisodeStore:
+def encode(
+    store: EpisodeStore, vae: VAE, folder: str | Path, device: str | None = None
+) -> EpisodeStore:
     """What V sees in every episode: the same episodes with mu, logvar instead of frames.
 
-    Appends episodes and seconds to encode.jsonl beside the folder.
+    device: where to compute, V then being moved there; by default where it is. What another V has
+    seen is encoded anew. Appends episodes and seconds to encode.jsonl beside the folder.
     """
     latents, began = EpisodeStore(folder), time.monotonic()
+    about = {"vae": _fingerprint(vae)}
+    if latents.about and latents.about != about:
+        latents.clear()
+    latents.describe(about)
     missing = [name for name in store.names() if name not in latents]
+    vae = vae if device is None else vae.to(pick_device(device))
+    where = vae.mu.weight.device
     for name in tqdm(missing, desc="encoding", unit="drive", leave=False, disable=None):
         episode = store.episode(name)
         frames = torch.from_numpy(episode.pop("frames")).split(256)
-        with half_precision(frames[0].device):
-            codes = [vae.encode(frames_to_tensor(part)) for part in frames]
-        mu, logvar = (torch.cat(parts).float().numpy() for parts in zip(*codes, strict=True))
+        with half_precision(where):
+            codes = [vae.encode(frames_to_tensor(part, where)) for part in frames]
+        mu, logvar = (torch.cat(part).float().cpu().numpy() for part in zip(*codes, strict=True))
         latents.write(name, episode | {"mu": mu, "logvar": logvar})
     if missing:
         _append(latents.folder.parent / "encode.jsonl", {"episodes": len(missing)}, began)
     return latents
 
 
+def _fingerprint(*networks: nn.Module) -> str:
+    weights = [p.detach().cpu().reshape(-1) for n in networks for p in n.parameters()]
+    return digest(torch.cat(weights).numpy())
+
+
 def _append(log: Path, row: dict, began: float) -> None:
-    with log.open("a") as file:
-        file.write(json.dumps(row | {"seconds": round(time.monotonic() - began, 2)}) + "\n")
+    # Written as a whole: a full disk or a kill would leave half a line.
+    rows = read_log(log) if log.exists() else []
+    write_log([*rows, row | {"seconds": round(time.monotonic() - began, 2)}], log)
 
 
 def train_mdn_rnn(
@@ -243,7 +267,14 @@ def train_mdn_rnn(
         checkpoint=Path(folder) / f"{name}.checkpoint",
         device=device,
         anneal=anneal,
-        about={"window": window, "z_noise": z_noise, "z_weight": z_weight},
+        about={
+            "window": window,
+            "z_noise": z_noise,
+            "z_weight": z_weight,
+            "pay": pay,
+            "until": str(until),
+            "z": latents.about.get("vae", ""),  # by whom it was encoded
+        },
     )
     return _keep(mdn_rnn, history, folder, name), history
 
@@ -296,6 +327,8 @@ def evolve(
     """
     size = {"feature_size": world_model.feature_size, "action_size": 3}
     first = (Controller(**size) if start is None else start).parameters[0]
+    where, eyes = reality or (world, world_model)
+    dreams = [world.world_model.mdn_rnn] if isinstance(world, DreamWorld) else []
 
     def controllers(changes: np.ndarray) -> Controller:
         changes = changes if directions is None else directions.expand(changes)
@@ -310,7 +343,6 @@ def evolve(
         return foreseen(world, world_model, *cast, length=length)
 
     def check(mean: np.ndarray) -> dict:
-        where, eyes = reality or (world, world_model)
         return check_on_the_road(where, eyes, controllers(mean), check_tracks, executor)
 
     def extra(evolution: Evolution) -> dict:
@@ -328,6 +360,7 @@ def evolve(
         extra=extra,
         where=str(world),
         first=digest(first),
+        mind=_fingerprint(eyes.vae, eyes.mdn_rnn, *dreams),
         rollouts=rollouts,
         double_every=double_every,
         **({"length": length} if length else {}),  # logs of before stay good
@@ -362,12 +395,18 @@ def check_on_the_road(
 def ball(preset: Preset, folder: str | Path | None = None) -> WorldModel:
     """V and M of the ball, from nothing: collect, V, encode, M."""
     folder = Path(folder or preset.run_folder("ball"))
-    with processes(preset.workers, preset.cluster) as executor:
+    with alone(folder), processes(preset.workers, preset.cluster) as executor:
         first = preset.seed * SEEDS_PER_RUN
         seeds = range(first, first + preset.ball_episodes)
         store = collect(BALL, spectator(), seeds, folder / "episodes", executor, TRUTH)
+    device = preset.device or None
     vae, _ = train_vae(
-        store, folder, epochs=preset.ball_vae_epochs, learning_rate=1e-3, seed=preset.seed
+        store,
+        folder,
+        epochs=preset.ball_vae_epochs,
+        learning_rate=1e-3,
+        seed=preset.seed,
+        device=device,
     )
     latents = encode(store, vae, folder / "latents")
     mdn_rnn, _ = train_mdn_rnn(
@@ -378,6 +417,7 @@ def ball(preset: Preset, folder: str | Path | None = None) -> WorldModel:
         window=preset.window,
         action_size=0,
         seed=preset.seed,
+        device=device,
     )
     return WorldModel(vae, mdn_rnn)
 
@@ -391,10 +431,12 @@ def car_racing(preset: Preset, folder: str | Path | None = None) -> tuple[WorldM
     """
     examine(preset)
     done = [k for k in range(preset.rounds) if _finished(preset, folder, k)]
-    for number in range(max(done, default=0), preset.rounds):
-        car_world_model(preset, folder, number)
-        car_controller(preset, folder, number)
-    return load_agent(_round(preset, folder, preset.rounds - 1).parent)
+    run = _round(preset, folder, 0).parent
+    with alone(run):
+        for number in range(max(done, default=0), preset.rounds):
+            car_world_model(preset, folder, number)
+            car_controller(preset, folder, number)
+    return load_agent(run)
 
 
 def examine(preset: Preset) -> None:
@@ -413,10 +455,11 @@ def car_world_model(
     In a later round whose preset gives V no epochs, both stay what they were; only what was
     collected is added.
     """
-    car_collect(preset, folder, number)
-    vae = car_vae(preset, folder, number)
-    car_encode(preset, folder, number)
-    return WorldModel(vae, car_mdn_rnn(preset, folder, number))
+    with alone(_round(preset, folder, number).parent):
+        car_collect(preset, folder, number)
+        vae = car_vae(preset, folder, number)
+        car_encode(preset, folder, number)
+        return WorldModel(vae, car_mdn_rnn(preset, folder, number))
 
 
 def car_collect(preset: Preset, folder: str | Path | None = None, number: int = 0) -> EpisodeStore:
@@ -442,11 +485,17 @@ def car_collect(preset: Preset, folder: str | Path | None = None, number: int = 
         members = preset.episodes[number]
         driver = random_networks(members, seed=preset.seed)
     world = car_world(preset, preset.random_patience if agent is None else None)
+    tracks, names = training_tracks(preset, number), EpisodeStore(work / "episodes").names()
+    if names and int(names[-1].split("-")[0]) >= tracks.stop:
+        raise ValueError(
+            f"{work / 'episodes'} has more drives than the {len(tracks)} that are wanted: name "
+            f"another --folder for a run with fewer episodes"
+        )
     with processes(preset.workers, preset.cluster) as executor:
         store = collect(
             world,
             driver,
-            training_tracks(preset, number),
+            tracks,
             work / "episodes",
             executor,
             world_model=eyes,
@@ -505,7 +554,8 @@ def car_encode(preset: Preset, folder: str | Path | None = None, number: int = 0
         latents = EpisodeStore(work / "latents")
         latents.include(EpisodeStore(_round(preset, folder, number - 1) / "latents"))
     vae = load_network(VAE, work / "vae.safetensors")
-    return encode(EpisodeStore(work / "episodes"), vae, work / "latents")
+    device = str(pick_device(preset.device or None))
+    return encode(EpisodeStore(work / "episodes"), vae, work / "latents", device)
 
 
 def car_mdn_rnn(preset: Preset, folder: str | Path | None = None, number: int = 0) -> MDNRNN:
@@ -548,6 +598,7 @@ def _lesson(latents: EpisodeStore, folder: Path, fresh: int, seed: int) -> Episo
     # What a driver of today does wrong, nobody did before: so half of what is learned is new. But
     # not all of it, or how the others failed would be forgotten.
     names, lesson = latents.names(), EpisodeStore(folder)
+    lesson.describe(latents.about)
     again = np.random.default_rng(seed).permutation(names[:-fresh])[:fresh].tolist()
     lesson.include(latents, names[-fresh:] + again)
     return lesson
@@ -679,7 +730,9 @@ def car_controller(
     """
     work, k = _round(preset, folder, number), preset.directions
     world_model, start = WorldModel.load(work), None
-    if number > 0 and not preset.stays(number):
+    if number == 0 and (work / "start.safetensors").exists():  # somebody's own
+        start = load_controller(work / "start.safetensors")
+    elif number > 0 and not preset.stays(number):
         start = _once_translated(_agent_before(preset, folder, number), world_model, work)
     elif number > 0 and not preset.dream:
         _, start = _agent_before(preset, folder, number)
@@ -690,7 +743,7 @@ def car_controller(
         world = dream_world(preset, dream, work / "latents", agent=world_model)
         mind = Dreamer(world_model)
         seed += 1000 * number  # many short searches: other luck for each
-    with processes(preset.workers, preset.cluster) as executor:
+    with alone(work.parent), processes(preset.workers, preset.cluster) as executor:
         if preset.looks_back(number):
             start = hindsight(preset, folder, number, (world, mind), reality, executor)
         result = evolve(

@@ -186,6 +186,7 @@ def taught(preset: Preset, run: Path, kind: str) -> MDNRNN:
     if kind in (OWN, BOTH):
         fed = own[-many:] if kind == OWN else at_random[-many // 2 :] + own[-many // 2 :]
     latents = EpisodeStore(folder / "latents")
+    latents.describe(everything.about)
     latents.include(everything, fed)
     plainer: dict[str, Any] = {}
     if kind in (PLAIN, SHARP, TOLD):

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from wmlib.experience import Sequences
-from wmlib.mdn_rnn import MDNRNN, MDNRNNLoss, mdn_rnn_loss
+from wmlib.mdn_rnn import MDNRNN, MDNRNNLoss, Prediction, mdn_rnn_loss
 from wmlib.vae import VAE, VAELoss, frames_to_tensor, sample_latent, vae_loss
 from wmlib.world_model import fill, half_precision, write_atomically
 
@@ -76,7 +76,10 @@ def mdn_rnn_step(
     device = generator.device
     mu = batch.mu.to(device)
     z = mu.lerp(sample_latent(mu, batch.logvar.to(device), generator), z_noise)
-    prediction, _ = mdn_rnn(z[:, :-1], batch.actions.to(device))
+    # (On CPUs, 16-bit floats make an LSTM slower.)
+    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        prediction, _ = mdn_rnn(z[:, :-1], batch.actions.to(device))
+    prediction = Prediction(*(part.float() for part in prediction))
     targets = (batch.rewards, batch.done, batch.mask)
     return mdn_rnn_loss(prediction, z[:, 1:], *(t.to(device) for t in targets), z_weight)
 
@@ -190,16 +193,20 @@ def _save(path, network, optimizer, generator, settings: dict, progress: dict) -
 
 
 def _load(path, network, optimizer, generator, settings: dict) -> dict:
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata()
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is damaged ({error}): delete it, and this training starts again"
+        ) from error
     saved = json.loads(metadata["settings"])
     for key in settings | saved:
         if saved.get(key) != settings.get(key):
             raise ValueError(
                 f"{path} was made with {key} = {saved.get(key)}, this fit wants "
-                f"{settings.get(key)}: delete it to start again, or fit with the old setting to go "
-                f"on"
+                f"{settings.get(key)}: go on with the old setting, or name another folder"
             )
     fill(network, _under("network.", tensors), path)
     state: dict[int, dict[str, Tensor]] = {}
@@ -207,7 +214,13 @@ def _load(path, network, optimizer, generator, settings: dict) -> dict:
         i, moment = name.split(".")
         state.setdefault(int(i), {})[moment] = tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    generator.set_state(tensors["generator"])
+    try:
+        generator.set_state(tensors["generator"])
+    except RuntimeError as error:
+        raise ValueError(
+            f"{path} was begun on another kind of device than {generator.device.type}, whose noise "
+            f"is another: go on there (--device), or name another folder"
+        ) from error
     return json.loads(metadata["progress"])
 
 

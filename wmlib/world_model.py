@@ -8,12 +8,16 @@ import dataclasses
 import hashlib
 import json
 import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -223,8 +227,11 @@ def pretrained(world: str) -> Path:
 
 
 def read_log(path: str | Path) -> list[dict]:
-    """A JSON-lines file as a list of dictionaries."""
-    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+    """A JSON-lines file as a list of dictionaries. Raises ValueError where it is damaged."""
+    try:
+        return [json.loads(line) for line in Path(path).read_text().splitlines()]
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is damaged ({error}): remove that line, or the file") from error
 
 
 def write_log(rows: list[dict], path: str | Path) -> None:
@@ -237,13 +244,29 @@ def write_atomically(path: str | Path, write) -> None:
     """Call write(temporary path), then move the result to `path`: a reader sees all or nothing."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")  # on any machine, once
     try:
         write(temporary)
         os.replace(temporary, path)
     except BaseException:  # a full disk should not be left fuller
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def alone(folder: str | Path) -> Iterator[None]:
+    """As long as this lasts, no other process is at work in the folder, and this one may be twice.
+
+    Raises ValueError if there is another one.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(Path(folder).resolve() / ".lock", timeout=0, is_singleton=True):
+            yield
+    except Timeout as error:
+        raise ValueError(
+            f"another process is at work in {folder}: wait for it, or name another folder"
+        ) from error
 
 
 def save_network(
