@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 import numpy as np
 import pytest
 from filelock import FileLock
+from PIL import Image
 from test_recipes import a_run, fingerprints
 
 from wmlib.__main__ import PHASES, main, parser
@@ -198,10 +199,15 @@ def test_an_agent_is_scored_shown_and_dreamt(whole, tmp_path, capsys):
 
 
 def test_the_larger_eye_goes_through_every_phase(tmp_path):
-    size = ["--frame-size", "96", "--max-steps", "40", "--rounds", "1"]
-    assert main(["run", "car_racing", *SMOKE, *size, "--folder", str(tmp_path)]) == 0
+    size = ["--frame-size", "96", "--max-steps", "60"]
+    run = ["run", "car_racing", *SMOKE, *size, "--folder", str(tmp_path)]
+    assert main([*run, "--dream", "--rounds", "2"]) == 0  # a dream, and a C translated
     agent = ["--folder", str(tmp_path), *SMOKE]
     assert main(["evaluate", *agent, "--tracks", "2", "--workers", "0"]) == 0
+    out = ["--out", str(tmp_path / "dream.gif")]
+    assert main(["dream", *agent, "--seen", "5", "--ahead", "10", *out]) == 0
+    with Image.open(tmp_path / "dream.gif") as picture:
+        assert picture.height >= 96
 
 
 def test_every_command_explains_itself(capsys):

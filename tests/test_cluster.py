@@ -61,8 +61,8 @@ def test_what_all_need_travels_once(address, driver, world_model):
     with processes(0, address) as executor:
         sent = []
         submit = executor._client.submit
-        executor._client.submit = lambda function, thing, **options: (
-            sent.append(thing) or submit(function, thing, **options)
+        executor._client.submit = lambda *args, **options: (
+            sent.append(args[1]) or submit(*args, **options)
         )
         for _ in range(12):  # generations: each has another driver, and the same eyes
             drivers = ControllerDriver(driver.controller)
