@@ -105,6 +105,10 @@ def test_a_flag_that_does_not_fit_leaves_the_settings_alone(whole, tmp_path, cap
     kept = (tmp_path / "run" / "settings.json").read_bytes()
     assert "population" in fails(capsys, *resume, "--population", "5")
     assert (tmp_path / "run" / "settings.json").read_bytes() == kept
+    (tmp_path / "run" / "settings.json").unlink()  # as a chapter leaves it
+    assert "population" in fails(capsys, *resume, *SMOKE, "--population", "5")
+    assert not (tmp_path / "run" / "settings.json").exists()
+    (tmp_path / "run" / "settings.json").write_bytes(kept)
     assert main([str(a) for a in resume]) == 0
 
 
@@ -144,9 +148,8 @@ def test_what_could_not_begin_leaves_nothing(tmp_path, capsys):
     run = ["run", "car_racing", *SMOKE, "--folder", tmp_path / "run"]
     assert "no run in" in fails(capsys, *run, "--resume")
     assert not (tmp_path / "run").exists()
-    assert "no Dask scheduler" in fails(capsys, *run, "--dask", "tcp://127.0.0.1:9") or (
-        "install Dask" in capsys.readouterr().err
-    )
+    said = fails(capsys, *run, "--dask", "tcp://127.0.0.1:9")
+    assert "no Dask scheduler" in said or "install Dask" in said
     assert not (tmp_path / "run" / "settings.json").exists()
 
 
@@ -168,8 +171,16 @@ def test_a_search_begins_with_weights_from_elsewhere(whole, tmp_path, capsys):
     assert main([str(a) for a in evolve]) == 0
     start = load_controller(whole / "controller.safetensors").parameters[0]
     assert read_log(work / "evolution.jsonl")[0]["settings"]["first"] == digest(start)
+    assert not (work / "vae.jsonl").exists()  # nothing was trained here
+    run = ["run", "car_racing", *SMOKE, "--folder", tmp_path / "run", "--resume"]
+    assert main([str(a) for a in run]) == 0  # and it stays, in this round
+    assert (work / "vae.safetensors").read_bytes() == (whole / "vae.safetensors").read_bytes()
     evolve[evolve.index("--vae") + 1] = whole / "round0" / "vae.safetensors"  # another one
     assert "vae.safetensors is there already" in fails(capsys, *evolve)
+    assert "is for round 0" in fails(capsys, *evolve, "--round", "1")
+    other = [*evolve[:3], "--folder", tmp_path / "other", *evolve[5:]]
+    assert "collect some first" in fails(capsys, *other)
+    assert not list((tmp_path / "other").rglob("*.safetensors"))
 
 
 def test_two_runs_never_share_a_folder(whole, capsys):

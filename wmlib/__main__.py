@@ -20,9 +20,11 @@ from wmlib import evaluation, recipes
 from wmlib.controller import Controller
 from wmlib.drivers import ControllerDriver
 from wmlib.envs import HELD_OUT_SEEDS
+from wmlib.experience import ABOUT
 from wmlib.mdn_rnn import MDNRNN
 from wmlib.presets import DREAM, POLICIES, SCALES, SETTINGS, TABLE, Preset, preset
 from wmlib.rollout import processes
+from wmlib.training import pick_device
 from wmlib.vae import VAE
 from wmlib.world_model import (
     WorldModel,
@@ -64,13 +66,17 @@ def run_phase(arguments: argparse.Namespace) -> None:
     with _run(arguments, resume=True) as (numbers, folder):
         if not 0 <= arguments.round < numbers.rounds:
             raise ValueError(f"round must be 0 to {numbers.rounds - 1}, got {arguments.round}")
-        _bring_in(arguments, folder / f"round{arguments.round}")
-        phase(numbers, folder, arguments.round)
+        with _brought_in(arguments, folder / f"round{arguments.round}"):
+            phase(numbers, folder, arguments.round)
         print(f"{arguments.command}: done, in {folder / f'round{arguments.round}'}")
 
 
-def _bring_in(arguments: argparse.Namespace, work: Path) -> None:
-    """Weights from elsewhere, to go on from: copied into the round's folder."""
+@contextlib.contextmanager
+def _brought_in(arguments: argparse.Namespace, work: Path) -> Iterator[None]:
+    """Weights from elsewhere, copied into the round's folder; gone again if nobody can use them."""
+    if arguments.round > 0 and getattr(arguments, "controller", None):
+        raise ValueError("--controller is for round 0: a later one begins at the C of the last")
+    files = []
     for flag, name, load in (
         ("vae", "vae", partial(load_network, VAE)),
         ("rnn", "mdn_rnn", partial(load_network, MDNRNN)),
@@ -82,7 +88,15 @@ def _bring_in(arguments: argparse.Namespace, work: Path) -> None:
         load(file)  # or say what is wrong with it
         if target.exists() and target.read_bytes() != Path(file).read_bytes():
             raise ValueError(f"{target} is there already: name another --folder")
+        files += [] if target.exists() else [(file, target)]
+    for file, target in files:
         write_atomically(target, lambda path, file=file: shutil.copy(file, path))
+    try:
+        yield
+    except ValueError:
+        for _, target in files:
+            target.unlink()
+        raise
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -132,20 +146,32 @@ def _run(
         numbers = Preset.load(folder, world)
         _same_run(numbers, arguments, folder)
     before, numbers = numbers, numbers.change(**flags)
-    recipes.examine(numbers)
+    if world == "ball":
+        pick_device(numbers.device or None)
+    else:
+        recipes.examine(numbers)
     if look_only:
         yield numbers, folder
         return
     with alone(folder):
+        contents = _contents(folder)
         numbers.save(folder, world)
         try:
             yield numbers, folder
-        except (ValueError, OSError):  # flags that do not fit what is there, or could not begin
-            if begun:
-                before.save(folder, world)
-            elif not _has_drives(folder):
-                (folder / SETTINGS).unlink()
+        except (ValueError, OSError):
+            # A flag that does not fit what is there, or nothing could begin: as it was before.
+            if contents == _contents(folder):
+                if begun:
+                    before.save(folder, world)
+                else:
+                    (folder / SETTINGS).unlink()
             raise
+
+
+def _contents(folder: Path) -> dict[Path, int]:
+    """All files of a run but its settings, and their sizes."""
+    files = (path for path in folder.rglob("[!.]*.*") if path.name not in (SETTINGS, ABOUT))
+    return {path: path.stat().st_size for path in files if path.is_file()}
 
 
 def _has_drives(folder: Path) -> bool:

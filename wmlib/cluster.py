@@ -56,7 +56,7 @@ def dask_cluster(address: str) -> Iterator[Cluster]:
     """
     try:
         from dask.distributed import Client, KilledWorker, WorkerPlugin
-        from distributed.comm import CommClosedError
+        from distributed.client import ClosedClientError
     except ImportError as error:
         raise ValueError("for a cluster, install Dask: pip install -e '.[cluster]'") from error
 
@@ -77,7 +77,9 @@ def dask_cluster(address: str) -> Iterator[Cluster]:
         client.register_plugin(OneThread())
         try:
             yield Cluster(client)
-        except (CancelledError, CommClosedError, KilledWorker) as error:
+        except (CancelledError, ClosedClientError, KilledWorker, OSError) as error:
+            if getattr(error, "errno", None):  # that is some disk's
+                raise
             raise ValueError(
                 f"the cluster at {address} was lost ({type(error).__name__}): what is finished is "
                 f"kept, and the run can go on when it is back"

@@ -150,8 +150,8 @@ class Evolution:
     def _replay(self, rows: list[dict]) -> None:
         for row in rows:
             settings = row.pop("settings")
-            for key in settings | self._settings:
-                if (before := settings.get(key)) != (now := self._settings.get(key)):
+            for key, before in settings.items():  # what is new since then does not count
+                if before != (now := self._settings.get(key)):
                     raise ValueError(
                         f"{self._path} was made with {key} = {before}, this run wants {now}: go on "
                         f"with the old setting, or name another folder"

@@ -51,7 +51,10 @@ class EpisodeStore:
 
     def describe(self, about: dict) -> None:
         """Say what all episodes have in common. ValueError if those here have something else."""
-        for key, before in self.about.items():
+        told = self.about
+        if told == about:
+            return
+        for key, before in told.items():
             if len(self) and about.get(key) != before:
                 raise ValueError(
                     f"the episodes in {self.folder} were made with {key} = {before}, these would "

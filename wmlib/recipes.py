@@ -395,30 +395,31 @@ def check_on_the_road(
 def ball(preset: Preset, folder: str | Path | None = None) -> WorldModel:
     """V and M of the ball, from nothing: collect, V, encode, M."""
     folder = Path(folder or preset.run_folder("ball"))
-    with alone(folder), processes(preset.workers, preset.cluster) as executor:
-        first = preset.seed * SEEDS_PER_RUN
-        seeds = range(first, first + preset.ball_episodes)
-        store = collect(BALL, spectator(), seeds, folder / "episodes", executor, TRUTH)
     device = preset.device or None
-    vae, _ = train_vae(
-        store,
-        folder,
-        epochs=preset.ball_vae_epochs,
-        learning_rate=1e-3,
-        seed=preset.seed,
-        device=device,
-    )
-    latents = encode(store, vae, folder / "latents")
-    mdn_rnn, _ = train_mdn_rnn(
-        latents,
-        folder,
-        epochs=preset.ball_rnn_epochs,
-        batch_size=preset.rnn_batch,
-        window=preset.window,
-        action_size=0,
-        seed=preset.seed,
-        device=device,
-    )
+    with alone(folder):
+        with processes(preset.workers, preset.cluster) as executor:
+            first = preset.seed * SEEDS_PER_RUN
+            seeds = range(first, first + preset.ball_episodes)
+            store = collect(BALL, spectator(), seeds, folder / "episodes", executor, TRUTH)
+        vae, _ = train_vae(
+            store,
+            folder,
+            epochs=preset.ball_vae_epochs,
+            learning_rate=1e-3,
+            seed=preset.seed,
+            device=device,
+        )
+        latents = encode(store, vae, folder / "latents")
+        mdn_rnn, _ = train_mdn_rnn(
+            latents,
+            folder,
+            epochs=preset.ball_rnn_epochs,
+            batch_size=preset.rnn_batch,
+            window=preset.window,
+            action_size=0,
+            seed=preset.seed,
+            device=device,
+        )
     return WorldModel(vae, mdn_rnn)
 
 
@@ -530,6 +531,8 @@ def training_tracks(preset: Preset, number: int) -> range:
 def car_vae(preset: Preset, folder: str | Path | None = None, number: int = 0) -> VAE:
     """V of round `number`: a new one, or the last round's, which goes on learning."""
     work, start = _round(preset, folder, number), None
+    if _brought(work, "vae"):
+        return load_network(VAE, work / "vae.safetensors")
     if number > 0:
         start = _before(preset, folder, number, VAE, "vae")
     if preset.stays(number):
@@ -547,6 +550,11 @@ def car_vae(preset: Preset, folder: str | Path | None = None, number: int = 0) -
     return vae
 
 
+def _brought(work: Path, name: str) -> bool:
+    # Weights without a training here were made elsewhere (or are the last round's).
+    return (work / f"{name}.safetensors").exists() and not (work / f"{name}.checkpoint").exists()
+
+
 def car_encode(preset: Preset, folder: str | Path | None = None, number: int = 0) -> EpisodeStore:
     """All drives of round `number` as its V sees them."""
     work = _round(preset, folder, number)
@@ -561,6 +569,8 @@ def car_encode(preset: Preset, folder: str | Path | None = None, number: int = 0
 def car_mdn_rnn(preset: Preset, folder: str | Path | None = None, number: int = 0) -> MDNRNN:
     """M of round `number`, learned anew; or the last round's, if V has stayed the same."""
     work = _round(preset, folder, number)
+    if _brought(work, "mdn_rnn"):
+        return load_network(MDNRNN, work / "mdn_rnn.safetensors")
     if preset.stays(number):
         return _keep(_before(preset, folder, number, MDNRNN, "mdn_rnn"), [], work, "mdn_rnn")
     mdn_rnn, _ = train_mdn_rnn(
@@ -716,6 +726,8 @@ def directions(
 
 def _newest_drives(folder: str | Path, episodes: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     store = EpisodeStore(Path(folder) / "episodes")
+    if not len(store):
+        raise ValueError(f"there are no episodes in {store.folder}: collect some first")
     for name in store.names()[-episodes:]:
         yield store.read(name, "frames"), store.read(name, "actions")
 
@@ -729,42 +741,45 @@ def car_controller(
     newest drives, and from what `hindsight` chose. Returns what the search found.
     """
     work, k = _round(preset, folder, number), preset.directions
-    world_model, start = WorldModel.load(work), None
-    if number == 0 and (work / "start.safetensors").exists():  # somebody's own
-        start = load_controller(work / "start.safetensors")
-    elif number > 0 and not preset.stays(number):
-        start = _once_translated(_agent_before(preset, folder, number), world_model, work)
-    elif number > 0 and not preset.dream:
-        _, start = _agent_before(preset, folder, number)
-    reality = car_world(preset), world_model
-    world, mind, seed = car_world(preset, preset.patience), world_model, preset.seed
-    if preset.dream:
-        dream = WorldModel(world_model.vae, car_dream(preset, folder, number))
-        world = dream_world(preset, dream, work / "latents", agent=world_model)
-        mind = Dreamer(world_model)
-        seed += 1000 * number  # many short searches: other luck for each
-    with alone(work.parent), processes(preset.workers, preset.cluster) as executor:
-        if preset.looks_back(number):
-            start = hindsight(preset, folder, number, (world, mind), reality, executor)
-        result = evolve(
-            world,
-            mind,
-            work,
-            population=preset.population,
-            rollouts=preset.rollouts[number],
-            generations=preset.generations[number],
-            double_every=preset.double_every,
-            sigma=preset.sigmas[number],
-            start=start,
-            directions=directions(world_model, work, k) if k else None,
-            seed=seed,
-            check_every=preset.check_every,
-            check_tracks=preset.check_tracks,
-            executor=executor,
-            reality=reality,
-            length=preset.looks_left if preset.dream else None,
+    with alone(work.parent):
+        world_model, start = WorldModel.load(work), None
+        if number == 0 and (work / "start.safetensors").exists():  # somebody's own
+            start = load_controller(work / "start.safetensors")
+        elif number > 0 and not preset.stays(number):
+            start = _once_translated(_agent_before(preset, folder, number), world_model, work)
+        elif number > 0 and not preset.dream:
+            _, start = _agent_before(preset, folder, number)
+        reality = car_world(preset), world_model
+        world, mind, seed = car_world(preset, preset.patience), world_model, preset.seed
+        if preset.dream:
+            dream = WorldModel(world_model.vae, car_dream(preset, folder, number))
+            world = dream_world(preset, dream, work / "latents", agent=world_model)
+            mind = Dreamer(world_model)
+            seed += 1000 * number  # many short searches: other luck for each
+        with processes(preset.workers, preset.cluster) as executor:
+            if preset.looks_back(number):
+                start = hindsight(preset, folder, number, (world, mind), reality, executor)
+            result = evolve(
+                world,
+                mind,
+                work,
+                population=preset.population,
+                rollouts=preset.rollouts[number],
+                generations=preset.generations[number],
+                double_every=preset.double_every,
+                sigma=preset.sigmas[number],
+                start=start,
+                directions=directions(world_model, work, k) if k else None,
+                seed=seed,
+                check_every=preset.check_every,
+                check_tracks=preset.check_tracks,
+                executor=executor,
+                reality=reality,
+                length=preset.looks_left if preset.dream else None,
+            )
+        _publish(
+            preset, folder, number, *WORLD_MODEL, "dream", "hindsight", "evolution", "controller"
         )
-    _publish(preset, folder, number, *WORLD_MODEL, "dream", "hindsight", "evolution", "controller")
     return result
 
 

@@ -202,7 +202,7 @@ def _load(path, network, optimizer, generator, settings: dict) -> dict:
             f"{path} is damaged ({error}): delete it, and this training starts again"
         ) from error
     saved = json.loads(metadata["settings"])
-    for key in settings | saved:
+    for key in ("anneal", *saved):  # what is new since then does not count
         if saved.get(key) != settings.get(key):
             raise ValueError(
                 f"{path} was made with {key} = {saved.get(key)}, this fit wants "

@@ -228,10 +228,13 @@ def pretrained(world: str) -> Path:
 
 def read_log(path: str | Path) -> list[dict]:
     """A JSON-lines file as a list of dictionaries. Raises ValueError where it is damaged."""
-    try:
-        return [json.loads(line) for line in Path(path).read_text().splitlines()]
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is damaged ({error}): remove that line, or the file") from error
+    rows = []
+    for number, line in enumerate(Path(path).read_text().splitlines(), 1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"line {number} of {path} is damaged: remove it") from error
+    return rows
 
 
 def write_log(rows: list[dict], path: str | Path) -> None:
@@ -255,9 +258,9 @@ def write_atomically(path: str | Path, write) -> None:
 
 @contextmanager
 def alone(folder: str | Path) -> Iterator[None]:
-    """As long as this lasts, no other process is at work in the folder, and this one may be twice.
+    """As long as this lasts, nobody else is at work in the folder.
 
-    Raises ValueError if there is another one.
+    Raises ValueError if another process is, or another thread; the same thread may be twice.
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
     try:
