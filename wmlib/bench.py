@@ -8,6 +8,7 @@ what counts is the ratio of the medians.
 import contextlib
 import datetime
 import importlib.util
+import logging
 import os
 import platform
 import tempfile
@@ -148,6 +149,7 @@ def through_dask(workers: int, steps: int) -> list[Measurement]:
         from dask.distributed import LocalCluster
 
         local = {"n_workers": count, "threads_per_worker": 1, "dashboard_address": None}
+        local |= {"silence_logs": logging.CRITICAL}  # they would tell of every goodbye
         with LocalCluster(**local) as cluster, dask_cluster(cluster.scheduler_address) as executor:
             return _whole_rollouts(executor, count, steps, i, pace=1)
 
