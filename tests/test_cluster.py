@@ -29,7 +29,7 @@ JOBS = [Job(seed, member) for member in range(3) for seed in range(4)]
 def address():
     """A scheduler with two workers, each a process with one thread."""
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
     ) as cluster:
         yield cluster.scheduler_address
 
@@ -103,14 +103,14 @@ def test_a_worker_that_dies_costs_time_not_results(address, driver, world_model)
 def test_not_even_if_it_was_the_only_one(driver, world_model):
     alone = scores(driver, world_model, None, steps=200)
     with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0"
     ) as cluster:
         assert scores_while_one_dies(cluster.scheduler_address, driver, world_model) == alone
 
 
 def test_a_cluster_that_is_lost_is_said_in_one_sentence(driver, world_model):
     cluster = distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0"
     )
 
     def drive_on():

@@ -148,7 +148,7 @@ def through_dask(workers: int, steps: int) -> list[Measurement]:
     def measure(i: int, count: int) -> float:
         from dask.distributed import LocalCluster
 
-        local = {"n_workers": count, "threads_per_worker": 1, "dashboard_address": None}
+        local = {"n_workers": count, "threads_per_worker": 1, "dashboard_address": ":0"}
         local |= {"silence_logs": logging.CRITICAL}  # they would tell of every goodbye
         with LocalCluster(**local) as cluster, dask_cluster(cluster.scheduler_address) as executor:
             return _whole_rollouts(executor, count, steps, i, pace=1)

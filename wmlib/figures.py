@@ -415,7 +415,9 @@ def dream_learning_curve(runs: Mapping[str, list[dict]]) -> Figure:
         checks = [row for row in rows if "check" in row]
         minutes, means = [r["minutes"] for r in checks], [r["check"] for r in checks]
         real.plot(minutes, means, color=REALITY, **style)
-        if k == 0:
+        if k > 0:
+            real.annotate(name, (minutes[-1], means[-1]), fontsize=7, color=REALITY, va="top")
+        else:
             spread = [r["check_std"] for r in checks]
             real.errorbar(
                 minutes,
@@ -440,6 +442,7 @@ def dream_learning_curve(runs: Mapping[str, list[dict]]) -> Figure:
             )
     pays.set(ylabel="foreseen, population's mean")
     pays.legend(fontsize=8)
+    real.sharex(pays)
     real.set(xlabel="minutes since the folder was empty", ylabel="score in reality")
     real.legend(fontsize=8)
     return figure
