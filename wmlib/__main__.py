@@ -175,7 +175,9 @@ def _contents(folder: Path) -> dict[Path, int]:
 
 
 def _has_drives(folder: Path) -> bool:
-    return next(folder.rglob("*.zip"), None) is not None
+    # (Not anywhere below: runs may lie inside one another.)
+    places = (folder / "episodes", folder / "round0" / "episodes")  # the ball's, and a car's
+    return any(path for place in places for path in place.glob("*.zip"))
 
 
 def _same_run(kept: Preset, arguments: argparse.Namespace, folder: Path) -> None:

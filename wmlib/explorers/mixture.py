@@ -107,13 +107,14 @@ class MixtureExplorer:
         temperature = self.temperature.value if temperature is None else temperature
         t, generator = self.moment.value, torch.Generator().manual_seed(self._luck)
         m = self.world_model.mdn_rnn
-        state = State(*(part.expand(self.dreams, -1).contiguous() for part in self.states[t]))
+        rows = self.dreams if temperature > 0 else 1  # without luck, all dreams are the same one
+        state = State(*(part.expand(rows, -1).contiguous() for part in self.states[t]))
         for action in self.actions[t : t + looks]:
             # As `WorldModel.imagine`, in half the time: what is quick for many rows is not for few.
-            h, c = m.step(state.z, action.expand(self.dreams, -1), state.h, state.c)
+            h, c = m.step(state.z, action.expand(rows, -1), state.h, state.c)
             z = sample_next(m.predict(h[:, None]), temperature, generator)[:, 0]
             state = State(z, h, c)
-        return state.z
+        return state.z.expand(self.dreams, -1)
 
     def _draw(self) -> None:
         # Both rows of frames at once: decoding nine takes little longer than decoding four.
