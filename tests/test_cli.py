@@ -133,7 +133,7 @@ def test_a_run_keeps_its_settings_and_flags_override_the_scale(whole, tmp_path):
         (["--seed", "1"], "has seed 0, not 1"),
         (["--dream"], "has C evolved on the road, not elsewhere"),
         (["--episodes", "3"], "more drives than the 3 that are wanted"),
-        (["--repeat", "2"], "made with repeat = 4, these would be with 2"),
+        (["--repeat", "2"], "made with repeat = 4, this would be with 2"),
         (["--frame-size", "96"], "name another folder for them"),
     ],
 )

@@ -93,5 +93,5 @@ def test_bad_input_is_named(tmp_path):
     with pytest.raises(ValueError, match="8 finite scores"):
         list(Evolution(4, population=8).run(lambda c, g: np.full(8, np.nan), 1))
     list(Evolution(4, population=8, seed=0, log=tmp_path / "log").run(closeness, 1))
-    with pytest.raises(ValueError, match="made with seed = 0, this run wants 1"):
+    with pytest.raises(ValueError, match="made with seed = 0, this would be with 1"):
         Evolution(4, population=8, seed=1, log=tmp_path / "log")

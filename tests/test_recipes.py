@@ -194,7 +194,7 @@ def test_a_run_in_dreams_keeps_its_language_and_dreams_ever_better(tmp_path):
     assert begun[0]["check"] == judged["check"]
     assert "found" in begun[-1]
     (third / CONTROLLER).unlink()
-    with pytest.raises(ValueError, match="this run wants"):
+    with pytest.raises(ValueError, match="made with best = 1, this would be with 2"):
         recipes.car_controller(numbers.change(hindsight_best=2), tmp_path, 2)
 
 

@@ -15,7 +15,7 @@ import cma
 import numpy as np
 from tqdm.auto import tqdm
 
-from wmlib.world_model import read_log, write_atomically
+from wmlib.world_model import insist, read_log, write_atomically
 
 
 def digest(vector: np.ndarray) -> str:
@@ -149,12 +149,6 @@ class Evolution:
 
     def _replay(self, rows: list[dict]) -> None:
         for row in rows:
-            settings = row.pop("settings")
-            for key, before in settings.items():  # what is new since then does not count
-                if before != (now := self._settings.get(key)):
-                    raise ValueError(
-                        f"{self._path} was made with {key} = {before}, this run wants {now}: go on "
-                        f"with the old setting, or name another folder"
-                    )
+            insist(self._path, row.pop("settings"), self._settings)
             self._tell(self._es.ask(), np.array(row["scores"]))
             self.history.append(row)

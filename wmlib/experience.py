@@ -22,7 +22,7 @@ from torch import Tensor
 from zarr.storage import ZipStore
 
 from wmlib.mdn_rnn import with_pay
-from wmlib.world_model import write_atomically
+from wmlib.world_model import insist, write_atomically
 
 ABOUT = "about.json"
 FRAMES_PER_CHUNK = 64
@@ -54,12 +54,8 @@ class EpisodeStore:
         told = self.about
         if told == about:
             return
-        for key, before in told.items():
-            if len(self) and about.get(key) != before:
-                raise ValueError(
-                    f"the episodes in {self.folder} were made with {key} = {before}, these would "
-                    f"be with {about.get(key)}: name another folder for them"
-                )
+        if len(self):
+            insist(self.folder, told, about)
         text = json.dumps(about, indent=1) + "\n"
         write_atomically(self.folder / ABOUT, lambda path: path.write_text(text))
 

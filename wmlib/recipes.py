@@ -51,6 +51,7 @@ from wmlib.world_model import (
     WorldModel,
     alone,
     half_precision,
+    insist,
     load_agent,
     load_controller,
     load_network,
@@ -806,9 +807,7 @@ def hindsight(
     file, log = work / "start.safetensors", work / "hindsight.jsonl"
     settings = {"dreams": preset.hindsight_dreams, "best": preset.hindsight_best}
     if file.exists():
-        judged = read_log(log)[0]["settings"]
-        if judged != settings:
-            raise ValueError(f"{file} was found with {judged}, this run wants {settings}")
+        insist(file, read_log(log)[0]["settings"], settings)
         return load_controller(file)
     cast = {}
     for k in range(preset.since(number), number):

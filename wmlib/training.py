@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from wmlib.experience import Sequences
 from wmlib.mdn_rnn import MDNRNN, MDNRNNLoss, Prediction, mdn_rnn_loss
 from wmlib.vae import VAE, VAELoss, frames_to_tensor, sample_latent, vae_loss
-from wmlib.world_model import fill, half_precision, write_atomically
+from wmlib.world_model import fill, half_precision, insist, write_atomically
 
 
 class Batches(Protocol):
@@ -202,12 +202,7 @@ def _load(path, network, optimizer, generator, settings: dict) -> dict:
             f"{path} is damaged ({error}): delete it, and this training starts again"
         ) from error
     saved = json.loads(metadata["settings"])
-    for key in ("anneal", *saved):  # what is new since then does not count
-        if saved.get(key) != settings.get(key):
-            raise ValueError(
-                f"{path} was made with {key} = {saved.get(key)}, this fit wants "
-                f"{settings.get(key)}: go on with the old setting, or name another folder"
-            )
+    insist(path, {"anneal": None} | saved, settings)  # a checkpoint of before has no annealing
     fill(network, _under("network.", tensors), path)
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in _under("optimizer.", tensors).items():

@@ -140,16 +140,16 @@ class WorldModel:
         self,
         state: State,
         actions: Tensor,
-        temperature: float = 1.0,
+        temperature: float | Tensor = 1.0,
         generator: torch.Generator | None = None,
         noise: Noise | None = None,
         dropout: float = 0.0,
     ) -> tuple[State, Prediction]:
         """Remember (z, a), then draw the next z from M: no frame needed.
 
-        Also returns the whole prediction (T = 1), with reward and end. noise: in place of the
-        generator. dropout: the share of h's entries that this forecast (not the memory) goes
-        without; it needs noise.
+        Also returns the whole prediction (T = 1), with reward and end. temperature: see
+        `sample_next`. noise: in place of the generator. dropout: the share of h's entries that this
+        forecast (not the memory) goes without; it needs noise.
 
         The forecast (not the memory, where rounding would add up) is computed as in `encode`, with
         16-bit floats where the processor has them; M itself is unsure of much more.
@@ -254,6 +254,19 @@ def write_atomically(path: str | Path, write) -> None:
     except BaseException:  # a full disk should not be left fuller
         temporary.unlink(missing_ok=True)
         raise
+
+
+def insist(source: str | Path, made_with: dict, wanted: dict) -> None:
+    """ValueError if the source was made with settings that differ from what is wanted now.
+
+    What is new since then, and so not among `made_with`, does not count.
+    """
+    for key, before in made_with.items():
+        if before != (now := wanted.get(key)):
+            raise ValueError(
+                f"{source} was made with {key} = {before}, this would be with {now}: go on with "
+                f"the old setting, or name another folder"
+            )
 
 
 @contextmanager
