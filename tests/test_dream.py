@@ -132,6 +132,33 @@ def test_what_was_earned_is_the_dreams_own_affair(world_model, starts):
         assert known.shape == (7, 288)
 
 
+@pytest.mark.parametrize("temperature", [0.25, 1.0, 3.0])
+def test_doubt_need_not_make_pay_likelier(world_model, temperature):
+    """A tile in one look of ten: flattened by temperature 3, it comes in a third of them."""
+    m = MDNRNN(33)
+    for parameter in m.parameters():
+        torch.nn.init.zeros_(parameter)
+    m.done.bias.data.fill_(-math.inf)
+    of_pay = m.mixture.bias.data.view(3, 33, 5)[:, 32]  # logits, mu, log_sigma
+    of_pay.copy_(torch.tensor([[0.9, 0.1, 0, 0, 0], [0, 1, 0, 0, 0], [1e-3] * 5]))
+    of_pay[[0, 2]] = of_pay[[0, 2]].log()
+    told, lanes = WorldModel(world_model.vae, m), 4000
+    start = State(*(torch.zeros(1, size) for size in (33, 256, 256)))
+    for most in (1.0, math.inf):
+        world = DreamWorld(told, start, lanes, temperature=temperature, pay_temperature=most)
+        with world.open() as dream:
+            dream.reset(seed=list(range(lanes)))
+            dream.step(np.zeros((lanes, 3), np.float32))
+            z = dream._state.z
+        assert z[:, :32].var().item() == pytest.approx(temperature, rel=0.05)
+        power = 1 / min(temperature, most)
+        share = 0.1**power / (0.1**power + 0.9**power)
+        assert z[:, 32].mean().item() == pytest.approx(share, abs=0.02)
+    told_so = "temperature 3.0 (pay: 1.0), dropout"
+    world = DreamWorld(told, start, temperature=temperature, pay_temperature=1.0)
+    assert (told_so in str(world)) == (temperature == 3)
+
+
 def test_dropout_doubts_but_does_not_bias(world_model, starts):
     actions = np.zeros((4000, 3), np.float32)
     rewards = []

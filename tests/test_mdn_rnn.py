@@ -104,6 +104,17 @@ def test_samples_have_the_tempered_moments(temperature):
     assert draws.var().item() == pytest.approx(variance.item(), rel=0.02)
 
 
+def test_every_entry_may_have_a_temperature_of_its_own():
+    prediction = prediction_of([0.5, 0.5], [0.0, 0.0], [1.0, 1.0], rows=100_000)
+    both = Prediction(*(torch.cat([part, part], dim=2) for part in prediction[:3]), *prediction[3:])
+    each = torch.tensor([2.0, 0.25])
+    draws = sample_next(both, each, torch.Generator().manual_seed(1))
+    torch.testing.assert_close(draws.flatten(0, 1).var(0), each, rtol=0.03, atol=0)
+    mixed = sample_next(both, torch.tensor([2.0, 0.0]), torch.Generator().manual_seed(1))
+    torch.testing.assert_close(mixed[..., 0], draws[..., 0])
+    assert not mixed[..., 1].any()  # the mean of its likeliest, for everyone
+
+
 def test_temperature_zero_is_the_likeliest_mean():
     prediction = prediction_of([0.2, 0.5, 0.3], [1.0, 2.0, 3.0], [1.0, 1.0, 1.0])
     assert sample_next(prediction, 0).item() == 2.0

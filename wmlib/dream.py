@@ -38,9 +38,11 @@ class Dream(gym.vector.VectorEnv):
     knew them; by default the dream's own. With two, the dream can learn more about the world while
     h goes on to mean to the agent what it always meant.
     max_steps: looks, then the dream is truncated; or earlier, after `patience` looks in which
-    no more than `EARNED` came in (see `GiveUp`). temperature: see `sample_next`. dropout: the share
-    of h's entries that M's forecast cannot see, others at every step; doubt, against a driver that
-    lives off what M gets wrong.
+    no more than `EARNED` came in (see `GiveUp`). temperature: see `sample_next`;
+    pay_temperature: of pay, at most, where M is told of it. (Temperature makes likelier what is
+    rare: a road gets wilder, but pay gets generous, and M expects more where it hears of some.)
+    dropout: the share of h's entries that M's forecast cannot see, others at every step; doubt,
+    against a driver that lives off what M gets wrong.
 
     `reset(seed=[...], options={"reset_mask": mask})` resets the masked lanes, as in Gymnasium; a
     finished lane rests until then. There is no autoreset.
@@ -53,6 +55,7 @@ class Dream(gym.vector.VectorEnv):
         lanes: int,
         max_steps: int = 150,
         temperature: float = 1.0,
+        pay_temperature: float = math.inf,
         dropout: float = 0.0,
         patience: int | None = None,
         agent: tuple[WorldModel, State] | None = None,
@@ -63,9 +66,11 @@ class Dream(gym.vector.VectorEnv):
         self.render_mode = "rgb_array"
         self.world_model, self.starts = world_model, starts
         self.num_envs, self.max_steps = lanes, max_steps
-        self.temperature, self.dropout = temperature, dropout
+        self.dropout = dropout
         self.patience = math.inf if patience is None else patience
         self._sees = world_model.vae.z_size
+        self._temperatures = torch.full((world_model.mdn_rnn.z_size,), float(temperature))
+        self._temperatures[self._sees :].clamp_(max=pay_temperature)
         mind, known = agent or (None, starts)
         self._agent, self._known_at = mind, known._replace(z=known.z[:, : self._sees])
         shape = (self._known_at.features.shape[1],)
@@ -106,7 +111,7 @@ class Dream(gym.vector.VectorEnv):
         noise = self._noise.take((self._row[rows] + self._steps[rows]) % NOISE_ROWS)
         taken, index = torch.from_numpy(actions[rows]), torch.from_numpy(rows)
         dreamt, prediction = self.world_model.imagine(
-            self._state.take(index), taken, self.temperature, noise=noise, dropout=self.dropout
+            self._state.take(index), taken, self._temperatures, noise=noise, dropout=self.dropout
         )
         self._state, memory = self._state.put(index, dreamt), (dreamt.h, dreamt.c)
         if self._agent is not None:
@@ -160,13 +165,16 @@ class DreamWorld:
     lanes: int = 512
     max_steps: int = 150
     temperature: float = 1.0
+    pay_temperature: float = math.inf
     dropout: float = 0.0
     patience: int | None = None
     agent: tuple[WorldModel, State] | None = None
 
     def __str__(self) -> str:
         """What a score depends on, beside the world model and the lanes."""
-        doubt = f"temperature {self.temperature}, dropout {self.dropout}"
+        capped = self.pay_temperature < self.temperature
+        but = f" (pay: {self.pay_temperature})" if capped else ""
+        doubt = f"temperature {self.temperature}{but}, dropout {self.dropout}"
         length = f"{self.max_steps} looks, patience {self.patience}"
         return f"dreams of {length}, {doubt}, from {len(self.starts.z)} moments"
 

@@ -199,20 +199,21 @@ def _table(rows: int, z_size: int, hidden_size: int, seed: int) -> Noise:
 
 def sample_next(
     prediction: Prediction,
-    temperature: float = 1.0,
+    temperature: float | Tensor = 1.0,
     generator: torch.Generator | None = None,
     noise: Noise | None = None,
 ) -> Tensor:
     """Draw the next z from M's mixtures: (B, T, z_size). noise: for T = 1, instead of a generator.
 
     Temperature tau divides the mixture logits and multiplies sigma by sqrt(tau) (paper, section 4):
-    0 always takes the likeliest Gaussian's mean, 1 is what M believes, more is wilder.
-    Raises ValueError if it is negative.
+    0 always takes the likeliest Gaussian's mean, 1 is what M believes, more is wilder. One for all
+    entries of z, or (z_size,), one for each. Raises ValueError if one is negative.
     """
-    if temperature < 0:
-        raise ValueError(f"temperature must be 0 or more, got {temperature}")
     logits, mu, log_sigma = prediction.logits, prediction.mu, prediction.log_sigma
-    if temperature == 0:
+    tau = torch.as_tensor(temperature, dtype=mu.dtype, device=mu.device)
+    if (tau < 0).any():
+        raise ValueError(f"temperature must be 0 or more, got {tau.min():g}")
+    if not tau.any():
         chosen = logits.argmax(-1, keepdim=True)
         return mu.gather(-1, chosen)[..., 0]
     if noise is None:
@@ -222,10 +223,12 @@ def sample_next(
         pick, normal = noise.pick[:, None], noise.normal[:, None]
     # The Gaussian in which `pick` falls when the weights are laid end to end. (Not by softmax: over
     # five entries it is several times slower than its parts.)
-    weights = ((logits - logits.amax(-1, keepdim=True)) / temperature).exp().cumsum(-1)
+    weights = (
+        ((logits - logits.amax(-1, keepdim=True)) / tau[..., None].clamp(1e-6)).exp().cumsum(-1)
+    )
     chosen = (weights[..., :-1] < pick[..., None] * weights[..., -1:]).sum(-1, keepdim=True)
     mu, sigma = mu.gather(-1, chosen)[..., 0], log_sigma.gather(-1, chosen)[..., 0].exp()
-    return mu + sigma * math.sqrt(temperature) * normal
+    return mu + sigma * tau.sqrt() * normal
 
 
 def mixture_mean(prediction: Prediction) -> Tensor:
