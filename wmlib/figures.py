@@ -369,7 +369,7 @@ def promised_and_kept(runs: Sequence[list[dict]]) -> Figure:
     """Drivers bred in dreams of several kinds: what was promised them, and what they earned.
 
     runs: rows of bred.jsonl, one for each kind, a list for each training seed. Dots are seeds,
-    lines their mean; with one seed, bars are the standard deviation of its drives.
+    thick lines their mean, bars their standard deviation; with one seed, that of its drives.
     """
     kinds = [row["kind"] for row in runs[0]]
     figure, ax = new_axes(width=7, height=3.0)
@@ -389,11 +389,13 @@ def _promised_and_real(ax, places, rows: Sequence[Sequence[dict]], apart: float 
     ):
         at = np.array(places) + side * apart
         values = np.array([[row[column] for row in some] for some in rows])
-        ax.plot(at, values.mean(1), color=color, lw=1, label=label)
-        ax.plot(at, values, "o", color=color, ms=4)
-        if column == "real" and values.shape[1] == 1:
+        ax.plot(at, values, "o-", color=color, ms=4, lw=0.6, alpha=0.5, mew=0)
+        spread = None
+        if values.shape[1] > 1:
+            spread = values.std(1, ddof=1)
+        elif column == "real":
             spread = [some[0]["real_std"] for some in rows]
-            ax.errorbar(at, values[:, 0], spread, fmt="none", color=color, lw=1, capsize=2)
+        ax.errorbar(at, values.mean(1), spread, color=color, lw=1.6, capsize=3, label=label)
 
 
 def dream_learning_curve(runs: Mapping[str, list[dict]]) -> Figure:
@@ -451,8 +453,8 @@ def dream_learning_curve(runs: Mapping[str, list[dict]]) -> Figure:
 def doubts(runs: Sequence[list[dict]]) -> Figure:
     """Drivers bred under temperature (across) and dropout (panels): their dream's pay, and reality.
 
-    runs: rows of bred.jsonl, a list for each training seed. Dots are seeds, lines their mean; with
-    one seed, bars are the standard deviation of its drives.
+    runs: rows of bred.jsonl, a list for each training seed. Thin lines are seeds, thick
+    ones their mean, bars their standard deviation; with one seed, that of its drives.
     """
     rows = [row for run in runs for row in run]
     shares = sorted({row["dropout"] for row in rows})

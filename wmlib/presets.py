@@ -79,6 +79,7 @@ TABLE = {
     "hindsight_best":      (1,          3,      3,        "Cs (or half): next search's start"),
     "study_generations":   (1,         12,    100,        "of drivers bred for `study`"),
     "temperature":         (1.3,      1.3,    1.3,        "of the dreams C is evolved in"),
+    "pay_temperature":     (10.0,    10.0,   10.0,        "of pay in them, at most"),
     "dropout":             (0.0,      0.0,    0.0,        "share of h hidden from M's forecast"),
 }  # fmt: skip
 
@@ -101,7 +102,8 @@ DREAM = {
 # What may be less than 1, or has to be more, or less than something.
 LIMITS = {
     **dict.fromkeys(("seed", "workers", "directions", "vae_epochs"), (0, math.inf)),
-    **dict.fromkeys(("sigmas", "dream_rate", "dream_z_weight", "temperature"), (1e-6, math.inf)),
+    **dict.fromkeys(("sigmas", "dream_rate", "dream_z_weight"), (1e-6, math.inf)),
+    **dict.fromkeys(("temperature", "pay_temperature"), (1e-6, math.inf)),
     **dict.fromkeys(("check_tracks", "score_tracks"), (2, math.inf)),  # they have a spread
     "dream_z_noise": (0, 1),
     "dropout": (0, 0.99),

@@ -918,6 +918,7 @@ def dream_world(
         lanes=preset.dream_lanes,
         max_steps=preset.dream_steps,
         temperature=preset.temperature,
+        pay_temperature=preset.pay_temperature,
         dropout=preset.dropout,
         patience=preset.dream_patience,
         agent=None if agent is None else (agent, starts(agent)),
