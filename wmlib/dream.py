@@ -69,8 +69,10 @@ class Dream(gym.vector.VectorEnv):
         self.dropout = dropout
         self.patience = math.inf if patience is None else patience
         self._sees = world_model.vae.z_size
-        self._temperatures = torch.full((world_model.mdn_rnn.z_size,), float(temperature))
-        self._temperatures[self._sees :].clamp_(max=pay_temperature)
+        self._temperature: float | Tensor = temperature
+        if pay_temperature < temperature:
+            self._temperature = torch.full((world_model.mdn_rnn.z_size,), float(temperature))
+            self._temperature[self._sees :] = pay_temperature
         mind, known = agent or (None, starts)
         self._agent, self._known_at = mind, known._replace(z=known.z[:, : self._sees])
         shape = (self._known_at.features.shape[1],)
@@ -111,7 +113,7 @@ class Dream(gym.vector.VectorEnv):
         noise = self._noise.take((self._row[rows] + self._steps[rows]) % NOISE_ROWS)
         taken, index = torch.from_numpy(actions[rows]), torch.from_numpy(rows)
         dreamt, prediction = self.world_model.imagine(
-            self._state.take(index), taken, self._temperatures, noise=noise, dropout=self.dropout
+            self._state.take(index), taken, self._temperature, noise=noise, dropout=self.dropout
         )
         self._state, memory = self._state.put(index, dreamt), (dreamt.h, dreamt.c)
         if self._agent is not None:

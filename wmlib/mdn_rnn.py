@@ -210,7 +210,7 @@ def sample_next(
     entries of z, or (z_size,), one for each. Raises ValueError if one is negative.
     """
     logits, mu, log_sigma = prediction.logits, prediction.mu, prediction.log_sigma
-    tau = torch.as_tensor(temperature, dtype=mu.dtype, device=mu.device)
+    tau = torch.as_tensor(temperature, dtype=torch.float64)
     if (tau < 0).any():
         raise ValueError(f"temperature must be 0 or more, got {tau.min():g}")
     if not tau.any():
@@ -224,11 +224,13 @@ def sample_next(
     # The Gaussian in which `pick` falls when the weights are laid end to end. (Not by softmax: over
     # five entries it is several times slower than its parts.)
     weights = (
-        ((logits - logits.amax(-1, keepdim=True)) / tau[..., None].clamp(1e-6)).exp().cumsum(-1)
+        ((logits - logits.amax(-1, keepdim=True)) / tau[..., None].clamp(1e-6).to(mu))
+        .exp()
+        .cumsum(-1)
     )
     chosen = (weights[..., :-1] < pick[..., None] * weights[..., -1:]).sum(-1, keepdim=True)
     mu, sigma = mu.gather(-1, chosen)[..., 0], log_sigma.gather(-1, chosen)[..., 0].exp()
-    return mu + sigma * tau.sqrt() * normal
+    return mu + sigma * tau.sqrt().to(mu) * normal
 
 
 def mixture_mean(prediction: Prediction) -> Tensor:
