@@ -134,7 +134,7 @@ def test_a_run_keeps_its_settings_and_flags_override_the_scale(whole, tmp_path):
         (["--dream"], "has C evolved on the road, not elsewhere"),
         (["--episodes", "3"], "more drives than the 3 that are wanted"),
         (["--repeat", "2"], "made with repeat = 4, this would be with 2"),
-        (["--frame-size", "96"], "name another folder for them"),
+        (["--frame-size", "96"], "episodes was made with world = "),
     ],
 )
 def test_a_run_cannot_become_another(whole, tmp_path, capsys, flags, message):
