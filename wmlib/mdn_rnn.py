@@ -223,11 +223,8 @@ def sample_next(
         pick, normal = noise.pick[:, None], noise.normal[:, None]
     # The Gaussian in which `pick` falls when the weights are laid end to end. (Not by softmax: over
     # five entries it is several times slower than its parts.)
-    weights = (
-        ((logits - logits.amax(-1, keepdim=True)) / tau[..., None].clamp(1e-6).to(mu))
-        .exp()
-        .cumsum(-1)
-    )
+    below = logits - logits.amax(-1, keepdim=True)
+    weights = (below / tau[..., None].clamp(1e-6).to(mu)).exp().cumsum(-1)
     chosen = (weights[..., :-1] < pick[..., None] * weights[..., -1:]).sum(-1, keepdim=True)
     mu, sigma = mu.gather(-1, chosen)[..., 0], log_sigma.gather(-1, chosen)[..., 0].exp()
     return mu + sigma * tau.sqrt().to(mu) * normal

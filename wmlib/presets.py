@@ -102,8 +102,10 @@ DREAM = {
 # What may be less than 1, or has to be more, or less than something.
 LIMITS = {
     **dict.fromkeys(("seed", "workers", "directions", "vae_epochs"), (0, math.inf)),
-    **dict.fromkeys(("sigmas", "dream_rate", "dream_z_weight"), (1e-6, math.inf)),
-    **dict.fromkeys(("temperature", "pay_temperature"), (1e-6, math.inf)),
+    **dict.fromkeys(
+        ("sigmas", "dream_rate", "dream_z_weight", "temperature", "pay_temperature"),
+        (1e-6, math.inf),
+    ),
     **dict.fromkeys(("check_tracks", "score_tracks"), (2, math.inf)),  # they have a spread
     "dream_z_noise": (0, 1),
     "dropout": (0, 0.99),

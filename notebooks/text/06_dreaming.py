@@ -389,7 +389,7 @@ lap = min(int((pay.clip(0).cumsum() < 800).sum()) for pay in watched["the road"]
 
 
 # %%
-def paid(**changes):
+def dreamt_pay(**changes):
     """What the driver is paid in each look of dreams that nobody gives up: (dreams, looks)."""
     pay = []
     with dataclasses.replace(world, lanes=128, patience=None, **changes).open() as place:
@@ -403,7 +403,8 @@ def paid(**changes):
 paid_by = {
     name: np.stack([one[numbers.car_seen : lap] for one in pay]) for name, pay in watched.items()
 }
-paid_by |= {"dreams": paid(), "dreams, no doubt about pay": paid(pay_temperature=1.0)}
+paid_by |= {"dreams": dreamt_pay()}
+paid_by |= {"dreams, no doubt about pay": dreamt_pay(pay_temperature=1.0)}
 smooth = np.ones(numbers.window) / numbers.window
 figures.horizon_curves(
     {
