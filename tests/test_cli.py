@@ -223,6 +223,13 @@ def test_the_larger_eye_goes_through_every_phase(tmp_path):
         assert picture.height >= 96
 
 
+@pytest.mark.parametrize("seed", [0, 8])
+def test_no_smoke_run_ends_in_an_error_by_luck(tmp_path, capsys, seed):
+    """A slice of smoke_seeds.py: short episodes, of which many have no car on the road."""
+    run = ["run", "car_racing", *SMOKE, "--dream", "--max-steps", "60", "--rounds", "2"]
+    assert main([*run, "--seed", str(seed), "--folder", str(tmp_path)]) == 0, capsys.readouterr()
+
+
 def test_every_command_explains_itself(capsys):
     commands = next(a for a in parser()._actions if a.dest == "command").choices
     for name, command in commands.items():

@@ -8,7 +8,7 @@ import torch
 
 from wmlib import recipes
 from wmlib.controller import Controller
-from wmlib.dream import Dream, Dreamer, DreamWorld, real_moments
+from wmlib.dream import Dream, Dreamer, DreamWorld, find_moments, real_moments
 from wmlib.drivers import ConstantDriver, ControllerDriver, Job
 from wmlib.experience import EpisodeStore
 from wmlib.mdn_rnn import MDNRNN, TILE
@@ -233,5 +233,28 @@ def test_moments_are_what_the_agent_knew(world_model, tmp_path):
     assert {round(pay * TILE, 3) for pay in told.z[:, 32].tolist()} == {3.0, -0.1}
     early = real_moments(world_model, latents, count=40, after=5, recent=3, before=8)
     assert len(np.unique(early.z.numpy(), axis=0)) == 2  # look 7 of either drive
-    with pytest.raises(ValueError, match="on its way after 50 looks"):
-        real_moments(world_model, latents, count=1, after=50)
+
+
+def test_where_no_car_is_on_the_road_dreams_begin_anywhere(world_model, tmp_path):
+    """No training, however small or unlucky, may leave dreams without a start."""
+    latents = EpisodeStore(tmp_path)
+    with pytest.raises(ValueError, match="no episodes in"):
+        real_moments(world_model, latents, count=1)
+    rng = np.random.default_rng(0)
+    for name, steps in (("a", 3), ("b", 1)):
+        z = rng.normal(size=(steps + 1, 32)).astype(np.float32)
+        rewards = np.full(steps, -0.1, np.float32)
+        latents.write(
+            name, {"mu": z, "actions": np.zeros((steps, 3), np.float32), "rewards": rewards}
+        )
+    assert find_moments(latents, repeat=1) == ([("a", 0), ("a", 1), ("a", 2), ("b", 0)], False)
+    moments = real_moments(world_model, latents, count=50)
+    assert len(np.unique(moments.z.numpy(), axis=0)) == 4
+    begin = np.flatnonzero((moments.h == 0).all(1).numpy())
+    assert len(np.unique(moments.z.numpy()[begin], axis=0)) == 2  # moment 0 of either episode
+    # One reward in time is enough to begin on the road alone.
+    latents.write("c", {"mu": np.zeros((9, 32), np.float32), "actions": np.zeros((8, 3), np.float32),
+                        "rewards": np.eye(8, dtype=np.float32)[5]})  # fmt: skip
+    assert find_moments(latents, repeat=1, after=5, recent=2) == ([("c", 6), ("c", 7)], True)
+    assert find_moments(latents, repeat=1, after=5, recent=2, before=7) == ([("c", 6)], True)
+    assert not find_moments(latents, repeat=1, after=5, newest=1, before=3)[1]

@@ -143,7 +143,8 @@ def test_weights_are_shipped_for_seed_0_and_luck_for_the_others(tmp_path, world_
 def test_no_two_rounds_and_no_two_runs_collect_on_the_same_tracks():
     laptop, paper = (preset(scale).dreaming() for scale in ("laptop", "paper"))
     tests = set(range(recipes.TEST_TRACKS_FROM, recipes.TEST_TRACKS_FROM + 1000))
-    for runs in ((laptop, laptop._replace(seed=1), laptop._replace(seed=9)), (paper,)):
+    seeds = (0, 1, 9, 10, 19, 48)
+    for runs in ([laptop._replace(seed=seed) for seed in seeds], (paper,)):
         taken = set(tests)
         for numbers in runs:
             rounds = range(numbers.rounds)
@@ -152,7 +153,13 @@ def test_no_two_rounds_and_no_two_runs_collect_on_the_same_tracks():
             assert tracks[-1] < recipes.CHECK_TRACKS_FROM
             assert not taken & set(tracks)
             taken |= set(tracks)
-    for wrong, number in (({"seed": 10}, 0), ({"episodes": (20_000,)}, 0), ({"rounds": 30}, 29)):
+    for wrong, number in (
+        ({"seed": 49}, 0),
+        ({"episodes": (20_000,)}, 0),
+        ({"episodes": (2_001,), "seed": 10}, 0),
+        ({"rounds": 30}, 29),
+        ({"rounds": 18, "seed": 10}, 17),
+    ):
         with pytest.raises(ValueError, match="must be 0 to"):
             recipes.training_tracks(laptop.change(**wrong), number)
 

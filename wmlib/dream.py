@@ -171,6 +171,7 @@ class DreamWorld:
     dropout: float = 0.0
     patience: int | None = None
     agent: tuple[WorldModel, State] | None = None
+    note: str = ""  # about the starts, for the log
 
     def __str__(self) -> str:
         """What a score depends on, beside the world model and the lanes."""
@@ -178,12 +179,13 @@ class DreamWorld:
         but = f" (pay: {self.pay_temperature})" if capped else ""
         doubt = f"temperature {self.temperature}{but}, dropout {self.dropout}"
         length = f"{self.max_steps} looks, patience {self.patience}"
-        return f"dreams of {length}, {doubt}, from {len(self.starts.z)} moments"
+        return f"dreams of {length}, {doubt}, from {len(self.starts.z)} moments{self.note}"
 
     @contextmanager
     def open(self) -> Iterator[Dream]:
         """A dream to drive in."""
-        yield Dream(**{field.name: getattr(self, field.name) for field in fields(self)})
+        names = [field.name for field in fields(self) if field.name != "note"]
+        yield Dream(**{name: getattr(self, name) for name in names})
 
     def at_pace(self, world_model: Dreamer | None) -> "DreamWorld":
         """A dream has the pace of its M."""
@@ -201,28 +203,14 @@ def real_moments(
     before: int | None = None,
     newest: int = 0,
 ) -> State:
-    """`count` moments of real drives, as the agent knew them: M has watched all that came before.
+    """`count` moments of real episodes, as the agent knew them: M has seen all that came before.
 
-    latents: encoded episodes; only the `newest` so many are looked at (0: all). No moment is before
-    `after` steps into its drive (by default, when CarRacing has zoomed in), or as late as
-    `before`, and each follows on a tile earned within `recent` steps: who is lost already has
-    nothing to learn, and would dream of being found. Raises ValueError if there is no such moment.
+    latents: encoded episodes; only the `newest` so many are used (0: all). The moments are those of
+    `find_moments`, drawn with replacement. Raises ValueError if there are no episodes.
     """
-    repeat = world_model.mdn_rnn.repeat
-    after, recent = math.ceil(after / repeat), math.ceil(recent / repeat)
-    before = math.inf if before is None else before / repeat
-    moments = []
-    rewards = {name: latents.read(name, "rewards") for name in latents.names()[-newest:]}
-    for name in rewards:
-        earned = rewards[name] > 0
-        lately = np.convolve(earned, np.ones(recent))[: len(earned)] > 0  # up to and with step t
-        moments += [
-            (name, t + 1)
-            for t in np.flatnonzero(lately)
-            if after <= t + 1 < min(len(earned), before)
-        ]
-    if not moments:
-        raise ValueError(f"no drive in {latents.folder} is still on its way after {after} looks")
+    moments, _ = find_moments(
+        latents, world_model.mdn_rnn.repeat, after, recent, before=before, newest=newest
+    )
     rng = np.random.default_rng(seed)
     chosen: dict[str, list[int]] = {}
     for i in sorted(rng.integers(len(moments), size=count)):
@@ -231,9 +219,10 @@ def real_moments(
     found = []
     for name, times in chosen.items():
         mu = torch.from_numpy(latents.read(name, "mu"))
-        z = world_model.moment(mu, just_earned(torch.from_numpy(rewards[name])))[None]
+        rewards = torch.from_numpy(latents.read(name, "rewards"))
+        z = world_model.moment(mu, just_earned(rewards))[None]
         actions = torch.from_numpy(latents.read(name, "actions"))[None]
-        memory, begin = None, 0
+        memory, begin = world_model.mdn_rnn.initial_state(1), 0
         for end in times:
             if end > begin:
                 _, memory = world_model.mdn_rnn.remember(
@@ -241,5 +230,42 @@ def real_moments(
                 )
             found.append((z[0, end], memory[0][0, 0], memory[1][0, 0]))
             begin = end
-    shuffled = torch.from_numpy(rng.permutation(count))  # not drive after drive
+    shuffled = torch.from_numpy(rng.permutation(count))  # not episode after episode
     return State(*(torch.stack(part)[shuffled] for part in zip(*found, strict=True)))
+
+
+def find_moments(
+    latents: EpisodeStore,
+    repeat: int,
+    after: int = 50,
+    recent: int = 20,
+    *,
+    before: int | None = None,
+    newest: int = 0,
+) -> tuple[list[tuple[str, int]], bool]:
+    """Where dreams may begin: (episode, agent step) pairs, and whether the car is on the road.
+
+    latents: encoded episodes, of which only the `newest` so many are used (0: all). repeat:
+    environment steps per agent step. A moment is `after` or more environment steps into its episode
+    (by default, when CarRacing has zoomed in), earlier than `before`, and at most `recent` steps
+    after a reward: a car that is lost already has nothing to learn, and would dream of being found.
+
+    Where no episode has such a moment (they may all be short, or all lost), every moment of every
+    episode but its last one counts, and the second value is False. Raises ValueError if there are
+    no episodes.
+    """
+    names = latents.names()[-newest:]
+    if not names:
+        raise ValueError(f"there are no episodes in {latents.folder}: encode some first")
+    after, recent = math.ceil(after / repeat), math.ceil(recent / repeat)
+    latest = math.inf if before is None else before / repeat
+    on_the_road, anywhere = [], []
+    for name in names:
+        rewarded = latents.read(name, "rewards") > 0
+        steps = len(rewarded)
+        anywhere += [(name, t) for t in range(steps)]
+        lately = np.convolve(rewarded, np.ones(recent))[:steps] > 0  # up to and with step t
+        on_the_road += [
+            (name, t + 1) for t in np.flatnonzero(lately) if after <= t + 1 < min(steps, latest)
+        ]
+    return (on_the_road, True) if on_the_road else (anywhere, False)

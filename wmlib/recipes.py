@@ -8,6 +8,7 @@ import copy
 import dataclasses
 import datetime
 import hashlib
+import logging
 import math
 import os
 import platform
@@ -26,7 +27,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from wmlib.controller import Controller, Directions, imitate
-from wmlib.dream import Dreamer, DreamWorld, real_moments
+from wmlib.dream import Dreamer, DreamWorld, find_moments, real_moments
 from wmlib.drivers import (
     ControllerDriver,
     Driver,
@@ -64,6 +65,7 @@ from wmlib.world_model import (
     write_log,
 )
 
+LOG = logging.getLogger(__name__)
 BALL = World("wmlib/BouncingBall-v0", lanes=8)
 TRUTH = ("position", "velocity", "bounced")
 WORLD_MODEL = ("collect", "vae", "encode", "mdn_rnn")  # what makes V and M, and its logs
@@ -79,7 +81,9 @@ LOGS = {
 SEEDS_PER_ROUND = 100_000
 SEEDS_PER_RUN = 10_000  # runs with other seeds collect on other tracks
 LATE_ROUNDS, SEEDS_PER_LATE_ROUND = 4, 500  # from the fifth round on they are many, and short
+MANY_TRACKS_SEEDS = 10  # so many runs have room for the paper's 10,000 episodes in every round
 TEST_TRACKS_FROM = 500_000  # of drives that nobody learns from
+FEW_TRACKS_FROM, SEEDS_PER_FIRST_ROUND = 510_000, 2_000  # where the other runs' tracks lie
 SCORED = ("track", "score", "steps", "lap")  # columns of score.jsonl
 # Of a lap's 1,000 points. On its second lap a car is paid no more, for all its good driving; and no
 # M could know why. What a drive brought when it had been round was 850 and more.
@@ -513,12 +517,18 @@ def training_tracks(preset: Preset, number: int) -> range:
 
     They rise from round to round. Raises ValueError where they would run into another round's.
     """
-    late = max(0, number - LATE_ROUNDS)
-    first = (number - late) * SEEDS_PER_ROUND + preset.seed * SEEDS_PER_RUN
-    first += late * SEEDS_PER_LATE_ROUND
-    room = SEEDS_PER_RUN if number < LATE_ROUNDS else SEEDS_PER_LATE_ROUND
-    rounds = LATE_ROUNDS + SEEDS_PER_RUN // SEEDS_PER_LATE_ROUND
-    seeds = SEEDS_PER_ROUND // SEEDS_PER_RUN
+    if preset.seed < MANY_TRACKS_SEEDS:
+        late = max(0, number - LATE_ROUNDS)
+        first = (number - late) * SEEDS_PER_ROUND + preset.seed * SEEDS_PER_RUN
+        first += late * SEEDS_PER_LATE_ROUND
+        room = SEEDS_PER_RUN if number < LATE_ROUNDS else SEEDS_PER_LATE_ROUND
+        rounds = LATE_ROUNDS + SEEDS_PER_RUN // SEEDS_PER_LATE_ROUND
+    else:
+        first = FEW_TRACKS_FROM + (preset.seed - MANY_TRACKS_SEEDS) * SEEDS_PER_RUN
+        room = SEEDS_PER_FIRST_ROUND if number == 0 else SEEDS_PER_LATE_ROUND
+        first += number and SEEDS_PER_FIRST_ROUND + (number - 1) * SEEDS_PER_LATE_ROUND
+        rounds = 1 + (SEEDS_PER_RUN - SEEDS_PER_FIRST_ROUND) // SEEDS_PER_LATE_ROUND
+    seeds = MANY_TRACKS_SEEDS + (CHECK_TRACKS_FROM - FEW_TRACKS_FROM) // SEEDS_PER_RUN
     for name, value, limit in (
         ("seed", preset.seed, seeds - 1),
         (f"episodes of round {number}", preset.episodes[number], room),
@@ -908,9 +918,20 @@ def dream_world(
     agent: the world model that C remembers with; by default the dream's.
     """
 
+    store = EpisodeStore(latents)
+    where = {"before": preset.dream_before, "newest": preset.dream_fresh}
+
     def starts(world_model: WorldModel) -> State:
-        where = {"before": preset.dream_before, "newest": preset.dream_fresh, "seed": preset.seed}
-        return real_moments(world_model, EpisodeStore(latents), preset.dream_starts, **where)
+        return real_moments(world_model, store, preset.dream_starts, seed=preset.seed, **where)
+
+    _, on_the_road = find_moments(store, dream.mdn_rnn.repeat, **where)
+    note = "" if on_the_road else " anywhere in an episode"
+    if note:
+        LOG.warning(
+            "no episode in %s is on the road at steps 50 to %d: dreams begin anywhere in an episode",
+            store.folder,
+            preset.dream_before,
+        )
 
     return DreamWorld(
         dream,
@@ -922,6 +943,7 @@ def dream_world(
         dropout=preset.dropout,
         patience=preset.dream_patience,
         agent=None if agent is None else (agent, starts(agent)),
+        note=note,
     )
 
 
