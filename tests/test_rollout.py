@@ -172,6 +172,75 @@ def test_a_worker_that_fails_says_so():
         drive_all(CAR, ControllerDriver(Controller()), [Job(0)], executor=executor)
 
 
+CELLS = """
+import numpy as np
+from wmlib.controller import Controller
+from wmlib.drivers import ControllerDriver, Job
+from wmlib.mdn_rnn import MDNRNN
+from wmlib.rollout import World, drive_all, processes
+from wmlib.vae import VAE
+from wmlib.world_model import WorldModel
+
+class Mine:
+    def begin(self, lane, job): pass
+    def act(self, features, lanes): return np.tile(np.float32([0, 0.2, 0]), (lanes, 1))
+
+class Short(WorldModel):  # a world model that forgets
+    def remember(self, state, actions): return state.h * 0, state.c * 0
+
+def fitness(candidate): return float(Mine().act(None, 1).sum() - candidate ** 2)
+
+car = World("wmlib/CarRacing-v3", lanes=2, options={"max_episode_steps": 12})
+jobs, mind = [Job(0), Job(1)], Short(VAE(), MDNRNN())
+pilot = ControllerDriver(Controller(np.ones(867)))
+alone = drive_all(car, Mine(), jobs) + drive_all(car, pilot, jobs, mind)
+with processes(2) as executor:
+    there = drive_all(car, Mine(), jobs, executor=executor)
+    there += drive_all(car, pilot, jobs, mind, executor=executor)
+    found = list(executor.map(fitness, [0.0, 1.0]))
+assert [d.score for d in alone] == [d.score for d in there], (alone, there)
+assert found == [fitness(0.0), fitness(1.0)]
+print("driven")
+"""
+
+
+def test_workers_run_what_a_cell_defines():
+    """A policy, a world model, a fitness: of the main module, without an "if __name__ ..."."""
+    done = subprocess.run([sys.executable, "-c", CELLS], capture_output=True, text=True)
+    assert done.stdout == "driven\n", done.stderr
+
+
+def test_idle_workers_are_taken_over():
+    with processes(1) as executor:
+        first = executor.submit(os.getpid).result()
+    with processes(1) as executor:
+        assert executor.submit(os.getpid).result() == first != os.getpid()
+
+
+def test_an_interrupt_does_not_wait_for_the_workers():
+    """As a notebook does it: a signal for the whole group of processes."""
+    code = (
+        "import time\n"
+        "from wmlib.rollout import processes\n"
+        "with processes(2) as executor:\n"
+        "    executor.submit(abs, 1).result()\n"
+        "    print('at work', flush=True)\n"
+        "    executor.submit(time.sleep, 600).result()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout.readline() == "at work\n"
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=60)  # of the 600 seconds
+    assert error.count("Traceback") == 1  # the workers have nothing to say
+    assert "KeyboardInterrupt" in error
+
+
 def test_workers_leave_with_a_killed_parent():
     """Or they would drive on, unseen, for nobody."""
     code = (

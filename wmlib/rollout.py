@@ -3,21 +3,25 @@
 Collecting is a rollout that records; scoring is a rollout that sums.
 """
 
+import contextlib
 import dataclasses
 import math
 import os
+import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager, nullcontext
+from concurrent.futures import Executor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import get_context, parent_process
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import psutil
 import torch
+from loky import get_reusable_executor
 from tqdm.auto import tqdm
 
 from wmlib.cluster import dask_cluster
@@ -29,6 +33,7 @@ from wmlib.world_model import State, WorldModel
 # Below four rows torch picks other kernels, and the last bits of z and h differ. A drive is chaotic
 # enough to end elsewhere for that, and then a score would depend on who else was driving.
 LEAST_ROWS = 4
+IDLE_SECONDS = 10  # then workers without a job leave, and give back the memory of their lanes
 
 
 @dataclass(frozen=True)
@@ -284,28 +289,52 @@ def episode_name(job: Job) -> str:
     return f"{job.seed:07d}-{job.member:03d}"
 
 
-def processes(workers: int, cluster: str = ""):
+@contextmanager
+def processes(workers: int, cluster: str = "") -> Iterator[Executor | None]:
     """A context manager: an executor of `workers` processes with one torch thread each.
 
     0 workers is no executor at all (None): everything then runs in the calling process. With the
     address of a `cluster`, its workers are the executor (see `dask_cluster`).
+
+    What is submitted is pickled by value where it comes from a notebook's cell, so a policy or a
+    `WorldModel` that a reader wrote runs in workers, too. Idle workers stay for `IDLE_SECONDS`: the
+    next executor of the same size takes them over. An exception (an interrupt, say) ends them at
+    once, whatever they are doing.
     """
     if cluster:
-        return dask_cluster(cluster)
+        with dask_cluster(cluster) as executor:
+            yield executor
+        return
     if workers == 0:
-        return nullcontext(None)
-    # Spawned, not forked: a fork copies locks that torch's threads may be holding.
-    return ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker)
+        yield None
+        return
+    executor = get_reusable_executor(
+        workers,
+        context="loky",
+        timeout=IDLE_SECONDS,
+        initializer=_start_worker,
+        # loky would take the lanes that workers keep for a leak, and replace those workers.
+        env={"LOKY_MAX_MEMORY_LEAK_SIZE": "1e12"},
+    )
+    try:
+        yield executor
+    except BaseException:
+        executor.shutdown(kill_workers=True)
+        raise
 
 
 def _start_worker() -> None:
     torch.set_num_threads(1)
+    # Ctrl-C reaches the whole group of processes; it is the parent that ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A killed parent cannot tell its workers to stop: they have to notice.
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    threading.Thread(target=_leave_with, args=[psutil.Process().parent()], daemon=True).start()
 
 
-def _leave_with_parent() -> None:
-    parent_process().join()
+def _leave_with(parent: psutil.Process | None) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while parent is not None and parent.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.5)
     os._exit(1)
 
 
