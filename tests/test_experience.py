@@ -1,3 +1,4 @@
+import math
 import multiprocessing
 import os
 import signal
@@ -50,6 +51,26 @@ def latents(lengths, tmp_path) -> EpisodeStore:
             },
         )
     return store
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_a_number_that_is_not_finite_is_never_written(tmp_path, wrong):
+    store = EpisodeStore(tmp_path)
+    rewards = np.array([1, 2, wrong], np.float32)
+    with pytest.raises(ValueError, match=r"a\.zip: rewards is not finite .* at step 2"):
+        store.write("a", {"rewards": rewards})
+    assert not len(store)
+
+
+def test_a_latent_that_is_not_finite_is_named_before_m_learns_from_it(tmp_path, monkeypatch):
+    with monkeypatch.context() as before:  # as a store of before, which did not look
+        before.setattr("wmlib.experience._require_finite", lambda *_: None)
+        store = latents([5, 4], tmp_path)
+        episode = store.episode("001")
+        episode["mu"][3] = math.nan
+        store.write("001", episode)
+    with pytest.raises(ValueError, match=r"001\.zip: mu is not finite .* at step 3"):
+        next(iter(SequenceBatches(store, 2, window=3, seed=0)(0)))
 
 
 def test_episodes_survive_the_round_trip(tmp_path):

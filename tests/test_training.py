@@ -1,3 +1,4 @@
+import math
 from typing import NamedTuple
 
 import pytest
@@ -122,6 +123,37 @@ def test_other_settings_are_named(tmp_path):
     (tmp_path / "c").write_bytes(content[: len(content) // 2])
     with pytest.raises(ValueError, match="c is damaged"):
         fit(network, mdn_rnn_step, FewBatches(sequences), epochs=1, learning_rate=1e-3, **common)
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_a_loss_that_is_not_finite_stops_the_fit_and_keeps_the_checkpoint(tmp_path, what):
+    class Loss(NamedTuple):
+        total: torch.Tensor
+        nll: torch.Tensor
+
+    line, steps = torch.nn.Linear(1, 1, bias=False), 0
+    torch.nn.init.ones_(line.weight)
+
+    def step(network, batch, generator):
+        nonlocal steps
+        steps += 1
+        total = network.weight.sum()
+        if steps == 6 and what == "gradient":
+            total = (total - total).sqrt()  # 0, with an infinite slope
+        nll = torch.tensor(math.nan if steps == 6 and what == "loss" else 0.0)
+        return Loss(total, nll)
+
+    checkpoint = tmp_path / "line.checkpoint"
+    with pytest.raises(
+        ValueError, match=f"{'nll' if what == 'loss' else 'gradient'} is nan"
+    ) as error:
+        fit(line, step, FewBatches(lambda g: g), epochs=3, learning_rate=0.1, seed=0,
+            device="cpu", checkpoint=checkpoint, save_seconds=-1)  # fmt: skip
+    assert "in batch 2 of epoch 2 (step 6)" in str(error.value)
+    assert f"{checkpoint} keeps the last good weights" in str(error.value)
+    assert torch.isfinite(line.weight).all()
+    with safe_open(checkpoint, framework="pt") as file:
+        assert torch.equal(file.get_tensor("network.weight"), line.weight.data)
 
 
 def test_a_fit_that_began_on_another_kind_of_device_says_so(tmp_path):

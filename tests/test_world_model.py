@@ -1,9 +1,12 @@
 import json
+import math
 import pickle
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from wmlib.controller import Controller
 from wmlib.mdn_rnn import MDNRNN, TILE
@@ -96,6 +99,74 @@ def test_bad_files_are_named(tmp_path):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match="not a readable safetensors file"):
         load_network(VAE, path)
+
+
+def rewritten(path, change_tensors=lambda tensors: None, change_config=lambda config: None):
+    """The same safetensors file with something changed in it."""
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        config = json.loads(file.metadata()["config"])
+    change_tensors(tensors)
+    change_config(config)
+    save_file(tensors, path, metadata={"config": json.dumps(config)})
+
+
+SPOILT = {
+    "no class": ({"change_config": lambda c: c.pop("class")}, "no class in its config, not a"),
+    "another class": (
+        {"change_config": lambda c: c.update({"class": "GAN"})},
+        "holds a GAN, not a",
+    ),
+    "unknown setting": (
+        {"change_config": lambda c: c.update(depth=3)},
+        "config has depth, which this one does not know",
+    ),
+    "impossible setting": (
+        {"change_config": lambda c: c.update({next(k for k in c if k != "class"): "lots"})},
+        "has a config that .* cannot use",
+    ),
+    "unknown tensor": (
+        {"change_tensors": lambda t: t.update(extra=torch.zeros(1))},
+        "extra",
+    ),
+    "NaN": (
+        {"change_tensors": lambda t: next(iter(t.values())).view(-1)[0].fill_(math.nan)},
+        "is not finite",
+    ),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT)
+@pytest.mark.parametrize("kind", ["V", "M", "C"])
+def test_weights_that_do_not_fit_are_refused_in_one_sentence(tmp_path, kind, spoil):
+    path = tmp_path / "weights.safetensors"
+    if kind == "C":
+        save_controller(Controller(np.ones(867)), path)
+    else:
+        save_network(VAE() if kind == "V" else MDNRNN(), path)
+    changes, message = SPOILT[spoil]
+    rewritten(path, **changes)
+    with pytest.raises(ValueError, match=message) as error:
+        load_controller(path) if kind == "C" else load_network(VAE if kind == "V" else MDNRNN, path)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("card", ["{}", "not a card", "[1]"])
+def test_a_card_without_a_sha256_is_named(tmp_path, card):
+    save_network(MDNRNN(), tmp_path / "m.safetensors")
+    (tmp_path / "m.json").write_text(card, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"m\.json is no card of weights"):
+        load_network(MDNRNN, tmp_path / "m.safetensors")
+
+
+def test_weights_that_are_not_finite_are_not_written(tmp_path):
+    network = MDNRNN()
+    save_network(network, tmp_path / "m.safetensors")
+    before = (tmp_path / "m.safetensors").read_bytes()
+    torch.nn.init.constant_(network.done.bias, math.inf)
+    with pytest.raises(ValueError, match=r"was not written: done\.bias is not finite"):
+        save_network(network, tmp_path / "m.safetensors")
+    assert (tmp_path / "m.safetensors").read_bytes() == before
 
 
 def test_another_size_is_named():

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from zipfile import BadZipFile
@@ -40,8 +40,12 @@ class EpisodeStore:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, name: str, episode: dict[str, np.ndarray]) -> None:
-        """Add an episode, or replace it. All or nothing."""
-        write_atomically(self._path(name), lambda path: _write_zip(path, episode))
+        """Add an episode, or replace it. All or nothing.
+
+        Raises ValueError for a NaN or an infinity in it: whatever learned from it would be lost.
+        """
+        _require_finite(episode, self.path(name))
+        write_atomically(self.path(name), lambda path: _write_zip(path, episode))
 
     @property
     def about(self) -> dict:
@@ -62,7 +66,7 @@ class EpisodeStore:
     def clear(self) -> None:
         """Remove all episodes, and what they had in common."""
         for name in self.names():
-            self._path(name).unlink()
+            self.path(name).unlink()
         (self.folder / ABOUT).unlink(missing_ok=True)
 
     def names(self) -> list[str]:
@@ -73,7 +77,7 @@ class EpisodeStore:
         return len(self.names())
 
     def __contains__(self, name: str) -> bool:
-        return self._path(name).exists()
+        return self.path(name).exists()
 
     def read(self, name: str, key: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Rows start:stop of one array; only the chunks they lie in are decompressed.
@@ -97,12 +101,12 @@ class EpisodeStore:
     @contextmanager
     def _open(self, name: str) -> Iterator[ZipStore]:
         try:
-            with ZipStore(str(self._path(name)), mode="r") as store:
+            with ZipStore(str(self.path(name)), mode="r") as store:
                 yield store
         # (AttributeError: what Zarr says on closing a file that it could not open.)
         except (BadZipFile, AttributeError, KeyError, RuntimeError, zlib.error) as error:
             raise ValueError(
-                f"{self._path(name)} is damaged: delete it (and its like in other rounds, which "
+                f"{self.path(name)} is damaged: delete it (and its like in other rounds, which "
                 f"are the same file), and collect or encode again"
             ) from error
 
@@ -110,10 +114,18 @@ class EpisodeStore:
         """Take in all episodes of another store on the same disk, or those; none is copied."""
         for name in other.names() if names is None else names:
             if name not in self:
-                os.link(other._path(name), self._path(name))
+                os.link(other.path(name), self.path(name))
 
-    def _path(self, name: str) -> Path:
+    def path(self, name: str) -> Path:
+        """The file of an episode, whether it is there or not."""
         return self.folder / f"{name}.zip"
+
+
+def _require_finite(episode: Mapping[str, np.ndarray], file: Path) -> None:
+    for key, values in episode.items():
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            step = int(np.argwhere(~np.isfinite(values))[0][0])
+            raise ValueError(f"{file}: {key} is not finite (NaN or infinity) at step {step}")
 
 
 def _write_zip(path: Path, episode: dict[str, np.ndarray]) -> None:
@@ -251,7 +263,9 @@ class SequenceBatches:
     def _load(self, names: list[str]) -> list[dict[str, Tensor]]:
         episodes = []
         for name in names:
-            parts = {key: torch.from_numpy(self.latents.read(name, key)) for key in self.KEYS}
+            arrays = {key: self.latents.read(name, key) for key in self.KEYS}
+            _require_finite(arrays, self.latents.path(name))
+            parts = {key: torch.from_numpy(values) for key, values in arrays.items()}
             steps = self._lengths[name]
             episodes.append({k: v[: steps + (k in self.MOMENTS)].float() for k, v in parts.items()})
         for episode in episodes if self.pay else []:

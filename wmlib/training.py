@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import itertools
 import json
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -109,7 +110,7 @@ def fit(
     is saved there every `save_seconds` and at the end; called again, the same fit goes on from
     there and arrives at the same weights as an uninterrupted one. Raises ValueError if the
     checkpoint belongs to a fit with other settings, or another `about`: what step and batches
-    depend on.
+    depend on; and if a loss, a gradient or a weight is not finite: no such weights are ever saved.
     """
     _keep_memory()
     device = pick_device(None if device is None else str(device))
@@ -140,17 +141,23 @@ def fit(
                 if anneal:
                     optimizer.param_groups[0]["lr"] = learning_rate * (1 - progress["done"] / total)
                 loss = step(network, batch, generator)
+                parts = {key: value.item() for key, value in loss._asdict().items()}
+                _require_finite_loss(parts, network, progress["done"], len(batches), checkpoint)
                 optimizer.zero_grad()
                 loss[0].backward()
-                if clip is not None:
-                    nn.utils.clip_grad_norm_(network.parameters(), clip)
+                norm = nn.utils.clip_grad_norm_(
+                    network.parameters(), math.inf if clip is None else clip
+                )
+                _require_finite_loss(
+                    {"gradient": norm.item()}, network, progress["done"], len(batches), checkpoint
+                )
                 optimizer.step()
 
                 progress["done"] += 1
                 progress["seconds"] += time.monotonic() - clock
                 clock = time.monotonic()
-                for key, value in loss._asdict().items():
-                    progress["sums"][key] = progress["sums"].get(key, 0.0) + value.item()
+                for key, value in parts.items():
+                    progress["sums"][key] = progress["sums"].get(key, 0.0) + value
                 if progress["done"] % log_every == 0 or progress["done"] == total:
                     bar.set_postfix(_log(progress, epoch))
                 bar.update()
@@ -161,6 +168,19 @@ def fit(
         _save(checkpoint, network, optimizer, generator, settings, progress)
     network.eval()
     return progress["history"]
+
+
+def _require_finite_loss(
+    parts: dict[str, float], network: nn.Module, done: int, batches: int, checkpoint
+) -> None:
+    wrong = [f"{key} is {value}" for key, value in parts.items() if not math.isfinite(value)]
+    if wrong:
+        kept = "" if checkpoint is None else f"; {checkpoint} keeps the last good weights"
+        raise ValueError(
+            f"training {type(network).__name__} stopped: {wrong[0]} in batch {done % batches + 1} of "
+            f"epoch {done // batches + 1} (step {done + 1}): try a lower learning rate, or look at "
+            f"the data{kept}"
+        )
 
 
 def _keep_memory() -> None:

@@ -9,9 +9,10 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
+from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -304,19 +305,42 @@ def load_network(kind: type[nn.Module], path: str | Path) -> Any:
     """Build `kind` from the config in the file and fill it with the file's weights, on the CPU.
 
     Raises FileNotFoundError (with the command that makes the file) and ValueError (another class,
-    another size, a file that is damaged or does not match its card).
+    another size, unknown settings or tensors, weights that are not finite, a file that is damaged or
+    does not match its card).
     """
     tensors, config = _load(path)
-    name = config.pop("class")
-    if name != kind.__name__:
-        raise ValueError(f"{path} holds a {name}, not a {kind.__name__}")
-    network = kind(**config)
+    network = _build(kind, config, path)
     fill(network, tensors, path)
     return network.eval()
 
 
+def _build(kind: type, config: dict, path: str | Path, *arguments: Any) -> Any:
+    # kind(*arguments, **config), or a sentence that says why the file's config does not allow it.
+    name = config.pop("class", None)
+    if name != kind.__name__:
+        found = "no class in its config" if name is None else f"a {name}"
+        raise ValueError(f"{path} holds {found}, not a {kind.__name__}")
+    unknown = sorted(config.keys() - signature(kind).parameters.keys())
+    if unknown:
+        raise ValueError(
+            f"{path} was made by another version of {kind.__name__}: "
+            f"its config has {', '.join(unknown)}, which this one does not know"
+        )
+    try:
+        return kind(*arguments, **config)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path} has a config that {kind.__name__} cannot use: {error}") from error
+
+
 def fill(network: nn.Module, tensors: dict[str, Tensor], source: str | Path) -> None:
     """Load tensors into a network. Raises ValueError with the first one that does not fit."""
+    unknown = sorted(tensors.keys() - network.state_dict().keys())
+    if unknown:
+        raise ValueError(
+            f"{source} was made for another {type(network).__name__}: "
+            f"it has {unknown[0]}, which this one does not"
+        )
+    require_finite(tensors, source)
     for name, tensor in network.state_dict().items():
         if name not in tensors or tensors[name].shape != tensor.shape:
             found = tuple(tensors[name].shape) if name in tensors else "nothing"
@@ -325,6 +349,13 @@ def fill(network: nn.Module, tensors: dict[str, Tensor], source: str | Path) -> 
                 f"{name} should be {tuple(tensor.shape)}, the file has {found}"
             )
     network.load_state_dict({name: tensors[name].float() for name in network.state_dict()})
+
+
+def require_finite(tensors: Mapping[str, Tensor], source: str | Path) -> None:
+    """ValueError that names the source and the first tensor with a NaN or an infinity in it."""
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"{source}: {name} is not finite (NaN or infinity)")
 
 
 def save_controller(controller: Controller, path: str | Path, card: dict | None = None) -> None:
@@ -336,9 +367,10 @@ def save_controller(controller: Controller, path: str | Path, card: dict | None 
 def load_controller(path: str | Path) -> Controller:
     """Read back what `save_controller` wrote. Errors as in `load_network`."""
     tensors, config = _load(path)
-    if config.pop("class") != "Controller":
-        raise ValueError(f"{path} does not hold a Controller")
-    return Controller(tensors["parameters"].numpy(), **config)
+    if tensors.keys() != {"parameters"}:
+        raise ValueError(f"{path} does not hold a Controller but {', '.join(sorted(tensors))}")
+    require_finite(tensors, path)
+    return _build(Controller, config, path, tensors["parameters"].numpy())
 
 
 def load_agent(folder: str | Path) -> tuple[WorldModel, Controller]:
@@ -349,6 +381,7 @@ def load_agent(folder: str | Path) -> tuple[WorldModel, Controller]:
 
 def _save(tensors: dict, config: dict, path: str | Path, card: dict | None) -> None:
     path = Path(path)
+    require_finite(tensors, f"{path} was not written")
     write_atomically(path, lambda p: save_file(tensors, p, metadata={"config": json.dumps(config)}))
     if card is not None:
         write_card(path, card)
@@ -372,7 +405,12 @@ def _load(path: str | Path) -> tuple[dict[str, Tensor], dict]:
         )
     card = path.with_suffix(".json")
     if card.exists():
-        expected = json.loads(card.read_text())["sha256"]
+        try:
+            expected = json.loads(card.read_text())["sha256"]
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{card} is no card of weights (no sha256 in it): restore it, or delete it"
+            ) from error
         if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
             raise ValueError(
                 f"{path} is not the file its card {card.name} describes (sha256 differs): "
@@ -388,6 +426,10 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except SafetensorError as error:
         raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
-    if "config" not in metadata:
-        raise ValueError(f"{path} has no wmlib config in it, so its network cannot be built")
-    return tensors, json.loads(metadata["config"])
+    try:
+        config = json.loads(metadata["config"])
+    except (json.JSONDecodeError, KeyError) as error:
+        raise ValueError(
+            f"{path} has no wmlib config in it, so its network cannot be built"
+        ) from error
+    return tensors, config
