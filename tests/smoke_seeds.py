@@ -1,4 +1,4 @@
-"""Runs the smallest scale from start to finish with many seeds, and prints a table of how each ended.
+"""Runs the smallest scale with many seeds, and prints a table of how each run ended.
 
     python tests/smoke_seeds.py --seeds 0-19
 
@@ -55,7 +55,7 @@ def main() -> int:
     print("seed  " + "  ".join(f"{kind} {size}".ljust(8) for kind, size in columns))
     found = dict(zip(cases, ends, strict=True))
     for seed in range(first, last + 1):
-        cells = ("ok" if found[seed, *column] == "ok" else "ERROR" for column in columns)
+        cells = ("ok" if found[(seed, *column)] == "ok" else "ERROR" for column in columns)
         print(f"{seed:>4}  " + "  ".join(cell.ljust(8) for cell in cells))
     failed = {case: end for case, end in found.items() if end != "ok"}
     for case, end in failed.items():

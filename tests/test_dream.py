@@ -253,8 +253,9 @@ def test_where_no_car_is_on_the_road_dreams_begin_anywhere(world_model, tmp_path
     begin = np.flatnonzero((moments.h == 0).all(1).numpy())
     assert len(np.unique(moments.z.numpy()[begin], axis=0)) == 2  # moment 0 of either episode
     # One reward in time is enough to begin on the road alone.
-    latents.write("c", {"mu": np.zeros((9, 32), np.float32), "actions": np.zeros((8, 3), np.float32),
-                        "rewards": np.eye(8, dtype=np.float32)[5]})  # fmt: skip
+    actions, rewards = np.zeros((8, 3), np.float32), np.eye(8, dtype=np.float32)[5]
+    z = np.zeros((9, 32), np.float32)
+    latents.write("c", {"mu": z, "actions": actions, "rewards": rewards})
     assert find_moments(latents, repeat=1, after=5, recent=2) == ([("c", 6), ("c", 7)], True)
     assert find_moments(latents, repeat=1, after=5, recent=2, before=7) == ([("c", 6)], True)
     assert not find_moments(latents, repeat=1, after=5, newest=1, before=3)[1]

@@ -928,7 +928,7 @@ def dream_world(
     note = "" if on_the_road else " anywhere in an episode"
     if note:
         LOG.warning(
-            "no episode in %s is on the road at steps 50 to %d: dreams begin anywhere in an episode",
+            "no episode in %s is on the road at steps 50 to %d: dreams begin anywhere in one",
             store.folder,
             preset.dream_before,
         )

@@ -177,9 +177,9 @@ def _require_finite_loss(
     if wrong:
         kept = "" if checkpoint is None else f"; {checkpoint} keeps the last good weights"
         raise ValueError(
-            f"training {type(network).__name__} stopped: {wrong[0]} in batch {done % batches + 1} of "
-            f"epoch {done // batches + 1} (step {done + 1}): try a lower learning rate, or look at "
-            f"the data{kept}"
+            f"training {type(network).__name__} stopped: {wrong[0]} in batch {done % batches + 1} "
+            f"of epoch {done // batches + 1} (step {done + 1}): try a lower learning rate, or look "
+            f"at the data{kept}"
         )
 
 

@@ -305,8 +305,8 @@ def load_network(kind: type[nn.Module], path: str | Path) -> Any:
     """Build `kind` from the config in the file and fill it with the file's weights, on the CPU.
 
     Raises FileNotFoundError (with the command that makes the file) and ValueError (another class,
-    another size, unknown settings or tensors, weights that are not finite, a file that is damaged or
-    does not match its card).
+    another size, unknown settings or tensors, weights that are not finite, a file that is damaged
+    or does not match its card).
     """
     tensors, config = _load(path)
     network = _build(kind, config, path)
