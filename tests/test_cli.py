@@ -1,5 +1,6 @@
 """The shell: a run from start to finish, phase by phase, killed, misused."""
 
+import io
 import json
 import os
 import resource
@@ -228,6 +229,15 @@ def test_no_smoke_run_ends_in_an_error_by_luck(tmp_path, capsys, seed):
     """A slice of smoke_seeds.py: short episodes, of which many have no car on the road."""
     run = ["run", "car_racing", *SMOKE, "--dream", "--max-steps", "60", "--rounds", "2"]
     assert main([*run, "--seed", str(seed), "--folder", str(tmp_path)]) == 0, capsys.readouterr()
+
+
+def test_a_terminal_that_knows_no_plus_or_minus_ends_nothing(monkeypatch):
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding="ascii"))
+    monkeypatch.setattr("wmlib.__main__.evaluate", lambda arguments: print("911.8 ± 8.5"))
+    assert main(["evaluate"]) == 0
+    sys.stdout.flush()
+    assert out.getvalue() == b"911.8 \\xb1 8.5\n"
 
 
 def test_every_command_explains_itself(capsys):

@@ -5,6 +5,7 @@ A run is a directory: its settings, logs, checkpoints, weights and scores.
 
 import argparse
 import contextlib
+import io
 import json
 import shutil
 import sys
@@ -471,6 +472,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: done. 1: something to mend, said in one sentence. 2: a command that is not one.
     130: interrupted; nothing that was finished is lost.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that knows no ± must not end an hour's work with a UnicodeEncodeError.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     arguments = parser().parse_args(argv)
     try:
         arguments.run(arguments)

@@ -24,7 +24,7 @@ TABLE = {
     "retrain":             (True,   False,  False,        "train in the chapters, or load"),
     "workers":             (0,          2,     64,        "processes that drive; 0: only this one"),
     "cluster":            ("",         "",     "",        "a Dask scheduler, in their place"),
-    "device":             ("",         "",     "",        "cpu, cuda, mps; -: the best here"),
+    "device":             ("cpu",      "",     "",        "cpu, cuda, mps; -: the best here"),
     # The ball: V and M with the truth at hand.
     "ball_episodes":       (6,        200,   1000,        "episodes to learn from"),
     "ball_vae_epochs":     (1,          3,     10,        "passes of V over all frames"),

@@ -5,8 +5,9 @@ import ctypes
 import itertools
 import json
 import math
+import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -20,6 +21,8 @@ from wmlib.experience import Sequences
 from wmlib.mdn_rnn import MDNRNN, MDNRNNLoss, Prediction, mdn_rnn_loss
 from wmlib.vae import VAE, VAELoss, frames_to_tensor, sample_latent, vae_loss
 from wmlib.world_model import fill, half_precision, insist, write_atomically
+
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what `_deterministic` needs on CUDA
 
 
 class Batches(Protocol):
@@ -127,14 +130,17 @@ def fit(
     resumed_at, log_every = progress["done"], max(1, total // 100)
     clock = saved = time.monotonic()
 
-    with tqdm(
-        total=total,
-        initial=resumed_at,
-        desc=type(network).__name__,
-        unit="step",
-        leave=False,
-        disable=None,
-    ) as bar:
+    with (
+        _deterministic(device),
+        tqdm(
+            total=total,
+            initial=resumed_at,
+            desc=type(network).__name__,
+            unit="step",
+            leave=False,
+            disable=None,
+        ) as bar,
+    ):
         for epoch in range(resumed_at // len(batches), epochs):
             first = progress["done"] - epoch * len(batches)
             for batch in itertools.islice(batches(epoch), first, None):
@@ -168,6 +174,19 @@ def fit(
         _save(checkpoint, network, optimizer, generator, settings, progress)
     network.eval()
     return progress["history"]
+
+
+@contextlib.contextmanager
+def _deterministic(device: torch.device) -> Iterator[None]:
+    # On CUDA the order of sums is free unless one asks, and a resumed fit would differ from an
+    # uninterrupted one in its last bits. (A CPU and MPS have nothing to choose here.)
+    before = torch.are_deterministic_algorithms_enabled()
+    if device.type == "cuda":
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 def _require_finite_loss(

@@ -1,6 +1,11 @@
 """Places to act: plain Gymnasium environments, registered under "wmlib/"."""
 
+import warnings
+
 import gymnasium as gym
+
+# pygame's own affair, and nothing that a reader could do about it.
+warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
 
 # Tracks to learn on and tracks to be scored on never meet.
 TRAINING_SEEDS = range(0, 1_000_000)
