@@ -113,17 +113,17 @@ def test_a_flag_that_does_not_fit_leaves_the_settings_alone(whole, tmp_path, cap
 
 
 def test_a_run_keeps_its_settings_and_flags_override_the_scale(whole, tmp_path):
-    kept = json.loads((whole / "settings.json").read_text())
+    kept = json.loads((whole / "settings.json").read_text(encoding="utf-8"))
     assert kept["scale"] == "smoke"
     flags = ["--population", "5", "--episodes", "3", "--generations", "1,1,1", "--seed", "2"]
     collect = ["collect", *SMOKE, "--folder", str(tmp_path)]
     assert main([*collect, *flags]) == 0
-    kept = json.loads((tmp_path / "settings.json").read_text())
+    kept = json.loads((tmp_path / "settings.json").read_text(encoding="utf-8"))
     assert (kept["population"], kept["episodes"], kept["seed"]) == (5, [3, 3, 3], 2)
     assert len(EpisodeStore(tmp_path / "round0" / "episodes")) == 3
     # The next phase needs no flags any more.
     assert main(["train-vae", *SMOKE, "--folder", str(tmp_path)]) == 0
-    assert json.loads((tmp_path / "settings.json").read_text()) == kept
+    assert json.loads((tmp_path / "settings.json").read_text(encoding="utf-8")) == kept
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_an_agent_is_scored_shown_and_dreamt(whole, tmp_path, capsys):
     scores = tmp_path / "score.json"
     score = ["evaluate", *agent, "--tracks", 2, "--workers", 0, "--json", scores]
     assert main([str(a) for a in score]) == 0
-    mean = json.loads(scores.read_text())["mean"]
+    mean = json.loads(scores.read_text(encoding="utf-8"))["mean"]
     assert mean == pytest.approx(
         np.mean([r["score"] for r in read_log(whole / "score.jsonl")]), abs=0.1
     )
@@ -258,7 +258,7 @@ def test_phases_out_of_order_say_what_is_missing(tmp_path, capsys):
     where = [*SMOKE, "--folder", tmp_path]
     assert "collect some first" in fails(capsys, "train-vae", *where)
     assert "no weights at" in fails(capsys, "evolve", *where)
-    (tmp_path / "note").write_text("")
+    (tmp_path / "note").write_text("", encoding="utf-8")
     said = fails(capsys, "collect", *SMOKE, "--folder", tmp_path / "note")
     assert f"{tmp_path / 'note'}: {os.strerror(17)}" in said  # EEXIST
 

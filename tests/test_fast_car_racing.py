@@ -123,7 +123,7 @@ def test_memory_stays_flat_over_resets():
         for seed in range(resets):
             env.reset(seed=seed)
         gc.collect()
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
         return pages * resource.getpagesize() / 1e6
 
     before = megabytes_after(40)

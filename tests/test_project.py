@@ -74,7 +74,7 @@ def test_no_notebook_asks_for_the_scale(path):
 def markdown_files():
     for path in [*ROOT.glob("*.md"), *CHAPTERS]:
         if path.suffix == ".md":
-            yield path, path.read_text()
+            yield path, path.read_text(encoding="utf-8")
         else:
             cells = nbformat.read(path, as_version=4).cells
             yield path, "\n".join(c.source for c in cells if c.cell_type == "markdown")
@@ -97,24 +97,26 @@ def test_pictures_say_what_they_show():
 
 
 def dependencies() -> list[str]:
-    text = (ROOT / "pyproject.toml").read_text()
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     block = re.search(r"^dependencies = \[(.*?)^\]", text, re.S | re.M).group(1)
     return re.findall(r'"([^"]+)"', block)
 
 
 def test_conda_users_get_the_same():
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     (from_pip,) = [d["pip"] for d in environment["dependencies"] if isinstance(d, dict)]
     assert from_pip == ["-c constraints.txt", "-e .", *dependencies()]
     assert "python>=3.10" in environment["dependencies"]
-    assert 'requires-python = ">=3.10"' in (ROOT / "pyproject.toml").read_text()
+    assert 'requires-python = ">=3.10"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("agent", ["car_racing", "car_racing_dream"])
 def test_the_readme_tells_the_cards_score(agent):
-    card = json.loads((ROOT / "data/pretrained" / agent / "controller.json").read_text())
+    card = json.loads(
+        (ROOT / "data/pretrained" / agent / "controller.json").read_text(encoding="utf-8")
+    )
     score = card["score"]
-    readme = (ROOT / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"**{score['mean']} ± {score['std']}**" in readme
     assert f"{score['ci95'][0]} to {score['ci95'][1]}" in readme
     assert f"on {score['tracks']:,} tracks" in readme
@@ -125,13 +127,13 @@ def test_every_dependency_is_pinned():
     def name(requirement):
         return re.match(r"[\w.-]+", requirement).group().lower()
 
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = [name(line) for line in lines if line and not line.startswith("#")]
     assert pinned == [name(requirement) for requirement in dependencies()]
 
 
 def test_help_lists_every_target():
-    makefile = (ROOT / "Makefile").read_text()
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.search(r"\.PHONY: (.*)", makefile).group(1).split())
     text = subprocess.run(
         ["make", "--no-print-directory", "help"],
@@ -148,5 +150,5 @@ def test_shipped_files_are_small_and_have_cards():
     assert len(shipped) >= 5
     assert sum(path.stat().st_size for path in shipped) < 40e6
     for path in shipped:
-        card = json.loads(path.with_suffix(".json").read_text())
+        card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         assert {"sha256", "config", "command", "seed", "training_seconds", "machine"} <= set(card)

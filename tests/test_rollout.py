@@ -193,7 +193,7 @@ def test_workers_leave_with_a_killed_parent():
         except ProcessLookupError:
             return
         stat = Path(f"/proc/{worker}/stat")
-        if stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z":
+        if stat.exists() and stat.read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z":
             return  # dead, under an init process that does not reap
         time.sleep(0.1)
     os.kill(worker, signal.SIGKILL)

@@ -237,7 +237,9 @@ def evaluate(arguments: argparse.Namespace) -> None:
         )
     print(result)
     if arguments.json:
-        Path(arguments.json).write_text(json.dumps(result.summary(), indent=1) + "\n")
+        Path(arguments.json).write_text(
+            json.dumps(result.summary(), indent=1) + "\n", encoding="utf-8"
+        )
         print(f"written: {arguments.json}")
 
 
@@ -308,7 +310,9 @@ def bench(arguments: argparse.Namespace) -> None:
     with processes(workers) as executor:
         measured = bench.everything(executor, workers, arguments.steps)
         for result in bench.run(measured, arguments.repetitions):  # it takes long: nothing is lost
-            (folder / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
+            (folder / "bench.json").write_text(
+                json.dumps(result, indent=1) + "\n", encoding="utf-8"
+            )
             figures.bench(result).savefig(folder / "bench.png", dpi=90)
     print(bench.table(result))
     print(f"written: {folder / 'bench.json'}, {folder / 'bench.png'}")

@@ -47,7 +47,7 @@ class EpisodeStore:
     def about(self) -> dict:
         """What `describe` wrote: what all episodes have in common. Empty if nothing was said."""
         file = self.folder / ABOUT
-        return json.loads(file.read_text()) if file.exists() else {}
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
     def describe(self, about: dict) -> None:
         """Say what all episodes have in common. ValueError if those here have something else."""
@@ -57,7 +57,7 @@ class EpisodeStore:
         if len(self):
             insist(self.folder, told, about)
         text = json.dumps(about, indent=1) + "\n"
-        write_atomically(self.folder / ABOUT, lambda path: path.write_text(text))
+        write_atomically(self.folder / ABOUT, lambda path: path.write_text(text, encoding="utf-8"))
 
     def clear(self) -> None:
         """Remove all episodes, and what they had in common."""

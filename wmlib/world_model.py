@@ -229,7 +229,7 @@ def pretrained(world: str) -> Path:
 def read_log(path: str | Path) -> list[dict]:
     """A JSON-lines file as a list of dictionaries. Raises ValueError where it is damaged."""
     rows = []
-    for number, line in enumerate(Path(path).read_text().splitlines(), 1):
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError as error:
@@ -240,7 +240,7 @@ def read_log(path: str | Path) -> list[dict]:
 def write_log(rows: list[dict], path: str | Path) -> None:
     """Dictionaries as a JSON-lines file."""
     text = "".join(json.dumps(row) + "\n" for row in rows)
-    write_atomically(path, lambda temporary: temporary.write_text(text))
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def write_atomically(path: str | Path, write) -> None:
@@ -360,7 +360,7 @@ def write_card(path: str | Path, card: dict) -> None:
     _, config = _read(path)
     card = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "config": config, **card}
     text = json.dumps(card, indent=2) + "\n"
-    write_atomically(path.with_suffix(".json"), lambda p: p.write_text(text))
+    write_atomically(path.with_suffix(".json"), lambda p: p.write_text(text, encoding="utf-8"))
 
 
 def _load(path: str | Path) -> tuple[dict[str, Tensor], dict]:
@@ -372,7 +372,7 @@ def _load(path: str | Path) -> tuple[dict[str, Tensor], dict]:
         )
     card = path.with_suffix(".json")
     if card.exists():
-        expected = json.loads(card.read_text())["sha256"]
+        expected = json.loads(card.read_text(encoding="utf-8"))["sha256"]
         if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
             raise ValueError(
                 f"{path} is not the file its card {card.name} describes (sha256 differs): "
