@@ -480,6 +480,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.run(arguments)
     except (ValueError, FileNotFoundError) as error:
         return _say(error)
+    except ModuleNotFoundError as error:  # pictures and measurements need more than the core has
+        return _say(f"{error.name} is not installed: pip install -e '.[notebooks]' brings it")
     except SafetensorError as error:  # its own word for a full disk, without the file's name
         return _say(f"{error}. Nothing finished is lost")
     except OSError as error:  # a full disk, a directory that may not be written to

@@ -26,7 +26,9 @@ from wmlib.controller import Controller
 from wmlib.mdn_rnn import MDNRNN, Noise, Prediction, sample_next, with_pay
 from wmlib.vae import VAE, frames_to_tensor
 
-PRETRAINED = Path(__file__).parents[1] / "data" / "pretrained"
+# Where the pretrained weights may be: in a checkout, or in an installed package.
+PLACES = (Path(__file__).parents[1] / "data" / "pretrained", Path(__file__).parent / "pretrained")
+PRETRAINED = next((folder for folder in PLACES if folder.is_dir()), PLACES[0])
 
 
 class State(NamedTuple):
@@ -216,10 +218,16 @@ def _unpack(cls: type, *parts: tuple) -> WorldModel:
 
 
 def pretrained(world: str) -> Path:
-    """The folder of weights, cards and logs that came with this repository.
+    """The folder of pretrained weights, with their cards and logs.
 
-    world is "ball" or "car_racing". The files have the names that a run's folder has.
+    world is "ball", "car_racing" or "car_racing_dream". The files have the names that a run's
+    folder has. Raises ValueError for another world, FileNotFoundError if there are no weights.
     """
+    if not PRETRAINED.is_dir():
+        raise FileNotFoundError(
+            f"no pretrained weights: neither {PLACES[0]} nor {PLACES[1]} exists. Install wmlib "
+            f"again from a whole clone of its repository (`pip install .` there)"
+        )
     known = sorted(path.name for path in PRETRAINED.iterdir() if path.is_dir())
     if world not in known:
         raise ValueError(f"there are pretrained weights for {', '.join(known)}, not for {world!r}")
