@@ -172,6 +172,7 @@ def test_a_worker_that_fails_says_so():
         drive_all(CAR, ControllerDriver(Controller()), [Job(0)], executor=executor)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="asks with POSIX signals whether a worker lives")
 def test_workers_leave_with_a_killed_parent():
     """Or they would drive on, unseen, for nobody."""
     code = (

@@ -8,6 +8,7 @@ writing ended, and any number of processes can write at once.
 import json
 import math
 import os
+import shutil
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -107,13 +108,22 @@ class EpisodeStore:
             ) from error
 
     def include(self, other: "EpisodeStore", names: Sequence[str] | None = None) -> None:
-        """Take in all episodes of another store on the same disk, or those; none is copied."""
+        """Take in all episodes of another store, or those: by links, where the disk has them."""
         for name in other.names() if names is None else names:
             if name not in self:
-                os.link(other._path(name), self._path(name))
+                _link_or_copy(other._path(name), self._path(name))
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.zip"
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:  # another disk, or one without links: FAT, some network drives
+        write_atomically(target, lambda path: shutil.copyfile(source, path))
 
 
 def _write_zip(path: Path, episode: dict[str, np.ndarray]) -> None:
