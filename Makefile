@@ -1,66 +1,102 @@
 # Everything a reader or a contributor types. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help lab test unit notebooks hygiene extras lint format sync chapters clean
+.PHONY: help lab test unit notebooks hygiene extras lowest lint format sync chapters clean
 SHELL := bash
 
+# Paths are relative, and tools are modules (`python -m ruff`): a checkout may lie in any folder,
+# "My Drive/Wörld Models" too, where the absolute paths in scripts and make's own lists would break.
 PYTHON ?= python3
 VENV := .venv
-BIN := $(CURDIR)/$(VENV)/bin
+PY := $(VENV)/bin/python
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 READY := $(VENV)/ready
 CHAPTERS ?= $(sort $(wildcard notebooks/*.ipynb))
+
+# On Linux, torch from the default index brings several GB of CUDA. Where no NVIDIA GPU is found, its
+# CPU build does the same. TORCH=auto takes it there, TORCH=cpu everywhere, TORCH=default nowhere.
+TORCH ?= auto
+CPU_BUILDS := https://download.pytorch.org/whl/cpu
+# $(call cpu_torch,PYTHON,FILE OF PINS): before all else, which is then content with it. (Without
+# torch's own dependencies: that index has only old ones.)
+define cpu_torch
+	@case "$(TORCH)-$$(uname -s)-$$(uname -m)" in \
+		cpu-*) ;; \
+		auto-Linux-x86_64 | auto-Linux-aarch64) \
+			[ ! -e /proc/driver/nvidia ] && ! nvidia-smi > /dev/null 2>&1 ;; \
+		*) false ;; \
+	esac || exit 0; \
+	$(1) $(PIP_INSTALL) --timeout 10 --retries 1 --no-deps -c $(2) \
+		--index-url $(CPU_BUILDS) torch > /dev/null 2>&1 || \
+		echo "No CPU build of torch from $(CPU_BUILDS): going on with the default index, whose build for Linux brings several GB of CUDA."
+endef
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
 
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info; \
+	@"$(PYTHON)" -c 'import sys; v = sys.version_info; \
 		sys.exit(None if v >= (3, 10) else f"Python 3.10 or newer is needed; $(PYTHON) is {v[0]}.{v[1]}. Name another one: make PYTHON=python3.12 ...")'
 	@echo "Setting up $(VENV): some minutes the first time, never again."
-	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	@"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "python -m venv failed: on Debian and Ubuntu, apt install python3-venv"; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
-	@$(BIN)/python -m jupyter labextension disable --level=sys_prefix \
+	$(call cpu_torch,$(PY),constraints.txt)
+	@$(PY) $(PIP_INSTALL) -c constraints.txt -e ".[notebooks,dev]"
+	@$(PY) -m jupyterlab.labextensions disable --level=sys_prefix \
 		@jupyterlab/apputils-extension:announcements > /dev/null 2>&1  # asks the network, and the reader
 	@touch $@
 
 lab: $(READY) ## open the first chapter in JupyterLab (options: make lab LAB="--port 9999")
-	@$(BIN)/python -m jupyter lab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb \
+	@$(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb \
 		$$([ "$$(id -u)" = 0 ] && echo --allow-root) \
 		$$([ "$$(uname)" = Linux ] && [ -z "$$DISPLAY$$WAYLAND_DISPLAY" ] && echo --no-browser) $(LAB)
 
 test: unit notebooks hygiene ## everything: unit tests, every cell of every chapter, hygiene
 
 unit: $(READY) ## the unit tests of wmlib
-	@$(BIN)/python -m pytest tests -m "not hygiene"
+	@$(PY) -m pytest tests -m "not hygiene"
 
 # Each chapter in a process and a folder of its own: it must run alone.
 notebooks: $(READY) ## run every cell of every chapter at smoke scale
 	@status=0; for chapter in $(CHAPTERS); do \
 		runs=$$(mktemp -d); \
-		WM_SCALE=smoke WM_RUNS=$$runs $(BIN)/python -m pytest -x --nbval-lax \
-			--nbval-cell-timeout=240 -p no:cacheprovider $$chapter || status=1; \
-		rm -rf $$runs; \
+		WM_SCALE=smoke WM_RUNS="$$runs" $(PY) -m pytest -x --nbval-lax \
+			--nbval-cell-timeout=240 -p no:cacheprovider "$$chapter" || status=1; \
+		rm -rf "$$runs"; \
 	done; exit $$status
 
 hygiene: $(READY) ## pairs in sync, cells run in order, no errors, size, links
-	@$(BIN)/python -m pytest tests -m hygiene
+	@$(PY) -m pytest tests -m hygiene
 
 EXTRAS := tests/test_browser.py tests/test_cluster.py
 extras: $(READY) ## a real browser, a cluster (installs Playwright and Dask; a Chromium must be there)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .[browser,cluster]
-	@for part in $(EXTRAS); do $(BIN)/python -m pytest $$part || exit 1; done
+	@$(PY) $(PIP_INSTALL) -c constraints.txt -e ".[browser,cluster]"
+	@for part in $(EXTRAS); do $(PY) -m pytest $$part || exit 1; done
+
+# In an environment of its own; uv finds the versions. LOWEST_TORCH=2.13.0 tries another torch than
+# the lowest: not every machine reaches the index with that one's CPU build.
+LOWEST := .venv-lowest
+TESTS ?= tests
+lowest: ## the unit tests with the lowest versions that pyproject.toml allows (TESTS=... for some)
+	@"$(PYTHON)" -m venv --clear $(LOWEST)
+	@$(LOWEST)/bin/python $(PIP_INSTALL) uv
+	@echo $(if $(LOWEST_TORCH),torch==$(LOWEST_TORCH)) > $(LOWEST)/torch.txt
+	@$(LOWEST)/bin/python -m uv pip compile --quiet --resolution lowest-direct \
+		--extra notebooks --extra dev -c $(LOWEST)/torch.txt -o $(LOWEST)/pins.txt pyproject.toml
+	$(call cpu_torch,$(LOWEST)/bin/python,$(LOWEST)/pins.txt)
+	@$(LOWEST)/bin/python -m uv pip install --quiet -c $(LOWEST)/pins.txt -e ".[notebooks,dev]"
+	@$(LOWEST)/bin/python -m pytest $(TESTS) -m "not hygiene"
 
 lint: $(READY) ## ruff: check and format, notebooks too
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
 
 format: $(READY) ## let ruff mend what it can, then sync the pairs
-	@$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(MAKE) --no-print-directory sync
+	@$(PY) -m ruff check --fix . && $(PY) -m ruff format . && $(MAKE) --no-print-directory sync
 
 sync: $(READY) ## bring notebooks and notebooks/text to the newer of each pair
-	@$(BIN)/jupytext --quiet --sync notebooks/*.ipynb notebooks/text/*.py
+	@$(PY) -m jupytext --quiet --sync notebooks/*.ipynb notebooks/text/*.py
 
 chapters: $(READY) ## execute chapters from a clean kernel and keep their outputs (CHAPTERS=... for some)
-	@$(BIN)/python notebooks/run.py $(CHAPTERS)
+	@$(PY) notebooks/run.py $(CHAPTERS)
 
 clean: ## remove the environment and everything trained here (not data/pretrained)
-	rm -rf $(VENV) data/runs
+	rm -rf $(VENV) $(LOWEST) data/runs

@@ -35,7 +35,9 @@ def lab(tmp_path_factory):
     shutil.copytree(ROOT / "figures", home / "figures")
     settings = home / "settings/@jupyterlab/notebook-extension/tracker.jupyterlab-settings"
     settings.parent.mkdir(parents=True)
-    settings.write_text(json.dumps({"windowingMode": "none"}))  # cells out of sight exist, too
+    settings.write_text(
+        json.dumps({"windowingMode": "none"}), encoding="utf-8"
+    )  # cells out of sight exist, too
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -47,7 +49,7 @@ def lab(tmp_path_factory):
         "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
     }
-    with (home / "log").open("w") as log:
+    with (home / "log").open("w", encoding="utf-8") as log:
         server = subprocess.Popen(
             [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root",
              f"--port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=",
@@ -61,7 +63,7 @@ def lab(tmp_path_factory):
                     urllib.request.urlopen(f"{address}/api", timeout=5)
                     break
                 except OSError:
-                    assert server.poll() is None, (home / "log").read_text()
+                    assert server.poll() is None, (home / "log").read_text(encoding="utf-8")
                     time.sleep(0.25)
             yield address
         finally:

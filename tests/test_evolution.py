@@ -79,12 +79,12 @@ def test_a_line_torn_by_a_kill_is_dropped(tmp_path):
     log = tmp_path / "log"
     whole = Evolution(4, population=8, seed=0, log=log)
     list(whole.run(closeness, 5))
-    log.write_text(log.read_text()[:-40])
+    log.write_text(log.read_text(encoding="utf-8")[:-40], encoding="utf-8")
     resumed = Evolution(4, population=8, seed=0, log=log)
     assert resumed.generation == 4
     list(resumed.run(closeness, 5))
     np.testing.assert_array_equal(resumed.mean, whole.mean)
-    assert len([json.loads(line) for line in log.read_text().splitlines()]) == 5
+    assert len([json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]) == 5
 
 
 def test_bad_input_is_named(tmp_path):

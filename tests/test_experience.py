@@ -1,7 +1,7 @@
+import errno
 import math
 import multiprocessing
 import os
-import signal
 import time
 
 import numpy as np
@@ -107,10 +107,29 @@ def test_a_killed_writer_leaves_only_whole_episodes(tmp_path):
     deadline = time.monotonic() + 60
     while len(store) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
-    os.kill(writer.pid, signal.SIGKILL)
+    writer.kill()
     writer.join()
     assert len(store) >= 3
     assert all(len(store.episode(name)["frames"]) == 500 for name in store.names())
+
+
+def test_episodes_are_linked_or_else_copied(tmp_path, monkeypatch):
+    store = numbered([5, 7], tmp_path / "first")
+    linked = EpisodeStore(tmp_path / "linked")
+    linked.include(store)
+    assert os.path.samefile(tmp_path / "first/000.zip", tmp_path / "linked/000.zip")
+
+    def refuse(source, target):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), source)
+
+    monkeypatch.setattr(os, "link", refuse)  # as between disks, and on FAT
+    copied = EpisodeStore(tmp_path / "copied")
+    copied.include(store)
+    copied.include(store)  # what is there stays
+    assert copied.names() == linked.names() == store.names()
+    for name in store.names():
+        np.testing.assert_array_equal(copied.read(name, "frames"), store.read(name, "frames"))
+    assert not os.path.samefile(tmp_path / "first/000.zip", tmp_path / "copied/000.zip")
 
 
 @pytest.mark.parametrize("buffer_chunks", [1, 2, 100])

@@ -1,7 +1,6 @@
 """The fast eye against Gymnasium's own CarRacing-v3. If these fail, Gymnasium has changed."""
 
 import gc
-import resource
 from pathlib import Path
 
 import cv2
@@ -117,13 +116,15 @@ def test_v_sees_the_same_on_both():
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 def test_memory_stays_flat_over_resets():
+    import resource  # not on Windows
+
     env = gym.make("wmlib/CarRacing-v3", disable_env_checker=True)
 
     def megabytes_after(resets):
         for seed in range(resets):
             env.reset(seed=seed)
         gc.collect()
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
         return pages * resource.getpagesize() / 1e6
 
     before = megabytes_after(40)

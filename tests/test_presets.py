@@ -49,8 +49,8 @@ def test_settings_come_back(tmp_path):
     with pytest.raises(ValueError, match="is of car_racing, not of ball"):
         Preset.load(tmp_path, "ball")
     file = tmp_path / "settings.json"
-    for damaged in (file.read_text()[:40], "{}", "[]"):
-        file.write_text(damaged)
+    for damaged in (file.read_text(encoding="utf-8")[:40], "{}", "[]"):
+        file.write_text(damaged, encoding="utf-8")
         with pytest.raises(ValueError, match=r"settings\.json is damaged"):
             Preset.load(tmp_path, "car_racing")
 

@@ -43,9 +43,9 @@ def test_the_shipped_driver_belongs_to_the_shipped_world_model(agent):
 @pytest.mark.parametrize("agent", ["car_racing", "car_racing_dream"])
 def test_the_card_and_the_shipped_scores_agree(agent):
     folder = pretrained(agent)
-    first = json.loads((folder / "score.jsonl").read_text().splitlines()[0])
+    first = json.loads((folder / "score.jsonl").read_text(encoding="utf-8").splitlines()[0])
     assert first["agent"] == fingerprint(folder)  # or chapter 0 would score it all over again
-    card = json.loads((folder / "controller.json").read_text())
+    card = json.loads((folder / "controller.json").read_text(encoding="utf-8"))
     result = score_car(preset("laptop"), folder)
     assert card["score"] == json.loads(json.dumps(result.summary()))
     assert len(result.scores) >= 100

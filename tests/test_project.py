@@ -1,16 +1,19 @@
 """The project's own promises: notebooks, declared dependencies, links."""
 
+import ast
 import json
+import os
 import re
+import shlex
+import shutil
 import subprocess
-from pathlib import Path
 
 import jupytext
 import nbformat
 import pytest
 import yaml
+from declared import EXTRAS, PYPROJECT, ROOT, allowed, imports, name, names, sources
 
-ROOT = Path(__file__).parents[1]
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TEXTS = sorted((ROOT / "notebooks" / "text").glob("*.py"))
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -74,7 +77,7 @@ def test_no_notebook_asks_for_the_scale(path):
 def markdown_files():
     for path in [*ROOT.glob("*.md"), *CHAPTERS]:
         if path.suffix == ".md":
-            yield path, path.read_text()
+            yield path, path.read_text(encoding="utf-8")
         else:
             cells = nbformat.read(path, as_version=4).cells
             yield path, "\n".join(c.source for c in cells if c.cell_type == "markdown")
@@ -96,25 +99,29 @@ def test_pictures_say_what_they_show():
             assert len(description) > 10, f"{path.name}: a picture without a description"
 
 
-def dependencies() -> list[str]:
-    text = (ROOT / "pyproject.toml").read_text()
-    block = re.search(r"^dependencies = \[(.*?)^\]", text, re.S | re.M).group(1)
-    return re.findall(r'"([^"]+)"', block)
-
-
 def test_conda_users_get_the_same():
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     (from_pip,) = [d["pip"] for d in environment["dependencies"] if isinstance(d, dict)]
-    assert from_pip == ["-c constraints.txt", "-e .", *dependencies()]
-    assert "python>=3.10" in environment["dependencies"]
-    assert 'requires-python = ">=3.10"' in (ROOT / "pyproject.toml").read_text()
+    wanted = [*EXTRAS["core"], *EXTRAS["notebooks"], *EXTRAS["dev"]]
+    assert from_pip == ["-c constraints.txt", "-e .[notebooks,dev]", *wanted]
+    assert f"python{PYPROJECT['project']['requires-python']}" in environment["dependencies"]
+
+
+def test_every_import_is_declared():
+    """In pyproject.toml, for those who have only the extras that `declared.MAY_USE` names."""
+    used = {path: imports(file) for path, file in sources().items()}
+    assert "torch" in used["wmlib/vae.py"]
+    undeclared = {path: found - names(*allowed(path)) for path, found in used.items()}
+    assert not {path: found for path, found in undeclared.items() if found}
 
 
 @pytest.mark.parametrize("agent", ["car_racing", "car_racing_dream"])
 def test_the_readme_tells_the_cards_score(agent):
-    card = json.loads((ROOT / "data/pretrained" / agent / "controller.json").read_text())
+    card = json.loads(
+        (ROOT / "data/pretrained" / agent / "controller.json").read_text(encoding="utf-8")
+    )
     score = card["score"]
-    readme = (ROOT / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"**{score['mean']} ± {score['std']}**" in readme
     assert f"{score['ci95'][0]} to {score['ci95'][1]}" in readme
     assert f"on {score['tracks']:,} tracks" in readme
@@ -122,16 +129,17 @@ def test_the_readme_tells_the_cards_score(agent):
 
 
 def test_every_dependency_is_pinned():
-    def name(requirement):
-        return re.match(r"[\w.-]+", requirement).group().lower()
-
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = [name(line) for line in lines if line and not line.startswith("#")]
-    assert pinned == [name(requirement) for requirement in dependencies()]
+    assert pinned == sorted(names(*EXTRAS))
 
 
+needs_make = pytest.mark.skipif(not shutil.which("make"), reason="there is no make")
+
+
+@needs_make
 def test_help_lists_every_target():
-    makefile = (ROOT / "Makefile").read_text()
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.search(r"\.PHONY: (.*)", makefile).group(1).split())
     text = subprocess.run(
         ["make", "--no-print-directory", "help"],
@@ -148,5 +156,112 @@ def test_shipped_files_are_small_and_have_cards():
     assert len(shipped) >= 5
     assert sum(path.stat().st_size for path in shipped) < 40e6
     for path in shipped:
-        card = json.loads(path.with_suffix(".json").read_text())
+        card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         assert {"sha256", "config", "command", "seed", "training_seconds", "machine"} <= set(card)
+
+
+def called_without_encoding(file):
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            keywords = {keyword.arg for keyword in node.keywords}
+            if node.func.attr in ("read_text", "write_text") and "encoding" not in keywords:
+                yield node.lineno
+
+
+def test_text_is_read_and_written_as_utf_8():
+    """Ruff's PLW1514 finds only what it knows to be a path."""
+    assert not [
+        f"{path}, line {line}"
+        for path, file in sources().items()
+        for line in called_without_encoding(file)
+    ]
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """The Makefile in a folder with a space and an accent; its Python only notes what it is told.
+
+    Returns a function: make with these arguments, the lines that it printed, and all calls.
+    """
+    folder, log = tmp_path / "My Drive" / "Wörld Models", tmp_path / "calls"
+    stub = tmp_path / "stub"
+    stub.write_text(STUB.replace("LOG", shlex.quote(str(log))), encoding="utf-8")
+    stub.chmod(0o755)
+    (folder / "notebooks").mkdir(parents=True)
+    (folder / "notebooks" / "00_start.ipynb").touch()
+    for file in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / file, folder)
+
+    def run(*arguments, **environment):
+        log.unlink(missing_ok=True)
+        told = subprocess.run(
+            ["make", "--no-print-directory", f"PYTHON={stub}", *arguments],
+            cwd=folder,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+        )
+        assert told.returncode == 0, told.stderr
+        assert not told.stderr
+        return told.stdout, log.read_text(encoding="utf-8").splitlines()
+
+    return run
+
+
+# Makes a "venv" as Python does, with itself in it. Has no network: a chosen index fails.
+STUB = """#!/bin/bash
+echo "$*" >> LOG
+case "$*" in
+    "-m venv "*) mkdir -p "${@: -1}/bin" && cp "$0" "${@: -1}/bin/python" ;;
+    *--index-url*) exit 1 ;;
+    *) exit 0 ;;
+esac
+"""
+
+
+@needs_make
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("lab", "-m jupyterlab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb"),
+        ("unit", "-m pytest tests -m not hygiene"),
+        ("notebooks", "-m pytest -x --nbval-lax"),
+        ("hygiene", "-m pytest tests -m hygiene"),
+        ("extras", "-e .[browser,cluster]"),
+        ("lowest", "--resolution lowest-direct"),
+        ("lint", "-m ruff check ."),
+        ("format", "-m ruff format ."),
+        ("sync", "-m jupytext --quiet --sync notebooks/00_start.ipynb"),
+        ("chapters", "notebooks/run.py notebooks/00_start.ipynb"),
+    ],
+)
+def test_a_checkout_may_lie_in_any_folder(checkout, target, told):
+    _, calls = checkout(target)
+    assert any(told in call for call in calls)
+    assert any("-e .[notebooks,dev]" in call for call in calls)  # it was set up before
+
+
+@needs_make
+def test_the_set_up_is_done_once(checkout):
+    assert "-m venv .venv" in checkout("hygiene")[1]
+    assert checkout("hygiene")[1] == ["-m pytest tests -m hygiene"]
+
+
+@needs_make
+@pytest.mark.parametrize(
+    ("option", "gpu", "taken"),
+    [("cpu", True, True), ("default", False, False), ("auto", True, False)],
+)
+def test_torch_without_a_gpu(checkout, tmp_path, option, gpu, taken):
+    """The CPU build is asked for first, and where its index cannot be reached, the rest goes on."""
+    smi = tmp_path / "smi" / "nvidia-smi"
+    smi.parent.mkdir()
+    smi.write_text(f"#!/bin/sh\nexit {0 if gpu else 9}\n", encoding="utf-8")
+    smi.chmod(0o755)
+    path = f"{smi.parent}{os.pathsep}{os.environ['PATH']}"
+    printed, calls = checkout("hygiene", f"TORCH={option}", PATH=path)
+    asked = [call for call in calls if "--index-url https://download.pytorch.org/whl/cpu" in call]
+    assert len(asked) == taken
+    assert ("going on with the default index" in printed) == taken
+    assert all("--no-deps -c constraints.txt" in call for call in asked)  # our version of torch

@@ -115,10 +115,10 @@ def test_scoring_goes_on_where_it_stopped(tmp_path, world_model):
     a_run(tmp_path, world_model)
     numbers = preset("smoke")._replace(max_steps=30)
     recipes.score_car(numbers._replace(score_tracks=1), tmp_path)
-    first = (tmp_path / "score.jsonl").read_text()
+    first = (tmp_path / "score.jsonl").read_text(encoding="utf-8")
     result = recipes.score_car(numbers._replace(score_tracks=3), tmp_path)
     assert result.tracks == [1_000_000, 1_000_001, 1_000_002]
-    assert (tmp_path / "score.jsonl").read_text().startswith(first)
+    assert (tmp_path / "score.jsonl").read_text(encoding="utf-8").startswith(first)
     # Another agent's scores are not this one's.
     a_run(tmp_path, world_model, seed=1)
     again = recipes.score_car(numbers._replace(score_tracks=2), tmp_path)
@@ -135,7 +135,9 @@ def test_weights_are_shipped_for_seed_0_and_luck_for_the_others(tmp_path, world_
         folder = recipes.ship(run, tmp_path / f"run{seed}", "car_racing", "the command")
         assert len(recipes.read_score(folder).tracks) == numbers.score_tracks
         assert (folder / CONTROLLER).exists() == (seed == 0)
-    card = json.loads((tmp_path / "pretrained/car_racing/controller.json").read_text())
+    card = json.loads(
+        (tmp_path / "pretrained/car_racing/controller.json").read_text(encoding="utf-8")
+    )
     assert card["command"] == "the command"
     assert card["score"]["tracks"] == numbers.score_tracks
 

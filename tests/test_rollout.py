@@ -217,6 +217,7 @@ def test_idle_workers_are_taken_over():
         assert executor.submit(os.getpid).result() == first != os.getpid()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal to a group of processes")
 def test_an_interrupt_does_not_wait_for_the_workers():
     """As a notebook does it: a signal for the whole group of processes."""
     code = (
@@ -241,6 +242,7 @@ def test_an_interrupt_does_not_wait_for_the_workers():
     assert "KeyboardInterrupt" in error
 
 
+@pytest.mark.skipif(os.name != "posix", reason="asks with POSIX signals whether a worker lives")
 def test_workers_leave_with_a_killed_parent():
     """Or they would drive on, unseen, for nobody."""
     code = (
@@ -262,7 +264,7 @@ def test_workers_leave_with_a_killed_parent():
         except ProcessLookupError:
             return
         stat = Path(f"/proc/{worker}/stat")
-        if stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z":
+        if stat.exists() and stat.read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z":
             return  # dead, under an init process that does not reap
         time.sleep(0.1)
     os.kill(worker, signal.SIGKILL)

@@ -69,7 +69,7 @@ def test_weights_survive_the_round_trip(world_model, tmp_path, half):
         for a, b in zip(before.parameters(), after.parameters(), strict=True):
             assert b.dtype == torch.float32
             assert torch.equal(b, a.half().float() if half else a)
-        card = json.loads((tmp_path / f"{name}.json").read_text())
+        card = json.loads((tmp_path / f"{name}.json").read_text(encoding="utf-8"))
         assert card["config"] == {"class": type(before).__name__, **before.config}
 
 

@@ -238,7 +238,9 @@ def evaluate(arguments: argparse.Namespace) -> None:
         )
     print(result)
     if arguments.json:
-        Path(arguments.json).write_text(json.dumps(result.summary(), indent=1) + "\n")
+        Path(arguments.json).write_text(
+            json.dumps(result.summary(), indent=1) + "\n", encoding="utf-8"
+        )
         print(f"written: {arguments.json}")
 
 
@@ -309,7 +311,9 @@ def bench(arguments: argparse.Namespace) -> None:
     with processes(workers) as executor:
         measured = bench.everything(executor, workers, arguments.steps)
         for result in bench.run(measured, arguments.repetitions):  # it takes long: nothing is lost
-            (folder / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
+            (folder / "bench.json").write_text(
+                json.dumps(result, indent=1) + "\n", encoding="utf-8"
+            )
             figures.bench(result).savefig(folder / "bench.png", dpi=90)
     print(bench.table(result))
     print(f"written: {folder / 'bench.json'}, {folder / 'bench.png'}")
@@ -481,6 +485,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.run(arguments)
     except (ValueError, FileNotFoundError) as error:
         return _say(error)
+    except ModuleNotFoundError as error:  # pictures and measurements need more than the core has
+        return _say(f"{error.name} is not installed: pip install -e '.[notebooks]' brings it")
     except SafetensorError as error:  # its own word for a full disk, without the file's name
         return _say(f"{error}. Nothing finished is lost")
     except OSError as error:  # a full disk, a directory that may not be written to

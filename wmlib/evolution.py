@@ -136,15 +136,15 @@ class Evolution:
     def _record(self, row: dict) -> None:
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("a") as file:
+            with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row | {"settings": self._settings}) + "\n")
 
     def _complete_rows(self) -> list[dict]:
-        text = self._path.read_text()
+        text = self._path.read_text(encoding="utf-8")
         if not text.endswith("\n"):
             # A kill tore the last line. Cut it off, or the next one would be glued to it.
             text = text[: text.rfind("\n") + 1]
-            write_atomically(self._path, lambda path: path.write_text(text))
+            write_atomically(self._path, lambda path: path.write_text(text, encoding="utf-8"))
         return read_log(self._path)
 
     def _replay(self, rows: list[dict]) -> None:

@@ -8,6 +8,7 @@ writing ended, and any number of processes can write at once.
 import json
 import math
 import os
+import shutil
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -51,7 +52,7 @@ class EpisodeStore:
     def about(self) -> dict:
         """What `describe` wrote: what all episodes have in common. Empty if nothing was said."""
         file = self.folder / ABOUT
-        return json.loads(file.read_text()) if file.exists() else {}
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
     def describe(self, about: dict) -> None:
         """Say what all episodes have in common. ValueError if those here have something else."""
@@ -61,7 +62,7 @@ class EpisodeStore:
         if len(self):
             insist(self.folder, told, about)
         text = json.dumps(about, indent=1) + "\n"
-        write_atomically(self.folder / ABOUT, lambda path: path.write_text(text))
+        write_atomically(self.folder / ABOUT, lambda path: path.write_text(text, encoding="utf-8"))
 
     def clear(self) -> None:
         """Remove all episodes, and what they had in common."""
@@ -111,10 +112,10 @@ class EpisodeStore:
             ) from error
 
     def include(self, other: "EpisodeStore", names: Sequence[str] | None = None) -> None:
-        """Take in all episodes of another store on the same disk, or those; none is copied."""
+        """Take in all episodes of another store, or those: by links, where the disk has them."""
         for name in other.names() if names is None else names:
             if name not in self:
-                os.link(other.path(name), self.path(name))
+                _link_or_copy(other.path(name), self.path(name))
 
     def path(self, name: str) -> Path:
         """The file of an episode, whether it is there or not."""
@@ -126,6 +127,15 @@ def _require_finite(episode: Mapping[str, np.ndarray], file: Path) -> None:
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             step = int(np.argwhere(~np.isfinite(values))[0][0])
             raise ValueError(f"{file}: {key} is not finite (NaN or infinity) at step {step}")
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:  # another disk, or one without links: FAT, some network drives
+        write_atomically(target, lambda path: shutil.copyfile(source, path))
 
 
 def _write_zip(path: Path, episode: dict[str, np.ndarray]) -> None:

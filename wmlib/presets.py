@@ -172,7 +172,9 @@ class Preset(namedtuple("Preset", ["scale", *TABLE])):
     def save(self, folder: str | Path, world: str) -> None:
         """Write settings.json, for `load` to read."""
         text = json.dumps({"world": world, **self._asdict()}, indent=1) + "\n"
-        write_atomically(Path(folder) / SETTINGS, lambda path: path.write_text(text))
+        write_atomically(
+            Path(folder) / SETTINGS, lambda path: path.write_text(text, encoding="utf-8")
+        )
 
     @classmethod
     def load(cls, folder: str | Path, world: str) -> "Preset":
@@ -182,7 +184,7 @@ class Preset(namedtuple("Preset", ["scale", *TABLE])):
         """
         file = Path(folder) / SETTINGS
         try:
-            kept = json.loads(file.read_text())
+            kept = json.loads(file.read_text(encoding="utf-8"))
             usual = preset(kept["scale"])
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(

@@ -27,7 +27,9 @@ from wmlib.controller import Controller
 from wmlib.mdn_rnn import MDNRNN, Noise, Prediction, sample_next, with_pay
 from wmlib.vae import VAE, frames_to_tensor
 
-PRETRAINED = Path(__file__).parents[1] / "data" / "pretrained"
+# Where the pretrained weights may be: in a checkout, or in an installed package.
+PLACES = (Path(__file__).parents[1] / "data" / "pretrained", Path(__file__).parent / "pretrained")
+PRETRAINED = next((folder for folder in PLACES if folder.is_dir()), PLACES[0])
 
 
 class State(NamedTuple):
@@ -217,10 +219,16 @@ def _unpack(cls: type, *parts: tuple) -> WorldModel:
 
 
 def pretrained(world: str) -> Path:
-    """The folder of weights, cards and logs that came with this repository.
+    """The folder of pretrained weights, with their cards and logs.
 
-    world is "ball" or "car_racing". The files have the names that a run's folder has.
+    world is "ball", "car_racing" or "car_racing_dream". The files have the names that a run's
+    folder has. Raises ValueError for another world, FileNotFoundError if there are no weights.
     """
+    if not PRETRAINED.is_dir():
+        raise FileNotFoundError(
+            f"no pretrained weights: neither {PLACES[0]} nor {PLACES[1]} exists. Install wmlib "
+            f"again from a whole clone of its repository (`pip install .` there)"
+        )
     known = sorted(path.name for path in PRETRAINED.iterdir() if path.is_dir())
     if world not in known:
         raise ValueError(f"there are pretrained weights for {', '.join(known)}, not for {world!r}")
@@ -230,7 +238,7 @@ def pretrained(world: str) -> Path:
 def read_log(path: str | Path) -> list[dict]:
     """A JSON-lines file as a list of dictionaries. Raises ValueError where it is damaged."""
     rows = []
-    for number, line in enumerate(Path(path).read_text().splitlines(), 1):
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError as error:
@@ -241,7 +249,7 @@ def read_log(path: str | Path) -> list[dict]:
 def write_log(rows: list[dict], path: str | Path) -> None:
     """Dictionaries as a JSON-lines file."""
     text = "".join(json.dumps(row) + "\n" for row in rows)
-    write_atomically(path, lambda temporary: temporary.write_text(text))
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def write_atomically(path: str | Path, write) -> None:
@@ -393,7 +401,7 @@ def write_card(path: str | Path, card: dict) -> None:
     _, config = _read(path)
     card = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "config": config, **card}
     text = json.dumps(card, indent=2) + "\n"
-    write_atomically(path.with_suffix(".json"), lambda p: p.write_text(text))
+    write_atomically(path.with_suffix(".json"), lambda p: p.write_text(text, encoding="utf-8"))
 
 
 def _load(path: str | Path) -> tuple[dict[str, Tensor], dict]:
@@ -406,7 +414,7 @@ def _load(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     card = path.with_suffix(".json")
     if card.exists():
         try:
-            expected = json.loads(card.read_text())["sha256"]
+            expected = json.loads(card.read_text(encoding="utf-8"))["sha256"]
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{card} is no card of weights (no sha256 in it): restore it, or delete it"

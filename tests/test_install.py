@@ -1,0 +1,95 @@
+"""What `pip install .` brings, without the checkout: the package, and the pretrained weights."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+from declared import PYPROJECT, ROOT, allowed, modules, sources
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """A Python that has wmlib from its wheel, and all else from the environment of these tests.
+
+    Built from a copy, in a folder with a space and an accent: the checkout may be read-only.
+    """
+    home = tmp_path_factory.mktemp("My Drive") / "Wörld Models"
+    shutil.copytree(ROOT / "wmlib", home / "wmlib", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "data" / "pretrained", home / "data" / "pretrained")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, home)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    wheel = [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", home / "dist", home]
+    subprocess.run(wheel, check=True)
+    venv.create(home / "bare", symlinks=os.name != "nt")
+    python = home / "bare" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    (wheel,) = (home / "dist").glob("*.whl")
+    install = [*pip, "--python", python, "install", "--no-deps", "--no-index", wheel]
+    subprocess.run(install, check=True)
+    shutil.rmtree(home / "wmlib")
+    shutil.rmtree(home / "data")
+    shared = [path for path in sys.path if path.endswith("-packages")]
+
+    def run(code: str, *arguments: str) -> subprocess.CompletedProcess:
+        # Appended, not by PYTHONPATH: what was installed comes first, as it would.
+        code = f"import sys; sys.path += {shared!r}\n{code}"
+        return subprocess.run(
+            [python, "-I", "-X", "utf8", "-c", code, *arguments],
+            cwd=home,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+        )
+
+    return run
+
+
+@pytest.mark.install
+def test_an_installed_package_finds_its_weights(installed):
+    told = installed("""
+import wmlib
+from wmlib.world_model import load_agent, pretrained
+for world in ("car_racing", "car_racing_dream"):
+    load_agent(pretrained(world))
+print(wmlib.__file__, pretrained("ball"), sep="\\n")
+""")
+    assert told.returncode == 0, told.stderr
+    package, weights = map(Path, told.stdout.splitlines())
+    assert weights == package.parent / "pretrained" / "ball"
+    assert ROOT not in package.parents
+
+
+@pytest.mark.install
+def test_the_core_needs_no_notebooks(installed):
+    """As if nothing of that extra were installed."""
+    hidden = sorted(modules("notebooks") - modules("core"))
+    core = [
+        path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        for path in sources()
+        if path.startswith("wmlib/") and "notebooks" not in allowed(path)
+    ]
+    assert len(core) > 20
+    told = installed(f"""
+sys.modules.update(dict.fromkeys({hidden!r}))
+import importlib
+for name in {core!r}:
+    importlib.import_module(name)
+from wmlib.__main__ import main
+assert main(["figures"]) == 1
+main(["--help"])
+""")
+    assert told.returncode == 0, told.stderr
+    assert "COMMAND" in told.stdout
+    assert re.search(r"is not installed: pip install .*\[notebooks\]", told.stderr)
+
+
+@pytest.mark.install
+def test_every_package_is_installed():
+    folders = {p.parent for p in (ROOT / "wmlib").rglob("*.py")}
+    packages = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
+    assert packages | {"wmlib.pretrained"} == set(PYPROJECT["tool"]["setuptools"]["packages"])
