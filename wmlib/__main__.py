@@ -314,11 +314,11 @@ def bench(arguments: argparse.Namespace) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     figures.use_style()
     workers = numbers.workers
-    with processes(workers) as executor:
-        measured = bench.everything(executor, workers, arguments.steps)
+    with processes(workers) as executor, bench.local_cluster(workers) as cluster:
+        measured = bench.everything(executor, cluster, workers, arguments.steps)
         for result in bench.run(measured, arguments.repetitions):  # it takes long: nothing is lost
             (folder / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
-            figures.bench(result).savefig(folder / "bench.png", dpi=90)
+            figures.bench(result).savefig(folder / "bench.png", dpi=110)
     print(bench.table(result))
     print(f"written: {folder / 'bench.json'}, {folder / 'bench.png'}")
 
@@ -406,8 +406,8 @@ def parser() -> argparse.ArgumentParser:
     text = f"default: bench{IN_RUNS}. `--out figures` replaces the committed ones"
     command.add_argument("--out", metavar="FOLDER", help=text)
     for name, default, what in (
-        ("repetitions", 7, "how often all is measured, in turns"),
-        ("steps", 1000, "of a drive that is timed"),
+        ("repetitions", 5, "how often everything is measured, in turns"),
+        ("steps", 150, "environment steps of an episode of the rollouts"),
     ):
         text = f"{what}; default: {default}"
         command.add_argument(f"--{name}", type=int, default=default, help=text)
