@@ -2,8 +2,11 @@
 
 Leaves out what would be stale or different every time: views of live widgets (progress bars among
 them; each explorer leaves a static contact sheet instead) and timestamps. Then syncs the pairs.
+
+Figures that the chapters save replace the committed ones in figures/, but not from a smoke run.
 """
 
+import os
 import subprocess
 import sys
 import time
@@ -30,6 +33,8 @@ def run(path: Path) -> None:
 
 
 if __name__ == "__main__":
+    if os.environ.get("WM_SCALE") != "smoke":
+        os.environ.setdefault("WM_FIGURES", str(Path(__file__).resolve().parents[1] / "figures"))
     for name in sys.argv[1:]:
         run(Path(name))
         subprocess.run([sys.executable, "-m", "jupytext", "--quiet", "--sync", name], check=True)

@@ -1,4 +1,11 @@
-"""What several tests need: small networks, small drives."""
+"""What several tests need: small networks, a checkout that is read-only."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,3 +30,34 @@ def world_model() -> WorldModel:
 def ball_model() -> WorldModel:
     """Untrained, for the world without actions; a small memory."""
     return WorldModel(VAE(), MDNRNN(action_size=0, hidden_size=16))
+
+
+ROOT = Path(__file__).parents[1]
+# A mount of the checkout over itself, for one process and its children: nobody else sees it.
+READ_ONLY = """
+mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && cd "$0" && exec "$@"
+"""
+
+
+@pytest.fixture
+def on_a_read_only_checkout(tmp_path) -> Callable[..., subprocess.CompletedProcess]:
+    """A function that runs Python with some arguments, in the checkout, mounted read-only.
+
+    The user's data folder is tmp_path / "home". Skips where such a mount cannot be made.
+    """
+    unshare = shutil.which("unshare")
+    if unshare is None:
+        pytest.skip("a read-only mount for one process needs `unshare`, which Linux alone has")
+    root = [] if os.geteuid() == 0 else ["--map-root-user"]
+    mounted = [unshare, *root, "--mount", "sh", "-c", READ_ONLY, str(ROOT)]
+    refused = subprocess.run([*mounted, "true"], capture_output=True, text=True)
+    if refused.returncode:
+        pytest.skip(f"a read-only mount cannot be made here: {refused.stderr.strip()}")
+    own = {name: v for name, v in os.environ.items() if name not in ("WM_RUNS", "WM_FIGURES")}
+    home = {"XDG_DATA_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT), "WM_SCALE": "smoke"}
+
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess:
+        command = [*mounted, sys.executable, *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, env=own | home)
+
+    return run

@@ -16,6 +16,7 @@ from filelock import FileLock
 from PIL import Image
 from test_recipes import a_run, fingerprints
 
+from wmlib import bench
 from wmlib.__main__ import PHASES, main, parser
 from wmlib.evolution import digest
 from wmlib.experience import EpisodeStore
@@ -362,14 +363,13 @@ def test_what_breaks_is_said_in_one_line(capsys, monkeypatch):
 
 
 SPEED = {
-    "whole rollouts, a look at every step": 1000.0,
-    "every step, in one process": 500.0,
-    "every step, in one process, one car": 250.0,
-    "whole rollouts in dreams, a look every 2 steps": 100_000.0,
-    "V looks, 16-bit if faster": 5000.0,
-    "V learns": 1000.0,
-    "M learns": 50_000.0,
-    "in a megabyte on the disk": 1000.0,
+    next(iter(bench.WHOLE)): 1000.0,
+    **dict(zip(bench.ALONE, (500.0, 250.0), strict=True)),
+    bench.DREAMS: 100_000.0,
+    bench.ENCODES: 5000.0,
+    bench.V_TRAINS: 1000.0,
+    bench.M_TRAINS: 50_000.0,
+    bench.ON_DISK: 1000.0,
     SEARCH: 0.5,
 }
 

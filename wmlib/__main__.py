@@ -56,6 +56,7 @@ FOR_CHAPTERS = ("retrain", "ball_tests", "seen", "ahead", "car_seen", "car_ahead
 OF_THE_BALL = ("seed", "workers", "cluster", "device", "rnn_batch", "window")  # and its own
 ALIASES = {"cluster": ("--dask",)}
 INTERRUPTED = 130  # what shells call a Ctrl-C
+IN_RUNS = " in the runs' folder (see `run --help`, --folder)"
 SCALE_HELP = "the usual settings; default: those of the run in --folder, or $WM_SCALE, or laptop"
 CODES = """exit codes: 0: done. 1: something to mend, said in one sentence. 2: not a command.
 130: interrupted; nothing that was finished is lost."""
@@ -266,7 +267,7 @@ def play(arguments: argparse.Namespace) -> None:
     from wmlib.play import play as drive_and_show
 
     world_model, controller = _agent(arguments)
-    video = arguments.video or (None if has_display() else "drive.mp4")
+    video = arguments.video or (None if has_display() else _pictures(arguments) / "drive.mp4")
     drive = drive_and_show(ControllerDriver(controller), world_model, arguments.track, video)
     print(f"track {arguments.track}: score {drive.score:.0f} in {drive.steps} steps")
     if video is not None:
@@ -277,17 +278,23 @@ def dream(arguments: argparse.Namespace) -> None:
     """A drive, what V makes of it, and M's dream of it side by side, as a moving GIF."""
     from wmlib import report
 
+    out = arguments.out or _pictures(arguments) / "dream.gif"
     told = report.dream_against_reality(
         preset(arguments.scale),
         *_agent(arguments),
-        arguments.out,
+        out,
         track=arguments.track,
         seen=arguments.seen,
         ahead=arguments.ahead,
         temperature=arguments.temperature,
     )
     print(told)
-    print(f"written: {arguments.out}")
+    print(f"written: {out}")
+
+
+def _pictures(arguments: argparse.Namespace) -> Path:
+    # Not the current directory: that may be the checkout, or a folder that is read-only.
+    return preset(arguments.scale).run_folder("pictures")
 
 
 def figures(arguments: argparse.Namespace) -> None:
@@ -295,7 +302,8 @@ def figures(arguments: argparse.Namespace) -> None:
     from wmlib import report
 
     agent = _agent(arguments)
-    paths = report.everything(preset(arguments.scale), *agent, arguments.out, arguments.folder)
+    out = arguments.out or _pictures(arguments)
+    paths = report.everything(preset(arguments.scale), *agent, out, arguments.folder)
     for path in paths:
         print(f"written: {path}")
 
@@ -304,17 +312,18 @@ def bench(arguments: argparse.Namespace) -> None:
     """Measure the speed of everything, side by side; writes bench.json and bench.png."""
     from wmlib import bench, figures  # only here: they need more than a training machine has
 
-    folder = Path(arguments.out)
+    numbers = preset(arguments.scale)
+    folder = Path(arguments.out or numbers.run_folder("bench"))
     folder.mkdir(parents=True, exist_ok=True)
     figures.use_style()
-    workers = preset(arguments.scale).workers
-    with processes(workers) as executor:
-        measured = bench.everything(executor, workers, arguments.steps)
+    workers = numbers.workers
+    with processes(workers) as executor, bench.local_cluster(workers) as cluster:
+        measured = bench.everything(executor, cluster, workers, arguments.steps)
         for result in bench.run(measured, arguments.repetitions):  # it takes long: nothing is lost
             (folder / "bench.json").write_text(
                 json.dumps(result, indent=1) + "\n", encoding="utf-8"
             )
-            figures.bench(result).savefig(folder / "bench.png", dpi=90)
+            figures.bench(result).savefig(folder / "bench.png", dpi=110)
     print(bench.table(result))
     print(f"written: {folder / 'bench.json'}, {folder / 'bench.png'}")
 
@@ -380,7 +389,8 @@ def parser() -> argparse.ArgumentParser:
     held_out = HELD_OUT_SEEDS.start
     text_of_track = f"seed of the track; default: {held_out}, the first held-out one"
     command.add_argument("--track", type=int, default=held_out, help=text_of_track)
-    text = "an .mp4 file instead of a window; without a display by default drive.mp4"
+    text = "an .mp4 file instead of a window; without a display, by default pictures/drive.mp4"
+    text += IN_RUNS
     command.add_argument("--video", metavar="FILE", help=text)
     command = add("dream", dream)
     _add_agent(command)
@@ -392,16 +402,17 @@ def parser() -> argparse.ArgumentParser:
     ):
         text = f"{what}; default: {default}"
         command.add_argument(f"--{name}", type=type(default), default=default, help=text)
-    text = "the picture to write; default: dream.gif"
-    command.add_argument("--out", metavar="FILE", default="dream.gif", help=text)
+    text = f"the picture to write; default: pictures/dream.gif{IN_RUNS}"
+    command.add_argument("--out", metavar="FILE", help=text)
     command = add("figures", figures)
     _add_agent(command)
-    command.add_argument("--out", default="pictures", help="a folder; default: pictures")
+    command.add_argument("--out", metavar="FOLDER", help=f"default: pictures{IN_RUNS}")
     command = add("bench", bench)
-    command.add_argument("--out", default="figures", help="a folder; default: figures")
+    text = f"default: bench{IN_RUNS}. `--out figures` replaces the committed ones"
+    command.add_argument("--out", metavar="FOLDER", help=text)
     for name, default, what in (
-        ("repetitions", 7, "how often all is measured, in turns"),
-        ("steps", 1000, "of a drive that is timed"),
+        ("repetitions", 5, "how often everything is measured, in turns"),
+        ("steps", 150, "environment steps of an episode of the rollouts"),
     ):
         text = f"{what}; default: {default}"
         command.add_argument(f"--{name}", type=int, default=default, help=text)
@@ -423,7 +434,8 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
     """A flag for every number of `presets.TABLE`."""
     text = (
         "of the run; default: data/runs/SCALE/car_racing (or ball), with _dream and -SEED where "
-        "these are given, or the same under $WM_RUNS"
+        "these are given, or the same under $WM_RUNS, or in the user's data folder where the "
+        "checkout cannot be written to"
     )
     command.add_argument("--folder", help=text)
     command.usage = f"{command.prog} [WORLD] [options] [settings]"

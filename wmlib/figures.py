@@ -14,6 +14,7 @@ import numpy as np
 from IPython import get_ipython
 from IPython.core.pylabtools import select_figure_formats
 from IPython.display import HTML
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 from pygments import highlight
@@ -477,20 +478,66 @@ def doubts(runs: Sequence[list[dict]]) -> Figure:
 
 
 def bench(result: dict) -> Figure:
-    """What `bench.run` returned, as bars on a logarithmic axis; dots are the single rounds."""
-    rows = [row for row in result["rows"] if row["unit"] in ("steps", "frames")][::-1]
-    figure, ax = new_axes(width=7, height=0.32 * len(rows) + 0.9)
-    for y, row in enumerate(rows):
-        ax.barh(y, row["median"], color="#BBBBBB" if row["cores"] == 1 else TRUTH)
-        ax.plot(row["runs"], [y] * len(row["runs"]), ".", color="black", ms=3)
-        ax.annotate(
-            f" {row['median']:,.0f}", (max(row["runs"]), y), va="center", fontsize=8, color=TRUTH
-        )
-    ax.set_yticks(range(len(rows)), [row["name"] for row in rows])
-    ax.set(xscale="log", xlabel="steps or frames a second; light: one core, dark: all cores")
-    ax.set_xlim(right=2 * ax.get_xlim()[1])  # room for the longest bar's number
-    ax.grid(axis="y", visible=False)
+    """What `bench.run` returned: a panel of bars for each unit, dots for the single repetitions.
+
+    Baselines are grey, dreams orange, everything else blue. A ratio to Gymnasium's environment, if
+    a row has one, follows its number. A panel of a single row is left out: it compares nothing.
+    """
+    panels: dict[str, list[dict]] = {}
+    for row in result["rows"]:
+        panels.setdefault(row["panel"], []).append(row)
+    panels = {panel: rows[::-1] for panel, rows in panels.items() if len(rows) > 1}
+    heights = [len(rows) + 1.7 for rows in panels.values()]
+    figure = Figure(figsize=(8.4, 0.24 * sum(heights) + 0.3), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.06)
+    axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for ax, (panel, rows) in zip(axes, panels.items(), strict=True):
+        _bars(ax, rows)
+        _scale(ax, [row for row in result["rows"] if row["unit"] == rows[0]["unit"]])
+        ax.set_title(panel, loc="left", fontsize=10, fontweight="bold")
+    count = len(result["rows"][0]["runs"])
+    told = f"Bars: medians of {count} repetitions, measured in turns; dots: single repetitions."
+    figure.supxlabel(f"{told} {result['machine']}, {result['date']}", fontsize=8, color=TRUTH)
     return figure
+
+
+def _bars(ax: Axes, rows: list[dict]) -> None:
+    colors = {"baseline": TRUTH, "dream": DREAM, "real": REALITY}
+    for y, row in enumerate(rows):
+        ax.barh(y, row["median"], color=colors[row["kind"]], height=0.7)
+        ax.plot(row["runs"], [y] * len(row["runs"]), ".", color="black", ms=3)
+        text, ratio = _digits(row["median"]), row["times_gymnasium"]
+        if ratio not in (None, 1):
+            text += f"  ({_digits(ratio)} × Gymnasium)"
+        place = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
+        ax.annotate(text, (max(row["runs"]), y), fontsize=8, **place)
+    mixed = len({row["cores"] for row in rows}) > 1  # else the panel's title says it
+    ax.set_yticks(range(len(rows)), [_label(row, mixed) for row in rows], fontsize=9)
+    ax.set_ylim(-0.6, len(rows) - 0.4)
+    ax.set_xlabel(rows[0]["unit"], fontsize=9)
+    ax.tick_params(axis="x", labelsize=8)
+    ax.grid(axis="y", visible=False)
+
+
+def _scale(ax: Axes, rows: list[dict]) -> None:
+    """The x axis for all rows of a unit: logarithmic where they differ by more than ten times."""
+    runs = [value for row in rows for value in row["runs"]]
+    low, high = min(runs), max(runs)
+    if high / low > 10 and low > 10:
+        low = 10 ** np.floor(np.log10(low / 1.2))  # where bars begin: there is no zero
+        ax.set_xscale("log")
+        ax.set_xlim(low, high * (high / low) ** 0.5)  # room for the longest bar's text
+    else:
+        ax.set_xlim(0, 1.4 * high)
+
+
+def _digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+
+
+def _label(row: dict, with_cores: bool) -> str:
+    cores = f", {row['cores']} core{'s' * (row['cores'] > 1)}" if with_cores else ""
+    return row["name"] + cores
 
 
 def source(thing: object) -> HTML:

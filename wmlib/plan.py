@@ -136,11 +136,11 @@ def tabulate(preset: Preset, speed: dict[str, float], disk_free: float, memory_f
     seconds = looks = 0.0
     for k in range(preset.rounds):
         looks += preset.episodes[k] * preset.looks
-        seen = looks * pixels / speed[bench.LOOKS]
+        seen = looks * pixels / speed[bench.ENCODES]
         times = {
             "collect": preset.episodes[k] * preset.max_steps / on_the_road,
-            "V": preset.vae_epochs[k] * looks * pixels / speed[bench.V_LEARNS] + seen,
-            "M": _learned(preset, k, looks) / speed[bench.M_LEARNS],
+            "V": preset.vae_epochs[k] * looks * pixels / speed[bench.V_TRAINS] + seen,
+            "M": _learned(preset, k, looks) / speed[bench.M_TRAINS],
             "C": search_seconds(preset, k, speed),
         }
         seconds += sum(times.values())

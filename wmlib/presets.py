@@ -12,9 +12,9 @@ from collections import namedtuple
 from pathlib import Path
 from typing import Any
 
+from wmlib import paths
 from wmlib.world_model import write_atomically
 
-ROOT = Path(__file__).parents[1]
 SCALES = ("smoke", "laptop", "paper")
 SETTINGS = "settings.json"
 
@@ -196,12 +196,11 @@ class Preset(namedtuple("Preset", ["scale", *TABLE])):
         return usual._replace(**{name: v for name, v in kept.items() if name in cls._fields})
 
     def run_folder(self, name: str) -> Path:
-        """Where a run of this scale keeps its data: data/runs/<scale>/<name>, or under $WM_RUNS.
+        """Where a run of this scale keeps its data: <scale>/<name> in the folder `paths.runs()`.
 
         A run with another seed than 0 has it in its name.
         """
-        runs = os.environ.get("WM_RUNS") or ROOT / "data" / "runs"
-        return Path(runs) / self.scale / (f"{name}-{self.seed}" if self.seed else name)
+        return paths.runs() / self.scale / (f"{name}-{self.seed}" if self.seed else name)
 
     def dreaming(self) -> "Preset":
         """The same scale, with C evolved in dreams."""
@@ -210,9 +209,8 @@ class Preset(namedtuple("Preset", ["scale", *TABLE])):
         return changed.change(rounds=DREAM_ROUNDS[column])
 
     def figure(self, name: str) -> Path:
-        """Where a chapter saves a picture: figures/, but never over it from a smoke run."""
-        folder = self.run_folder("figures") if self.scale == "smoke" else ROOT / "figures"
-        return folder / name
+        """Where a chapter saves a figure; see `paths.figures`."""
+        return paths.figures(self.scale) / name
 
 
 def _examine(values: dict[str, Any]) -> None:

@@ -35,7 +35,7 @@ import time
 import gymnasium as gym
 import numpy as np
 
-from wmlib import figures, plan, presets, recipes
+from wmlib import figures, paths, plan, presets, recipes
 from wmlib.drivers import ControllerDriver, Job, random_car_driver
 from wmlib.evaluation import interval, scoring_world
 from wmlib.rollout import drive_all, processes, record_drive, rollout
@@ -423,7 +423,7 @@ for name, place in {"Gymnasium": env, "fast eye": fast, "no eye at all": blind}.
 # That is a quick look, on whatever your machine is doing right now. `python -m wmlib bench` does it properly: everything in turns, several rounds, medians. This is what it measured before this chapter was published, V, M and whole rollouts included:
 
 # %%
-figures.bench(json.loads((presets.ROOT / "figures" / "bench.json").read_text(encoding="utf-8")))
+figures.bench(json.loads(paths.published("bench.json").read_text(encoding="utf-8")))
 
 # %% [markdown]
 # **And the paper's own search?** 1,800 generations of 64 candidates, 16 drives each, every drive of up to a thousand steps, a look at every one of them: 1.8 billion steps. It runs in the same code: `python -m wmlib run car_racing --scale paper`, on one machine with `--workers`, or on a cluster with `--dask`, where the same seeds give the same scores. From the speeds of *this* machine, measured now, what would the search take at most?

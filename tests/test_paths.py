@@ -1,0 +1,117 @@
+"""Where files are written: the checkout, the user's data folder, never a tracked file."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from wmlib import paths
+from wmlib.presets import SCALES, preset
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_named(monkeypatch, tmp_path):
+    monkeypatch.delenv("WM_RUNS", raising=False)
+    monkeypatch.delenv("WM_FIGURES", raising=False)
+    monkeypatch.setattr(paths, "user_data_dir", lambda name, **_: str(tmp_path / "home" / name))
+
+
+@pytest.fixture
+def checkout(monkeypatch, tmp_path) -> Path:
+    """An empty one, in which the package seems to lie."""
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    (folder / "pyproject.toml").touch()
+    monkeypatch.setattr(paths, "ROOT", folder)
+    return folder
+
+
+def test_runs_are_written_to_the_checkout_and_asking_where_leaves_nothing(checkout, capsys):
+    assert preset("smoke").run_folder("ball") == checkout / "data" / "runs" / "smoke" / "ball"
+    assert [path.name for path in checkout.rglob("*")] == ["pyproject.toml"]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_runs_can_be_kept_elsewhere(monkeypatch, tmp_path):
+    monkeypatch.setenv("WM_RUNS", str(tmp_path))
+    assert preset("smoke").run_folder("ball") == tmp_path / "smoke" / "ball"
+
+
+def test_without_a_checkout_runs_are_written_to_the_users_data_folder(checkout, capsys, tmp_path):
+    (checkout / "pyproject.toml").unlink()  # as in site-packages, which can be written to
+    home = tmp_path / "home" / "world-models" / "runs"
+    assert [preset("smoke").run_folder("ball") for _ in range(2)] == [home / "smoke" / "ball"] * 2
+    out, told = capsys.readouterr()
+    assert not out
+    assert told.count("\n") == 1
+    assert str(home) in told
+    assert "installed without a checkout" in told
+
+
+def test_on_a_read_only_checkout_runs_are_written_to_the_users_data_folder(
+    on_a_read_only_checkout, tmp_path
+):
+    done = on_a_read_only_checkout(
+        "-c",
+        "from wmlib.presets import preset\n"
+        "for _ in range(2):\n"
+        "    print(preset().run_folder('ball'), preset().figure('a.png'), sep='\\n')\n",
+    )
+    runs = tmp_path / "home" / "world-models" / "runs"
+    wanted = [str(runs / "smoke" / "ball"), str(runs / "smoke" / "figures" / "a.png")]
+    assert done.stdout.splitlines() == wanted * 2, done.stderr
+    (told,) = done.stderr.splitlines()
+    assert f"{ROOT} cannot be written to" in told
+    assert str(runs) in told
+
+
+def test_where_a_run_cannot_be_written_although_permissions_allow_it(on_a_read_only_checkout):
+    """The reason why a file is made: as root, `os.access` says yes."""
+    done = on_a_read_only_checkout(
+        "-c", "from wmlib import paths; print(paths._can_write(paths.ROOT / 'data' / 'runs'))"
+    )
+    assert done.stdout == "False\n", done.stderr
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_a_chapter_saves_no_figure_among_the_committed_ones(scale, tmp_path, monkeypatch):
+    committed = ROOT / "figures"
+    assert committed not in preset(scale).figure("05_drive.gif").parents
+    ignored = subprocess.run(
+        ["git", "check-ignore", "--quiet", preset(scale).figure("05_drive.gif")], cwd=ROOT
+    )
+    assert ignored.returncode == 0  # 128: no git repository
+    monkeypatch.setenv("WM_FIGURES", str(tmp_path))
+    assert preset(scale).figure("05_drive.gif") == tmp_path / "05_drive.gif"
+
+
+@pytest.mark.parametrize("scale", ["laptop", "smoke"])
+def test_make_chapters_alone_does_and_never_from_a_smoke_run(scale, tmp_path):
+    book = nbformat.v4.new_notebook()
+    source = "from wmlib.presets import preset; print(preset().figure('a.png'))"
+    book.cells = [nbformat.v4.new_code_cell(source)]
+    file = tmp_path / "book.ipynb"
+    nbformat.write(book, file)
+    environment = os.environ | {"WM_SCALE": scale, "WM_RUNS": str(tmp_path / "runs")}
+    command = [sys.executable, ROOT / "notebooks" / "run.py", file]
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    (output,) = nbformat.read(file, as_version=4).cells[0].outputs
+    folder = ROOT / "figures" if scale == "laptop" else tmp_path / "runs" / "smoke" / "figures"
+    assert output.text == f"{folder / 'a.png'}\n"
+
+
+def test_what_was_published_is_found_from_a_notebook_without_its_checkout_around_the_package(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setattr(paths, "ROOT", tmp_path / "site-packages")
+    monkeypatch.chdir(ROOT / "notebooks")
+    assert json.loads(paths.published("bench.json").read_text())["rows"]
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="open the notebook in a clone"):
+        paths.published("bench.json")

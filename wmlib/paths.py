@@ -1,0 +1,81 @@
+"""Where files are read from and written to.
+
+The package may be an editable install of a checkout, a checkout that is read-only (a course folder
+on a JupyterHub), or installed without its checkout (`pip install .`).
+"""
+
+import os
+import sys
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+from platformdirs import user_data_dir
+
+ROOT = Path(__file__).parents[1]  # the checkout; without one, the folder the package lies in
+FIGURES = "figures"
+
+
+def runs() -> Path:
+    """The folder of everything that runs and chapters write. It need not exist yet.
+
+    $WM_RUNS, if it is set. Else data/runs of the checkout; where there is no checkout, or it cannot
+    be written to, the user's data folder, and one line on stderr says so, once per process.
+    """
+    named = os.environ.get("WM_RUNS")
+    return Path(named) if named else _default_runs(ROOT)
+
+
+def figures(scale: str) -> Path:
+    """The folder where chapters save their figures.
+
+    $WM_FIGURES, if it is set: `make chapters` sets it to figures/ of the checkout, whose files are
+    tracked. Else the runs' folder, so that reading a chapter changes no tracked file.
+    """
+    named = os.environ.get("WM_FIGURES")
+    return Path(named) if named else runs() / scale / FIGURES
+
+
+def published(name: str) -> Path:
+    """A file of figures/ as it was committed.
+
+    It is no part of the installed package: without a checkout around the package, it is looked for
+    in the one around the current directory, which for a notebook is the notebook's own. Raises
+    FileNotFoundError, with the places tried, if it is in neither.
+    """
+    here = Path.cwd()
+    tried = [folder / FIGURES / name for folder in (ROOT, here, *here.parents)]
+    for file in tried:
+        if file.is_file():
+            return file
+    raise FileNotFoundError(
+        f"{name} is in figures/ of the repository, not in the installed package: open the notebook "
+        f"in a clone. There is no {tried[0]}, and no figures/{name} in {here} or above it"
+    )
+
+
+@lru_cache
+def _default_runs(root: Path) -> Path:
+    # Cached, so that the folder is tried, and the line said, once per process.
+    own = root / "data" / "runs"
+    checkout = (root / "pyproject.toml").is_file()
+    if checkout and _can_write(own):
+        return own
+    elsewhere = Path(user_data_dir("world-models", appauthor=False)) / "runs"
+    why = f"{root} cannot be written to" if checkout else "wmlib is installed without a checkout"
+    print(f"wmlib: {why}; runs are written to {elsewhere} ($WM_RUNS changes that)", file=sys.stderr)
+    return elsewhere
+
+
+def _can_write(folder: Path) -> bool:
+    """Whether a file can be made in a folder, or in the one above that exists; leaves nothing.
+
+    It makes one: `os.access` asks for permissions alone, and root has them on a read-only mount.
+    """
+    while not folder.exists():
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
