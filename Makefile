@@ -11,6 +11,9 @@ PY := $(VENV)/bin/python
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 READY := $(VENV)/ready
 CHAPTERS ?= $(sort $(wildcard notebooks/*.ipynb))
+# Tests and chapters run side by side, each with one thread: two that share cores wait for each other.
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2> /dev/null || echo 2)
+THREADS ?= 1
 
 # On Linux, torch from the default index brings several GB of CUDA. Where no NVIDIA GPU is found, its
 # CPU build does the same. TORCH=auto takes it there, TORCH=cpu everywhere, TORCH=default nowhere.
@@ -53,16 +56,17 @@ lab: $(READY) ## open the first chapter in JupyterLab (options: make lab LAB="--
 test: unit notebooks hygiene ## everything: unit tests, every cell of every chapter, hygiene
 
 unit: $(READY) ## the unit tests of wmlib
-	@$(PY) -m pytest tests -m "not hygiene"
+	@OMP_NUM_THREADS=$(THREADS) $(PY) -m pytest tests -m "not hygiene" -n $(JOBS) --dist loadfile
 
-# Each chapter in a process and a folder of its own: it must run alone.
+# Each chapter in a process and a folder of its own: it must run alone. The last ones take longest.
+define run_chapter
+	runs=$$(mktemp -d); \
+	told=$$(WM_SCALE=smoke WM_RUNS="$$runs" OMP_NUM_THREADS=$(THREADS) $(PY) -m pytest -x --nbval-lax \
+		--nbval-cell-timeout=240 -p no:cacheprovider "$$0" 2>&1); status=$$?; \
+	echo "$$told"; rm -rf "$$runs"; exit $$status
+endef
 notebooks: $(READY) ## run every cell of every chapter at smoke scale
-	@status=0; for chapter in $(CHAPTERS); do \
-		runs=$$(mktemp -d); \
-		WM_SCALE=smoke WM_RUNS="$$runs" $(PY) -m pytest -x --nbval-lax \
-			--nbval-cell-timeout=240 -p no:cacheprovider "$$chapter" || status=1; \
-		rm -rf "$$runs"; \
-	done; exit $$status
+	@printf "%s\n" $(CHAPTERS) | sort -r | tr "\n" "\0" | xargs -0 -n 1 -P $(JOBS) bash -c '$(run_chapter)'
 
 hygiene: $(READY) ## pairs in sync, cells run in order, no errors, size, links
 	@$(PY) -m pytest tests -m hygiene
