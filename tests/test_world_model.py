@@ -1,6 +1,7 @@
 import json
 import math
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from wmlib.mdn_rnn import MDNRNN, TILE
 from wmlib.vae import VAE
 from wmlib.world_model import (
     WorldModel,
+    alone,
     fill,
     load_controller,
     load_network,
@@ -179,3 +181,32 @@ def test_another_size_is_named():
 def test_unknown_world_is_named():
     with pytest.raises(ValueError, match="not for 'chess'"):
         pretrained("chess")
+
+
+def test_missing_pretrained_weights_say_where_they_were_looked_for(monkeypatch, tmp_path):
+    places = (tmp_path / "checkout", tmp_path / "installed")
+    monkeypatch.setattr("wmlib.world_model.PLACES", places)
+    monkeypatch.setattr("wmlib.world_model.PRETRAINED", places[0])
+    with pytest.raises(FileNotFoundError, match="Install wmlib again") as error:
+        pretrained("ball")
+    assert all(str(place) in str(error.value) for place in places)
+
+
+def test_a_folder_is_ours_alone_but_for_our_own_thread(tmp_path):
+    """As the oldest filelock that we allow must do it."""
+    said = []
+
+    def another():
+        try:
+            with alone(tmp_path):
+                said.append("ours")
+        except ValueError as error:
+            said.append(str(error))
+
+    with alone(tmp_path), alone(tmp_path):
+        thread = threading.Thread(target=another)
+        thread.start()
+        thread.join()
+    another()
+    assert "another process is at work" in said[0]
+    assert said[1] == "ours"
