@@ -85,6 +85,7 @@ main(["--help"])
 """)
     assert told.returncode == 0, told.stderr
     assert "COMMAND" in told.stdout
+    assert "Warning" not in told.stderr
     assert re.search(r"is not installed: pip install .*\[notebooks\]", told.stderr)
 
 

@@ -8,14 +8,18 @@ single sample: among 64 noisy scores the highest is mostly the luckiest.
 import hashlib
 import json
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import cma
 import numpy as np
 from tqdm.auto import tqdm
 
 from wmlib.world_model import insist, read_log, write_atomically
+
+with warnings.catch_warnings():  # that it cannot plot: a worker has no Matplotlib
+    warnings.simplefilter("ignore")
+    import cma
 
 
 def digest(vector: np.ndarray) -> str:
