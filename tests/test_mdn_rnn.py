@@ -12,6 +12,7 @@ from wmlib.mdn_rnn import (
     mixture_nll,
     sample_next,
 )
+from wmlib.rollout import one_thread
 
 
 def prediction_of(pi, mu, sigma, rows=1) -> Prediction:
@@ -19,6 +20,19 @@ def prediction_of(pi, mu, sigma, rows=1) -> Prediction:
     parts = [torch.tensor(v, dtype=torch.float32).expand(rows, 1, 1, -1) for v in (pi, mu, sigma)]
     zeros = torch.zeros(rows, 1)
     return Prediction(parts[0].log(), parts[1], parts[2].log(), zeros, zeros)
+
+
+@pytest.mark.parametrize("rows", range(4, 24))
+def test_company_does_not_change_a_row(rows):
+    """To the last bit, or a dream would depend on how many others are dreamt beside it."""
+    m, many = MDNRNN(), 64
+    z, actions, h = torch.randn(many, 1, 32), torch.rand(many, 1, 3), torch.randn(2, many, 256)
+    with torch.no_grad(), one_thread():  # as in a rollout
+        whole, whole_state = m(z, actions, (h[:1], h[1:]))
+        memory = (h[:1, :rows].contiguous(), h[1:, :rows].contiguous())
+        part, state = m(z[:rows], actions[:rows], memory)
+    for alone, together in zip([*part, *state[0]], [*whole, *whole_state[0]], strict=True):
+        assert torch.equal(alone, together[:rows])
 
 
 def test_paper_size():

@@ -108,7 +108,7 @@ class MDNRNN(nn.Module):
     def predict(self, h: Tensor) -> Prediction:
         """Read the prediction out of h (B, T, hidden)."""
         mixture = self.mixture(h).unflatten(-1, (3, self.z_size, self.mixtures)).unbind(-3)
-        return Prediction(*mixture, self.reward(h)[..., 0], self.done(h)[..., 0])
+        return Prediction(*mixture, *(_of_each_row(head, h) for head in (self.reward, self.done)))
 
     def forward(
         self, z: Tensor, actions: Tensor, state: LSTMState | None = None
@@ -116,6 +116,13 @@ class MDNRNN(nn.Module):
         """`remember`, then `predict`: step t's prediction is about z at t + 1."""
         h, state = self.remember(z, actions, state)
         return self.predict(h), state
+
+
+def _of_each_row(head: nn.Linear, h: Tensor) -> Tensor:
+    # h (..., hidden) -> (...). As head(h)[..., 0]; but a matrix product with one column sums several
+    # rows at once, on some processors, and a row's last bits then depend on how many others there
+    # are. A dream is chaotic enough to end elsewhere for that.
+    return (h * head.weight[0]).sum(-1) + head.bias[0]
 
 
 def with_pay(z: Tensor, earned: Tensor) -> Tensor:

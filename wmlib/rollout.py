@@ -31,7 +31,8 @@ from wmlib.experience import EpisodeStore
 from wmlib.world_model import State, WorldModel
 
 # Below four rows torch picks other kernels, and the last bits of z and h differ. A drive is chaotic
-# enough to end elsewhere for that, and then a score would depend on who else was driving.
+# enough to end elsewhere for that, and then a score would depend on who else was driving. (With
+# several threads each gets some of the rows, and one may get fewer than four: see `one_thread`.)
 LEAST_ROWS = 4
 IDLE_SECONDS = 10  # then workers without a job leave, and give back the memory of their lanes
 
@@ -275,13 +276,27 @@ def _drive_some(
 ) -> list[Drive]:
     drives: dict[int, Drive] = {}
     wanted = record if store is not None else None
-    with world.open() as envs:
+    with one_thread(), world.open() as envs:
         for index, drive in rollout(envs, driver, jobs, world_model, wanted):
             if store is not None:
                 store.write(episode_name(drive.job), drive.recording)
                 drive.recording = None
             drives[index] = drive
     return [drives[index] for index in range(len(jobs))]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """torch computes with one thread as long as this lasts, as it does in workers.
+
+    So an episode is the same to the last bit on any number of cores, here and in workers.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def episode_name(job: Job) -> str:
@@ -344,7 +359,8 @@ def record_drive(
     """One episode, recorded, in memory."""
     envs = dataclasses.replace(world.at_pace(world_model), lanes=1).make()
     try:
-        _, drive = next(rollout(envs, driver, [job], world_model, record=()))
+        with one_thread():
+            _, drive = next(rollout(envs, driver, [job], world_model, record=()))
     finally:
         envs.close()
     return drive
