@@ -119,9 +119,9 @@ class MDNRNN(nn.Module):
 
 
 def _of_each_row(head: nn.Linear, h: Tensor) -> Tensor:
-    # h (..., hidden) -> (...). As head(h)[..., 0]; but a matrix product with one column sums several
-    # rows at once, on some processors, and a row's last bits then depend on how many others there
-    # are. A dream is chaotic enough to end elsewhere for that.
+    # h (..., hidden) -> (...), as head(h)[..., 0] on paper. But where a matrix product has a single
+    # column, some processors sum several rows at once, and a row's last bits depend on how many
+    # others there are. A dream is chaotic enough to end elsewhere for that.
     return (h * head.weight[0]).sum(-1) + head.bias[0]
 
 
