@@ -4,13 +4,17 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from wmlib import paths
+from wmlib import bench, paths
+from wmlib.__main__ import main
+from wmlib.drivers import Job
 from wmlib.presets import SCALES, preset
+from wmlib.rollout import Drive
 
 ROOT = Path(__file__).parents[1]
 
@@ -89,6 +93,30 @@ def test_a_chapter_saves_no_figure_among_the_committed_ones(scale, tmp_path, mon
     assert ignored.returncode == 0  # 128: no git repository
     monkeypatch.setenv("WM_FIGURES", str(tmp_path))
     assert preset(scale).figure("05_drive.gif") == tmp_path / "05_drive.gif"
+
+
+def test_commands_write_among_the_runs_and_not_to_the_current_directory(monkeypatch, tmp_path):
+    monkeypatch.setenv("WM_RUNS", str(tmp_path / "runs"))
+    monkeypatch.chdir(tmp_path)
+    written = []
+
+    def play(driver, world_model, track, video):
+        written.append(video)
+        return Drive(Job(track))
+
+    monkeypatch.setattr("wmlib.play.has_display", lambda: False)
+    monkeypatch.setattr("wmlib.play.play", play)
+    monkeypatch.setattr("wmlib.report.dream_against_reality", lambda *a, **k: written.append(a[3]))
+    monkeypatch.setattr("wmlib.report.everything", lambda *a: written.append(a[3]) or [])
+    rows = [bench.Measurement(name, bench.RESETS, 1, lambda i: 2.0) for name in "ab"]
+    monkeypatch.setattr(bench, "everything", lambda *a: rows)
+    monkeypatch.setattr(bench, "local_cluster", nullcontext)
+    for command in ("play", "dream", "figures", "bench"):
+        assert main([command, "--scale", "smoke"]) == 0
+    pictures = tmp_path / "runs" / "smoke" / "pictures"
+    assert written == [pictures / "drive.mp4", pictures / "dream.gif", pictures]
+    made = {path.relative_to(tmp_path) for path in tmp_path.rglob("*.*")}
+    assert made == {Path("runs/smoke/bench") / name for name in ("bench.json", "bench.png")}
 
 
 @pytest.mark.parametrize("scale", ["laptop", "smoke"])
