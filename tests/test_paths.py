@@ -4,13 +4,17 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from wmlib import paths
+from wmlib import bench, paths
+from wmlib.__main__ import main
+from wmlib.drivers import Job
 from wmlib.presets import SCALES, preset
+from wmlib.rollout import Drive
 
 ROOT = Path(__file__).parents[1]
 
@@ -91,19 +95,42 @@ def test_a_chapter_saves_no_figure_among_the_committed_ones(scale, tmp_path, mon
     assert preset(scale).figure("05_drive.gif") == tmp_path / "05_drive.gif"
 
 
-@pytest.mark.parametrize("scale", ["laptop", "smoke"])
-def test_make_chapters_alone_does_and_never_from_a_smoke_run(scale, tmp_path):
+def test_commands_write_among_the_runs_and_not_to_the_current_directory(monkeypatch, tmp_path):
+    monkeypatch.setenv("WM_RUNS", str(tmp_path / "runs"))
+    monkeypatch.chdir(tmp_path)
+    written = []
+
+    def play(driver, world_model, track, video):
+        written.append(video)
+        return Drive(Job(track))
+
+    monkeypatch.setattr("wmlib.play.has_display", lambda: False)
+    monkeypatch.setattr("wmlib.play.play", play)
+    monkeypatch.setattr("wmlib.report.dream_against_reality", lambda *a, **k: written.append(a[3]))
+    monkeypatch.setattr("wmlib.report.everything", lambda *a: written.append(a[3]) or [])
+    rows = [bench.Measurement(name, bench.RESETS, 1, lambda i: 2.0) for name in "ab"]
+    monkeypatch.setattr(bench, "everything", lambda *a: rows)
+    monkeypatch.setattr(bench, "local_cluster", nullcontext)
+    for command in ("play", "dream", "figures", "bench"):
+        assert main([command, "--scale", "smoke"]) == 0
+    pictures = tmp_path / "runs" / "smoke" / "pictures"
+    assert written == [pictures / "drive.mp4", pictures / "dream.gif", pictures]
+    made = {path.relative_to(tmp_path) for path in tmp_path.rglob("*.*")}
+    assert made == {Path("runs/smoke/bench") / name for name in ("bench.json", "bench.png")}
+
+
+@pytest.mark.parametrize(("scale", "folder"), [("laptop", ROOT / "figures"), ("smoke", None)])
+def test_make_chapters_alone_does_and_never_from_a_smoke_run(scale, folder, tmp_path):
     book = nbformat.v4.new_notebook()
-    source = "from wmlib.presets import preset; print(preset().figure('a.png'))"
+    source = "import os; print(os.environ.get('WM_FIGURES'))"  # which `paths.figures` follows
     book.cells = [nbformat.v4.new_code_cell(source)]
     file = tmp_path / "book.ipynb"
     nbformat.write(book, file)
-    environment = os.environ | {"WM_SCALE": scale, "WM_RUNS": str(tmp_path / "runs")}
     command = [sys.executable, ROOT / "notebooks" / "run.py", file]
+    environment = os.environ | {"WM_SCALE": scale}
     subprocess.run(command, check=True, capture_output=True, env=environment)
     (output,) = nbformat.read(file, as_version=4).cells[0].outputs
-    folder = ROOT / "figures" if scale == "laptop" else tmp_path / "runs" / "smoke" / "figures"
-    assert output.text == f"{folder / 'a.png'}\n"
+    assert output.text == f"{folder}\n"
 
 
 def test_what_was_published_is_found_from_a_notebook_without_its_checkout_around_the_package(

@@ -520,10 +520,10 @@ def _bars(ax: Axes, rows: list[dict]) -> None:
 
 
 def _scale(ax: Axes, rows: list[dict]) -> None:
-    """The x axis for all rows of a unit: logarithmic where they differ by more than ten times."""
+    """The x axis for all rows of a unit: logarithmic where they differ by more than thirty times."""
     runs = [value for row in rows for value in row["runs"]]
     low, high = min(runs), max(runs)
-    if high / low > 10 and low > 10:
+    if high / low > 30:
         low = 10 ** np.floor(np.log10(low / 1.2))  # where bars begin: there is no zero
         ax.set_xscale("log")
         ax.set_xlim(low, high * (high / low) ** 0.5)  # room for the longest bar's text

@@ -420,7 +420,7 @@ for name, place in {"Gymnasium": env, "fast eye": fast, "no eye at all": blind}.
     print(f"{name:14} {rates[name]:7.0f} steps/s, {times:4.0f} times Gymnasium")
 
 # %% [markdown]
-# That is a quick look, on whatever your machine is doing right now. `python -m wmlib bench` does it properly: everything in turns, several rounds, medians. This is what it measured before this chapter was published, V, M and whole rollouts included:
+# That is a single measurement, on whatever your machine is doing right now. `python -m wmlib bench` measures everything several times, in turns, and compares medians. It also has a stronger baseline, [EnvPool](https://github.com/sail-sg/envpool), which implements CarRacing in C++ (if it is installed: `pip install envpool`). This is its result from before this chapter was published, with V, M and whole rollouts. Grey: baselines; blue: the real environment, the networks and the explorers; orange: dreams.
 
 # %%
 figures.bench(json.loads(paths.published("bench.json").read_text(encoding="utf-8")))
