@@ -73,7 +73,7 @@ def test_the_table_has_a_part_for_each_unit_and_ratios_only_of_what_compares():
 
 
 def test_the_figure_has_a_panel_for_each_unit_one_colour_language_and_nothing_cut_off():
-    result = json.loads(paths.published("bench.json").read_text())
+    result = json.loads(paths.published("bench.json").read_text(encoding="utf-8"))
     figure = figures.bench(result)
     FigureCanvasAgg(figure).draw()
     shown = {ax.get_title(loc="left"): ax for ax in figure.axes}
@@ -97,7 +97,7 @@ def test_the_figure_has_a_panel_for_each_unit_one_colour_language_and_nothing_cu
 
 
 def test_what_was_published_is_of_the_names_that_are_measured_now():
-    rows = json.loads(paths.published("bench.json").read_text())["rows"]
+    rows = json.loads(paths.published("bench.json").read_text(encoding="utf-8"))["rows"]
     now = [*bench.environments(), *bench.networks(), *bench.rollouts(None, 0, 1)]
     names = {m.name for m in now} | {bench.DASK, bench.ENVPOOL, bench.DRIVING_A_DREAM}
     assert names <= {row["name"] for row in rows}

@@ -138,7 +138,7 @@ def test_what_was_published_is_found_from_a_notebook_without_its_checkout_around
 ):
     monkeypatch.setattr(paths, "ROOT", tmp_path / "site-packages")
     monkeypatch.chdir(ROOT / "notebooks")
-    assert json.loads(paths.published("bench.json").read_text())["rows"]
+    assert json.loads(paths.published("bench.json").read_text(encoding="utf-8"))["rows"]
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match="open the notebook in a clone"):
         paths.published("bench.json")

@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 
 import cv2
 import gymnasium as gym
-import ipywidgets as widgets
 import numpy as np
 import torch
 from tqdm.auto import tqdm
@@ -307,7 +306,7 @@ def explorers(moves: int = 25) -> list[Measurement]:
     opened = ControllerExplorer(model, best, world, track=0, looks=100)
     ride = DreamDrive(model, best, world)
 
-    def moving(control: widgets.Widget) -> Callable[[int], None]:
+    def moving(control: Any) -> Callable[[int], None]:
         values = np.linspace(control.min, control.max, moves)
         return lambda k: setattr(control, "value", type(control.value)(values[k]))
 

@@ -12,19 +12,13 @@ from pathlib import Path
 import gymnasium as gym
 import psutil
 
+from wmlib import bench
 from wmlib.controller import Controller
 from wmlib.evolution import Evolution
 from wmlib.experience import BUFFER_STEPS
 from wmlib.presets import Preset
 from wmlib.recipes import BALL, tracks_of
 from wmlib.rollout import processes
-
-try:
-    from wmlib import bench
-except ModuleNotFoundError as error:  # an estimate measures with it; `examine` goes without
-    if error.name != "ipywidgets":
-        raise
-    bench = None
 
 LATENT_BYTES = 4 * 70  # of one look: mu, logvar, action, reward, end
 AGENT_BYTES = 160e6  # of weights and checkpoints, a round
@@ -39,8 +33,6 @@ def estimate(preset: Preset, folder: str | Path, world: str = "car_racing") -> s
 
     world: "car_racing" or "ball".
     """
-    if bench is None:
-        raise ModuleNotFoundError(name="ipywidgets")
     if world == "ball":
         preset = of_the_ball(preset)
     return tabulate(preset, speeds(preset), free_disk(folder), psutil.virtual_memory().available)
