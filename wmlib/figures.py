@@ -520,7 +520,7 @@ def _bars(ax: Axes, rows: list[dict]) -> None:
 
 
 def _scale(ax: Axes, rows: list[dict]) -> None:
-    """The x axis for all rows of a unit: logarithmic where they differ by more than thirty times."""
+    """The x axis for all rows of a unit: logarithmic where they differ more than thirtyfold."""
     runs = [value for row in rows for value in row["runs"]]
     low, high = min(runs), max(runs)
     if high / low > 30:
