@@ -75,14 +75,6 @@ def test_on_a_read_only_checkout_runs_are_written_to_the_users_data_folder(
     assert str(runs) in told
 
 
-def test_where_a_run_cannot_be_written_although_permissions_allow_it(on_a_read_only_checkout):
-    """The reason why a file is made: as root, `os.access` says yes."""
-    done = on_a_read_only_checkout(
-        "-c", "from wmlib import paths; print(paths._can_write(paths.ROOT / 'data' / 'runs'))"
-    )
-    assert done.stdout == "False\n", done.stderr
-
-
 @pytest.mark.parametrize("scale", SCALES)
 def test_a_chapter_saves_no_figure_among_the_committed_ones(scale, tmp_path, monkeypatch):
     committed = ROOT / "figures"

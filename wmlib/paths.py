@@ -70,7 +70,7 @@ def _default_runs(root: Path) -> Path:
 def _can_write(folder: Path) -> bool:
     """Whether a file can be made in a folder, or in the one above that exists; leaves nothing.
 
-    It makes one: `os.access` asks for permissions alone, and root has them on a read-only mount.
+    It makes one: on Windows and on network file systems, `os.access` does not tell all.
     """
     while not folder.exists():
         folder = folder.parent
