@@ -11,6 +11,7 @@ PY := $(VENV)/bin/python
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 READY := $(VENV)/ready
 CHAPTERS ?= $(sort $(wildcard notebooks/*.ipynb))
+EXTRAS := tests/test_browser.py tests/test_cluster.py tests/test_readonly.py
 # Tests and chapters run side by side, each with one thread: two that share cores wait for each other.
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2> /dev/null || echo 2)
 THREADS ?= 1
@@ -56,7 +57,8 @@ lab: $(READY) ## open the first chapter in JupyterLab (options: make lab LAB="--
 test: unit notebooks hygiene ## everything: unit tests, every cell of every chapter, hygiene
 
 unit: $(READY) ## the unit tests of wmlib
-	@OMP_NUM_THREADS=$(THREADS) $(PY) -m pytest tests -m "not hygiene" -n $(JOBS) --dist loadfile
+	@OMP_NUM_THREADS=$(THREADS) $(PY) -m pytest tests -m "not hygiene" -n $(JOBS) --dist loadfile \
+		$(addprefix --ignore ,$(EXTRAS))
 
 # Each chapter in a process and a folder of its own: it must run alone. The last ones take longest.
 define run_chapter
@@ -71,8 +73,7 @@ notebooks: $(READY) ## run every cell of every chapter at smoke scale
 hygiene: $(READY) ## pairs in sync, cells run in order, no errors, size, links
 	@$(PY) -m pytest tests -m hygiene
 
-EXTRAS := tests/test_browser.py tests/test_cluster.py
-extras: $(READY) ## a real browser, a cluster (installs Playwright and Dask; a Chromium must be there)
+extras: $(READY) ## a real browser, a cluster, a read-only checkout (installs Playwright and Dask; a Chromium must be there)
 	@$(PY) $(PIP_INSTALL) -c constraints.txt -e ".[browser,cluster]"
 	@for part in $(EXTRAS); do $(PY) -m pytest $$part || exit 1; done
 
@@ -90,8 +91,9 @@ lowest: ## the unit tests with the lowest versions that pyproject.toml allows (T
 	@$(LOWEST)/bin/python -m uv pip install --quiet -c $(LOWEST)/pins.txt -e ".[notebooks,dev]"
 	@$(LOWEST)/bin/python -m pytest $(TESTS) -m "not hygiene"
 
-lint: $(READY) ## ruff: check and format, notebooks too
+lint: $(READY) ## ruff: check and format, notebooks too; the floors of the package
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
+	@$(PY) -c "from importlinter.cli import lint_imports_command as floors; floors()" --no-cache
 
 format: $(READY) ## let ruff mend what it can, then sync the pairs
 	@$(PY) -m ruff check --fix . && $(PY) -m ruff format . && $(MAKE) --no-print-directory sync

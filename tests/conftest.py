@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from wmlib.mdn_rnn import MDNRNN
-from wmlib.vae import VAE
-from wmlib.world_model import WorldModel
+from wmlib.models.mdn_rnn import MDNRNN
+from wmlib.models.vae import VAE
+from wmlib.models.world_model import WorldModel
 
 
 @pytest.fixture(autouse=True)

@@ -29,11 +29,9 @@ DISTRIBUTIONS = {
 # What may be imported where: a file may use the extras of every line that its path begins with.
 MAY_USE = {
     "wmlib/": {"core"},
-    "wmlib/bench.py": {"notebooks", "cluster", "bench"},
-    "wmlib/cluster.py": {"cluster"},
-    "wmlib/explorers/": {"notebooks"},
-    "wmlib/figures.py": {"notebooks"},
-    "wmlib/report.py": {"notebooks"},
+    "wmlib/rollout/workers.py": {"cluster"},
+    "wmlib/tools/bench.py": {"notebooks", "cluster", "bench"},
+    "wmlib/view/": {"notebooks"},
     "notebooks/": {"core", "notebooks"},
     "notebooks/run.py": {"dev"},
     "tests/": {"core", "notebooks", "dev"},

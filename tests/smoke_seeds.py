@@ -26,7 +26,7 @@ def end_of(seed: int, kind: str, size: int) -> str:
     """ "ok", or the error that `python -m wmlib run car_racing` ended in."""
     import torch
 
-    from wmlib.__main__ import main
+    from wmlib.tools.cli import main
 
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)

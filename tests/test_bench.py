@@ -10,8 +10,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from wmlib import bench, figures, paths
-from wmlib.figures import DREAM, REALITY, TRUTH
+from wmlib import paths
+from wmlib.tools import bench
+from wmlib.view import figures
+from wmlib.view.figures import DREAM, REALITY, TRUTH
 
 
 class Clock:
@@ -149,10 +151,10 @@ def test_a_waiting_reader_is_the_95th_percentile_without_the_first_move(clock):
 
 @pytest.fixture
 def rollouts_driven(clock, monkeypatch) -> list[SimpleNamespace]:
-    """What `drive_all` is asked for; every episode has 30 steps and takes a second."""
+    """What `run_episodes` is asked for; every episode has 30 steps and takes a second."""
     asked = []
 
-    def drive_all(world, driver, jobs, world_model=None, *, executor=None, store=None):
+    def run_episodes(world, driver, jobs, world_model=None, *, executor=None, store=None):
         clock.now += len(jobs)
         skip = world_model.mdn_rnn.repeat if hasattr(world_model, "mdn_rnn") else None
         asked.append(SimpleNamespace(world=world, jobs=jobs, skip=skip, executor=executor))
@@ -160,7 +162,7 @@ def rollouts_driven(clock, monkeypatch) -> list[SimpleNamespace]:
             store.write("0", {"frames": np.zeros((31, 8, 8, 3), np.uint8)})
         return [SimpleNamespace(steps=30) for _ in jobs]
 
-    monkeypatch.setattr(bench, "drive_all", drive_all)
+    monkeypatch.setattr(bench, "run_episodes", run_episodes)
     return asked
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -16,14 +17,14 @@ from filelock import FileLock
 from PIL import Image
 from test_recipes import a_run, fingerprints
 
-from wmlib import bench
-from wmlib.__main__ import PHASES, main, parser
-from wmlib.evolution import digest
-from wmlib.experience import EpisodeStore
-from wmlib.plan import SEARCH, needs, of_the_ball, searched_steps, tabulate
-from wmlib.presets import preset
-from wmlib.vae import VAE
-from wmlib.world_model import WorldModel, load_controller, read_log, save_network
+from wmlib.files import digest, read_log
+from wmlib.models.checkpoints import load_controller, load_world_model, save_network
+from wmlib.models.vae import VAE
+from wmlib.pipeline.config import preset
+from wmlib.rollout.episodes import EpisodeStore
+from wmlib.tools import bench
+from wmlib.tools.cli import PHASES, main, parser
+from wmlib.tools.estimate import SEARCH, needs, of_the_ball, searched_steps, tabulate
 
 SMOKE = ["--scale", "smoke"]
 posix = pytest.mark.skipif(
@@ -40,6 +41,19 @@ def shell(*arguments, **options):
         text=True,
         **options,
     )
+
+
+def forked(*arguments):
+    """The same as a fork of a process in which everything is imported: to be started often."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["wmlib.tools.cli", "torch._dynamo"])
+    process = context.Process(target=_main_and_exit, args=([str(a) for a in arguments],))
+    process.start()
+    return process
+
+
+def _main_and_exit(arguments):
+    sys.exit(main(arguments))
 
 
 def fails(capsys, *arguments):
@@ -66,7 +80,7 @@ def test_a_run_ends_up_with_the_last_rounds_agent_and_all_logs(whole):
     numbers = preset("smoke")
     rounds = [row["round"] for row in read_log(whole / "evolution.jsonl")]
     assert rounds == [k for k, n in enumerate(numbers.generations) for _ in range(n)]
-    assert WorldModel.load(whole).mdn_rnn.repeat == numbers.repeat
+    assert load_world_model(whole).mdn_rnn.repeat == numbers.repeat
     assert fingerprints(whole) == fingerprints(whole / "round1")
 
 
@@ -86,13 +100,16 @@ def test_killed_in_every_phase_it_ends_where_it_would_have(whole, tmp_path):
     run = ["run", "car_racing", *SMOKE, "--workers", "1", "--folder", tmp_path / "torn"]
     resume = []
     for sign in SIGNS:
-        process = shell(*run, *resume)
-        while not (tmp_path / "torn" / sign).exists() and process.poll() is None:
+        process = forked(*run, *resume)
+        while not (tmp_path / "torn" / sign).exists() and process.is_alive():
             time.sleep(0.002)
         process.kill()
-        assert process.wait() == -signal.SIGKILL  # it had not come to its end
+        process.join()
+        assert process.exitcode == -signal.SIGKILL  # it had not come to its end
         resume = ["--resume"]
-    assert shell(*run, "--resume").wait() == 0
+    process = forked(*run, "--resume")
+    process.join()
+    assert process.exitcode == 0
     assert fingerprints(tmp_path / "torn") == fingerprints(whole)
 
 
@@ -238,7 +255,7 @@ def test_no_smoke_run_ends_in_an_error_by_luck(tmp_path, capsys, seed):
 def test_a_terminal_that_knows_no_plus_or_minus_ends_nothing(monkeypatch):
     out = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding="ascii"))
-    monkeypatch.setattr("wmlib.__main__.evaluate", lambda arguments: print("911.8 ± 8.5"))
+    monkeypatch.setattr("wmlib.tools.cli.evaluate", lambda arguments: print("911.8 ± 8.5"))
     assert main(["evaluate"]) == 0
     sys.stdout.flush()
     assert out.getvalue() == b"911.8 \\xb1 8.5\n"
@@ -350,14 +367,14 @@ def test_what_breaks_is_said_in_one_line(capsys, monkeypatch):
         def breaks(arguments, error=error):
             raise error
 
-        monkeypatch.setattr("wmlib.__main__.evaluate", breaks)
+        monkeypatch.setattr("wmlib.tools.cli.evaluate", breaks)
         assert message in fails(capsys, "evaluate")
     for command, message in {"evaluate": "nothing was kept", "ship": "again goes on"}.items():
 
         def stop(arguments):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(f"wmlib.__main__.{command}", stop)
+        monkeypatch.setattr(f"wmlib.tools.cli.{command}", stop)
         assert main([command, *(["ball"] if command == "ship" else [])]) == 130
         assert message in capsys.readouterr().err
 
@@ -405,7 +422,7 @@ def test_a_plan_adds_up_and_refuses_what_will_not_fit():
 
 
 def test_a_dry_run_starts_nothing(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("wmlib.plan.speeds", lambda numbers: SPEED)
+    monkeypatch.setattr("wmlib.tools.estimate.speeds", lambda numbers: SPEED)
     folder = tmp_path / "run"
     run = ["run", "car_racing", "--scale", "laptop", "--folder", str(folder), "--dry-run"]
     assert main(run) == 0
@@ -414,7 +431,7 @@ def test_a_dry_run_starts_nothing(tmp_path, capsys, monkeypatch):
     ball = of_the_ball(preset("laptop"))
     assert main(["run", "ball", *run[2:]]) == 0
     assert f"{ball.ball_episodes * 200:,}" in capsys.readouterr().out  # looks
-    monkeypatch.setattr("wmlib.plan.free_disk", lambda folder: 1e6)
+    monkeypatch.setattr("wmlib.tools.estimate.free_disk", lambda folder: 1e6)
     assert "GB of disk" in fails(capsys, *run)
     assert "GB of disk" in fails(capsys, *run[:-1])  # nor does one start that would not fit
     assert not folder.exists() or not list(folder.glob("round*"))

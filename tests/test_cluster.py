@@ -9,20 +9,22 @@ import numpy as np
 import pytest
 from test_recipes import fingerprints
 
-from wmlib.__main__ import main
-from wmlib.controller import Controller
-from wmlib.drivers import ControllerDriver, Job
-from wmlib.experience import EpisodeStore
-from wmlib.presets import preset
-from wmlib.recipes import car_world, collect, random_car_driver
-from wmlib.rollout import drive_all, processes
-from wmlib.world_model import read_log
+from wmlib.files import read_log
+from wmlib.models.controller import Controller
+from wmlib.pipeline.car_racing import car_world
+from wmlib.pipeline.config import preset
+from wmlib.pipeline.phases import collect
+from wmlib.rollout.episodes import EpisodeStore
+from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec, random_car_policy
+from wmlib.rollout.rollout import run_episodes
+from wmlib.rollout.workers import processes
+from wmlib.tools.cli import main
 
 distributed = pytest.importorskip(
     "dask.distributed", reason="the cluster tests need Dask: see `make extras`"
 )
 
-JOBS = [Job(seed, member) for member in range(3) for seed in range(4)]
+JOBS = [EpisodeSpec(seed, member) for member in range(3) for seed in range(4)]
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +38,12 @@ def address():
 
 @pytest.fixture
 def driver():
-    return ControllerDriver(Controller(np.random.default_rng(0).normal(size=(3, 867))))
+    return ControllerPolicy(Controller(np.random.default_rng(0).normal(size=(3, 867))))
 
 
 def scores(driver, world_model, executor, steps=60):
     world = car_world(preset("smoke").change(max_steps=steps))
-    drives = drive_all(world, driver, JOBS, world_model, executor=executor)
+    drives = run_episodes(world, driver, JOBS, world_model, executor=executor)
     return [(drive.job, drive.score, drive.steps) for drive in drives]
 
 
@@ -65,9 +67,9 @@ def test_what_all_need_travels_once(address, driver, world_model):
             sent.append(args[1]) or submit(*args, **options)
         )
         for _ in range(12):  # generations: each has another driver, and the same eyes
-            drivers = ControllerDriver(driver.controller)
+            drivers = ControllerPolicy(driver.controller)
             world = car_world(preset("smoke").change(max_steps=8))
-            drive_all(world, drivers, JOBS[:2], world_model, executor=executor)
+            run_episodes(world, drivers, JOBS[:2], world_model, executor=executor)
         assert sum(thing is world_model for thing in sent) == 1
         assert len(executor._shared) == 8  # what is of no use any more is forgotten
 
@@ -141,10 +143,10 @@ def test_a_whole_run_through_a_cluster_is_the_same(address, tmp_path, monkeypatc
 
 def test_collecting_on_a_cluster_fills_the_same_store(address, tmp_path):
     world = car_world(preset("smoke"))
-    here = collect(world, random_car_driver(), range(4), tmp_path / "here" / "episodes")
+    here = collect(world, random_car_policy(), range(4), tmp_path / "here" / "episodes")
     with processes(0, address) as executor:
         there = collect(
-            world, random_car_driver(), range(4), tmp_path / "there" / "episodes", executor
+            world, random_car_policy(), range(4), tmp_path / "there" / "episodes", executor
         )
     assert here.names() == there.names()
     for name in here.names():

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from wmlib.controller import Controller, Directions, squash
+from wmlib.models.controller import Controller, squash
+from wmlib.training.search_space import Directions
 
 
 def test_paper_size():

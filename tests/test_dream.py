@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from wmlib import recipes
-from wmlib.controller import Controller
-from wmlib.dream import Dream, Dreamer, DreamWorld, find_moments, real_moments
-from wmlib.drivers import ConstantDriver, ControllerDriver, Job
-from wmlib.experience import EpisodeStore
-from wmlib.mdn_rnn import MDNRNN, TILE
-from wmlib.presets import preset
-from wmlib.rollout import drive_all, processes
-from wmlib.world_model import State, WorldModel
+from wmlib.envs.dream import Dream, DreamWorld, PassThroughEncoder
+from wmlib.models.controller import Controller
+from wmlib.models.mdn_rnn import MDNRNN, TILE
+from wmlib.models.world_model import State, WorldModel
+from wmlib.pipeline import car_racing, search
+from wmlib.pipeline.config import preset
+from wmlib.rollout.episodes import EpisodeStore
+from wmlib.rollout.policies import ConstantPolicy, ControllerPolicy, EpisodeSpec
+from wmlib.rollout.rollout import run_episodes
+from wmlib.rollout.starts import find_moments, real_moments
+from wmlib.rollout.workers import processes
 
 
 @pytest.fixture
@@ -54,18 +56,20 @@ def test_what_it_pays_is_what_m_says(plain, starts):
     for steps, ends in ((12, -math.inf), (1, math.inf)):
         plain.mdn_rnn.done.bias.data.fill_(ends)
         world = DreamWorld(plain, starts, max_steps=12)
-        drive = drive_all(world, ConstantDriver([0, 0, 0]), [Job(1)], Dreamer(plain))[0]
+        drive = run_episodes(
+            world, ConstantPolicy([0, 0, 0]), [EpisodeSpec(1)], PassThroughEncoder(plain)
+        )[0]
         assert drive.score == pytest.approx(0.5 * steps)
         assert drive.steps == steps * plain.mdn_rnn.repeat
 
 
 def test_a_dream_in_which_nothing_is_earned_any_more_is_given_up(plain, starts):
     world = DreamWorld(plain, starts, max_steps=12, patience=4)
-    driver, mind = ConstantDriver([0, 0, 0]), Dreamer(plain)
+    driver, mind = ConstantPolicy([0, 0, 0]), PassThroughEncoder(plain)
     # Of 0.1 points a look, or less, patience runs out; 0.5 are more than EARNED in three looks.
     for reward, looks in ((-0.1, 4), (0.1, 4), (0.5, 12)):
         plain.mdn_rnn.reward.bias.data.fill_(reward)
-        drives = drive_all(world, driver, [Job(1), Job(2)], mind)
+        drives = run_episodes(world, driver, [EpisodeSpec(1), EpisodeSpec(2)], mind)
         assert [drive.steps for drive in drives] == [looks * plain.mdn_rnn.repeat] * 2
 
 
@@ -173,14 +177,14 @@ def test_dropout_doubts_but_does_not_bias(world_model, starts):
 
 
 def test_same_seed_same_dream_whoever_else_dreams(world_model, starts):
-    driver, mind = ControllerDriver(population()), Dreamer(world_model)
-    jobs = [Job(seed, member) for member in range(6) for seed in range(9)]
+    driver, mind = ControllerPolicy(population()), PassThroughEncoder(world_model)
+    jobs = [EpisodeSpec(seed, member) for member in range(6) for seed in range(9)]
     scores = []
     for lanes in (4, 7, 16):
         world = DreamWorld(world_model, starts, lanes=lanes, max_steps=10, dropout=0.1)
-        scores.append([drive.score for drive in drive_all(world, driver, jobs, mind)])
+        scores.append([drive.score for drive in run_episodes(world, driver, jobs, mind)])
     with processes(2) as executor:
-        drives = drive_all(world, driver, jobs, mind, executor=executor)
+        drives = run_episodes(world, driver, jobs, mind, executor=executor)
     scores.append([drive.score for drive in drives])
     assert len(set(scores[0])) > 1
     assert all(row == scores[0] for row in scores)
@@ -191,15 +195,15 @@ def test_reality_looks_on_without_being_asked(world_model, starts, tmp_path):
     smoke = preset("smoke")
     found = []
     for steps in (20, 40):
-        _, evolution = recipes.evolve(
+        _, evolution = search.evolve(
             DreamWorld(world_model, starts, lanes=8, max_steps=10),
-            Dreamer(world_model),
+            PassThroughEncoder(world_model),
             tmp_path / str(steps),
             population=4,
             rollouts=2,
             generations=2,
             check_tracks=2,
-            reality=(recipes.car_world(smoke._replace(max_steps=steps)), world_model),
+            reality=(car_racing.car_world(smoke._replace(max_steps=steps)), world_model),
         )
         found.append((evolution.mean, evolution.history[-1]["check"]))
     np.testing.assert_array_equal(found[0][0], found[1][0])

@@ -5,7 +5,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from wmlib.envs.bouncing_ball import BouncingBall
-from wmlib.envs.lanes import GiveUp, Lanes
+from wmlib.envs.vector import MaskedVectorEnv, NoProgressTruncation
 
 
 def test_the_ball_is_a_gymnasium_environment():
@@ -115,7 +115,7 @@ class Counter(gym.Env):
 
 
 def test_lanes_rest_when_finished_and_wake_when_reset():
-    envs = Lanes(lambda: Counter(2), 3)
+    envs = MaskedVectorEnv(lambda: Counter(2), 3)
     observations, _ = envs.reset(seed=[10, 20, 30])
     np.testing.assert_array_equal(observations[:, 0], [10, 20, 30])
     actions = np.zeros((3, 1), np.float32)
@@ -132,7 +132,7 @@ def test_lanes_rest_when_finished_and_wake_when_reset():
 
 
 def test_giving_up_waits_for_patience_and_starts_afresh():
-    env = GiveUp(Counter(), patience=5)
+    env = NoProgressTruncation(Counter(), patience=5)
     for _ in range(2):
         env.reset(seed=0)
         ended = [env.step(np.zeros(1, np.float32))[3] for _ in range(15)]

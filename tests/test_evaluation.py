@@ -2,13 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from wmlib.controller import Controller
-from wmlib.drivers import ControllerDriver, spectator
 from wmlib.envs import HELD_OUT_SEEDS, TRAINING_SEEDS
 from wmlib.evaluation import imagine_from, interval, linear_probe, score
-from wmlib.mdn_rnn import MDNRNN
-from wmlib.recipes import BALL, collect
-from wmlib.world_model import WorldModel
+from wmlib.models.controller import Controller
+from wmlib.models.mdn_rnn import MDNRNN
+from wmlib.models.world_model import WorldModel
+from wmlib.pipeline.ball import BALL
+from wmlib.pipeline.phases import collect
+from wmlib.rollout.policies import ControllerPolicy, no_action_policy
 
 
 def test_the_interval_is_students():
@@ -42,20 +43,20 @@ def test_a_probe_is_tested_on_other_episodes():
 
 
 def test_scores_are_taken_on_held_out_tracks(world_model):
-    result = score(ControllerDriver(Controller()), world_model, tracks=2, max_steps=5)
+    result = score(ControllerPolicy(Controller()), world_model, tracks=2, max_steps=5)
     assert result.tracks == [1_000_000, 1_000_001]
     assert all(track in HELD_OUT_SEEDS for track in result.tracks)
     assert not any(track in TRAINING_SEEDS for track in result.tracks)
     summary = result.summary()
     assert summary["tracks"] == 2
     assert summary["mean_steps"] == 5
-    alone = score(ControllerDriver(Controller()), world_model, tracks=1, max_steps=5)
+    alone = score(ControllerPolicy(Controller()), world_model, tracks=1, max_steps=5)
     assert (result.first(1).tracks, result.first(1).scores) == (alone.tracks, alone.scores)
 
 
 def test_nobody_learns_on_a_held_out_track(tmp_path):
     with pytest.raises(ValueError, match="seed 1000000 is kept for scoring"):
-        collect(BALL, spectator(), [1_000_000], tmp_path)
+        collect(BALL, no_action_policy(), [1_000_000], tmp_path)
 
 
 def test_imagining_starts_where_watching_ends(world_model):

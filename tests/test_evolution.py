@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from wmlib.evolution import Evolution
+from wmlib.training.evolution import Evolution
 
 TARGET = np.array([1.0, -2.0, 0.5, 3.0])
 

@@ -8,14 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from wmlib.experience import (
-    FRAMES_PER_CHUNK,
-    EpisodeStore,
-    FrameBatches,
-    SequenceBatches,
-    just_earned,
-)
-from wmlib.mdn_rnn import TILE
+from wmlib.models.mdn_rnn import TILE
+from wmlib.rollout.episodes import FRAMES_PER_CHUNK, EpisodeStore, just_earned
+from wmlib.training.batches import FrameBatches, SequenceBatches
 
 
 def numbered(lengths, tmp_path) -> EpisodeStore:
@@ -64,7 +59,7 @@ def test_a_number_that_is_not_finite_is_never_written(tmp_path, wrong):
 
 def test_a_latent_that_is_not_finite_is_named_before_m_learns_from_it(tmp_path, monkeypatch):
     with monkeypatch.context() as before:  # as a store of before, which did not look
-        before.setattr("wmlib.experience._require_finite", lambda *_: None)
+        before.setattr("wmlib.rollout.episodes.require_finite_arrays", lambda *_: None)
         store = latents([5, 4], tmp_path)
         episode = store.episode("001")
         episode["mu"][3] = math.nan

@@ -6,21 +6,21 @@ import numpy as np
 import pytest
 import torch
 
-from wmlib.controller import Controller
+from wmlib.envs.vector import World
 from wmlib.evaluation import watch
-from wmlib.explorers import (
+from wmlib.models.controller import Controller
+from wmlib.models.mdn_rnn import MDNRNN, sample_next
+from wmlib.models.vae import frames_to_tensor, tensor_to_frames
+from wmlib.models.world_model import State, WorldModel
+from wmlib.view.explorers import (
     ControllerExplorer,
     DreamDrive,
     DreamPlayer,
     LatentExplorer,
     MixtureExplorer,
 )
-from wmlib.explorers.latent import LIMIT
-from wmlib.explorers.pictures import png
-from wmlib.mdn_rnn import MDNRNN, sample_next
-from wmlib.rollout import World
-from wmlib.vae import frames_to_tensor, tensor_to_frames
-from wmlib.world_model import State, WorldModel
+from wmlib.view.explorers.latent import LIMIT
+from wmlib.view.explorers.pictures import png
 
 
 @pytest.fixture

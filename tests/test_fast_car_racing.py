@@ -10,18 +10,19 @@ import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
 
-from wmlib.drivers import Job, random_car_driver
-from wmlib.envs.lanes import Repeat
-from wmlib.vae import frames_to_tensor
-from wmlib.world_model import WorldModel, pretrained
+from wmlib.envs.vector import ActionRepeat
+from wmlib.models.checkpoints import load_world_model
+from wmlib.models.vae import frames_to_tensor
+from wmlib.paths import pretrained
+from wmlib.rollout.policies import EpisodeSpec, random_car_policy
 
 
 def together(seed, steps, frame_size=64, action=None):
     """Drive ours and the original alike: (t, our step's result, the original's, both worlds)."""
     ours = gym.make("wmlib/CarRacing-v3", frame_size=frame_size)
     original = gym.make("CarRacing-v3")
-    driver = random_car_driver()
-    driver.begin(0, Job(seed))
+    driver = random_car_policy()
+    driver.begin(0, EpisodeSpec(seed))
     yield 0, (ours.reset(seed=seed)[0],), (original.reset(seed=seed)[0],), ours, original
     for t in range(1, steps):
         chosen = driver.act(None, 1)[0] if action is None else action
@@ -98,7 +99,7 @@ def test_the_same_track_after_another_one_looks_the_same():
 
 def test_v_sees_the_same_on_both():
     """In no dimension is z further off, on average, than half of what V itself is unsure of."""
-    vae = WorldModel.load(pretrained("car_racing")).vae
+    vae = load_world_model(pretrained("car_racing")).vae
     ours, originals = [], []
     for t, a, b, *_ in together(11, 200):
         if t > 50:
@@ -133,12 +134,12 @@ def test_memory_stays_flat_over_resets():
 
 def test_looking_away_changes_nothing_but_what_is_drawn():
     """Four steps held as one: the same world, the same rewards, and the last frame."""
-    held = Repeat(gym.make("wmlib/CarRacing-v3", disable_env_checker=True), 4)
+    held = ActionRepeat(gym.make("wmlib/CarRacing-v3", disable_env_checker=True), 4)
     env = gym.make("wmlib/CarRacing-v3")
     held.reset(seed=3)
     env.reset(seed=3)
-    driver = random_car_driver()
-    driver.begin(0, Job(3))
+    driver = random_car_policy()
+    driver.begin(0, EpisodeSpec(3))
     for _ in range(30):
         action = driver.act(None, 1)[0]
         frame, reward, terminated, _, info = held.step(action)

@@ -53,7 +53,8 @@ def installed(tmp_path_factory):
 def test_an_installed_package_finds_its_weights(installed):
     told = installed("""
 import wmlib
-from wmlib.world_model import load_agent, pretrained
+from wmlib.models.checkpoints import load_agent
+from wmlib.paths import pretrained
 for world in ("car_racing", "car_racing_dream"):
     load_agent(pretrained(world))
 print(wmlib.__file__, pretrained("ball"), sep="\\n")
@@ -79,7 +80,7 @@ sys.modules.update(dict.fromkeys({hidden!r}))
 import importlib
 for name in {core!r}:
     importlib.import_module(name)
-from wmlib.__main__ import main
+from wmlib.tools.cli import main
 assert main(["figures"]) == 1
 main(["--help"])
 """)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
-from wmlib.mdn_rnn import (
+from wmlib.models.mdn_rnn import (
     MDNRNN,
     Prediction,
     mdn_rnn_loss,
@@ -12,7 +12,7 @@ from wmlib.mdn_rnn import (
     mixture_nll,
     sample_next,
 )
-from wmlib.rollout import one_thread
+from wmlib.rollout.rollout import one_thread
 
 
 def prediction_of(pi, mu, sigma, rows=1) -> Prediction:

@@ -10,11 +10,12 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from wmlib import bench, paths
-from wmlib.__main__ import main
-from wmlib.drivers import Job
-from wmlib.presets import SCALES, preset
-from wmlib.rollout import Drive
+from wmlib import paths
+from wmlib.pipeline.config import SCALES, preset
+from wmlib.rollout.policies import EpisodeSpec
+from wmlib.rollout.rollout import Episode
+from wmlib.tools import bench
+from wmlib.tools.cli import main
 
 ROOT = Path(__file__).parents[1]
 
@@ -63,7 +64,7 @@ def test_on_a_read_only_checkout_runs_are_written_to_the_users_data_folder(
 ):
     done = on_a_read_only_checkout(
         "-c",
-        "from wmlib.presets import preset\n"
+        "from wmlib.pipeline.config import preset\n"
         "for _ in range(2):\n"
         "    print(preset().run_folder('ball'), preset().figure('a.png'), sep='\\n')\n",
     )
@@ -94,12 +95,14 @@ def test_commands_write_among_the_runs_and_not_to_the_current_directory(monkeypa
 
     def play(driver, world_model, track, video):
         written.append(video)
-        return Drive(Job(track))
+        return Episode(EpisodeSpec(track))
 
-    monkeypatch.setattr("wmlib.play.has_display", lambda: False)
-    monkeypatch.setattr("wmlib.play.play", play)
-    monkeypatch.setattr("wmlib.report.dream_against_reality", lambda *a, **k: written.append(a[3]))
-    monkeypatch.setattr("wmlib.report.everything", lambda *a: written.append(a[3]) or [])
+    monkeypatch.setattr("wmlib.tools.play.has_display", lambda: False)
+    monkeypatch.setattr("wmlib.tools.play.play", play)
+    monkeypatch.setattr(
+        "wmlib.tools.report.dream_against_reality", lambda *a, **k: written.append(a[3])
+    )
+    monkeypatch.setattr("wmlib.tools.report.everything", lambda *a: written.append(a[3]) or [])
     rows = [bench.Measurement(name, bench.RESETS, 1, lambda i: 2.0) for name in "ab"]
     monkeypatch.setattr(bench, "everything", lambda *a: rows)
     monkeypatch.setattr(bench, "local_cluster", nullcontext)

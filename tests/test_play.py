@@ -1,14 +1,14 @@
 import cv2
 import pytest
 
-from wmlib import play
-from wmlib.controller import Controller
-from wmlib.drivers import ControllerDriver
+from wmlib.models.controller import Controller
+from wmlib.rollout.policies import ControllerPolicy
+from wmlib.tools import play
 
 
 def test_a_drive_becomes_a_video(world_model, tmp_path):
     path = tmp_path / "videos" / "drive.mp4"
-    drive = play.play(ControllerDriver(Controller()), world_model, 1_000_000, path, max_steps=20)
+    drive = play.play(ControllerPolicy(Controller()), world_model, 1_000_000, path, max_steps=20)
     assert drive.steps == 20
     video = cv2.VideoCapture(str(path))
     assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == 20 // play.SKIP
@@ -20,7 +20,7 @@ def test_a_drive_becomes_a_video(world_model, tmp_path):
 
 
 def test_what_cannot_be_shown_is_said(world_model, monkeypatch, tmp_path):
-    driver = ControllerDriver(Controller())
+    driver = ControllerPolicy(Controller())
     with pytest.raises(ValueError, match=r"ends in .mp4, got 'drive.gif'"):
         play.play(driver, world_model, 0, "drive.gif")
     monkeypatch.setattr(play, "has_display", lambda: False)

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from wmlib.presets import SCALES, TABLE, Preset, preset
+from wmlib.pipeline.config import SCALES, TABLE, Preset, preset
 
 
 def test_every_scale_has_every_number(monkeypatch):

@@ -5,17 +5,20 @@ import json
 import numpy as np
 import pytest
 
-from wmlib.controller import Controller
-from wmlib.drivers import spectator
 from wmlib.evaluation import linear_probe, watch
-from wmlib.presets import preset
-from wmlib.recipes import BALL, TRUTH, collect, fingerprint, score_car
-from wmlib.world_model import WorldModel, load_controller, pretrained
+from wmlib.models.checkpoints import load_controller, load_world_model
+from wmlib.models.controller import Controller
+from wmlib.paths import pretrained
+from wmlib.pipeline.ball import BALL, TRUTH
+from wmlib.pipeline.config import preset
+from wmlib.pipeline.phases import collect
+from wmlib.pipeline.scoring import fingerprint, score_car
+from wmlib.rollout.policies import no_action_policy
 
 
 def test_the_balls_position_is_in_z_and_its_velocity_in_h(tmp_path):
-    world_model = WorldModel.load(pretrained("ball"))
-    store = collect(BALL, spectator(), range(700_000, 700_030), tmp_path, record=TRUTH)
+    world_model = load_world_model(pretrained("ball"))
+    store = collect(BALL, no_action_policy(), range(700_000, 700_030), tmp_path, record=TRUTH)
     z, h, position, velocity = [], [], [], []
     for name in store.names():
         episode = store.episode(name)
@@ -34,7 +37,7 @@ def test_the_balls_position_is_in_z_and_its_velocity_in_h(tmp_path):
 @pytest.mark.parametrize("agent", ["car_racing", "car_racing_dream"])
 def test_the_shipped_driver_belongs_to_the_shipped_world_model(agent):
     folder = pretrained(agent)
-    world_model = WorldModel.load(folder)
+    world_model = load_world_model(folder)
     controller = load_controller(folder / "controller.safetensors")
     assert isinstance(controller, Controller)
     assert controller.feature_size == world_model.feature_size

@@ -7,16 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from wmlib import recipes
-from wmlib.controller import Controller
-from wmlib.drivers import ControllerDriver, random_car_driver
-from wmlib.evolution import digest
-from wmlib.experience import EpisodeStore
-from wmlib.mdn_rnn import MDNRNN
-from wmlib.presets import preset
-from wmlib.study import KINDS, NEVER_STEERS, REALITY, RUN, RUN_IN_DOUBT, doubts, study
-from wmlib.vae import VAE
-from wmlib.world_model import WorldModel, load_controller, read_log, save_controller, write_log
+from wmlib import evaluation
+from wmlib.files import digest, read_log, write_log
+from wmlib.models.checkpoints import load_controller, save_controller, save_world_model
+from wmlib.models.controller import Controller
+from wmlib.models.mdn_rnn import MDNRNN
+from wmlib.models.vae import VAE
+from wmlib.models.world_model import WorldModel
+from wmlib.pipeline import car_racing, fitness, phases, rounds, scoring
+from wmlib.pipeline.config import preset
+from wmlib.rollout.episodes import EpisodeStore
+from wmlib.rollout.policies import ControllerPolicy, random_car_policy
+from wmlib.tools import release
+from wmlib.tools.ablations import KINDS, NEVER_STEERS, REALITY, RUN, RUN_IN_DOUBT, doubts, study
 
 CONTROLLER = "controller.safetensors"
 
@@ -34,12 +37,12 @@ def test_a_controller_learns_to_read_another_memory(tmp_path):
     torch.manual_seed(1)
     new = WorldModel(old.vae, MDNRNN())
     controller = Controller(np.random.default_rng(0).normal(size=867))
-    store = recipes.collect(
-        recipes.car_world(numbers), random_car_driver(), range(4), tmp_path / "episodes"
+    store = phases.collect(
+        car_racing.car_world(numbers), random_car_policy(), range(4), tmp_path / "episodes"
     )
-    translated = recipes.translate(old, controller, new, tmp_path, episodes=3)
+    translated = car_racing.translate(old, controller, new, tmp_path, episodes=3)
     test = store.episode(store.names()[0])  # the fit has not seen this one
-    features = [recipes.features(model, test["frames"], test["actions"]) for model in (old, new)]
+    features = [evaluation.features(model, test["frames"], test["actions"]) for model in (old, new)]
     wanted = controller.raw(features[0])
     error = (translated.raw(features[1]) - wanted).square().mean()
     assert error < 0.3 * (controller.raw(features[1]) - wanted).square().mean()
@@ -47,46 +50,46 @@ def test_a_controller_learns_to_read_another_memory(tmp_path):
 
 def test_nothing_is_collected_twice(tmp_path):
     numbers = preset("smoke")
-    world = recipes.car_world(numbers)
+    world = car_racing.car_world(numbers)
     for stop in (2, 3):
-        store = recipes.collect(world, random_car_driver(), range(stop), tmp_path / "episodes")
+        store = phases.collect(world, random_car_policy(), range(stop), tmp_path / "episodes")
         assert len(store) == stop
     assert [row["episodes"] for row in read_log(tmp_path / "collect.jsonl")] == [2, 1]
 
 
 def test_drives_of_another_kind_are_not_mixed_in(tmp_path):
     numbers, folder = preset("smoke").change(max_steps=10), tmp_path / "episodes"
-    recipes.collect(recipes.car_world(numbers), random_car_driver(), [0], folder)
+    phases.collect(car_racing.car_world(numbers), random_car_policy(), [0], folder)
     for wrong in ({"repeat": 2}, {"frame_size": 96}, {"max_steps": 20}):
-        world = recipes.car_world(numbers.change(**wrong))
+        world = car_racing.car_world(numbers.change(**wrong))
         with pytest.raises(ValueError, match=r"this would be with .*another folder"):
-            recipes.collect(world, random_car_driver(), [1], folder)
-    recipes.car_collect(numbers.change(episodes=(3, 1)), tmp_path / "run")
+            phases.collect(world, random_car_policy(), [1], folder)
+    car_racing.car_collect(numbers.change(episodes=(3, 1)), tmp_path / "run")
     with pytest.raises(ValueError, match="more drives than the 2 that are wanted"):
-        recipes.car_collect(numbers.change(episodes=(2, 1)), tmp_path / "run")
+        car_racing.car_collect(numbers.change(episodes=(2, 1)), tmp_path / "run")
 
 
 def test_drives_that_a_cluster_wrote_elsewhere_are_missed(tmp_path, monkeypatch):
-    monkeypatch.setattr(recipes, "drive_all", lambda *_, **__: [])
+    monkeypatch.setattr(phases, "run_episodes", lambda *_, **__: [])
     with pytest.raises(ValueError, match="1 of 1 drives are not in"):
-        recipes.collect(
-            recipes.car_world(preset("smoke")), random_car_driver(), [0], tmp_path / "episodes"
+        phases.collect(
+            car_racing.car_world(preset("smoke")), random_car_policy(), [0], tmp_path / "episodes"
         )
 
 
 def test_another_v_encodes_anew(tmp_path):
-    store = recipes.collect(
-        recipes.car_world(preset("smoke").change(max_steps=10)),
-        random_car_driver(),
+    store = phases.collect(
+        car_racing.car_world(preset("smoke").change(max_steps=10)),
+        random_car_policy(),
         range(2),
         tmp_path / "episodes",
     )
     eyes, seen = [VAE(), VAE()], []
     for vae in (eyes[0], eyes[0], eyes[1]):
-        latents = recipes.encode(store, vae.eval(), tmp_path / "latents")
+        latents = phases.encode(store, vae.eval(), tmp_path / "latents")
         seen.append([latents.read(name, "mu") for name in latents.names()])
     assert [row["episodes"] for row in read_log(tmp_path / "encode.jsonl")] == [2, 2]  # not thrice
-    alone = recipes.encode(store, eyes[1], tmp_path / "other" / "latents")
+    alone = phases.encode(store, eyes[1], tmp_path / "other" / "latents")
     for name, before, after in zip(alone.names(), seen[0], seen[2], strict=True):
         assert np.array_equal(alone.read(name, "mu"), after)
         assert not np.array_equal(before, after)
@@ -94,18 +97,18 @@ def test_another_v_encodes_anew(tmp_path):
 
 def test_an_agent_collects_with_its_own_eyes(tmp_path, world_model):
     numbers = preset("smoke")
-    driver = ControllerDriver(Controller())
+    driver = ControllerPolicy(Controller())
     with pytest.raises(ValueError, match="give rollout a world model"):
-        recipes.collect(recipes.car_world(numbers), driver, [0], tmp_path / "episodes")
-    store = recipes.collect(
-        recipes.car_world(numbers), driver, [0], tmp_path / "episodes", world_model=world_model
+        phases.collect(car_racing.car_world(numbers), driver, [0], tmp_path / "episodes")
+    store = phases.collect(
+        car_racing.car_world(numbers), driver, [0], tmp_path / "episodes", world_model=world_model
     )
     assert len(store) == 1
 
 
 def a_run(folder, world_model, seed=0):
     torch.manual_seed(seed)
-    world_model.save(folder)
+    save_world_model(world_model, folder)
     save_controller(Controller(np.random.default_rng(seed).normal(size=867)), folder / CONTROLLER)
     for name in ("collect", "encode", "vae", "mdn_rnn", "evolution"):
         write_log([{"round": 0, "seconds": 1.0}], folder / f"{name}.jsonl")
@@ -114,27 +117,48 @@ def a_run(folder, world_model, seed=0):
 def test_scoring_goes_on_where_it_stopped(tmp_path, world_model):
     a_run(tmp_path, world_model)
     numbers = preset("smoke")._replace(max_steps=30)
-    recipes.score_car(numbers._replace(score_tracks=1), tmp_path)
+    scoring.score_car(numbers._replace(score_tracks=1), tmp_path)
     first = (tmp_path / "score.jsonl").read_text(encoding="utf-8")
-    result = recipes.score_car(numbers._replace(score_tracks=3), tmp_path)
+    result = scoring.score_car(numbers._replace(score_tracks=3), tmp_path)
     assert result.tracks == [1_000_000, 1_000_001, 1_000_002]
     assert (tmp_path / "score.jsonl").read_text(encoding="utf-8").startswith(first)
     # Another agent's scores are not this one's.
     agents = {row["agent"] for row in read_log(tmp_path / "score.jsonl")}
     a_run(tmp_path, world_model, seed=1)
-    again = recipes.score_car(numbers._replace(score_tracks=2), tmp_path)
+    again = scoring.score_car(numbers._replace(score_tracks=2), tmp_path)
     assert again.tracks == [1_000_000, 1_000_001]
     assert not agents & {row["agent"] for row in read_log(tmp_path / "score.jsonl")}
+    # Nor are those of shorter episodes.
+    shorter = scoring.score_car(numbers._replace(score_tracks=3, max_steps=8), tmp_path)
+    assert set(shorter.steps) == {8}
+
+
+def test_reading_a_pretrained_agents_score_never_writes_beside_it(
+    tmp_path, world_model, monkeypatch
+):
+    folder = tmp_path / "pretrained" / "car"
+    monkeypatch.setattr(scoring, "PRETRAINED", tmp_path / "pretrained")
+    monkeypatch.setenv("WM_RUNS", str(tmp_path / "runs"))
+    a_run(folder, world_model)
+    numbers = preset("smoke")._replace(max_steps=12)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    for tracks in (2, 3):
+        assert (
+            len(scoring.score_car(numbers._replace(score_tracks=tracks), folder).scores) == tracks
+        )
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    [log] = (tmp_path / "runs").rglob("score.jsonl")
+    assert [row["track"] for row in read_log(log)] == [1_000_000, 1_000_001, 1_000_002]
 
 
 def test_weights_are_shipped_for_seed_0_and_luck_for_the_others(tmp_path, world_model, monkeypatch):
-    monkeypatch.setattr(recipes, "PRETRAINED", tmp_path / "pretrained")
+    monkeypatch.setattr(release, "PRETRAINED", tmp_path / "pretrained")
     numbers = preset("smoke")._replace(max_steps=20)
     for seed in (0, 1):
         a_run(tmp_path / f"run{seed}", world_model, seed)
         run = numbers._replace(seed=seed)
-        folder = recipes.ship(run, tmp_path / f"run{seed}", "car_racing", "the command")
-        assert len(recipes.read_score(folder).tracks) == numbers.score_tracks
+        folder = release.ship(run, tmp_path / f"run{seed}", "car_racing", "the command")
+        assert len(scoring.read_score(folder).tracks) == numbers.score_tracks
         assert (folder / CONTROLLER).exists() == (seed == 0)
     card = json.loads(
         (tmp_path / "pretrained/car_racing/controller.json").read_text(encoding="utf-8")
@@ -145,15 +169,14 @@ def test_weights_are_shipped_for_seed_0_and_luck_for_the_others(tmp_path, world_
 
 def test_no_two_rounds_and_no_two_runs_collect_on_the_same_tracks():
     laptop, paper = (preset(scale).dreaming() for scale in ("laptop", "paper"))
-    tests = set(range(recipes.TEST_TRACKS_FROM, recipes.TEST_TRACKS_FROM + 1000))
+    tests = set(range(rounds.TEST_TRACKS_FROM, rounds.TEST_TRACKS_FROM + 1000))
     seeds = (0, 1, 9, 10, 19, 48)
     for runs in ([laptop._replace(seed=seed) for seed in seeds], (paper,)):
         taken = set(tests)
         for numbers in runs:
-            rounds = range(numbers.rounds)
-            tracks = [t for k in rounds for t in recipes.training_tracks(numbers, k)]
+            tracks = [t for k in range(numbers.rounds) for t in rounds.training_tracks(numbers, k)]
             assert tracks == sorted(set(tracks))
-            assert tracks[-1] < recipes.CHECK_TRACKS_FROM
+            assert tracks[-1] < rounds.CHECK_TRACKS_FROM
             assert not taken & set(tracks)
             taken |= set(tracks)
     for wrong, number in (
@@ -164,12 +187,12 @@ def test_no_two_rounds_and_no_two_runs_collect_on_the_same_tracks():
         ({"rounds": 18, "seed": 10}, 17),
     ):
         with pytest.raises(ValueError, match="must be 0 to"):
-            recipes.training_tracks(laptop.change(**wrong), number)
+            rounds.training_tracks(laptop.change(**wrong), number)
 
 
 def test_a_run_in_dreams_keeps_its_language_and_dreams_ever_better(tmp_path):
     numbers = preset("smoke").dreaming()
-    recipes.car_racing(numbers, tmp_path)
+    car_racing.car_racing(numbers, tmp_path)
     first, second, third = (tmp_path / f"round{k}" for k in range(3))
 
     def same(name, *folders):
@@ -198,14 +221,14 @@ def test_a_run_in_dreams_keeps_its_language_and_dreams_ever_better(tmp_path):
     settings = read_log(third / "evolution.jsonl")[0]["settings"]
     assert settings["first"] == digest(start)
     assert (tmp_path / CONTROLLER).read_bytes() == (third / "start.safetensors").read_bytes()
-    rows = recipes.timeline(tmp_path)
+    rows = rounds.timeline(tmp_path)
     assert {row["round"] for row in rows} == {0, 1, 2}
     begun = [row for row in rows if row["round"] == 2]
     assert begun[0]["check"] == judged["check"]
     assert "found" in begun[-1]
     (third / CONTROLLER).unlink()
     with pytest.raises(ValueError, match="made with best = 1, this would be with 2"):
-        recipes.car_controller(numbers.change(hindsight_best=2), tmp_path, 2)
+        car_racing.car_controller(numbers.change(hindsight_best=2), tmp_path, 2)
 
 
 def test_what_a_whole_drive_would_bring():
@@ -215,10 +238,10 @@ def test_what_a_whole_drive_would_bring():
     drives = pace * np.minimum(times, length)
     looks, lost = np.minimum(times, length).sum(), (times < length).sum()
     two = np.array([[pace * looks, pace * 1e9], [looks, 1e9], [lost, 0]])
-    judged = recipes.whole_drive(*two[..., None], length)
+    judged = fitness.whole_drive(*two[..., None], length)
     assert judged[0] == pytest.approx(drives.mean(), rel=0.005)
     assert judged[1] == pytest.approx(pace * length, rel=1e-4)  # never lost
-    never, often = recipes.whole_drive(
+    never, often = fitness.whole_drive(
         *np.array([[4e9, 4e3], [1e9, 1e3], [0, 2]])[..., None], length
     )
     assert never == pytest.approx(1000, rel=1e-4)  # a lap has no more
@@ -227,7 +250,7 @@ def test_what_a_whole_drive_would_bring():
 
 def test_half_of_what_a_dream_learns_from_is_new(tmp_path):
     numbers = preset("smoke").dreaming().change(episodes=(5, 2, 2))
-    recipes.car_racing(numbers, tmp_path)
+    car_racing.car_racing(numbers, tmp_path)
     every, lesson = (EpisodeStore(tmp_path / "round2" / n).names() for n in ("latents", "lesson"))
     assert len(every) == 9
     assert len(lesson) == 2 * numbers.dream_fresh
@@ -236,7 +259,7 @@ def test_half_of_what_a_dream_learns_from_is_new(tmp_path):
 
 def test_the_mean_of_the_best_few_is_where_a_round_begins(tmp_path):
     numbers = preset("smoke").dreaming().change(hindsight_best=2, rounds=4)
-    recipes.car_racing(numbers, tmp_path)
+    car_racing.car_racing(numbers, tmp_path)
     first, judged = read_log(tmp_path / "hindsight.jsonl")
     assert len(first["names"]) == 2
     assert len(first["chosen"]) == 1  # of two, the worse one would spoil the mean
@@ -252,28 +275,29 @@ def test_what_a_run_would_stumble_over_is_said_at_once(tmp_path):
     numbers = preset("smoke").dreaming()
     for wrong in ({"rounds": 30}, {"episodes": (4, 2, 2, 2, 600)}, {"frame_size": 100}):
         with pytest.raises(ValueError, match="must be"):
-            recipes.car_racing(numbers.change(**wrong), tmp_path / "run")
+            car_racing.car_racing(numbers.change(**wrong), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_run_in_dreams_that_was_killed_ends_up_the_same(tmp_path, monkeypatch):
     """Killed again and again, each time a few drives further on."""
     numbers = preset("smoke").dreaming()
-    recipes.car_racing(numbers, tmp_path / "whole")
-    drive_all, kills = recipes.drive_all, 0
+    car_racing.car_racing(numbers, tmp_path / "whole")
+    run_episodes, kills = phases.run_episodes, 0
 
     def mortal(*args, **options):
         nonlocal left
         left -= 1
         if left < 0:
             raise KeyboardInterrupt
-        return drive_all(*args, **options)
+        return run_episodes(*args, **options)
 
-    monkeypatch.setattr(recipes, "drive_all", mortal)
+    for module in (phases, fitness):
+        monkeypatch.setattr(module, "run_episodes", mortal)
     while True:
         left = 2
         try:
-            recipes.car_racing(numbers, tmp_path / "killed")
+            car_racing.car_racing(numbers, tmp_path / "killed")
             break
         except KeyboardInterrupt:
             kills += 1
@@ -290,7 +314,7 @@ def test_a_run_in_dreams_that_was_killed_ends_up_the_same(tmp_path, monkeypatch)
 
 def test_a_study_asks_the_panel_in_every_dream_and_breeds_in_each(tmp_path):
     numbers = preset("smoke").dreaming()
-    recipes.car_racing(numbers, tmp_path)
+    car_racing.car_racing(numbers, tmp_path)
     study(numbers, tmp_path)
     panel = {row["where"]: row for row in read_log(tmp_path / "panel.jsonl")}
     assert set(panel) == {REALITY, *KINDS, RUN, RUN_IN_DOUBT}

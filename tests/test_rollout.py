@@ -9,19 +9,21 @@ import numpy as np
 import pytest
 import torch
 
-from wmlib.controller import Controller
-from wmlib.drivers import (
-    ConstantDriver,
-    ControllerDriver,
-    Job,
-    NoisyDriver,
-    noisy_car_driver,
-    random_car_driver,
+from wmlib.envs.vector import World
+from wmlib.models.controller import Controller
+from wmlib.rollout.episodes import EpisodeStore
+from wmlib.rollout.policies import (
+    ConstantPolicy,
+    ControllerPolicy,
+    EpisodeSpec,
+    NoisyPolicy,
+    no_action_policy,
+    noisy_car_policy,
+    random_car_policy,
     random_networks,
-    spectator,
 )
-from wmlib.experience import EpisodeStore
-from wmlib.rollout import World, drive_all, processes, record_drive
+from wmlib.rollout.rollout import record_episode, run_episodes
+from wmlib.rollout.workers import processes
 
 CAR = World("wmlib/CarRacingOriginal-v3", lanes=2, options={"max_episode_steps": 12})
 BALL = World("wmlib/BouncingBall-v0", lanes=3, options={"max_episode_steps": 9})
@@ -32,9 +34,9 @@ def scores(drives):
 
 
 def test_lanes_and_order_do_not_change_a_score():
-    jobs = [Job(seed) for seed in (5, 6, 7)]
-    together = drive_all(CAR, random_car_driver(), jobs)
-    alone = [drive_all(CAR, random_car_driver(), [job])[0] for job in jobs]
+    jobs = [EpisodeSpec(seed) for seed in (5, 6, 7)]
+    together = run_episodes(CAR, random_car_policy(), jobs)
+    alone = [run_episodes(CAR, random_car_policy(), [job])[0] for job in jobs]
     assert scores(together) == scores(alone)
     assert [drive.job for drive in together] == jobs
     assert all(drive.steps == 12 and not drive.lap for drive in together)
@@ -42,22 +44,22 @@ def test_lanes_and_order_do_not_change_a_score():
 
 def test_processes_give_the_same_scores(world_model):
     parameters = np.random.default_rng(0).normal(scale=0.1, size=(2, 867))
-    driver = ControllerDriver(Controller(parameters))
-    jobs = [Job(5, 0), Job(5, 1), Job(6, 0)]
-    here = drive_all(CAR, driver, jobs, world_model)
+    driver = ControllerPolicy(Controller(parameters))
+    jobs = [EpisodeSpec(5, 0), EpisodeSpec(5, 1), EpisodeSpec(6, 0)]
+    here = run_episodes(CAR, driver, jobs, world_model)
     with processes(2) as executor:
-        there = drive_all(CAR, driver, jobs, world_model, executor=executor)
+        there = run_episodes(CAR, driver, jobs, world_model, executor=executor)
     assert scores(there) == scores(here)
 
 
 @pytest.mark.parametrize("lanes", [1, 5])
 def test_company_does_not_change_a_drive(world_model, lanes):
     """To the last bit: a drive is chaotic, and the least difference would grow."""
-    driver = ControllerDriver(Controller(np.random.default_rng(0).normal(scale=0.3, size=867)))
+    driver = ControllerPolicy(Controller(np.random.default_rng(0).normal(scale=0.3, size=867)))
     options = {"max_episode_steps": 40}
-    jobs = [Job(seed) for seed in (20, 21, 22)]
-    together = drive_all(World(CAR.env_id, lanes, options=options), driver, jobs, world_model)
-    alone = record_drive(World(CAR.env_id, 4, options=options), driver, jobs[2], world_model)
+    jobs = [EpisodeSpec(seed) for seed in (20, 21, 22)]
+    together = run_episodes(World(CAR.env_id, lanes, options=options), driver, jobs, world_model)
+    alone = record_episode(World(CAR.env_id, 4, options=options), driver, jobs[2], world_model)
     assert together[2].score == alone.score
 
 
@@ -66,14 +68,16 @@ def test_each_member_drives_its_own_job(world_model):
     parameters = np.zeros((2, 867))
     parameters[:, -2] = [-9, 9]
     world = World(CAR.env_id, 2, options={"max_episode_steps": 60})
-    driver = ControllerDriver(Controller(parameters))
-    standing, going = drive_all(world, driver, [Job(3, 0), Job(3, 1)], world_model)
+    driver = ControllerPolicy(Controller(parameters))
+    standing, going = run_episodes(
+        world, driver, [EpisodeSpec(3, 0), EpisodeSpec(3, 1)], world_model
+    )
     assert going.score > standing.score + 5
 
 
 def test_noise_wanders_about_what_the_driver_wants():
-    driver = NoisyDriver(ConstantDriver([0.2, -5.0]), [0.1, 0.1], [-1, 0], [1, 1])
-    driver.begin(0, Job(1))
+    driver = NoisyPolicy(ConstantPolicy([0.2, -5.0]), [0.1, 0.1], [-1, 0], [1, 1])
+    driver.begin(0, EpisodeSpec(1))
     actions = np.array([driver.act(None, 1)[0] for _ in range(4000)])
     assert actions[:, 0].mean() == pytest.approx(0.2, abs=0.05)
     assert actions[:, 0].std() == pytest.approx(0.1, abs=0.03)
@@ -82,22 +86,22 @@ def test_noise_wanders_about_what_the_driver_wants():
 
 
 def test_degrees_of_noise_take_turns():
-    calm, spread = ConstantDriver([0.5, 0.5]), [0.1, 0.2]
-    driver = NoisyDriver(calm, spread, [-9, -9], [9, 9], levels=3)
-    loud = NoisyDriver(calm, spread, [-9, -9], [9, 9])
+    calm, spread = ConstantPolicy([0.5, 0.5]), [0.1, 0.2]
+    driver = NoisyPolicy(calm, spread, [-9, -9], [9, 9], levels=3)
+    loud = NoisyPolicy(calm, spread, [-9, -9], [9, 9])
     for seed, level in ((0, 0.0), (4, 0.5), (8, 1.0)):
-        driver.begin(0, Job(seed))
-        loud.begin(0, Job(seed))
+        driver.begin(0, EpisodeSpec(seed))
+        loud.begin(0, EpisodeSpec(seed))
         moved, most = (d.act(None, 1) - 0.5 for d in (driver, loud))
         np.testing.assert_allclose(moved, level * most, atol=1e-6)
 
 
 def test_a_controller_drives_with_noise_and_without(world_model):
-    plain = ControllerDriver(random_networks(2).controller)
-    noisy = noisy_car_driver(random_networks(2))
-    jobs = [Job(5, 0), Job(6, 1)]
+    plain = ControllerPolicy(random_networks(2).controller)
+    noisy = noisy_car_policy(random_networks(2))
+    jobs = [EpisodeSpec(5, 0), EpisodeSpec(6, 1)]
     recordings = [
-        [record_drive(CAR, driver, job, world_model).recording["actions"] for job in jobs]
+        [record_episode(CAR, driver, job, world_model).recording["actions"] for job in jobs]
         for driver in (plain, noisy)
     ]
     assert np.abs(recordings[0][0] - recordings[1][0]).mean() > 0.05
@@ -106,7 +110,7 @@ def test_a_controller_drives_with_noise_and_without(world_model):
 
 def test_held_actions_are_counted_in_steps():
     world = World("wmlib/CarRacing-v3", lanes=2, options={"max_episode_steps": 10}, repeat=4)
-    drive = record_drive(world, random_car_driver(), Job(5))
+    drive = record_episode(world, random_car_policy(), EpisodeSpec(5))
     assert drive.steps == 10
     assert len(drive.recording["actions"]) == 3
 
@@ -116,15 +120,21 @@ def test_kept_lanes_remember_nothing():
     options = {"max_episode_steps": 60}
     hasty = World("wmlib/CarRacing-v3", lanes=4, patience=5, options=options, repeat=4)
     patient = World("wmlib/CarRacing-v3", lanes=4, options=options)
-    assert drive_all(hasty, random_car_driver(), [Job(5)])[0].steps < 60
-    again = drive_all(patient, random_car_driver(), [Job(5)])[0]
-    fresh = record_drive(patient, random_car_driver(), Job(5))
+    assert run_episodes(hasty, random_car_policy(), [EpisodeSpec(5)])[0].steps < 60
+    again = run_episodes(patient, random_car_policy(), [EpisodeSpec(5)])[0]
+    fresh = record_episode(patient, random_car_policy(), EpisodeSpec(5))
     assert (again.score, again.steps) == (fresh.score, fresh.steps) == (again.score, 60)
 
 
 def test_a_recording_lines_up(ball_model, tmp_path):
     store = EpisodeStore(tmp_path)
-    drive_all(BALL, spectator(), [Job(4), Job(5)], store=store, record=["position", "velocity"])
+    run_episodes(
+        BALL,
+        no_action_policy(),
+        [EpisodeSpec(4), EpisodeSpec(5)],
+        store=store,
+        record=["position", "velocity"],
+    )
     episode = store.episode("0000004-000")
     assert episode["frames"].shape == (10, 64, 64, 3)
     assert episode["actions"].shape == (9, 0)
@@ -136,7 +146,7 @@ def test_a_recording_lines_up(ball_model, tmp_path):
 
 
 def test_what_is_recorded_is_what_was_driven():
-    drive = record_drive(CAR, random_car_driver(), Job(5))
+    drive = record_episode(CAR, random_car_policy(), EpisodeSpec(5))
     assert drive.recording["rewards"].sum() == pytest.approx(drive.score, rel=1e-6)
     env = CAR.make().envs[0]
     frame, _ = env.reset(seed=5)
@@ -150,13 +160,13 @@ def test_h_is_not_a_step_late(world_model):
     """At every moment C must see the z of this frame and the h of everything before it."""
     seen = []
 
-    class Watcher(ControllerDriver):
+    class Watcher(ControllerPolicy):
         def act(self, features, lanes):
             seen.append(features.clone())
             return super().act(features, lanes)
 
     driver = Watcher(Controller(np.random.default_rng(0).normal(scale=0.1, size=867)))
-    recording = record_drive(CAR, driver, Job(5), world_model).recording
+    recording = record_episode(CAR, driver, EpisodeSpec(5), world_model).recording
     with torch.no_grad():
         z = world_model.encode(recording["frames"])
         actions = torch.from_numpy(recording["actions"])
@@ -169,17 +179,19 @@ def test_h_is_not_a_step_late(world_model):
 
 def test_a_worker_that_fails_says_so():
     with processes(1) as executor, pytest.raises(ValueError, match="give rollout a world model"):
-        drive_all(CAR, ControllerDriver(Controller()), [Job(0)], executor=executor)
+        run_episodes(CAR, ControllerPolicy(Controller()), [EpisodeSpec(0)], executor=executor)
 
 
 CELLS = """
 import numpy as np
-from wmlib.controller import Controller
-from wmlib.drivers import ControllerDriver, Job
-from wmlib.mdn_rnn import MDNRNN
-from wmlib.rollout import World, drive_all, processes
-from wmlib.vae import VAE
-from wmlib.world_model import WorldModel
+from wmlib.envs.vector import World
+from wmlib.models.controller import Controller
+from wmlib.models.mdn_rnn import MDNRNN
+from wmlib.models.vae import VAE
+from wmlib.models.world_model import WorldModel
+from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec
+from wmlib.rollout.rollout import run_episodes
+from wmlib.rollout.workers import processes
 
 class Mine:
     def begin(self, lane, job): pass
@@ -191,12 +203,12 @@ class Short(WorldModel):  # a world model that forgets
 def fitness(candidate): return float(Mine().act(None, 1).sum() - candidate ** 2)
 
 car = World("wmlib/CarRacing-v3", lanes=2, options={"max_episode_steps": 12})
-jobs, mind = [Job(0), Job(1)], Short(VAE(), MDNRNN())
-pilot = ControllerDriver(Controller(np.ones(867)))
-alone = drive_all(car, Mine(), jobs) + drive_all(car, pilot, jobs, mind)
+jobs, mind = [EpisodeSpec(0), EpisodeSpec(1)], Short(VAE(), MDNRNN())
+pilot = ControllerPolicy(Controller(np.ones(867)))
+alone = run_episodes(car, Mine(), jobs) + run_episodes(car, pilot, jobs, mind)
 with processes(2) as executor:
-    there = drive_all(car, Mine(), jobs, executor=executor)
-    there += drive_all(car, pilot, jobs, mind, executor=executor)
+    there = run_episodes(car, Mine(), jobs, executor=executor)
+    there += run_episodes(car, pilot, jobs, mind, executor=executor)
     found = list(executor.map(fitness, [0.0, 1.0]))
 assert [d.score for d in alone] == [d.score for d in there], (alone, there)
 assert found == [fitness(0.0), fitness(1.0)]
@@ -222,7 +234,7 @@ def test_an_interrupt_does_not_wait_for_the_workers():
     """As a notebook does it: a signal for the whole group of processes."""
     code = (
         "import time\n"
-        "from wmlib.rollout import processes\n"
+        "from wmlib.rollout.workers import processes\n"
         "with processes(2) as executor:\n"
         "    executor.submit(abs, 1).result()\n"
         "    print('at work', flush=True)\n"
@@ -247,7 +259,7 @@ def test_workers_leave_with_a_killed_parent():
     """Or they would drive on, unseen, for nobody."""
     code = (
         "import os, time\n"
-        "from wmlib.rollout import processes\n"
+        "from wmlib.rollout.workers import processes\n"
         "if __name__ == '__main__':\n"
         "    with processes(1) as executor:\n"
         "        print(executor.submit(os.getpid).result(), flush=True)\n"
@@ -273,4 +285,4 @@ def test_workers_leave_with_a_killed_parent():
 
 def test_an_unknown_member_is_named(world_model):
     with pytest.raises(ValueError, match="1 controllers, no number 3"):
-        drive_all(CAR, ControllerDriver(Controller()), [Job(0, 3)], world_model)
+        run_episodes(CAR, ControllerPolicy(Controller()), [EpisodeSpec(0, 3)], world_model)

@@ -6,10 +6,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from wmlib.experience import Sequences
-from wmlib.mdn_rnn import MDNRNN
-from wmlib.training import fit, mdn_rnn_step, pick_device, vae_step
-from wmlib.vae import VAE
+from wmlib.models.mdn_rnn import MDNRNN
+from wmlib.models.vae import VAE
+from wmlib.training.batches import Sequences
+from wmlib.training.fit import fit, mdn_rnn_step, pick_device, vae_step
 
 
 class FewBatches:

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from wmlib.vae import VAE, frames_to_tensor, kl_per_dimension, tensor_to_frames, vae_loss
+from wmlib.models.vae import VAE, frames_to_tensor, kl_per_dimension, tensor_to_frames, vae_loss
 
 
 def test_paper_size():

@@ -9,19 +9,21 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from wmlib.controller import Controller
-from wmlib.mdn_rnn import MDNRNN, TILE
-from wmlib.vae import VAE
-from wmlib.world_model import (
-    WorldModel,
-    alone,
+from wmlib.files import exclusive_lock
+from wmlib.models.checkpoints import (
     fill,
     load_controller,
     load_network,
-    pretrained,
+    load_world_model,
     save_controller,
     save_network,
+    save_world_model,
 )
+from wmlib.models.controller import Controller
+from wmlib.models.mdn_rnn import MDNRNN, TILE
+from wmlib.models.vae import VAE
+from wmlib.models.world_model import WorldModel
+from wmlib.paths import pretrained
 
 
 def frames(count: int, size: int = 64) -> np.ndarray:
@@ -64,8 +66,8 @@ def test_a_dream_at_temperature_zero_repeats_itself(world_model):
 
 @pytest.mark.parametrize("half", [False, True])
 def test_weights_survive_the_round_trip(world_model, tmp_path, half):
-    world_model.save(tmp_path, {"score": 1}, half=half)
-    back = WorldModel.load(tmp_path)
+    save_world_model(world_model, tmp_path, {"score": 1}, half=half)
+    back = load_world_model(tmp_path)
     for name in ("vae", "mdn_rnn"):
         before, after = getattr(world_model, name), getattr(back, name)
         for a, b in zip(before.parameters(), after.parameters(), strict=True):
@@ -185,8 +187,8 @@ def test_unknown_world_is_named():
 
 def test_missing_pretrained_weights_say_where_they_were_looked_for(monkeypatch, tmp_path):
     places = (tmp_path / "checkout", tmp_path / "installed")
-    monkeypatch.setattr("wmlib.world_model.PLACES", places)
-    monkeypatch.setattr("wmlib.world_model.PRETRAINED", places[0])
+    monkeypatch.setattr("wmlib.paths.PLACES", places)
+    monkeypatch.setattr("wmlib.paths.PRETRAINED", places[0])
     with pytest.raises(FileNotFoundError, match="Install wmlib again") as error:
         pretrained("ball")
     assert all(str(place) in str(error.value) for place in places)
@@ -198,12 +200,12 @@ def test_a_folder_is_ours_alone_but_for_our_own_thread(tmp_path):
 
     def another():
         try:
-            with alone(tmp_path):
+            with exclusive_lock(tmp_path):
                 said.append("ours")
         except ValueError as error:
             said.append(str(error))
 
-    with alone(tmp_path), alone(tmp_path):
+    with exclusive_lock(tmp_path), exclusive_lock(tmp_path):
         thread = threading.Thread(target=another)
         thread.start()
         thread.join()

@@ -1,7 +1,9 @@
 """World Models, notebook by notebook: the code that the chapters import.
 
-Read it in the order data flows: `vae`, `mdn_rnn`, `controller`, `envs`, `world_model`, `drivers`,
-`rollout`, `experience`, `training`, `evolution`, `evaluation`, `recipes`, `figures`, `explorers`.
+Folders are floors: each imports from those before it only, and `make lint` keeps it so. Read
+`models` first (V, M, C, and the agent that carries them), then `envs` (the dream is one of them),
+`rollout` (act), `training` (learn), `evaluation` (scores), `pipeline` (the recipes), `view` (what a
+chapter shows) and `tools` (what one does from a shell). `files` and `paths` lie below them all.
 Importing wmlib registers its environments with Gymnasium under "wmlib/".
 """
 

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import stats
-from sklearn.linear_model import Ridge
+from scipy.special import stdtrit
 from torch import Tensor
 
-from wmlib.drivers import Driver, Job
 from wmlib.envs import HELD_OUT_SEEDS
-from wmlib.mdn_rnn import Prediction
-from wmlib.rollout import Drive, World, drive_all
-from wmlib.vae import tensor_to_frames
-from wmlib.world_model import State, WorldModel
+from wmlib.envs.vector import World
+from wmlib.models.mdn_rnn import Prediction
+from wmlib.models.vae import tensor_to_frames
+from wmlib.models.world_model import State, WorldModel
+from wmlib.rollout.policies import EpisodeSpec, Policy
+from wmlib.rollout.rollout import Episode, run_episodes
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def interval(values: Sequence[float] | np.ndarray) -> Interval:
     if values.ndim != 1 or len(values) < 2:
         raise ValueError(f"an interval needs at least two values, got shape {values.shape}")
     mean, std = values.mean(), values.std(ddof=1)
-    half = stats.t.ppf(0.975, len(values) - 1) * std / np.sqrt(len(values))
+    half = stdtrit(len(values) - 1, 0.975) * std / np.sqrt(len(values))
     return Interval(float(mean), float(std), float(mean - half), float(mean + half), len(values))
 
 
@@ -90,7 +90,7 @@ def scoring_world(max_steps: int = 1000, frame_size: int = 64, repeat: int = 1) 
 
 
 def score(
-    driver: Driver,
+    driver: Policy,
     world_model: WorldModel | None,
     tracks: int = 100,
     *,
@@ -107,13 +107,18 @@ def score(
     """
     world = scoring_world(max_steps, frame_size)
     seeds = HELD_OUT_SEEDS[skip : skip + tracks]
-    drives = drive_all(
-        world, driver, [Job(s) for s in seeds], world_model, executor=executor, progress=progress
+    drives = run_episodes(
+        world,
+        driver,
+        [EpisodeSpec(s) for s in seeds],
+        world_model,
+        executor=executor,
+        progress=progress,
     )
     return to_score(drives)
 
 
-def to_score(drives: Sequence[Drive]) -> Score:
+def to_score(drives: Sequence[Episode]) -> Score:
     """Drives -> Score."""
     return Score(
         [drive.job.seed for drive in drives],
@@ -149,6 +154,8 @@ def linear_probe(
     test = np.isin(groups, names[: max(1, int(len(names) * held_out))])
     if test.all():
         raise ValueError(f"a probe needs at least two groups, got {len(names)}")
+    from sklearn.linear_model import Ridge  # only here: its import takes a second
+
     fitted = Ridge(alpha=1e-3 * len(features)).fit(features[~test], truth[~test])
     return Probe(truth[test], fitted.predict(features[test]))
 

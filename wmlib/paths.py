@@ -14,6 +14,9 @@ from platformdirs import user_data_dir
 
 ROOT = Path(__file__).parents[1]  # the checkout; without one, the folder the package lies in
 FIGURES = "figures"
+# Where the pretrained weights may be: in a checkout, or in an installed package.
+PLACES = (ROOT / "data" / "pretrained", Path(__file__).parent / "pretrained")
+PRETRAINED = next((folder for folder in PLACES if folder.is_dir()), PLACES[0])
 
 
 def runs() -> Path:
@@ -79,3 +82,20 @@ def _can_write(folder: Path) -> bool:
             return True
     except OSError:
         return False
+
+
+def pretrained(world: str) -> Path:
+    """The folder of pretrained weights, with their cards and logs.
+
+    world is "ball", "car_racing" or "car_racing_dream". The files have the names that a run's
+    folder has. Raises ValueError for another world, FileNotFoundError if there are no weights.
+    """
+    if not PRETRAINED.is_dir():
+        raise FileNotFoundError(
+            f"no pretrained weights: neither {PLACES[0]} nor {PLACES[1]} exists. Install wmlib "
+            f"again from a whole clone of its repository (`pip install .` there)"
+        )
+    known = sorted(path.name for path in PRETRAINED.iterdir() if path.is_dir())
+    if world not in known:
+        raise ValueError(f"there are pretrained weights for {', '.join(known)}, not for {world!r}")
+    return PRETRAINED / world

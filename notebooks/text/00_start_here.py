@@ -31,14 +31,17 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from wmlib import evaluation, figures, presets, recipes
-from wmlib.drivers import ControllerDriver, Job
-from wmlib.rollout import record_drive
-from wmlib.training import pick_device
-from wmlib.world_model import load_agent, pretrained
+from wmlib import evaluation
+from wmlib.models.checkpoints import load_agent
+from wmlib.paths import pretrained
+from wmlib.pipeline import car_racing, config, scoring
+from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec
+from wmlib.rollout.rollout import record_episode
+from wmlib.training.fit import pick_device
+from wmlib.view import figures
 
 figures.use_style()
-numbers = presets.preset()
+numbers = config.preset()
 shipped = pretrained("car_racing")
 agent, controller = load_agent(shipped)
 
@@ -48,8 +51,8 @@ agent, controller = load_agent(shipped)
 # Left: the trained agent drives a track of CarRacing-v3 (a drive begins high above the field and zooms in). Right: its own dream of the same drive. The dream watched the first frames (while they play, it is the agent's view of them); then it got no more pictures, only the steering, gas and brake, and had to imagine the rest. The agent looks at the road at every second step of the game, 25 times a second, and holds its action in between: such a *look* is what the figures of this series count in.
 
 # %%
-track = Job(seed=500_007)
-drive = record_drive(recipes.car_world(numbers), ControllerDriver(controller), track, agent)
+track = EpisodeSpec(seed=500_007)
+drive = record_episode(car_racing.car_world(numbers), ControllerPolicy(controller), track, agent)
 seen, end = numbers.car_seen, numbers.car_seen + 2 * numbers.car_ahead
 frames, actions = drive.recording["frames"][: end + 1], drive.recording["actions"][:end]
 # temperature: how wild the dream is; chapter 3 turns it up and down
@@ -106,7 +109,7 @@ print(f"C {controller.num_parameters:9,} parameters")
 # How well does it drive? Every number in this series says how it was measured. This one comes with the weights, and chapter 5 shows how to check it. (Mean ± standard deviation over 1,000 tracks that no part of the agent had seen, and how far off the mean may be. A drive lasts 1,000 steps at most; a thousand points are shared out along the track, and a step costs 0.1.)
 
 # %%
-print(recipes.score_car(numbers, shipped))
+print(scoring.score_car(numbers, shipped))
 
 # %% [markdown]
 # ## Your machine
@@ -135,7 +138,7 @@ print("CarRacing-v3 runs. You are ready.")
 #
 # - **Predict**: a question before a result. Answer it to yourself; it is the best part.
 # - **`RETRAIN`**: every chapter loads weights that came with the repository. Set `RETRAIN = True` in its first cell to train your own instead. Training can be interrupted: run the cell again and it goes on.
-# - **`WM_SCALE`**: how big everything is. `smoke` (seconds, for tests), `laptop` (the default) or `paper`. All numbers stand in `wmlib/presets.py`.
+# - **`WM_SCALE`**: how big everything is. `smoke` (seconds, for tests), `laptop` (the default) or `paper`. All numbers stand in `wmlib/pipeline/config.py`.
 # - **Break it**: each chapter breaks something on purpose, because a thing is understood when you know how it fails.
 # - **Blue is what happened, orange is what the model imagined, grey is a yardstick**, wherever these meet in a figure.
 # - **`# NBVAL_CHECK_OUTPUT`** at the top of a cell is for the tests: its output must be the same on every machine.

@@ -34,14 +34,19 @@ import numpy as np
 import torch
 from sklearn.linear_model import Ridge
 
-from wmlib import evaluation, figures, presets, recipes
-from wmlib.drivers import spectator
-from wmlib.mdn_rnn import Prediction, mixture_nll
-from wmlib.vae import frames_to_tensor, sample_latent, tensor_to_frames, vae_loss
-from wmlib.world_model import WorldModel, pretrained, read_log
+from wmlib import evaluation
+from wmlib.files import read_log
+from wmlib.models.checkpoints import load_world_model
+from wmlib.models.mdn_rnn import Prediction, mixture_nll
+from wmlib.models.vae import frames_to_tensor, sample_latent, tensor_to_frames, vae_loss
+from wmlib.models.world_model import WorldModel
+from wmlib.paths import pretrained
+from wmlib.pipeline import ball, config, phases
+from wmlib.rollout.policies import no_action_policy
+from wmlib.view import figures
 
 figures.use_style()
-numbers = presets.preset()  # WM_SCALE: smoke, laptop (the default) or paper
+numbers = config.preset()  # WM_SCALE: smoke, laptop (the default) or paper
 RETRAIN = numbers.retrain  # set to True to train everything here from scratch
 
 # %% [markdown]
@@ -71,16 +76,16 @@ figures.moving_picture(np.stack(frames), "a ball bounces in a box")
 # %% [markdown]
 # ## 1.2 Learn from watching
 #
-# Everything the model learns comes from recorded episodes. `recipes.ball` records them, trains V on the frames, turns every frame into V's numbers, and trains M on those. This is its whole source; the rest of the chapter takes it apart.
+# Everything the model learns comes from recorded episodes. `ball.ball` records them, trains V on the frames, turns every frame into V's numbers, and trains M on those. This is its whole source; the rest of the chapter takes it apart.
 
 # %%
-figures.source(recipes.ball)
+figures.source(ball.ball)
 
 # %%
 folder = numbers.run_folder("ball") if RETRAIN else pretrained("ball")
 if RETRAIN:
-    recipes.ball(numbers, folder)
-world_model = WorldModel.load(folder)
+    ball.ball(numbers, folder)
+world_model = load_world_model(folder)
 print("weights trained in this chapter" if RETRAIN else "weights that came with the repository")
 
 # %% [markdown]
@@ -88,12 +93,12 @@ print("weights trained in this chapter" if RETRAIN else "weights that came with 
 
 # %%
 first = 500_000  # a seed far from those of the training episodes
-tests = recipes.collect(
-    recipes.BALL,
-    spectator(),
+tests = phases.collect(
+    ball.BALL,
+    no_action_policy(),
     range(first, first + numbers.ball_tests),
     numbers.run_folder("ball_tests") / "episodes",
-    record=recipes.TRUTH,
+    record=ball.TRUTH,
 )
 episodes = [tests.episode(name) for name in tests.names()]
 print(f"{len(episodes)} episodes of {len(episodes[0]['frames'])} frames")

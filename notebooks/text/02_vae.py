@@ -32,13 +32,9 @@ import numpy as np
 import torch
 from sklearn.decomposition import PCA
 
-from wmlib import figures, presets, recipes
-from wmlib.drivers import Job, random_car_driver
-from wmlib.experience import EpisodeStore, FrameBatches
-from wmlib.explorers import LatentExplorer
-from wmlib.rollout import record_drive
-from wmlib.training import fit, vae_step
-from wmlib.vae import (
+from wmlib.files import read_log
+from wmlib.models.checkpoints import load_world_model
+from wmlib.models.vae import (
     VAE,
     frames_to_tensor,
     kl_per_dimension,
@@ -46,10 +42,19 @@ from wmlib.vae import (
     tensor_to_frames,
     vae_loss,
 )
-from wmlib.world_model import WorldModel, pretrained, read_log
+from wmlib.paths import pretrained
+from wmlib.pipeline import car_racing, config, scoring
+from wmlib.rollout.episodes import EpisodeStore
+from wmlib.rollout.policies import EpisodeSpec, random_car_policy
+from wmlib.rollout.rollout import record_episode
+from wmlib.training.batches import FrameBatches
+from wmlib.training.fit import fit, vae_step
+from wmlib.view import figures
+from wmlib.view.explorers import LatentExplorer
 
+# %%
 figures.use_style()
-numbers = presets.preset()
+numbers = config.preset()
 RETRAIN = numbers.retrain  # set to True to train everything here from scratch
 
 # %% [markdown]
@@ -73,8 +78,10 @@ figures.frame_grid({"Gymnasium's frame, and ours": [full, small]})
 # To learn to see, one needs something to look at: someone has to drive. Nobody here can drive yet, so the wheel is turned at random; not by fresh dice at every one of 50 frames a second, which would average out to a tremble, but by a noise that wanders slowly.
 
 # %%
-drive = record_drive(
-    recipes.car_world(numbers, numbers.random_patience), random_car_driver(), Job(500_000)
+drive = record_episode(
+    car_racing.car_world(numbers, numbers.random_patience),
+    random_car_policy(),
+    EpisodeSpec(500_000),
 )
 clip = drive.recording["frames"]
 print(f"{drive.steps} steps, score {drive.score:.0f}")
@@ -112,13 +119,13 @@ figures.source(sample_latent)
 figures.source(vae_step)
 
 # %% [markdown]
-# `recipes.car_world_model` drives, trains V, and trains M for the next chapter. The weights that came along are from three rounds of that: first V learned from random driving, then, behind the dotted lines, from the agent's own as well ([chapter 5](05_car_racing.ipynb) has the whole loop). If you train here, you make the first round.
+# `car_racing.car_world_model` drives, trains V, and trains M for the next chapter. The weights that came along are from three rounds of that: first V learned from random driving, then, behind the dotted lines, from the agent's own as well ([chapter 5](05_car_racing.ipynb) has the whole loop). If you train here, you make the first round.
 
 # %%
 folder = numbers.run_folder("car_racing") if RETRAIN else pretrained("car_racing")
 if RETRAIN:
-    recipes.car_world_model(numbers, folder)
-world_model = WorldModel.load(folder)
+    car_racing.car_world_model(numbers, folder)
+world_model = load_world_model(folder)
 vae = world_model.vae
 print("weights trained in this chapter" if RETRAIN else "weights that came with the repository")
 
@@ -135,7 +142,7 @@ figures.training_curves(
 # Now frames of tracks that V has never seen. (Random driving would soon show nothing but grass. So the driver is the agent that came with the repository, with noise on its hands.)
 
 # %%
-tests = recipes.test_drives(numbers)
+tests = scoring.test_drives(numbers)
 frames = np.concatenate([tests.read(name, "frames")[5::3] for name in tests.names()])
 with torch.no_grad():
     mu, logvar = vae.encode(frames_to_tensor(frames))

@@ -30,15 +30,19 @@
 import numpy as np
 import torch
 
-from wmlib import evaluation, figures, presets, recipes
-from wmlib.explorers import MixtureExplorer
-from wmlib.mdn_rnn import MDNRNN, mdn_rnn_loss, mixture_mean, sample_next
-from wmlib.training import mdn_rnn_step
-from wmlib.vae import frames_to_tensor, kl_per_dimension, sample_latent, tensor_to_frames
-from wmlib.world_model import WorldModel, pretrained, read_log
+from wmlib import evaluation
+from wmlib.files import read_log
+from wmlib.models.checkpoints import load_world_model
+from wmlib.models.mdn_rnn import MDNRNN, mdn_rnn_loss, mixture_mean, sample_next
+from wmlib.models.vae import frames_to_tensor, kl_per_dimension, sample_latent, tensor_to_frames
+from wmlib.paths import pretrained
+from wmlib.pipeline import car_racing, config, scoring
+from wmlib.training.fit import mdn_rnn_step
+from wmlib.view import figures
+from wmlib.view.explorers import MixtureExplorer
 
 figures.use_style()
-numbers = presets.preset()
+numbers = config.preset()
 RETRAIN = numbers.retrain  # set to True to train everything here from scratch
 
 # %% [markdown]
@@ -52,7 +56,7 @@ RETRAIN = numbers.retrain  # set to True to train everything here from scratch
 #
 # The first is the paper's. The other two are small additional heads. They will matter when M has to stand in for the whole environment: a dream in which one can earn something, and fail.
 #
-# One departure: CarRacing moves fifty times a second, and the paper's agent looks and acts at every step. Ours looks at every *second*, and holds its action in between (`repeat` in `wmlib/presets.py`). A car does not need fifty decisions a second, and M need not say fifty times that nothing much has changed: what it dreams reaches twice as far in as many steps. So $t$ counts looks, 25 a second, and $r_t$ is the reward of two steps.
+# One departure: CarRacing moves fifty times a second, and the paper's agent looks and acts at every step. Ours looks at every *second*, and holds its action in between (`repeat` in `wmlib/pipeline/config.py`). A car does not need fifty decisions a second, and M need not say fifty times that nothing much has changed: what it dreams reaches twice as far in as many steps. So $t$ counts looks, 25 a second, and $r_t$ is the reward of two steps.
 
 # %%
 figures.source(MDNRNN)
@@ -85,8 +89,8 @@ figures.source(mdn_rnn_step)
 # %%
 folder = numbers.run_folder("car_racing") if RETRAIN else pretrained("car_racing")
 if RETRAIN:
-    recipes.car_world_model(numbers, folder)
-world_model = WorldModel.load(folder)
+    car_racing.car_world_model(numbers, folder)
+world_model = load_world_model(folder)
 print("weights trained in this chapter" if RETRAIN else "weights that came with the repository")
 
 # %%
@@ -106,7 +110,7 @@ figures.training_curves(
 # From here on, everything is measured on drives that neither V nor M has seen. Random driving soon ends up in the grass, where there is little to foresee. So the driver is the agent that came with the repository, with noise on its hands, so that it does not always do what the road suggests.
 
 # %%
-tests = recipes.test_drives(numbers)
+tests = scoring.test_drives(numbers)
 episodes = [tests.episode(name) for name in tests.names()]
 print(f"{len(episodes)} drives, {sum(len(e['actions']) for e in episodes)} looks at the road")
 

@@ -30,18 +30,22 @@
 import numpy as np
 import torch
 
-from wmlib import figures, presets, recipes
-from wmlib.controller import Controller, Directions, squash
-from wmlib.drivers import ControllerDriver, Job, random_car_driver
 from wmlib.evaluation import features, interval
-from wmlib.evolution import Evolution
-from wmlib.explorers import ControllerExplorer
-from wmlib.rollout import drive_all, processes, record_drive
-from wmlib.vae import frames_to_tensor, kl_per_dimension
-from wmlib.world_model import load_agent, pretrained
+from wmlib.models.checkpoints import load_agent
+from wmlib.models.controller import Controller, squash
+from wmlib.models.vae import frames_to_tensor, kl_per_dimension
+from wmlib.paths import pretrained
+from wmlib.pipeline import car_racing, config, phases
+from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec, random_car_policy
+from wmlib.rollout.rollout import record_episode, run_episodes
+from wmlib.rollout.workers import processes
+from wmlib.training.evolution import Evolution
+from wmlib.training.search_space import Directions
+from wmlib.view import figures
+from wmlib.view.explorers import ControllerExplorer
 
 figures.use_style()
-numbers = presets.preset()
+numbers = config.preset()
 RETRAIN = numbers.retrain  # set to True to train everything here from scratch
 
 # %% [markdown]
@@ -158,24 +162,24 @@ for name, values in {
 # %%
 folder = numbers.run_folder("car_racing") if RETRAIN else pretrained("car_racing")
 if RETRAIN:
-    recipes.car_world_model(numbers, folder)
-    recipes.car_controller(numbers, folder)
+    car_racing.car_world_model(numbers, folder)
+    car_racing.car_controller(numbers, folder)
 world_model, trained = load_agent(folder)
-world = recipes.car_world(numbers)
+world = car_racing.car_world(numbers)
 
 # %% [markdown]
 # One generation, tried out: every candidate is the zero controller plus Gaussian noise of size 0.1, and all of them drive the same track. (As in training, a drive is given up when it has not earned anything for a while.)
 
 # %%
-impatient = recipes.car_world(numbers, numbers.patience)
+impatient = car_racing.car_world(numbers, numbers.patience)
 
 
 def scores_of(parameters, seed):
     """What each of these controllers (P, 867) earns on one track: (P,)."""
-    jobs = [Job(seed, member=i) for i in range(len(parameters))]
-    driver = ControllerDriver(Controller(parameters))
+    jobs = [EpisodeSpec(seed, member=i) for i in range(len(parameters))]
+    driver = ControllerPolicy(Controller(parameters))
     with processes(numbers.workers) as executor:
-        drives = drive_all(impatient, driver, jobs, world_model, executor=executor)
+        drives = run_episodes(impatient, driver, jobs, world_model, executor=executor)
     return np.array([drive.score for drive in drives])
 
 
@@ -196,9 +200,9 @@ figure
 # **Predict:** how many of the 288 hold nine tenths of the variance?
 
 # %%
-drives = recipes.collect(
-    recipes.car_world(numbers, numbers.random_patience),
-    random_car_driver(numbers.repeat),
+drives = phases.collect(
+    car_racing.car_world(numbers, numbers.random_patience),
+    random_car_policy(numbers.repeat),
     range(500_400, 500_400 + numbers.car_tests),
     numbers.run_folder("car_looks") / "episodes",
 )
@@ -239,10 +243,10 @@ for name, (space, sigma) in spaces.items():
     searches[name] = Controller(space.expand(search.mean)), search
 
 # %%
-jobs = [Job(500_200 + i) for i in range(numbers.check_tracks)]
+jobs = [EpisodeSpec(500_200 + i) for i in range(numbers.check_tracks)]
 with processes(numbers.workers) as executor:
     for name, (found, _) in searches.items():
-        drives = drive_all(world, ControllerDriver(found), jobs, world_model, executor=executor)
+        drives = run_episodes(world, ControllerPolicy(found), jobs, world_model, executor=executor)
         result = interval([drive.score for drive in drives])
         print(f"{name:>8} numbers, after {numbers.tried_generations}: {result.describe()}")
 
@@ -252,7 +256,7 @@ with processes(numbers.workers) as executor:
 # Chapter 5 goes on like this, for as long as it takes. And so drives a controller that came out of such a run:
 
 # %%
-drive = record_drive(world, ControllerDriver(trained), Job(500_101), world_model)
+drive = record_episode(world, ControllerPolicy(trained), EpisodeSpec(500_101), world_model)
 print(f"score {drive.score:.0f} in {drive.steps} steps")
 figures.moving_picture(
     drive.recording["frames"][:150], "the trained controller drives", fps=50 / numbers.repeat
@@ -298,7 +302,7 @@ drivers = {
 scores = {}
 with processes(numbers.workers) as executor:
     for name, c in drivers.items():
-        drives = drive_all(world, ControllerDriver(c), jobs, world_model, executor=executor)
+        drives = run_episodes(world, ControllerPolicy(c), jobs, world_model, executor=executor)
         scores[name] = [drive.score for drive in drives]
         print(f"{name:8} {interval(scores[name]).describe()}")
 
@@ -374,7 +378,7 @@ explorer.cut.value = "nothing"
 # ```python
 # parameters = np.zeros(867)
 # parameters[-2] = -1.0  # the three biases come last; gas is the middle one
-# drive = record_drive(world, ControllerDriver(Controller(parameters)), Job(500_101), world_model)
+# drive = record_episode(world, ControllerPolicy(Controller(parameters)), EpisodeSpec(500_101), world_model)
 # print(squash(torch.tensor(parameters[-3:])), drive.score)
 # ```
 # </details>

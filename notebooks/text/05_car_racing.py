@@ -35,15 +35,23 @@ import time
 import gymnasium as gym
 import numpy as np
 
-from wmlib import figures, paths, plan, presets, recipes
-from wmlib.drivers import ControllerDriver, Job, random_car_driver
+from wmlib import paths
 from wmlib.evaluation import interval, scoring_world
-from wmlib.rollout import drive_all, processes, record_drive, rollout
-from wmlib.vae import tensor_to_frames
-from wmlib.world_model import WorldModel, load_controller, pretrained, read_log
+from wmlib.files import read_log
+from wmlib.models.checkpoints import load_controller, load_world_model
+from wmlib.models.vae import tensor_to_frames
+from wmlib.models.world_model import WorldModel
+from wmlib.paths import pretrained
+from wmlib.pipeline import car_racing, config, rounds, scoring
+from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec, random_car_policy
+from wmlib.rollout.rollout import record_episode, rollout, run_episodes
+from wmlib.rollout.workers import processes
+from wmlib.tools import estimate
+from wmlib.view import figures
 
+# %%
 figures.use_style()
-numbers = presets.preset()
+numbers = config.preset()
 RETRAIN = numbers.retrain  # set to True to train everything here from scratch
 folder = numbers.run_folder("car_racing") if RETRAIN else pretrained("car_racing")
 
@@ -86,8 +94,8 @@ print("\n".join(f"{name:12} {getattr(numbers, name)}" for name in settings))
 
 # %%
 if RETRAIN:
-    recipes.car_racing(numbers, folder)
-world_model = WorldModel.load(folder)
+    car_racing.car_racing(numbers, folder)
+world_model = load_world_model(folder)
 
 # %%
 collected = read_log(folder / "collect.jsonl")
@@ -129,7 +137,7 @@ figures.source(rollout)
 # %%
 controller = load_controller(folder / "controller.safetensors")
 history = read_log(folder / "evolution.jsonl")
-rows = recipes.timeline(folder)
+rows = rounds.timeline(folder)
 figure = figures.learning_curve(rows)
 path = numbers.figure("05_learning_curve.png")
 path.parent.mkdir(parents=True, exist_ok=True)
@@ -148,14 +156,14 @@ print(f"the mean controller, other tracks: {last['check']:.0f} ± {last['check_s
 # Between two rounds there is a trap. M was learned anew, so its $h$ means something else now: the old C reads it as noise, and would have to start from nothing. But both world models can *watch the same drives*. What did the old C want at each moment, reading the old $[z, h]$? Which weights want the same, reading the new? That is a linear regression, and takes seconds:
 
 # %%
-figures.source(recipes.translate)
+figures.source(car_racing.translate)
 
 # %% [markdown]
 # And in the light of the paper? Its authors published the log of their run, with 64 workers. On an axis of hours (each mark ten times the last):
 
 # %%
 seeds = sorted(pretrained("car_racing").glob("seed*"))
-figures.wall_clock(rows, [recipes.timeline(seed) for seed in seeds])
+figures.wall_clock(rows, [rounds.timeline(seed) for seed in seeds])
 
 # %% [markdown]
 # Their log stands at 823 after 15.6 hours, 867 after 30 and 900 after 1,119 (the mean controller, 1,024 drives). Ours are 32 drives a dot, with the fast eye, on tracks of training. (Thin lines: the same with two other seeds, see 5.5; these had to share their two cores with other work at times, so their hours are longer than yours would be.) Other machines, other years, other tricks: what can be compared are the orders of magnitude.
@@ -167,7 +175,7 @@ figures.wall_clock(rows, [recipes.timeline(seed) for seed in seeds])
 
 # %%
 with processes(numbers.workers) as executor:
-    score = recipes.score_car(numbers, folder, executor)
+    score = scoring.score_car(numbers, folder, executor)
 print(score)
 
 # %%
@@ -186,7 +194,7 @@ print(json.dumps(summary, indent=1))
 # **How much of it was luck?** The interval speaks of *this* agent on other tracks. It does not say what you will get from the same command: other random drives to begin with, other networks, another search. For that there is only one way, to do it again. Here is the whole loop twice more, each from an empty folder, with two other seeds (their logs came along, their weights did not), and all three on the same tracks:
 
 # %%
-runs = {"this agent": score} | {seed.name: recipes.read_score(seed) for seed in seeds}
+runs = {"this agent": score} | {seed.name: scoring.read_score(seed) for seed in seeds}
 shared = min(len(result.tracks) for result in runs.values())
 runs = {name: result.first(shared) for name, result in runs.items()}
 for name, result in runs.items():
@@ -205,12 +213,12 @@ print(f"between runs: {between.mean:.0f} ± {between.std:.0f}, from {between.n} 
 # %%
 order = np.argsort(score.scores)
 world = scoring_world(numbers.max_steps, numbers.frame_size)
-driver = ControllerDriver(controller)
+driver = ControllerPolicy(controller)
 picked = {f"worst {k + 1}": i for k, i in enumerate(order[:3])}
 picked |= {"middle": order[len(order) // 2], "best": order[-1]}
 clips = {}
 for name, i in picked.items():
-    drive = record_drive(world, driver, Job(score.tracks[i]), world_model)
+    drive = record_episode(world, driver, EpisodeSpec(score.tracks[i]), world_model)
     clips[name] = drive.recording
     now, then = drive.score, score.scores[i]
     print(f"{name:7} track {score.tracks[i]}: {now:.0f} now, {then:.0f} when scored")
@@ -315,9 +323,9 @@ class Forgetful(WorldModel):
 
 
 forgetful = Forgetful(world_model.vae, world_model.mdn_rnn)
-jobs = [Job(500_300 + i) for i in range(numbers.check_tracks)]
+jobs = [EpisodeSpec(500_300 + i) for i in range(numbers.check_tracks)]
 for name, mind in {"with memory:": world_model, "without memory:": forgetful}.items():
-    drives = drive_all(recipes.car_world(numbers), driver, jobs, mind)
+    drives = run_episodes(car_racing.car_world(numbers), driver, jobs, mind)
     print(f"{name:16}", interval([drive.score for drive in drives]).describe())
 
 # %% [markdown]
@@ -384,8 +392,8 @@ figures.frame_grid({"the track": fast.unwrapped.eye.levels[1][None, ::-1]}, size
 
 # %%
 window = gym.make("wmlib/CarRacingOriginal-v3")
-random_driver = random_car_driver()
-random_driver.begin(0, Job(1))
+random_driver = random_car_policy()
+random_driver.begin(0, EpisodeSpec(1))
 ours, original = fast.reset(seed=1)[0], window.reset(seed=1)[0]
 strips = {"Gymnasium": [], "fast eye": [], "10 × difference": []}
 differences = []
@@ -429,11 +437,11 @@ figures.bench(json.loads(paths.published("bench.json").read_text(encoding="utf-8
 # **And the paper's own search?** 1,800 generations of 64 candidates, 16 drives each, every drive of up to a thousand steps, a look at every one of them: 1.8 billion steps. It runs in the same code: `python -m wmlib run car_racing --scale paper`, on one machine with `--workers`, or on a cluster with `--dask`, where the same seeds give the same scores. From the speeds of *this* machine, measured now, what would the search take at most?
 
 # %%
-paper = presets.preset("paper").change(workers=2)
-speed = plan.speeds(paper)
+paper = config.preset("paper").change(workers=2)
+speed = estimate.speeds(paper, numbers.measured_steps)
 for times in (1, 32, 512):
     big = paper.change(workers=times * paper.workers)
-    seconds = plan.search_seconds(big, 0, plan.with_more_workers(speed, times))
+    seconds = estimate.search_seconds(big, 0, estimate.with_more_workers(speed, times))
     print(f"{big.workers:5,} cores like these: {seconds / 3600:7,.1f} hours")
 
 # %% [markdown]
@@ -444,7 +452,7 @@ for times in (1, 32, 512):
 # %% [markdown]
 # ## 5.11 Again
 #
-# (For a run of your own.) In the figure of 5.4 the dots of the last round rise by no more than they scatter. We tried to go on from its end, about eight minutes each: with smaller steps and twice the drives, with more patience in the grass, with hard tracks driven again. On 300 tracks of training, none of it moved the mean by more than the 95% interval of the difference, ± 6 to 9. Two things are left to gain: the drive in thirty-odd that comes to grief, and time, since a complete lap still takes most of the 1,000 steps. What would help? A fourth round lets a better driver collect, and V and M see more of the fast and narrow moments where it still fails: add an entry to each bracket of 5.1, in `wmlib/presets.py`. Or let it look at every step, or select for what it does off the road. That is for you to find out.
+# (For a run of your own.) In the figure of 5.4 the dots of the last round rise by no more than they scatter. We tried to go on from its end, about eight minutes each: with smaller steps and twice the drives, with more patience in the grass, with hard tracks driven again. On 300 tracks of training, none of it moved the mean by more than the 95% interval of the difference, ± 6 to 9. Two things are left to gain: the drive in thirty-odd that comes to grief, and time, since a complete lap still takes most of the 1,000 steps. What would help? A fourth round lets a better driver collect, and V and M see more of the fast and narrow moments where it still fails: add an entry to each bracket of 5.1, in `wmlib/pipeline/config.py`. Or let it look at every step, or select for what it does off the road. That is for you to find out.
 #
 # ## 5.12 Exercises
 #
@@ -454,7 +462,7 @@ for times in (1, 32, 512):
 #
 # ```python
 # for i in range(3):
-#     drive = record_drive(world, driver, Job(score.tracks[i]), world_model)
+#     drive = record_episode(world, driver, EpisodeSpec(score.tracks[i]), world_model)
 #     print(score.tracks[i], round(drive.score, 1), round(score.scores[i], 1))
 # ```
 # </details>
@@ -473,14 +481,14 @@ for times in (1, 32, 512):
 # (In the same way, a spread of ± 21 over 100 tracks says that there was hardly a disaster among them.)
 # </details>
 #
-# **3. Ten more generations.** After a run of your own (`RETRAIN = True`), raise the last entry of `generations` in `wmlib/presets.py`, restart the kernel, set `RETRAIN = True` again and run the chapter: every phase but the last is finished, and that one continues from its log. (Then 5.5 scores the new controller, which takes some minutes.) Did the black dot move by more than its own uncertainty?
+# **3. Ten more generations.** After a run of your own (`RETRAIN = True`), raise the last entry of `generations` in `wmlib/pipeline/config.py`, restart the kernel, set `RETRAIN = True` again and run the chapter: every phase but the last is finished, and that one continues from its log. (Then 5.5 scores the new controller, which takes some minutes.) Did the black dot move by more than its own uncertainty?
 #
 # <details><summary>Solution</summary>
 #
 # The bars are standard deviations of single drives, so they say little about the dot. And all dots are means over the *same* tracks, so their differences are surer than either dot: what would tell is the difference drive by drive, as in chapter 3. With the numbers at hand, `last["check_std"] / np.sqrt(numbers.check_tracks)`, times two, is a cautious interval for a dot. A step smaller than that may be luck.
 # </details>
 #
-# **4. Why not four?** Holding an action for four steps makes driving cheaper still. What might it cost? The wheels turn by at most 3 rad/s, up to 0.4 rad, and fifty steps are a second. *(Check: how far can they turn within one look, of two steps and of four?)* If you have an hour, set `repeat` to 4 in `wmlib/presets.py` and `RETRAIN = True` above, delete `data/runs/laptop/car_racing` if it is there, and see.
+# **4. Why not four?** Holding an action for four steps makes driving cheaper still. What might it cost? The wheels turn by at most 3 rad/s, up to 0.4 rad, and fifty steps are a second. *(Check: how far can they turn within one look, of two steps and of four?)* If you have an hour, set `repeat` to 4 in `wmlib/pipeline/config.py` and `RETRAIN = True` above, delete `data/runs/laptop/car_racing` if it is there, and see.
 #
 # <details><summary>Solution</summary>
 #

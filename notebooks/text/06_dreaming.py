@@ -34,20 +34,31 @@ import numpy as np
 import torch
 from scipy import stats
 
-from wmlib import evaluation, figures, presets, recipes, study, world_model
-from wmlib.controller import Controller
-from wmlib.dream import Dream, Dreamer
-from wmlib.drivers import ControllerDriver, Job, random_car_driver
+# %%
+from wmlib import evaluation
+from wmlib.envs.dream import Dream, PassThroughEncoder
 from wmlib.evaluation import interval
-from wmlib.experience import just_earned
-from wmlib.explorers import DreamDrive, DreamPlayer
-from wmlib.mdn_rnn import MDNRNN
-from wmlib.rollout import drive_all, processes, record_drive
-from wmlib.vae import tensor_to_frames
-from wmlib.world_model import WorldModel, load_agent, load_network, pretrained, read_log
+from wmlib.files import read_log
+from wmlib.models import checkpoints
+from wmlib.models.checkpoints import load_agent, load_network
+from wmlib.models.controller import Controller
+from wmlib.models.mdn_rnn import MDNRNN
+from wmlib.models.vae import tensor_to_frames
+from wmlib.models.world_model import WorldModel
+from wmlib.paths import pretrained
+from wmlib.pipeline import car_racing, config, phases, rounds, scoring, search
+from wmlib.pipeline.dreaming import dream_world, hindsight
+from wmlib.rollout.episodes import just_earned
+from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec, random_car_policy
+from wmlib.rollout.rollout import record_episode, run_episodes
+from wmlib.rollout.workers import processes
+from wmlib.tools import ablations
+from wmlib.view import figures
+from wmlib.view.explorers import DreamDrive, DreamPlayer
 
+# %%
 figures.use_style()
-numbers = presets.preset().dreaming()
+numbers = config.preset().dreaming()
 RETRAIN = numbers.retrain  # set to True to train everything here from scratch
 folder = numbers.run_folder("car_racing_dream") if RETRAIN else pretrained("car_racing_dream")
 seeds = sorted(folder.glob("seed*"))  # of the shipped run: the same with other seeds
@@ -61,8 +72,8 @@ seeds = sorted(folder.glob("seed*"))  # of the shipped run: the same with other 
 
 # %%
 if RETRAIN:
-    recipes.car_racing(numbers, folder)
-    study.study(numbers, folder)
+    car_racing.car_racing(numbers, folder)
+    ablations.study(numbers, folder)
 agent, controller = load_agent(folder)
 dreaming = WorldModel(agent.vae, load_network(MDNRNN, folder / "dream.safetensors"))
 figures.source(Dream.step)
@@ -71,9 +82,9 @@ figures.source(Dream.step)
 # A dream begins at a *real* moment: M has watched a real drive up to there, and remembers it. From then on nothing real comes in. So first some real drives, which nobody has learned from:
 
 # %%
-store = recipes.test_drives(numbers, folder)
-latents = recipes.encode(store, agent.vae, store.folder.parent / "latents")
-world = recipes.dream_world(numbers, dreaming, latents.folder, agent)
+store = scoring.test_drives(numbers, folder)
+latents = phases.encode(store, agent.vae, store.folder.parent / "latents")
+world = dream_world(numbers, dreaming, latents.folder, agent)
 print(f"{len(latents)} drives, {len(world.starts.z):,} starts drawn from them; and then: {world}")
 
 # %% [markdown]
@@ -112,12 +123,16 @@ figures.frame_grid(rows, [f"+{t}" for t in shown], dict.fromkeys(rows, figures.D
 # **How fast?** A dream needs no physics, no frames and no V. A whole population, in the rollout of chapter 5:
 
 # %%
-crowd = ControllerDriver(Controller(np.repeat(controller.parameters, numbers.population, axis=0)))
+crowd = ControllerPolicy(Controller(np.repeat(controller.parameters, numbers.population, axis=0)))
 with processes(numbers.workers) as executor:
     for dreams_each in (1, numbers.rollouts[-1]):  # at first, the processes have to start
-        jobs = [Job(seed, who) for who in range(numbers.population) for seed in range(dreams_each)]
+        jobs = [
+            EpisodeSpec(seed, who)
+            for who in range(numbers.population)
+            for seed in range(dreams_each)
+        ]
         began = time.perf_counter()
-        drives = drive_all(world, crowd, jobs, Dreamer(agent), executor=executor)
+        drives = run_episodes(world, crowd, jobs, PassThroughEncoder(agent), executor=executor)
         seconds = time.perf_counter() - began
 steps = sum(drive.steps for drive in drives)
 print(f"{steps:,} steps in {seconds:.1f} seconds: {steps / seconds:,.0f} a second")
@@ -224,9 +239,9 @@ print(f"a single dream is off by {np.abs(off).mean():.0f}, of {earned.mean():.0f
 
 # %%
 panel = {row["where"]: row for row in read_log(folder / "panel.jsonl")}
-row = panel.pop(study.REALITY)
+row = panel.pop(ablations.REALITY)
 real = np.array([(i.mean, i.high - i.mean) for i in map(interval, row["scores"])])
-known = (study.NEVER_STEERS, "bred sharper", "the run's C")
+known = (ablations.NEVER_STEERS, "bred sharper", "the run's C")
 marked = {name: row["drivers"].index(name) for name in known}
 foreseen = {where: np.stack([row["foreseen"], row["margin"]], 1) for where, row in panel.items()}
 figures.against_reality(foreseen, real, marked)
@@ -237,8 +252,8 @@ figures.against_reality(foreseen, real, marked)
 # %%
 studied = [run for run in (folder, *seeds) if (run / "panel.jsonl").exists()]
 panels = [{row["where"]: row for row in read_log(run / "panel.jsonl")} for run in studied]
-roads = [np.mean(panel[study.REALITY]["scores"], axis=1) for panel in panels]
-straight = marked[study.NEVER_STEERS]
+roads = [np.mean(panel[ablations.REALITY]["scores"], axis=1) for panel in panels]
+straight = marked[ablations.NEVER_STEERS]
 print(f"{'':24}rank correlation         never steers")
 for where in foreseen:
     told = [panel[where]["foreseen"] for panel in panels]
@@ -266,7 +281,7 @@ for where in foreseen:
 
 # %%
 bred = [read_log(run / "bred.jsonl") for run in studied]
-sure = [[row for row in run if study.NO_DOUBT.items() <= row.items()] for run in bred]
+sure = [[row for row in run if ablations.NO_DOUBT.items() <= row.items()] for run in bred]
 figures.promised_and_kept(sure)
 
 # %% [markdown]
@@ -280,7 +295,7 @@ figures.promised_and_kept(sure)
 
 # %%
 naive_dream = WorldModel(agent.vae, load_network(MDNRNN, folder / "naive_dream.safetensors"))
-naive = world_model.load_controller(folder / "naive_controller.safetensors")
+naive = checkpoints.load_controller(folder / "naive_controller.safetensors")
 for row in read_log(folder / "naive_controller.jsonl"):
     if "check" in row:
         told = f"dreams {row['mean']:4.0f}, reality {row['check']:4.0f} ± {row['check_std']:.0f}"
@@ -290,17 +305,17 @@ for row in read_log(folder / "naive_controller.jsonl"):
 # The dream pays more, by fits and starts, and the road does not care. What does this driver do? Its dream above; below the real road, from the same moment, with the same actions:
 
 # %%
-trap = DreamDrive(agent, naive, recipes.car_world(numbers), track=500_101, dream=naive_dream)
+trap = DreamDrive(agent, naive, car_racing.car_world(numbers), track=500_101, dream=naive_dream)
 trap.contact_sheet(numbers.car_ahead)
 
 # %% [markdown]
 # **It stands on the brake**, all the way down, all the time. On the road nothing moves, not for a single look. In the dream the road comes to the car, bends and all, and tiles are paid. How can M believe this? Compare what random drivers do with the brake, and what this one does:
 
 # %%
-road = recipes.car_world(numbers, numbers.random_patience)
-chance, some = random_car_driver(numbers.repeat), [Job(500_200 + k) for k in range(8)]
-random = np.concatenate([record_drive(road, chance, job).recording["actions"] for job in some])
-trick = record_drive(road, ControllerDriver(naive), some[0], agent).recording["actions"]
+road = car_racing.car_world(numbers, numbers.random_patience)
+chance, some = random_car_policy(numbers.repeat), [EpisodeSpec(500_200 + k) for k in range(8)]
+random = np.concatenate([record_episode(road, chance, job).recording["actions"] for job in some])
+trick = record_episode(road, ControllerPolicy(naive), some[0], agent).recording["actions"]
 for name, actions in {"random drivers": random, "this driver": trick}.items():
     brake = np.quantile(actions[:, 2], (0.5, 0.99))
     print(f"{name:15} brake: half of all looks below {brake[0]:.2f}, 99% below {brake[1]:.2f}")
@@ -321,8 +336,8 @@ for name, actions in {"random drivers": random, "this driver": trick}.items():
 # The checks of the figure below are the only place where C is scored on the road, and nothing in a run is decided by them. (In making the *recipe* we did look at such checks, of many earlier runs, on training tracks: that is where the temperature, the best three (below) and the 800 points (6.1) come from. The held-out tracks of 6.7 were not looked at.)
 
 # %%
-curves = {"this run": recipes.timeline(folder)}
-figures.dream_learning_curve(curves | {seed.name: recipes.timeline(seed) for seed in seeds})
+curves = {"this run": rounds.timeline(folder)}
+figures.dream_learning_curve(curves | {seed.name: rounds.timeline(seed) for seed in seeds})
 
 # %% [markdown]
 # Random driving alone gives a driver that earns 769, in eight minutes. (By the same recipe as 6.4's `learning faster`, but at this run's temperature, with an earlier V, and three generations longer.) The next search failed: it promised 756, and kept 495, the lowest of the circles. In round 2, V and the agent's M learn once more, now that there is somebody who shows them a whole lap. From there on the dream's promise and the road's score rise together. (The promise is the average of a whole generation, bad candidates included: hence its 115 at the beginning.)
@@ -336,7 +351,7 @@ figures.dream_learning_curve(curves | {seed.name: recipes.timeline(seed) for see
 # **What counts** in the search is 6.3's whole drive, too, for every candidate anew. The mean of what its few dreams paid would say much the same, but with more noise: there it also counts *when* a driver was lost, and that is chance. And the dreams begin where the newest drives have been, because the road looks different to who drives well.
 
 # %%
-figures.source(recipes.hindsight)
+figures.source(hindsight)
 
 # %%
 log = read_log(folder / "evolution.jsonl")
@@ -364,7 +379,7 @@ figures.against_reality(
 # **Predict:** where will dream and reality be closest? And where will reality be best?
 
 # %%
-figures.doubts([[row for row in run if row["kind"] == study.BOTH] for run in bred])
+figures.doubts([[row for row in run if row["kind"] == ablations.BOTH] for run in bred])
 
 # %% [markdown]
 # Look at the thin lines, which are single seeds; the thick ones average in a seed that never drives, of which more below. With the shipped seed, without dropout: at temperature 0.5, which is even less than no doubt, the dream promises most and keeps least, 561 and 311. At 1.0 the two agree, 494 and 497. In doubt more is kept than was promised: 719 at 1.3, 691 at 1.8. So where dream and reality are closest is *not* where reality is best. The paper found the same with its other game: best at 1.15, worse at 1.3. The first other seed says so, too: it earned 551, 592, 772 and 668, where 469, 393, 456 and 385 were promised; closest at 0.5, best at 1.3. A tenth of dropout helped both at 0.5 (311 to 523, 551 to 603) and cost both something at 1.3 (719 to 495, 772 to 718); in between and above, the two do not agree, or it changes next to nothing.
@@ -377,8 +392,8 @@ figures.doubts([[row for row in run if row["kind"] == study.BOTH] for run in bre
 # %%
 watched = {"the road": [], "M, watching it": []}
 for k in range(8):
-    job, reality = Job(500_300 + k), recipes.car_world(numbers)
-    drive = record_drive(reality, ControllerDriver(controller), job, agent).recording
+    job, reality = EpisodeSpec(500_300 + k), car_racing.car_world(numbers)
+    drive = record_episode(reality, ControllerPolicy(controller), job, agent).recording
     pay = torch.from_numpy(drive["rewards"])
     z = dreaming.moment(dreaming.encode(drive["frames"]), just_earned(pay))[None, :-1]
     with torch.no_grad():
@@ -428,14 +443,14 @@ figures.horizon_curves(
 
 # %%
 with processes(numbers.workers) as executor:
-    score = recipes.score_car(numbers, folder, executor)
-runs = {"this agent": score} | {seed.name: recipes.read_score(seed) for seed in seeds}
+    score = scoring.score_car(numbers, folder, executor)
+runs = {"this agent": score} | {seed.name: scoring.read_score(seed) for seed in seeds}
 for name, result in runs.items():
     print(f"{name:11} {result}")
 if seeds:
     means = interval([result.scores.mean() for result in runs.values()])
     print(f"over the training seeds: {means.describe()}")
-paid = recipes.read_score(pretrained("car_racing"))
+paid = scoring.read_score(pretrained("car_racing"))
 theirs = paid.scores[np.isin(paid.tracks, score.tracks)]
 print(f"chapter 5's, on the same tracks: {interval(theirs).describe()}")
 print(f"drives below 700: {(score.scores < 700).sum()} here, {(theirs < 700).sum()} there")
@@ -457,7 +472,7 @@ def drives_of(run):
     judged = 0
     for row in read_log(run / "evolution.jsonl"):
         rollouts, double_every = (row["settings"][name] for name in ("rollouts", "double_every"))
-        tracks = recipes.tracks_of(row["generation"] - 1, rollouts, double_every)
+        tracks = search.tracks_of(row["generation"] - 1, rollouts, double_every)
         judged += len(row["scores"]) * tracks
     return sum(row["episodes"] for row in read_log(run / "collect.jsonl")), judged
 
@@ -474,7 +489,7 @@ for name, run in {"on the road": pretrained("car_racing"), "in dreams": folder}.
 # %%
 middling = score.tracks[np.argsort(score.scores)[len(score.scores) // 2]]
 road = evaluation.scoring_world(numbers.max_steps, numbers.frame_size)
-drive = record_drive(road, ControllerDriver(controller), Job(middling), agent)
+drive = record_episode(road, ControllerPolicy(controller), EpisodeSpec(middling), agent)
 looks = 3 * numbers.car_ahead // 2
 pictures = dream_on([3], looks)[0]
 begin = min(numbers.car_seen, len(drive.recording["frames"]) // 2)
@@ -533,7 +548,7 @@ player.widget
 # **What it shows.** Left, the dream, and what it has paid; right, what really happens with the same actions, and what that has earned. The curve: how far apart the two pictures are, in grey levels (both through V).
 
 # %%
-ride = DreamDrive(agent, controller, recipes.car_world(numbers), track=500_102, dream=dreaming)
+ride = DreamDrive(agent, controller, car_racing.car_world(numbers), track=500_102, dream=dreaming)
 ride.contact_sheet(numbers.car_ahead)
 
 # %%
@@ -560,23 +575,27 @@ ride.restart()
 # <details><summary>Solution</summary>
 #
 # ```python
+# from wmlib.pipeline import fitness
+#
 # both = Controller(np.concatenate([naive.parameters, controller.parameters]))
 # for looks in (50, world.max_steps):
 #     shorter = dataclasses.replace(world, max_steps=looks)
-#     earned_there = recipes.panel(shorter, Dreamer(agent), both, range(64))
+#     earned_there = fitness.panel(shorter, PassThroughEncoder(agent), both, range(64))
 #     for name, scores in zip(("naive", "trained"), earned_there, strict=True):
 #         print(f"{looks} looks, {name:8}", interval(scores).describe())
 # ```
 # </details>
 #
-# **2. Another language.** What if C had to read the $h$ of the *dream's* M, and not its own? `recipes.dream_world(numbers, dreaming, latents.folder)`, without an agent, makes such dreams. *(Check: C earns far less there, though it is the same dream.)*
+# **2. Another language.** What if C had to read the $h$ of the *dream's* M, and not its own? `dream_world(numbers, dreaming, latents.folder)`, without an agent, makes such dreams. *(Check: C earns far less there, though it is the same dream.)*
 #
 # <details><summary>Solution</summary>
 #
 # ```python
-# foreign = recipes.dream_world(numbers, dreaming, latents.folder)
+# from wmlib.pipeline import fitness
+#
+# foreign = dream_world(numbers, dreaming, latents.folder)
 # for name, place in {"its own h": world, "the dream's h": foreign}.items():
-#     scores = recipes.panel(place, Dreamer(agent), controller, range(64))[0]
+#     scores = fitness.panel(place, PassThroughEncoder(agent), controller, range(64))[0]
 #     print(f"{name:14}", interval(scores).describe())
 # ```
 # </details>
@@ -586,16 +605,18 @@ ride.restart()
 # <details><summary>Solution</summary>
 #
 # ```python
+# from wmlib.pipeline import fitness
+#
 # parameters = np.zeros(867)
 # parameters[-2], parameters[-1] = -3.0, 3.0  # straight on, no gas, full brake
 # mine = Controller(parameters)
-# fooled = recipes.dream_world(numbers, naive_dream, latents.folder, agent)
+# fooled = dream_world(numbers, naive_dream, latents.folder, agent)
 # for name, place, mind in (
-#     ("that dream", fooled, Dreamer(agent)),
-#     ("this world", world, Dreamer(agent)),
-#     ("reality", recipes.car_world(numbers), agent),
+#     ("that dream", fooled, PassThroughEncoder(agent)),
+#     ("this world", world, PassThroughEncoder(agent)),
+#     ("reality", car_racing.car_world(numbers), agent),
 # ):
-#     print(f"{name:11}", interval(recipes.panel(place, mind, mine, range(500_200, 500_216))[0]).describe())
+#     print(f"{name:11}", interval(fitness.panel(place, mind, mine, range(500_200, 500_216))[0]).describe())
 # ```
 #
 # Over a hundred there, about nothing here, -93 on the road. The M of this `world` has seen drivers that brake.

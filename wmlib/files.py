@@ -1,0 +1,76 @@
+"""Files written whole or not at all, logs as JSON lines, a lock, digests; no part of wmlib's."""
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+
+def read_log(path: str | Path) -> list[dict]:
+    """A JSON-lines file as a list of dictionaries. Raises ValueError where it is damaged."""
+    rows = []
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"line {number} of {path} is damaged: remove it") from error
+    return rows
+
+
+def write_log(rows: list[dict], path: str | Path) -> None:
+    """Dictionaries as a JSON-lines file."""
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_atomically(path: str | Path, write) -> None:
+    """Call write(temporary path), then move the result to `path`: a reader sees all or nothing."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")  # on any machine, once
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    except BaseException:  # a full disk should not be left fuller
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def require_equal(source: str | Path, made_with: dict, wanted: dict) -> None:
+    """ValueError if the source was made with settings that differ from what is wanted now.
+
+    What is new since then, and so not among `made_with`, does not count.
+    """
+    for key, before in made_with.items():
+        if before != (now := wanted.get(key)):
+            raise ValueError(
+                f"{source} was made with {key} = {before}, this would be with {now}: go on with "
+                f"the old setting, or name another folder"
+            )
+
+
+@contextmanager
+def exclusive_lock(folder: str | Path) -> Iterator[None]:
+    """As long as this lasts, nobody else is at work in the folder.
+
+    Raises ValueError if another process is, or another thread; the same thread may be twice.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(Path(folder).resolve() / ".lock", timeout=0, is_singleton=True):
+            yield
+    except Timeout as error:
+        raise ValueError(
+            f"another process is at work in {folder}: wait for it, or name another folder"
+        ) from error
+
+
+def digest(vector: np.ndarray) -> str:
+    """Twelve characters that stand for a vector, to tell whether two are the same."""
+    return hashlib.sha256(np.asarray(vector, float).tobytes()).hexdigest()[:12]

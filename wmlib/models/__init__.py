@@ -1,0 +1,1 @@
+"""The networks, and what the agent carries with it. Read these first."""

@@ -1,0 +1,1 @@
+"""The recipes: from an empty folder to a scored agent."""

@@ -1,0 +1,1 @@
+"""Act: policies, rollouts, the store of episodes, workers."""

@@ -1,0 +1,1 @@
+"""Learn: batches, the one training loop, CMA-ES."""

@@ -1,0 +1,151 @@
+"""CMA-ES (pycma's): evolve a flat vector by score alone; the log is the checkpoint.
+
+Each generation draws a population from a Gaussian, asks for their scores, and moves the Gaussian
+towards the better ones. What is reported and kept is the *mean* of the Gaussian, never the best
+single sample: among 64 noisy scores the highest is mostly the luckiest.
+"""
+
+import json
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from wmlib.files import digest, read_log, require_equal, write_atomically
+
+Fitness = Callable[[np.ndarray, int], np.ndarray]
+
+
+class Evolution:
+    """CMA-ES in `size` dimensions, maximizing.
+
+    The state after a generation is a function of start, seed and the scores so far, so a log of
+    scores is all that is needed to continue: earlier generations are replayed from it, exactly,
+    without evaluating anything. Its rows also are the learning curve.
+
+    `extra`, called after every generation, returns more columns for the log (a score of the mean
+    on other tracks, say).
+
+    `settings` are for the log alone: numbers that the scores depend on.
+
+    Raises ValueError if the population is too small, or the log was made with other settings.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        population: int = 64,
+        sigma: float = 0.1,
+        seed: int = 0,
+        start: np.ndarray | None = None,
+        log: str | Path | None = None,
+        extra: Callable[["Evolution"], dict] | None = None,
+        **settings: float | str,
+    ):
+        if population < 4:
+            raise ValueError(f"CMA-ES needs a population of at least 4, got {population}")
+        with warnings.catch_warnings():  # that it cannot plot, where there is no Matplotlib
+            warnings.simplefilter("ignore")
+            import cma  # only here: it imports Matplotlib where there is one, and takes a second
+
+        rng = np.random.RandomState(seed)
+        self._es = cma.CMAEvolutionStrategy(
+            np.zeros(size) if start is None else start,
+            sigma,
+            # randn: pycma would otherwise seed and use numpy's global generator.
+            {"popsize": population, "randn": rng.randn, "seed": np.nan, "verbose": -9},
+        )
+        self._settings = {"size": size, "population": population, "sigma": sigma, "seed": seed}
+        self._settings |= {"start": "" if start is None else digest(start)} | settings
+        self._extra = extra
+        self.history: list[dict] = []
+        self.candidates = np.zeros((0, size))  # of the last generation (population, size)
+        self._path = None if log is None else Path(log)
+        if self._path is not None and self._path.exists():
+            self._replay(self._complete_rows())
+
+    @property
+    def generation(self) -> int:
+        """How many generations are done."""
+        return len(self.history)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean of the search distribution, (size,) float64: the result."""
+        return np.array(self._es.result.xfavorite)
+
+    @property
+    def sigma(self) -> float:
+        """The search's overall step size."""
+        return float(self._es.sigma)
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """Covariance of the search distribution, (size, size)."""
+        return self.sigma**2 * np.array(self._es.C)
+
+    def run(self, fitness: Fitness, generations: int) -> Iterator[dict]:
+        """Go on until `generations` are done in all; yields a row of the log after each.
+
+        fitness(candidates (population, size), generation) -> scores (population,), higher is
+        better. A score that is not a number raises ValueError: CMA-ES would rank it silently.
+        """
+        with tqdm(
+            total=generations,
+            initial=self.generation,
+            desc="CMA-ES",
+            unit="gen",
+            leave=False,
+            disable=None,
+        ) as bar:
+            while self.generation < generations:
+                spent, began = self.history[-1]["seconds"] if self.history else 0, time.monotonic()
+                candidates = self._es.ask()
+                scores = np.asarray(fitness(np.array(candidates), self.generation), dtype=float)
+                if scores.shape != (len(candidates),) or not np.isfinite(scores).all():
+                    raise ValueError(
+                        f"fitness must return {len(candidates)} finite scores, got {scores}"
+                    )
+                self._tell(candidates, scores)
+                row = {
+                    "generation": self.generation + 1,
+                    "mean": float(scores.mean()),
+                    "best": float(scores.max()),
+                    "sigma": self.sigma,
+                    "scores": scores.tolist(),
+                }
+                self.history.append(row)
+                row |= self._extra(self) if self._extra else {}
+                row["seconds"] = round(spent + time.monotonic() - began, 2)
+                self._record(row)
+                bar.set_postfix(mean=f"{row['mean']:.0f}", best=f"{row['best']:.0f}")
+                bar.update()
+                yield row
+
+    def _tell(self, candidates: list, scores: np.ndarray) -> None:
+        self.candidates = np.array(candidates)
+        # pycma minimizes. The sign belongs here and nowhere else.
+        self._es.tell(candidates, (-scores).tolist())
+
+    def _record(self, row: dict) -> None:
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row | {"settings": self._settings}) + "\n")
+
+    def _complete_rows(self) -> list[dict]:
+        text = self._path.read_text(encoding="utf-8")
+        if not text.endswith("\n"):
+            # A kill tore the last line. Cut it off, or the next one would be glued to it.
+            text = text[: text.rfind("\n") + 1]
+            write_atomically(self._path, lambda path: path.write_text(text, encoding="utf-8"))
+        return read_log(self._path)
+
+    def _replay(self, rows: list[dict]) -> None:
+        for row in rows:
+            require_equal(self._path, row.pop("settings"), self._settings)
+            self._tell(self._es.ask(), np.array(row["scores"]))
+            self.history.append(row)

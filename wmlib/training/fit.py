@@ -1,0 +1,266 @@
+"""The one training loop, for V and for M: progress, loss curve, checkpoint, exact resume."""
+
+import contextlib
+import ctypes
+import itertools
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from wmlib.files import require_equal, write_atomically
+from wmlib.models.checkpoints import fill
+from wmlib.models.mdn_rnn import MDNRNN, MDNRNNLoss, Prediction, mdn_rnn_loss
+from wmlib.models.precision import half_precision
+from wmlib.models.vae import VAE, VAELoss, frames_to_tensor, sample_latent, vae_loss
+from wmlib.training.batches import Sequences
+
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what `_deterministic` needs on CUDA
+
+
+class Batches(Protocol):
+    """Anything with a length that makes the same batches again for the same epoch."""
+
+    def __len__(self) -> int: ...
+
+    def __call__(self, epoch: int) -> Iterable[Any]: ...
+
+
+Loss = Callable[[nn.Module, Any, torch.Generator], NamedTuple]
+
+
+def pick_device(name: str | None = None) -> torch.device:
+    """The device to compute on: `name`, or the best one here (CUDA, then Apple's MPS, then CPU).
+
+    Raises ValueError if the named device is not on this machine.
+    """
+    here = ["cpu"]
+    if torch.backends.mps.is_available():
+        here.insert(0, "mps")
+    if torch.cuda.is_available():
+        here = ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count())), *here]
+    if name is None:
+        return torch.device(here[0])
+    if name not in here:
+        raise ValueError(f"no device {name!r} on this machine, which has {', '.join(here)}")
+    return torch.device(name)
+
+
+def vae_step(vae: VAE, frames: Tensor, generator: torch.Generator) -> VAELoss:
+    """V's loss on a batch of uint8 frames (B, S, S, 3).
+
+    The convolutions use 16-bit floats where the processor has them; weights, noise and loss do not.
+    """
+    frames = frames_to_tensor(frames, generator.device)
+    with half_precision(frames.device):
+        mu, logvar = (moment.float() for moment in vae.encode(frames))
+        reconstructions = vae.decode(sample_latent(mu, logvar, generator))
+    return vae_loss(reconstructions.float(), frames, mu, logvar)
+
+
+def mdn_rnn_step(
+    mdn_rnn: MDNRNN,
+    batch: Sequences,
+    generator: torch.Generator,
+    z_noise: float = 1.0,
+    z_weight: float = 1.0,
+) -> MDNRNNLoss:
+    """M's loss on a batch of windows. z is drawn afresh every time (paper A.2): M must not learn
+    the noise of one draw by heart.
+
+    z_noise: how much of V's doubt is drawn, 0 to 1 (the paper's). z_weight: see `mdn_rnn_loss`.
+    """
+    device = generator.device
+    mu = batch.mu.to(device)
+    z = mu.lerp(sample_latent(mu, batch.logvar.to(device), generator), z_noise)
+    # (On CPUs, 16-bit floats make an LSTM slower.)
+    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        prediction, _ = mdn_rnn(z[:, :-1], batch.actions.to(device))
+    prediction = Prediction(*(part.float() for part in prediction))
+    targets = (batch.rewards, batch.done, batch.mask)
+    return mdn_rnn_loss(prediction, z[:, 1:], *(t.to(device) for t in targets), z_weight)
+
+
+def fit(
+    network: nn.Module,
+    step: Loss,
+    batches: Batches,
+    *,
+    epochs: int,
+    learning_rate: float,
+    seed: int,
+    checkpoint: str | Path | None = None,
+    clip: float | None = None,
+    device: str | torch.device | None = None,
+    save_seconds: float = 30.0,
+    anneal: bool = False,
+    about: Mapping[str, float] | None = None,
+) -> list[dict]:
+    """Fit a network with Adam; returns the history, a row about every 1% of the way.
+
+    A row has "step", "epoch", "seconds" (of training, over all sittings) and the mean of each of
+    the loss's named parts since the row before. `clip` is the gradient's largest norm. anneal: let
+    the learning rate fall to zero, linearly, so that the last batches do not decide.
+
+    With a `checkpoint` path, everything the future depends on (weights, optimizer, noise, history)
+    is saved there every `save_seconds` and at the end; called again, the same fit goes on from
+    there and arrives at the same weights as an uninterrupted one. Raises ValueError if the
+    checkpoint belongs to a fit with other settings, or another `about`: what step and batches
+    depend on; and if a loss, a gradient or a weight is not finite: no such weights are ever saved.
+    """
+    _keep_memory()
+    device = pick_device(None if device is None else str(device))
+    network.to(device).train()
+    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
+    generator = torch.Generator(device).manual_seed(seed)
+    total = epochs * len(batches)
+    settings = {"learning_rate": learning_rate, "seed": seed, "clip": clip, "steps": total}
+    settings |= {"anneal": True} if anneal else {}
+    settings |= about or {}
+    progress = {"done": 0, "seconds": 0.0, "history": [], "sums": {}}
+    if checkpoint is not None and Path(checkpoint).exists():
+        progress = _load(checkpoint, network, optimizer, generator, settings)
+    resumed_at, log_every = progress["done"], max(1, total // 100)
+    clock = saved = time.monotonic()
+
+    with (
+        _deterministic(device),
+        tqdm(
+            total=total,
+            initial=resumed_at,
+            desc=type(network).__name__,
+            unit="step",
+            leave=False,
+            disable=None,
+        ) as bar,
+    ):
+        for epoch in range(resumed_at // len(batches), epochs):
+            first = progress["done"] - epoch * len(batches)
+            for batch in itertools.islice(batches(epoch), first, None):
+                if anneal:
+                    optimizer.param_groups[0]["lr"] = learning_rate * (1 - progress["done"] / total)
+                loss = step(network, batch, generator)
+                parts = {key: value.item() for key, value in loss._asdict().items()}
+                _require_finite_loss(parts, network, progress["done"], len(batches), checkpoint)
+                optimizer.zero_grad()
+                loss[0].backward()
+                norm = nn.utils.clip_grad_norm_(
+                    network.parameters(), math.inf if clip is None else clip
+                )
+                _require_finite_loss(
+                    {"gradient": norm.item()}, network, progress["done"], len(batches), checkpoint
+                )
+                optimizer.step()
+
+                progress["done"] += 1
+                progress["seconds"] += time.monotonic() - clock
+                clock = time.monotonic()
+                for key, value in parts.items():
+                    progress["sums"][key] = progress["sums"].get(key, 0.0) + value
+                if progress["done"] % log_every == 0 or progress["done"] == total:
+                    bar.set_postfix(_log(progress, epoch))
+                bar.update()
+                if checkpoint is not None and clock - saved > save_seconds:
+                    _save(checkpoint, network, optimizer, generator, settings, progress)
+                    saved = clock
+    if checkpoint is not None and progress["done"] > resumed_at:
+        _save(checkpoint, network, optimizer, generator, settings, progress)
+    network.eval()
+    return progress["history"]
+
+
+@contextlib.contextmanager
+def _deterministic(device: torch.device) -> Iterator[None]:
+    # On CUDA the order of sums is free unless one asks, and a resumed fit would differ from an
+    # uninterrupted one in its last bits. (A CPU and MPS have nothing to choose here.)
+    before = torch.are_deterministic_algorithms_enabled()
+    if device.type == "cuda":
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def _require_finite_loss(
+    parts: dict[str, float], network: nn.Module, done: int, batches: int, checkpoint
+) -> None:
+    wrong = [f"{key} is {value}" for key, value in parts.items() if not math.isfinite(value)]
+    if wrong:
+        kept = "" if checkpoint is None else f"; {checkpoint} keeps the last good weights"
+        raise ValueError(
+            f"training {type(network).__name__} stopped: {wrong[0]} in batch {done % batches + 1} "
+            f"of epoch {done // batches + 1} (step {done + 1}): try a lower learning rate, or look "
+            f"at the data{kept}"
+        )
+
+
+def _keep_memory() -> None:
+    # glibc hands large blocks back to the kernel after every step, and has to ask for them again,
+    # zeroed: a quarter of V's training time. Elsewhere (macOS, Windows) there is no such call.
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(-4, 0)  # M_MMAP_MAX: no separate mapping for large blocks
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: keep what is free
+
+
+def _log(progress: dict, epoch: int) -> dict[str, str]:
+    history = progress["history"]
+    count = progress["done"] - (history[-1]["step"] if history else 0)
+    means = {key: value / count for key, value in progress["sums"].items()}
+    row = {"step": progress["done"], "epoch": epoch, "seconds": round(progress["seconds"], 2)}
+    history.append(row | means)
+    progress["sums"] = {}
+    return {key: f"{value:.3g}" for key, value in means.items()}
+
+
+def _save(path, network, optimizer, generator, settings: dict, progress: dict) -> None:
+    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    for i, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{i}.{name}": tensor for name, tensor in moments.items()}
+    tensors["generator"] = generator.get_state()
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    metadata = {"settings": json.dumps(settings), "progress": json.dumps(progress)}
+    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+
+
+def _load(path, network, optimizer, generator, settings: dict) -> dict:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is damaged ({error}): delete it, and this training starts again"
+        ) from error
+    saved = json.loads(metadata["settings"])
+    require_equal(
+        path, {"anneal": None} | saved, settings
+    )  # a checkpoint of before has no annealing
+    fill(network, _under("network.", tensors), path)
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in _under("optimizer.", tensors).items():
+        i, moment = name.split(".")
+        state.setdefault(int(i), {})[moment] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    try:
+        generator.set_state(tensors["generator"])
+    except RuntimeError as error:
+        raise ValueError(
+            f"{path} was begun on another kind of device than {generator.device.type}, whose noise "
+            f"is another: go on there (--device), or name another folder"
+        ) from error
+    return json.loads(metadata["progress"])
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}

@@ -1,0 +1,68 @@
+"""Where to look for a controller: the main directions in which [z, h] moves; imitation."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wmlib.models.controller import Controller
+
+
+class Directions:
+    """A smaller space in which to look for a C: the main directions in which [z, h] moves.
+
+    C's 288 inputs do not move independently, and some hardly move at all; of 867 random changes to
+    its weights, most are changes to nothing. Here a change to C reads y = matrix (x - mean). Row i
+    of the matrix (k, n) is the i-th principal component of the features, divided by the square root
+    of its standard deviation: y's components differ less in size than x's do, yet those that matter
+    more still do more. All are scaled together so that the mean of |y|^2 is 1, and a change to the
+    bias (how much gas on average, say) does as much as one to all the rest.
+
+    Every such change is linear in x, so a C that was changed is one of the usual kind.
+
+    mean: (n,), matrix: (k, n), float64.
+    """
+
+    def __init__(self, mean: np.ndarray, matrix: np.ndarray, action_size: int = 3):
+        self.mean, self.matrix, self.action_size = mean, matrix, action_size
+
+    @classmethod
+    def of(cls, features: Tensor, k: int, action_size: int = 3) -> "Directions":
+        """The first k of features (N, n). Raises ValueError if there are fewer than k."""
+        x = features.double().cpu().numpy()
+        variances, vectors = np.linalg.eigh(np.cov(x.T))
+        if not 1 <= k <= len(variances):
+            raise ValueError(f"the number of directions must be 1 to {len(variances)}, got {k}")
+        deviations = np.sqrt(variances[::-1][:k])
+        matrix = (vectors[:, ::-1][:, :k] / np.sqrt(deviations)).T
+        return cls(x.mean(0), matrix / np.sqrt(deviations.sum()), action_size)
+
+    @property
+    def num_parameters(self) -> int:
+        """Numbers to search over: 75 for 24 directions and 3 actions."""
+        return (len(self.matrix) + 1) * self.action_size
+
+    def expand(self, points: np.ndarray) -> np.ndarray:
+        """Points (P, num_parameters) or (num_parameters,) -> what to add to C's parameters (P, n).
+
+        Linear: zeros change nothing.
+        """
+        points = np.atleast_2d(points)
+        weight, bias = np.split(points, [-self.action_size], axis=1)
+        weight = weight.reshape(len(points), self.action_size, -1) @ self.matrix
+        bias = bias - weight @ self.mean
+        return np.concatenate([weight.reshape(len(points), -1), bias], axis=1)
+
+
+def imitate(features: Tensor, raw: Tensor, ridge: float = 1.0) -> Controller:
+    """The linear controller that comes closest to `raw` (N, A), reading `features` (N, n).
+
+    Least squares, with `ridge` times the squared weights added. For a driver whose world model was
+    retrained: its C cannot read the new [z, h], but the new one can be fitted to do what it did.
+    """
+    x, y = features.double(), raw.double()
+    x_mean, y_mean = x.mean(0), y.mean(0)
+    x = x - x_mean
+    gram = x.T @ x + ridge * torch.eye(x.shape[1], dtype=x.dtype)
+    weight = torch.linalg.solve(gram, x.T @ (y - y_mean)).T
+    parameters = torch.cat([weight.flatten(), y_mean - weight @ x_mean])
+    return Controller(parameters, feature_size=x.shape[1], action_size=y.shape[1])
