@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from wmlib.models.numerics import SteadyLinear
+
 LSTMState = tuple[Tensor, Tensor]
 
 
@@ -70,7 +72,7 @@ class MDNRNN(nn.Module):
         self.z_size, self.action_size = z_size, action_size
         self.hidden_size, self.mixtures = hidden_size, mixtures
         self.lstm = nn.LSTM(z_size + action_size, hidden_size, batch_first=True)
-        self.mixture = nn.Linear(hidden_size, 3 * mixtures * z_size)
+        self.mixture = SteadyLinear(hidden_size, 3 * mixtures * z_size)
         self.reward = nn.Linear(hidden_size, 1)
         self.done = nn.Linear(hidden_size, 1)
 

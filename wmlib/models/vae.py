@@ -1,7 +1,7 @@
 """V, the eye: a variational autoencoder from a frame to a vector z (Ha & Schmidhuber 2018, A.1).
 
 The idea is the network and its loss, both on this page. Reading frames from disk and the
-training loop live in `experience.py` and `training.py`.
+training loop live in `rollout/episodes.py` and `training/fit.py`.
 """
 
 from typing import NamedTuple
@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from wmlib.models.numerics import SteadyLinear
 
 FRAME_SIZES = (64, 96)
 
@@ -50,8 +52,8 @@ class VAE(nn.Module):
             *down(3, 32), *down(32, 64), *down(64, 128), *down(128, 256), nn.Flatten()
         )
         flat = 256 * grid * grid
-        self.mu = nn.Linear(flat, z_size)
-        self.logvar = nn.Linear(flat, z_size)
+        self.mu = SteadyLinear(flat, z_size)
+        self.logvar = SteadyLinear(flat, z_size)
 
         # The paper's decoder starts from a single 1x1 "pixel" of 1024 channels.
         start = (flat, 1, 1) if frame_size == 64 else (256, grid, grid)

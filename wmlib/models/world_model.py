@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from wmlib.models.mdn_rnn import MDNRNN, Noise, Prediction, sample_next, with_pay
-from wmlib.models.precision import half_precision
+from wmlib.models.numerics import half_precision
 from wmlib.models.vae import VAE, frames_to_tensor
 
 

@@ -19,7 +19,7 @@ from wmlib.envs.vector import World
 from wmlib.files import digest, read_log, write_log
 from wmlib.models.checkpoints import load_network, save_network
 from wmlib.models.mdn_rnn import MDNRNN
-from wmlib.models.precision import half_precision
+from wmlib.models.numerics import half_precision
 from wmlib.models.vae import VAE, frames_to_tensor
 from wmlib.models.world_model import WorldModel
 from wmlib.rollout.episodes import EpisodeStore

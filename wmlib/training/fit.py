@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from wmlib.files import require_equal, write_atomically
 from wmlib.models.checkpoints import fill
 from wmlib.models.mdn_rnn import MDNRNN, MDNRNNLoss, Prediction, mdn_rnn_loss
-from wmlib.models.precision import half_precision
+from wmlib.models.numerics import half_precision
 from wmlib.models.vae import VAE, VAELoss, frames_to_tensor, sample_latent, vae_loss
 from wmlib.training.batches import Sequences
 

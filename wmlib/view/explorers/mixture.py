@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 
 from wmlib.models.mdn_rnn import Prediction, mixture_mean, sample_next
-from wmlib.models.precision import half_precision
+from wmlib.models.numerics import half_precision
 from wmlib.models.vae import frames_to_tensor, kl_per_dimension, tensor_to_frames
 from wmlib.models.world_model import State, WorldModel
 from wmlib.view.explorers.pictures import WIDE, LivePlot, captioned, image, png, row_of
