@@ -426,7 +426,7 @@ assert (torch.cat(steps, 1) - whole).abs().max() < 1e-4
 #
 # - M predicts a distribution over the next $z$, and so it can say "I don't know which".
 # - Its honesty can be measured: claimed and found probabilities, on drives it has not seen.
-# - Living on its own samples it keeps the road for a while; errors grow with the horizon, and the actions matter.
+# - Living on its own samples it keeps the road for a while; errors grow with the horizon. Whether they grow less because M was told the actions, 24 drives cannot tell.
 # - Temperature widens or narrows what it dreams.
 # - Without the carried state, M is blind to motion.
 #
