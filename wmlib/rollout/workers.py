@@ -16,6 +16,8 @@ import torch
 from loky import get_reusable_executor
 
 IDLE_SECONDS = 10  # then workers without a job leave, and give back the memory of their lanes
+# One may leave in the very moment in which a job comes. loky starts another, and would warn of it.
+warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
 
 
 @contextmanager
