@@ -31,6 +31,7 @@ MAY_USE = {
     "wmlib/": {"core"},
     "wmlib/rollout/workers.py": {"cluster"},
     "wmlib/tools/bench.py": {"notebooks", "cluster", "bench"},
+    "wmlib/tools/report.py": {"notebooks"},
     "wmlib/view/": {"notebooks"},
     "notebooks/": {"core", "notebooks"},
     "notebooks/run.py": {"dev"},
