@@ -76,13 +76,14 @@ def find_moments(
         raise ValueError(f"there are no episodes in {latents.folder}: encode some first")
     after, recent = math.ceil(after / repeat), math.ceil(recent / repeat)
     latest = math.inf if before is None else before / repeat
-    on_the_road, anywhere = [], []
+    on_the_road, lengths = [], {}
     for name in names:
         rewarded = latents.read(name, "rewards") > 0
-        steps = len(rewarded)
-        anywhere += [(name, t) for t in range(steps)]
+        steps = lengths[name] = len(rewarded)
         lately = np.convolve(rewarded, np.ones(recent))[:steps] > 0  # up to and with step t
         on_the_road += [
             (name, t + 1) for t in np.flatnonzero(lately) if after <= t + 1 < min(steps, latest)
         ]
-    return (on_the_road, True) if on_the_road else (anywhere, False)
+    if on_the_road:
+        return on_the_road, True
+    return [(name, t) for name, steps in lengths.items() for t in range(steps)], False
