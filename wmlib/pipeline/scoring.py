@@ -31,7 +31,7 @@ def score_car(preset: Preset, folder: str | Path, executor: Executor | None = No
     origin = {"agent": fingerprint(folder), "max_steps": preset.max_steps}
     log = folder / "score.jsonl"
     rows = _scored(log, origin)
-    if PRETRAINED in folder.parents and len(rows) < preset.score_tracks:
+    if PRETRAINED.resolve() in folder.resolve().parents and len(rows) < preset.score_tracks:
         log = preset.run_folder(f"score-{origin['agent'][:8]}") / "score.jsonl"
         rows = max(rows, _scored(log, origin), key=len)
     while (missing := preset.score_tracks - len(rows)) > 0:
