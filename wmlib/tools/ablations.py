@@ -1,7 +1,7 @@
 """How far may a dream be trusted? Drivers whose real score is known, and drivers bred in it.
 
 A dream is an M. Here Ms are compared that learn from equally many drives: first one like chapter
-3's, from random driving, then step by step what makes a dream's M (see `recipes.car_dream`), in
+3's, from random driving, then step by step what makes a dream's M (see `dreaming.car_dream`), in
 the end with the drives of the agents that learned in dreams. All of it needs a finished run in
 dreams, and is added to its folder.
 """

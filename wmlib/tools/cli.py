@@ -1,4 +1,4 @@
-"""`python -m wmlib ...`: the phases of `recipes.py` from a shell, for long runs.
+"""`python -m wmlib ...`: the phases of a run from a shell, for long runs.
 
 A run is a directory: its settings, logs, checkpoints, weights and scores.
 """

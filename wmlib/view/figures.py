@@ -159,7 +159,7 @@ PAPER_HOURS = {15.6: 822.9, 30.0: 867.0, 1119.0: 900.5}
 
 
 def learning_curve(rows: list[dict]) -> Figure:
-    """What `recipes.timeline` returned: scores against minutes since the folder was empty."""
+    """What `rounds.timeline` returned: scores against minutes since the folder was empty."""
     figure, ax = new_axes(width=7, height=3.8)
     for number in sorted({row["round"] for row in rows}):
         some = [row for row in rows if row["round"] == number]
@@ -177,7 +177,7 @@ def learning_curve(rows: list[dict]) -> Figure:
 
 
 def wall_clock(rows: list[dict], others: Sequence[list[dict]] = ()) -> Figure:
-    """The checks of `recipes.timeline` beside the paper's log, on one axis of hours.
+    """The checks of `rounds.timeline` beside the paper's log, on one axis of hours.
 
     others: the same of runs with other seeds.
     """
@@ -402,7 +402,7 @@ def _promised_and_real(ax, places, rows: Sequence[Sequence[dict]], apart: float 
 def dream_learning_curve(runs: Mapping[str, list[dict]]) -> Figure:
     """Runs in dreams: what dreams paid, and what reality did; the first of them is drawn thick.
 
-    runs: each as `recipes.timeline` returned it.
+    runs: each as `rounds.timeline` returned it.
     """
     figure, (pays, real) = new_axes(rows=2, width=7, height=2.6)
     for k, (name, rows) in enumerate(runs.items()):
