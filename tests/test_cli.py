@@ -4,6 +4,7 @@ import io
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,16 +16,25 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from PIL import Image
-from test_recipes import a_run, fingerprints
+from test_pipeline import a_run, fingerprints
 
 from wmlib.files import digest, read_log
 from wmlib.models.checkpoints import load_controller, load_world_model, save_network
 from wmlib.models.vae import VAE
-from wmlib.pipeline.config import preset
+from wmlib.pipeline.config import Machine
+from wmlib.pipeline.rounds import rounds_of
+from wmlib.pipeline.scales import dreaming, get_config
 from wmlib.rollout.episodes import EpisodeStore
 from wmlib.tools import bench
-from wmlib.tools.cli import PHASES, main, parser
-from wmlib.tools.estimate import SEARCH, needs, of_the_ball, searched_steps, tabulate
+from wmlib.tools.cli import AGENTS, RENAMED_OPTIONS, RUNS, main
+from wmlib.tools.estimate import (
+    SEARCH,
+    Work,
+    ball_in_car_racings_terms,
+    needs,
+    searched_steps,
+    tabulate,
+)
 
 SMOKE = ["--scale", "smoke"]
 posix = pytest.mark.skipif(
@@ -77,10 +87,10 @@ def whole(tmp_path_factory):
 
 
 def test_a_run_ends_up_with_the_last_rounds_agent_and_all_logs(whole):
-    numbers = preset("smoke")
+    config = get_config("smoke")
     rounds = [row["round"] for row in read_log(whole / "evolution.jsonl")]
-    assert rounds == [k for k, n in enumerate(numbers.generations) for _ in range(n)]
-    assert load_world_model(whole).mdn_rnn.repeat == numbers.repeat
+    assert rounds == [k for k, r in enumerate(config.rounds) for _ in range(r.generations)]
+    assert load_world_model(whole).mdn_rnn.repeat == config.env.repeat
     assert fingerprints(whole) == fingerprints(whole / "round1")
 
 
@@ -115,7 +125,7 @@ def test_killed_in_every_phase_it_ends_where_it_would_have(whole, tmp_path):
 
 def test_phase_by_phase_it_is_the_same(whole, tmp_path):
     for number in range(2):
-        for phase in PHASES:
+        for phase in ("collect", "train-vae", "encode", "train-rnn", "evolve"):
             where = ["--folder", str(tmp_path), "--round", str(number)]
             assert main([phase, *SMOKE, *where]) == 0
     assert fingerprints(tmp_path) == fingerprints(whole)
@@ -125,10 +135,10 @@ def test_a_flag_that_does_not_fit_leaves_the_settings_alone(whole, tmp_path, cap
     shutil.copytree(whole, tmp_path / "run")
     resume = ["run", "car_racing", "--folder", tmp_path / "run", "--resume"]
     kept = (tmp_path / "run" / "settings.json").read_bytes()
-    assert "population" in fails(capsys, *resume, "--population", "5")
+    assert "population = 4" in fails(capsys, *resume, "--search.population", "5")
     assert (tmp_path / "run" / "settings.json").read_bytes() == kept
     (tmp_path / "run" / "settings.json").unlink()  # as a chapter leaves it
-    assert "population" in fails(capsys, *resume, *SMOKE, "--population", "5")
+    assert "population = 4" in fails(capsys, *resume, *SMOKE, "--search.population", "5")
     assert not (tmp_path / "run" / "settings.json").exists()
     (tmp_path / "run" / "settings.json").write_bytes(kept)
     assert main([str(a) for a in resume]) == 0
@@ -137,14 +147,16 @@ def test_a_flag_that_does_not_fit_leaves_the_settings_alone(whole, tmp_path, cap
 def test_a_run_keeps_its_settings_and_flags_override_the_scale(whole, tmp_path):
     kept = json.loads((whole / "settings.json").read_text(encoding="utf-8"))
     assert kept["scale"] == "smoke"
-    flags = ["--population", "5", "--episodes", "3", "--generations", "1,1,1", "--seed", "2"]
+    flags = ["--search.population", "5", "--episodes", "3", "--generations", "1", "1", "1"]
+    flags += ["--seed", "2"]
     collect = ["collect", *SMOKE, "--folder", str(tmp_path)]
     assert main([*collect, *flags]) == 0
     kept = json.loads((tmp_path / "settings.json").read_text(encoding="utf-8"))
-    assert (kept["population"], kept["episodes"], kept["seed"]) == (5, [3, 3, 3], 2)
+    assert (kept["search"]["population"], kept["seed"]) == (5, 2)
+    assert [one["episodes"] for one in kept["rounds"]] == [3, 3, 3]
     assert len(EpisodeStore(tmp_path / "round0" / "episodes")) == 3
     # The next phase needs no flags any more.
-    assert main(["train-vae", *SMOKE, "--folder", str(tmp_path)]) == 0
+    assert main(["train-vae", "--folder", str(tmp_path)]) == 0
     assert json.loads((tmp_path / "settings.json").read_text(encoding="utf-8")) == kept
 
 
@@ -153,10 +165,10 @@ def test_a_run_keeps_its_settings_and_flags_override_the_scale(whole, tmp_path):
     [
         (["--scale", "laptop"], "has scale smoke, not laptop"),
         (["--seed", "1"], "has seed 0, not 1"),
-        (["--dream"], "has C evolved on the road, not elsewhere"),
-        (["--episodes", "3"], "more drives than the 3 that are wanted"),
-        (["--repeat", "2"], "made with repeat = 4, this would be with 2"),
-        (["--frame-size", "96"], "episodes was made with world = "),
+        (["--dream"], "has C evolved in the environment, not dreams"),
+        (["--episodes", "3"], "more episodes than the 3 that are wanted"),
+        (["--env.repeat", "2"], "made with repeat = 4, this would be with repeat = 2"),
+        (["--env.frame-size", "96"], "episodes was made with world = "),
     ],
 )
 def test_a_run_cannot_become_another(whole, tmp_path, capsys, flags, message):
@@ -177,22 +189,24 @@ def test_what_could_not_begin_leaves_nothing(tmp_path, capsys):
 
 def test_what_the_ball_does_not_have_is_named(tmp_path, capsys):
     ball = ["run", "ball", *SMOKE, "--folder", tmp_path / "run"]
-    for flags in (["--frame-size", "96"], ["--population", "8"], ["--dream"], ["--final-eval"]):
-        assert f"nothing that {flags[0]} could" in fails(capsys, *ball, *flags)
+    for flags in (["--env.frame-size", "96"], ["--dream"], ["--final-eval"]):
+        with pytest.raises(SystemExit) as end:
+            main([str(a) for a in [*ball, *flags]])
+        assert end.value.code == 2
+        assert f"Unrecognized options: {flags[0]}" in capsys.readouterr().err
     assert "no device 'cuda:7'" in fails(capsys, *ball, "--device", "cuda:7")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_search_begins_with_weights_from_elsewhere(whole, tmp_path, capsys):
     work = tmp_path / "run" / "round0"
-    store = EpisodeStore(whole / "round0" / "episodes")
-    EpisodeStore(work / "episodes").include(store)
+    shutil.copytree(whole / "round0" / "episodes", work / "episodes")
     evolve = ["evolve", *SMOKE, "--folder", tmp_path / "run"]
     for flag, name in {"vae": "vae", "rnn": "mdn_rnn", "controller": "controller"}.items():
         evolve += [f"--{flag}", whole / f"{name}.safetensors"]
     assert main([str(a) for a in evolve]) == 0
     start = load_controller(whole / "controller.safetensors").parameters[0]
-    assert read_log(work / "evolution.jsonl")[0]["settings"]["first"] == digest(start)
+    assert read_log(work / "evolution.jsonl")[0]["record"]["made_from"]["start"] == digest(start)
     assert not (work / "vae.jsonl").exists()  # nothing was trained here
     run = ["run", "car_racing", *SMOKE, "--folder", tmp_path / "run", "--resume"]
     assert main([str(a) for a in run]) == 0  # and it stays, in this round
@@ -222,7 +236,7 @@ def test_an_agent_is_scored_shown_and_dreamt(whole, tmp_path, capsys):
     assert mean == pytest.approx(
         np.mean([r["score"] for r in read_log(whole / "score.jsonl")]), abs=0.1
     )
-    assert main([str(a) for a in ["dream", *agent, "--seen", 5, "--ahead", 10,
+    assert main([str(a) for a in ["dream", *agent, "--context", 5, "--horizon", 10,
                                   "--out", tmp_path / "dream.gif"]]) == 0  # fmt: skip
     assert main([str(a) for a in ["figures", *agent, "--out", tmp_path / "all"]]) == 0
     written = {path.name for path in (tmp_path / "all").iterdir()}
@@ -232,15 +246,15 @@ def test_an_agent_is_scored_shown_and_dreamt(whole, tmp_path, capsys):
 
 
 def test_the_larger_eye_goes_through_every_phase(tmp_path):
-    run = ["run", "car_racing", *SMOKE, "--frame-size", "96"]
-    road = ["--max-steps", "40", "--rounds", "1", "--folder", str(tmp_path / "road")]
+    run = ["run", "car_racing", *SMOKE, "--env.frame-size", "96"]
+    road = ["--env.max-steps", "40", "--num-rounds", "1", "--folder", str(tmp_path / "road")]
     assert main([*run, *road]) == 0
-    dream = ["--dream", "--max-steps", "60", "--rounds", "2", "--folder", str(tmp_path)]
+    dream = ["--dream", "--env.max-steps", "60", "--num-rounds", "2", "--folder", str(tmp_path)]
     assert main([*run, *dream]) == 0  # with a C translated
     agent = ["--folder", str(tmp_path), *SMOKE]
     assert main(["evaluate", *agent, "--tracks", "2", "--workers", "0"]) == 0
     out = ["--out", str(tmp_path / "dream.gif")]
-    assert main(["dream", *agent, "--seen", "5", "--ahead", "10", *out]) == 0
+    assert main(["dream", *agent, "--context", "5", "--horizon", "10", *out]) == 0
     with Image.open(tmp_path / "dream.gif") as picture:
         assert picture.height >= 96
 
@@ -248,30 +262,78 @@ def test_the_larger_eye_goes_through_every_phase(tmp_path):
 @pytest.mark.parametrize("seed", [0, 8])
 def test_no_smoke_run_ends_in_an_error_by_luck(tmp_path, capsys, seed):
     """A slice of smoke_seeds.py: short episodes, of which many have no car on the road."""
-    run = ["run", "car_racing", *SMOKE, "--dream", "--max-steps", "60", "--rounds", "2"]
+    run = ["run", "car_racing", *SMOKE, "--dream", "--env.max-steps", "60", "--num-rounds", "2"]
     assert main([*run, "--seed", str(seed), "--folder", str(tmp_path)]) == 0, capsys.readouterr()
 
 
 def test_a_terminal_that_knows_no_plus_or_minus_ends_nothing(monkeypatch):
     out = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding="ascii"))
-    monkeypatch.setattr("wmlib.tools.cli.evaluate", lambda arguments: print("911.8 ± 8.5"))
+    monkeypatch.setattr(AGENTS["evaluate"], "__call__", lambda self: print("911.8 ± 8.5"))
     assert main(["evaluate"]) == 0
     sys.stdout.flush()
     assert out.getvalue() == b"911.8 \\xb1 8.5\n"
 
 
 def test_every_command_explains_itself(capsys):
-    commands = next(a for a in parser()._actions if a.dest == "command").choices
-    for name, command in commands.items():
+    for name in (*RUNS, *AGENTS):
         with pytest.raises(SystemExit) as end:
-            main([name, "--help"])
+            main([*name.split(), "--help"])
         assert end.value.code == 0
-        told = capsys.readouterr().out
-        assert len(told) > 200
-        assert command.description in " ".join(told.split())
-        for action in command._actions:
-            assert action.help or action.choices, (name, action.dest)
+        text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+        kind = RUNS[name][0] if name in RUNS else AGENTS[name]
+        assert " ".join(kind.__doc__.split()) in text
+        for option in ("--folder", "--out", "--seed", "--tracks", "--workers"):
+            if option in text:  # (their first mention is the list of options)
+                assert not re.search(rf"{option} \S+ \(default", text), (name, option)
+    for arguments, code in (([], 2), (["--help"], 0), (["run"], 2), (["run", "--help"], 0)):
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        assert end.value.code == code
+        captured = capsys.readouterr()
+        assert "run car_racing" in captured.out + captured.err
+        assert ("evaluate" in captured.out + captured.err) == ("run" not in arguments)
+
+
+def test_what_had_another_name_says_so_and_goes_on(tmp_path, capsys):
+    collect = ["collect", "car_racing", *SMOKE, "--folder", str(tmp_path)]
+    old = ["--max-steps", "10", "--repeat=2", "--episodes", "2,2", "--population", "5"]
+    assert main([*collect, *old]) == 0
+    said = capsys.readouterr().err
+    for old, new in (("--max-steps", "--env.max-steps"), ("--population", "--search.population")):
+        assert f"{old} is called {new} now" in said
+    kept = json.loads((tmp_path / "settings.json").read_text(encoding="utf-8"))
+    assert (kept["env"]["max_steps"], kept["search"]["population"]) == (10, 5)
+    assert [one["episodes"] for one in kept["rounds"]] == [2, 2]
+    with pytest.raises(SystemExit):
+        main(["study", "--help"])
+    assert "python -m wmlib ablate" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", RENAMED_OPTIONS)
+def test_every_new_name_of_an_option_exists(command, capsys):
+    for name in [n for n in (*RUNS, *AGENTS) if n.split()[0] == command]:
+        with pytest.raises(SystemExit):
+            main([*name.split(), "--help"])
+    text = capsys.readouterr().out
+    assert [new for new in RENAMED_OPTIONS[command].values() if new not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--env.frame-size", "100"], "invalid choice"),
+        (["--search.population", "lots"], "'lots'"),
+        (["--search.population", "3"], "population must be 4 or more, got 3"),
+        (["--nonsense", "3"], "Unrecognized options: --nonsense"),
+    ],
+)
+def test_an_option_that_is_none_exits_with_2(flags, message, tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["collect", *SMOKE, "--folder", str(tmp_path / "run"), *flags])
+    assert end.value.code == 2
+    assert message in " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
@@ -280,8 +342,7 @@ def test_every_command_explains_itself(capsys):
         (["--device", "cuda:7"], "no device 'cuda:7' on this machine"),
         (["--cluster", "tcp://127.0.0.1:9"], "for a cluster, install Dask"),
         (["--round", "9"], "round must be 0 to 1, got 9"),
-        (["--generations", "1,2", "--episodes", "1,2,3"], "lists of [2, 3] entries"),
-        (["--frame-size", "100"], "frame_size must be one of (64, 96), got 100"),
+        (["--generations", "1", "2", "--episodes", "1", "2", "3"], "lists of [2, 3] entries"),
     ],
 )
 def test_what_is_not_there_is_said_in_one_sentence(flags, message, tmp_path, capsys, monkeypatch):
@@ -364,18 +425,19 @@ def test_what_breaks_is_said_in_one_line(capsys, monkeypatch):
         (OSError("strange"), "the disk: strange"),
     ):
 
-        def breaks(arguments, error=error):
+        def breaks(self, error=error):
             raise error
 
-        monkeypatch.setattr("wmlib.tools.cli.evaluate", breaks)
+        monkeypatch.setattr(AGENTS["evaluate"], "__call__", breaks)
         assert message in fails(capsys, "evaluate")
-    for command, message in {"evaluate": "nothing was kept", "ship": "again goes on"}.items():
 
-        def stop(arguments):
-            raise KeyboardInterrupt
+    def stop(self):
+        raise KeyboardInterrupt
 
-        monkeypatch.setattr(f"wmlib.tools.cli.{command}", stop)
-        assert main([command, *(["ball"] if command == "ship" else [])]) == 130
+    for name, message in {"evaluate": "nothing was kept", "export ball": "again goes on"}.items():
+        kind = RUNS[name][0] if name in RUNS else AGENTS[name]
+        monkeypatch.setattr(kind, "__call__", stop)
+        assert main(name.split()) == 130
         assert message in capsys.readouterr().err
 
 
@@ -392,45 +454,51 @@ SPEED = {
 
 
 def test_a_plan_adds_up_and_refuses_what_will_not_fit():
-    numbers = preset("laptop").change(
-        episodes=(100,), vae_epochs=(2,), generations=(3,), rollouts=(4,), rounds=1, repeat=2
+    config = get_config("laptop").change(
+        episodes=100, vae_epochs=2, generations=3, rollouts=4, num_rounds=1, repeat=2
     )
-    looks = 100 * 1000 / 2
-    table = tabulate(numbers, SPEED, disk_free=1e12, memory_free=1e12)
-    assert f"{looks:,.0f}" in table
-    disk = looks / 1000 * 1e6 + looks * 280 + 160e6
-    assert needs(numbers, 1000)["disk"] == pytest.approx(disk)
+    steps = 100 * 1000 / 2
+    table = tabulate(Work.of(config), SPEED, disk_free=1e12, memory_free=1e12)
+    assert f"{steps:,.0f}" in table
+    disk = steps / 1000 * 1e6 + steps * 280 + 160e6
+    assert needs(Work.of(config), 1000)["disk"] == pytest.approx(disk)
     assert f"{disk / 1e9:.1f} GB of the 1000.0 GB" in table
-    drives = numbers.population * 4 * 3 + numbers.check_tracks  # one check, at the end
-    assert f"{(drives * 1000 / 1000 + 3 / 0.5) / 60:.1f} min" in table  # C
-    dreams = numbers.dreaming().change(vae_epochs=(3, 0, 0, 0, 1, 0))  # six rounds
-    assert [k for k in range(6) if not dreams.stays(k)] == [0, 4]
-    judged = (2 + 4 + 6 + 2) * dreams.hindsight_dreams  # in rounds 1, 2, 3, and 5
-    rounds = zip(dreams.generations, dreams.rollouts, strict=True)
-    searched = sum(generations * dreams.population * each for generations, each in rounds)
-    assert sum(searched_steps(dreams, k, SPEED) for k in range(6)) == (
-        (judged + searched) * dreams.dream_steps * dreams.repeat
+    episodes = config.search.population * 4 * 3 + config.search.check_tracks  # one check
+    assert f"{(episodes * 1000 / 1000 + 3 / 0.5) / 60:.1f} min" in table  # C
+    dreams = dreaming(config).change(vae_epochs=(3, 0, 0, 0, 1, 0))  # six rounds
+    assert [this.number for this in rounds_of(dreams) if not this.freezes_vae] == [0, 4]
+    again = (2 + 4 + 6 + 2) * dreams.dream.reevaluations  # in rounds 1, 2, 3, and 5
+    searched = sum(r.generations * dreams.search.population * r.rollouts for r in dreams.rounds)
+    assert sum(searched_steps(Work.of(dreams), k, SPEED) for k in range(6)) == (
+        (again + searched) * dreams.dream.steps * dreams.env.repeat
     )
     # A worker with one car takes twice as long for it, and of twice as many workers half rest.
     for workers, times in ((48 * 4, 2), (48 * 4 * 2, 4)):
-        crowd = tabulate(numbers._replace(workers=workers), SPEED, 1e12, 1e12)
-        drives = numbers.population * 4 * 3 * times + numbers.check_tracks
-        assert f"{(drives * 1000 / 1000 + 3 / 0.5) / 60:.1f} min" in crowd
+        crowd = tabulate(Work.of(config, machine=Machine(workers)), SPEED, 1e12, 1e12)
+        episodes = config.search.population * 4 * 3 * times + config.search.check_tracks
+        assert f"{(episodes * 1000 / 1000 + 3 / 0.5) / 60:.1f} min" in crowd
     for free in ({"disk_free": 1e6, "memory_free": 1e12}, {"disk_free": 1e12, "memory_free": 1e6}):
         with pytest.raises(ValueError, match="this will not fit"):
-            tabulate(numbers, SPEED, **free)
+            tabulate(Work.of(config), SPEED, **free)
+
+
+def test_a_worker_is_counted_with_the_memory_that_one_was_measured_to_take():
+    """1.55 GB with 64 environments of 64 x 64 pixels."""
+    few, many = (Work.of(get_config("laptop"), machine=Machine(n)) for n in (10, 74))
+    each = (needs(many, 1000)["memory"] - needs(few, 1000)["memory"]) / 64
+    assert each == pytest.approx(1.55e9, rel=0.1)
 
 
 def test_a_dry_run_starts_nothing(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("wmlib.tools.estimate.speeds", lambda numbers: SPEED)
+    monkeypatch.setattr("wmlib.tools.estimate.speeds", lambda work: SPEED)
     folder = tmp_path / "run"
     run = ["run", "car_racing", "--scale", "laptop", "--folder", str(folder), "--dry-run"]
     assert main(run) == 0
     assert "at most" in capsys.readouterr().out
     assert not folder.exists()
-    ball = of_the_ball(preset("laptop"))
     assert main(["run", "ball", *run[2:]]) == 0
-    assert f"{ball.ball_episodes * 200:,}" in capsys.readouterr().out  # looks
+    ball = ball_in_car_racings_terms(get_config("laptop"))
+    assert f"{ball.rounds[0].episodes * 200:,}" in capsys.readouterr().out  # agent steps
     monkeypatch.setattr("wmlib.tools.estimate.free_disk", lambda folder: 1e6)
     assert "GB of disk" in fails(capsys, *run)
     assert "GB of disk" in fails(capsys, *run[:-1])  # nor does one start that would not fit

@@ -7,13 +7,13 @@ import time
 
 import numpy as np
 import pytest
-from test_recipes import fingerprints
+from test_pipeline import fingerprints
 
 from wmlib.files import read_log
 from wmlib.models.controller import Controller
-from wmlib.pipeline.car_racing import car_world
-from wmlib.pipeline.config import preset
+from wmlib.pipeline.car_racing import training_world
 from wmlib.pipeline.phases import collect
+from wmlib.pipeline.scales import get_config
 from wmlib.rollout.episodes import EpisodeStore
 from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec, random_car_policy
 from wmlib.rollout.rollout import run_episodes
@@ -42,7 +42,7 @@ def driver():
 
 
 def scores(driver, world_model, executor, steps=60):
-    world = car_world(preset("smoke").change(max_steps=steps))
+    world = training_world(get_config("smoke").change(max_steps=steps))
     drives = run_episodes(world, driver, JOBS, world_model, executor=executor)
     return [(drive.job, drive.score, drive.steps) for drive in drives]
 
@@ -68,7 +68,7 @@ def test_what_all_need_travels_once(address, driver, world_model):
         )
         for _ in range(12):  # generations: each has another driver, and the same eyes
             drivers = ControllerPolicy(driver.controller)
-            world = car_world(preset("smoke").change(max_steps=8))
+            world = training_world(get_config("smoke").change(max_steps=8))
             run_episodes(world, drivers, JOBS[:2], world_model, executor=executor)
         assert sum(thing is world_model for thing in sent) == 1
         assert len(executor._shared) == 8  # what is of no use any more is forgotten
@@ -129,10 +129,10 @@ def test_a_cluster_that_is_lost_is_said_in_one_sentence(driver, world_model):
 def test_a_whole_run_through_a_cluster_is_the_same(address, tmp_path, monkeypatch, kind):
     """From the shell, in a relative folder: the workers have another one."""
     monkeypatch.chdir(tmp_path)
-    run = ["run", "car_racing", "--scale", "smoke", "--rounds", "1", "--final-eval"]
+    run = ["run", "car_racing", "--scale", "smoke", "--num-rounds", "1", "--final-eval"]
     run += ["--dream"] if kind == "in dreams" else []
     assert main([*run, "--folder", "alone"]) == 0
-    assert main([*run, "--folder", "there", "--dask", address]) == 0
+    assert main([*run, "--folder", "there", "--cluster", address]) == 0
     assert fingerprints(tmp_path / "there") == fingerprints(tmp_path / "alone")
     for log in ("score", "evolution"):
         there, alone = (read_log(tmp_path / name / f"{log}.jsonl") for name in ("there", "alone"))
@@ -142,7 +142,7 @@ def test_a_whole_run_through_a_cluster_is_the_same(address, tmp_path, monkeypatc
 
 
 def test_collecting_on_a_cluster_fills_the_same_store(address, tmp_path):
-    world = car_world(preset("smoke"))
+    world = training_world(get_config("smoke"))
     here = collect(world, random_car_policy(), range(4), tmp_path / "here" / "episodes")
     with processes(0, address) as executor:
         there = collect(

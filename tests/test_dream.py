@@ -1,6 +1,7 @@
 """The dream against what is known about it: closed forms, and the world model's own `imagine`."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN, TILE
 from wmlib.models.world_model import State, WorldModel
 from wmlib.pipeline import car_racing, search
-from wmlib.pipeline.config import preset
+from wmlib.pipeline.fitness import MeanReturn
+from wmlib.pipeline.scales import get_config
 from wmlib.rollout.episodes import EpisodeStore
 from wmlib.rollout.policies import ConstantPolicy, ControllerPolicy, EpisodeSpec
 from wmlib.rollout.rollout import run_episodes
@@ -190,20 +192,22 @@ def test_same_seed_same_dream_whoever_else_dreams(world_model, starts):
     assert all(row == scores[0] for row in scores)
 
 
-def test_reality_looks_on_without_being_asked(world_model, starts, tmp_path):
-    """Two searches in the same dream, checked in two realities, find the same C."""
-    smoke = preset("smoke")
+def test_a_check_does_not_change_the_search(world_model, starts, tmp_path):
+    """Two searches in the same dream, checked in two environments, find the same C."""
+    world, encoder = (
+        DreamWorld(world_model, starts, lanes=8, max_steps=10),
+        PassThroughEncoder(world_model),
+    )
     found = []
     for steps in (20, 40):
+        real = car_racing.training_world(get_config("smoke").change(max_steps=steps))
         _, evolution = search.evolve(
-            DreamWorld(world_model, starts, lanes=8, max_steps=10),
-            PassThroughEncoder(world_model),
+            MeanReturn(world, encoder, rollouts=2),
             tmp_path / str(steps),
+            start=Controller(),
             population=4,
-            rollouts=2,
             generations=2,
-            check_tracks=2,
-            reality=(car_racing.car_world(smoke._replace(max_steps=steps)), world_model),
+            check=partial(search.check_in_environment, real, world_model, tracks=2),
         )
         found.append((evolution.mean, evolution.history[-1]["check"]))
     np.testing.assert_array_equal(found[0][0], found[1][0])

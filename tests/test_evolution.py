@@ -3,6 +3,8 @@ import json
 import numpy as np
 import pytest
 
+from wmlib.files import read_log, write_log
+from wmlib.provenance import Record
 from wmlib.training.evolution import Evolution
 
 TARGET = np.array([1.0, -2.0, 0.5, 3.0])
@@ -93,5 +95,27 @@ def test_bad_input_is_named(tmp_path):
     with pytest.raises(ValueError, match="8 finite scores"):
         list(Evolution(4, population=8).run(lambda c, g: np.full(8, np.nan), 1))
     list(Evolution(4, population=8, seed=0, log=tmp_path / "log").run(closeness, 1))
-    with pytest.raises(ValueError, match="made with seed = 0, this would be with 1"):
+    with pytest.raises(ValueError, match="made with seed = 0, this would be with seed = 1"):
         Evolution(4, population=8, seed=1, log=tmp_path / "log")
+
+
+def test_another_objective_does_not_go_on_with_the_log(tmp_path):
+    """Review, fault 3: settings that a log did not have were no reason to refuse it."""
+    log, options = tmp_path / "log", {"population": 8, "seed": 0}
+    list(Evolution(4, log=log, **options).run(closeness, 2))
+    for record in (Record({}, {"agent_steps": 500}), Record({"world_model": "abc"})):
+        with pytest.raises(ValueError, match=r"log was made .* no (agent_steps|world_model)"):
+            Evolution(4, log=log, record=record, **options)
+    assert Evolution(4, log=log, **options).generation == 2
+
+
+@pytest.mark.parametrize("edited", ["scores", "sigma", "mean_checksum"])
+def test_a_log_that_does_not_lead_to_its_own_search_is_refused(tmp_path, edited):
+    """Review, fault 4: edited scores were accepted, although the logged step sizes differ."""
+    log = tmp_path / "log"
+    list(Evolution(4, population=8, seed=0, log=log).run(closeness, 5))
+    rows = read_log(log)
+    rows[2][edited] = rows[2]["scores"][::-1] if edited == "scores" else rows[2][edited] * 1.01
+    write_log(rows, log)
+    with pytest.raises(ValueError, match="the scores up to generation 3 lead to"):
+        Evolution(4, population=8, seed=0, log=log)

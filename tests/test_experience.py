@@ -187,15 +187,3 @@ def test_an_empty_store_is_named(tmp_path):
         FrameBatches(EpisodeStore(tmp_path), 10, seed=0)
     with pytest.raises(ValueError, match="encode some first"):
         SequenceBatches(EpisodeStore(tmp_path), 10, window=5, seed=0)
-
-
-def test_what_was_made_in_another_way_is_not_taken_in(tmp_path):
-    store = EpisodeStore(tmp_path)
-    store.describe({"repeat": 1})
-    store.describe({"repeat": 2})  # it was empty
-    store.write("a", {"actions": np.zeros((3, 2), np.float32)})
-    store.describe({"repeat": 2})
-    with pytest.raises(ValueError, match="made with repeat = 2, this would be with 1"):
-        EpisodeStore(tmp_path).describe({"repeat": 1})
-    store.clear()
-    assert (store.names(), store.about) == ([], {})

@@ -11,7 +11,7 @@ import nbformat
 import pytest
 
 from wmlib import paths
-from wmlib.pipeline.config import SCALES, preset
+from wmlib.pipeline.scales import SCALES, get_config
 from wmlib.rollout.policies import EpisodeSpec
 from wmlib.rollout.rollout import Episode
 from wmlib.tools import bench
@@ -38,20 +38,22 @@ def checkout(monkeypatch, tmp_path) -> Path:
 
 
 def test_runs_are_written_to_the_checkout_and_asking_where_leaves_nothing(checkout, capsys):
-    assert preset("smoke").run_folder("ball") == checkout / "data" / "runs" / "smoke" / "ball"
+    assert get_config("smoke").run_folder("ball") == checkout / "data" / "runs" / "smoke" / "ball"
     assert [path.name for path in checkout.rglob("*")] == ["pyproject.toml"]
     assert capsys.readouterr() == ("", "")
 
 
 def test_runs_can_be_kept_elsewhere(monkeypatch, tmp_path):
     monkeypatch.setenv("WM_RUNS", str(tmp_path))
-    assert preset("smoke").run_folder("ball") == tmp_path / "smoke" / "ball"
+    assert get_config("smoke").run_folder("ball") == tmp_path / "smoke" / "ball"
 
 
 def test_without_a_checkout_runs_are_written_to_the_users_data_folder(checkout, capsys, tmp_path):
     (checkout / "pyproject.toml").unlink()  # as in site-packages, which can be written to
     home = tmp_path / "home" / "world-models" / "runs"
-    assert [preset("smoke").run_folder("ball") for _ in range(2)] == [home / "smoke" / "ball"] * 2
+    assert [get_config("smoke").run_folder("ball") for _ in range(2)] == [
+        home / "smoke" / "ball"
+    ] * 2
     out, told = capsys.readouterr()
     assert not out
     assert told.count("\n") == 1
@@ -64,9 +66,9 @@ def test_on_a_read_only_checkout_runs_are_written_to_the_users_data_folder(
 ):
     done = on_a_read_only_checkout(
         "-c",
-        "from wmlib.pipeline.config import preset\n"
+        "from wmlib.pipeline.scales import get_config\n"
         "for _ in range(2):\n"
-        "    print(preset().run_folder('ball'), preset().figure('a.png'), sep='\\n')\n",
+        "    print(get_config().run_folder('ball'), get_config().figure('a.png'), sep='\\n')\n",
     )
     runs = tmp_path / "home" / "world-models" / "runs"
     wanted = [str(runs / "smoke" / "ball"), str(runs / "smoke" / "figures" / "a.png")]
@@ -79,13 +81,13 @@ def test_on_a_read_only_checkout_runs_are_written_to_the_users_data_folder(
 @pytest.mark.parametrize("scale", SCALES)
 def test_a_chapter_saves_no_figure_among_the_committed_ones(scale, tmp_path, monkeypatch):
     committed = ROOT / "figures"
-    assert committed not in preset(scale).figure("05_drive.gif").parents
+    assert committed not in get_config(scale).figure("05_drive.gif").parents
     ignored = subprocess.run(
-        ["git", "check-ignore", "--quiet", preset(scale).figure("05_drive.gif")], cwd=ROOT
+        ["git", "check-ignore", "--quiet", get_config(scale).figure("05_drive.gif")], cwd=ROOT
     )
     assert ignored.returncode == 0  # 128: no git repository
     monkeypatch.setenv("WM_FIGURES", str(tmp_path))
-    assert preset(scale).figure("05_drive.gif") == tmp_path / "05_drive.gif"
+    assert get_config(scale).figure("05_drive.gif") == tmp_path / "05_drive.gif"
 
 
 def test_commands_write_among_the_runs_and_not_to_the_current_directory(monkeypatch, tmp_path):
@@ -102,7 +104,7 @@ def test_commands_write_among_the_runs_and_not_to_the_current_directory(monkeypa
     monkeypatch.setattr(
         "wmlib.tools.report.dream_against_reality", lambda *a, **k: written.append(a[3])
     )
-    monkeypatch.setattr("wmlib.tools.report.everything", lambda *a: written.append(a[3]) or [])
+    monkeypatch.setattr("wmlib.tools.report.everything", lambda *a: written.append(a[4]) or [])
     rows = [bench.Measurement(name, bench.RESETS, 1, lambda i: 2.0) for name in "ab"]
     monkeypatch.setattr(bench, "everything", lambda *a: rows)
     monkeypatch.setattr(bench, "local_cluster", nullcontext)

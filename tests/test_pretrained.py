@@ -10,9 +10,9 @@ from wmlib.models.checkpoints import load_controller, load_world_model
 from wmlib.models.controller import Controller
 from wmlib.paths import pretrained
 from wmlib.pipeline.ball import BALL, TRUTH
-from wmlib.pipeline.config import preset
 from wmlib.pipeline.phases import collect
-from wmlib.pipeline.scoring import fingerprint, score_car
+from wmlib.pipeline.scales import get_config
+from wmlib.pipeline.scoring import agent_digest, score_run
 from wmlib.rollout.policies import no_action_policy
 
 
@@ -47,9 +47,9 @@ def test_the_shipped_driver_belongs_to_the_shipped_world_model(agent):
 def test_the_card_and_the_shipped_scores_agree(agent):
     folder = pretrained(agent)
     first = json.loads((folder / "score.jsonl").read_text(encoding="utf-8").splitlines()[0])
-    assert first["agent"] == fingerprint(folder)  # or chapter 0 would score it all over again
+    assert first["agent"] == agent_digest(folder)  # or chapter 0 would score it all over again
     card = json.loads((folder / "controller.json").read_text(encoding="utf-8"))
-    result = score_car(preset("laptop"), folder)
+    result = score_run(get_config("laptop"), folder)
     assert card["score"] == json.loads(json.dumps(result.summary()))
     assert len(result.scores) >= 100
     assert min(result.tracks) >= 1_000_000

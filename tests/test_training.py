@@ -108,7 +108,7 @@ def test_other_settings_are_named(tmp_path):
     network = MDNRNN(4, 3, 8)
     common = {"seed": 0, "checkpoint": tmp_path / "c", "device": "cpu"}
     fit(network, mdn_rnn_step, FewBatches(sequences), epochs=1, learning_rate=1e-3, **common)
-    with pytest.raises(ValueError, match=r"learning_rate = 0.001, this would be with 0.01"):
+    with pytest.raises(ValueError, match=r"learning_rate = 0.001, .* learning_rate = 0.01"):
         fit(network, mdn_rnn_step, FewBatches(sequences), epochs=1, learning_rate=1e-2, **common)
     with pytest.raises(ValueError, match="another size of MDNRNN"):
         fit(
@@ -183,7 +183,7 @@ def test_an_annealed_fit_takes_half_the_way_of_a_constant_one(tmp_path):
     assert run(anneal=False) == pytest.approx(-20 * 1e-2, rel=1e-4)
     assert run(anneal=True) == pytest.approx(-(20 + 1) / 2 * 1e-2, rel=1e-4)
     run(anneal=True, checkpoint=tmp_path / "annealed")
-    with pytest.raises(ValueError, match="anneal = True, this would be with None"):
+    with pytest.raises(ValueError, match="anneal = True, this would be with anneal = False"):
         run(anneal=False, checkpoint=tmp_path / "annealed")
 
 

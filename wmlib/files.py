@@ -42,19 +42,6 @@ def write_atomically(path: str | Path, write) -> None:
         raise
 
 
-def require_equal(source: str | Path, made_with: dict, wanted: dict) -> None:
-    """ValueError if the source was made with settings that differ from what is wanted now.
-
-    What is new since then, and so not among `made_with`, does not count.
-    """
-    for key, before in made_with.items():
-        if before != (now := wanted.get(key)):
-            raise ValueError(
-                f"{source} was made with {key} = {before}, this would be with {now}: go on with "
-                f"the old setting, or name another folder"
-            )
-
-
 @contextmanager
 def exclusive_lock(folder: str | Path) -> Iterator[None]:
     """As long as this lasts, nobody else is at work in the folder.
@@ -74,3 +61,8 @@ def exclusive_lock(folder: str | Path) -> Iterator[None]:
 def digest(vector: np.ndarray) -> str:
     """Twelve characters that stand for a vector, to tell whether two are the same."""
     return hashlib.sha256(np.asarray(vector, float).tobytes()).hexdigest()[:12]
+
+
+def sha256(file: str | Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal."""
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()

@@ -1,6 +1,5 @@
 """Networks and controllers to and from disk: safetensors with their config, and a JSON card."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from inspect import signature
@@ -12,17 +11,24 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from wmlib.files import write_atomically
+from wmlib.files import digest, sha256, write_atomically
 from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.vae import VAE
 from wmlib.models.world_model import WorldModel
+from wmlib.provenance import Record
+
+RECORD = "record"  # key of the record, beside the network's config
 
 
 def save_network(
-    network: nn.Module, path: str | Path, card: dict | None = None, half: bool = False
+    network: nn.Module,
+    path: str | Path,
+    card: dict | None = None,
+    half: bool = False,
+    record: Record | None = None,
 ) -> None:
-    """Weights to safetensors, the network's config inside; the card beside it as JSON.
+    """Weights to safetensors, the network's config and its record inside; the card beside it.
 
     half: store 16-bit floats, half the size; they are read back as 32-bit ones.
     The card always gets the file's sha256; `load_network` refuses weights that do not match it.
@@ -31,7 +37,7 @@ def save_network(
         name: tensor.detach().cpu().contiguous().to(torch.float16 if half else tensor.dtype)
         for name, tensor in network.state_dict().items()
     }
-    _save(tensors, {"class": type(network).__name__, **network.config}, path, card)
+    _save(tensors, {"class": type(network).__name__, **network.config}, path, card, record)
 
 
 def load_network(kind: type[nn.Module], path: str | Path) -> Any:
@@ -49,6 +55,7 @@ def load_network(kind: type[nn.Module], path: str | Path) -> Any:
 
 def _build(kind: type, config: dict, path: str | Path, *arguments: Any) -> Any:
     # kind(*arguments, **config), or a sentence that says why the file's config does not allow it.
+    config = {key: value for key, value in config.items() if key != RECORD}
     name = config.pop("class", None)
     if name != kind.__name__:
         found = "no class in its config" if name is None else f"a {name}"
@@ -91,10 +98,15 @@ def require_finite(tensors: Mapping[str, Tensor], source: str | Path) -> None:
             raise ValueError(f"{source}: {name} is not finite (NaN or infinity)")
 
 
-def save_controller(controller: Controller, path: str | Path, card: dict | None = None) -> None:
+def save_controller(
+    controller: Controller,
+    path: str | Path,
+    card: dict | None = None,
+    record: Record | None = None,
+) -> None:
     """Like `save_network`, for the flat vectors of C (float64, nothing is rounded)."""
     tensors = {"parameters": torch.from_numpy(controller.parameters)}
-    _save(tensors, {"class": "Controller", **controller.config}, path, card)
+    _save(tensors, {"class": "Controller", **controller.config}, path, card, record)
 
 
 def load_controller(path: str | Path) -> Controller:
@@ -129,19 +141,36 @@ def load_agent(folder: str | Path) -> tuple[WorldModel, Controller]:
     return load_world_model(folder), load_controller(folder / "controller.safetensors")
 
 
-def _save(tensors: dict, config: dict, path: str | Path, card: dict | None) -> None:
+def read_record(path: str | Path) -> Record | None:
+    """What a file of weights was made from and with; None if it does not say. Errors: see there."""
+    _, config = _load(path)
+    return Record.from_dict(config.get(RECORD))
+
+
+def weights_digest(*networks: nn.Module) -> str:
+    """Twelve characters that stand for the weights of some networks, on any device."""
+    weights = [p.detach().cpu().reshape(-1) for n in networks for p in n.parameters()]
+    return digest(torch.cat(weights).numpy())
+
+
+def _save(
+    tensors: dict, config: dict, path: str | Path, card: dict | None, record: Record | None
+) -> None:
     path = Path(path)
     require_finite(tensors, f"{path} was not written")
+    if record is not None:
+        config = {**config, RECORD: record.to_dict()}
     write_atomically(path, lambda p: save_file(tensors, p, metadata={"config": json.dumps(config)}))
     if card is not None:
         write_card(path, card)
 
 
 def write_card(path: str | Path, card: dict) -> None:
-    """The JSON card beside a weights file: the file's sha256 and config, then what `card` adds."""
+    """The JSON card beside a weights file: its sha256, config and record, then what `card` adds."""
     path = Path(path)
     _, config = _read(path)
-    card = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "config": config, **card}
+    record = config.pop(RECORD, None)
+    card = {"sha256": sha256(path), "config": config, RECORD: record, **card}
     text = json.dumps(card, indent=2) + "\n"
     write_atomically(path.with_suffix(".json"), lambda p: p.write_text(text, encoding="utf-8"))
 
@@ -161,7 +190,7 @@ def _load(path: str | Path) -> tuple[dict[str, Tensor], dict]:
             raise ValueError(
                 f"{card} is no card of weights (no sha256 in it): restore it, or delete it"
             ) from error
-        if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+        if sha256(path) != expected:
             raise ValueError(
                 f"{path} is not the file its card {card.name} describes (sha256 differs): "
                 f"restore it with `git checkout {path.name}`, or delete the card if you changed it"

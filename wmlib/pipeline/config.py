@@ -1,208 +1,292 @@
-"""Every number that changes with scale, in one table.
+"""The settings of a run, typed. The defaults are those of the laptop scale; see `scales.py`.
 
-The environment variable WM_SCALE picks the column: smoke (tests, seconds a chapter), laptop
-(the default: two cores, no GPU, an evening at most) or paper. No notebook ever asks which it is.
-The shell has a flag for every row (`python -m wmlib run --help`).
+Every field is an option of the command line (`python -m wmlib run car_racing --help`). Three kinds
+of settings are kept apart: `Config` is stored with a run, `Machine` (processes, cluster, device)
+never is, and `ChapterConfig` holds what only the chapters need.
 """
 
 import json
 import math
-import os
-from collections import namedtuple
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from wmlib import paths
 from wmlib.files import write_atomically
 
-SCALES = ("smoke", "laptop", "paper")
-
-
 SETTINGS = "settings.json"
 
 
-TABLE = {
-    # name:                (smoke, laptop,  paper,  what it is)
-    "seed":                (0,          0,      0,        "of all that is drawn at random"),
-    "retrain":             (True,   False,  False,        "train in the chapters, or load"),
-    "workers":             (0,          2,     64,        "processes that drive; 0: only this one"),
-    "cluster":            ("",         "",     "",        "a Dask scheduler, in their place"),
-    "device":             ("cpu",      "",     "",        "cpu, cuda, mps; -: the best here"),
-    # The ball: V and M with the truth at hand.
-    "ball_episodes":       (6,        200,   1000,        "episodes to learn from"),
-    "ball_vae_epochs":     (1,          3,     10,        "passes of V over all frames"),
-    "ball_rnn_epochs":     (2,        150,    150,        "passes of M over all steps"),
-    "ball_tests":          (3,         60,    100,        "episodes nobody trained on"),
-    "seen":                (10,        60,     60,        "frames watched before the eyes close"),
-    "ahead":               (5,         30,     30,        "steps imagined after that"),
-    # CarRacing.
-    "frame_size":          (64,        64,     64,        "pixels; 64 or 96"),
-    "lanes":               (4,         64,     64,        "cars that one process drives at once"),
-    "car_seen":            (5,         50,    100,        "looks before the eyes close"),
-    "car_ahead":           (5,         60,    120,        "looks imagined after that"),
-    "car_looks":           (10,       200,    400,        "of a drive that is taken apart"),
-    "max_steps":           (80,      1000,   1000,        "of one drive"),
-    "repeat":              (4,          2,      1,        "steps that an action is held for"),
-    # What has several entries has one for each round of: collect, V, M, C.
-    "episodes":       ((4, 2), (500, 100, 100), (10000,), "drives collected"),
-    "random_patience":     (80,       150,   1000,        "patience with random driving"),
-    "car_tests":           (3,         24,     64,        "drives that nobody trained on"),
-    "policy":     ("smooth", "smooth", "networks",        "how the first round drives at random"),
-    "vae_epochs":     ((1, 1),     (3, 1, 1),   (10,),    "passes of V over all frames"),
-    "broken_epochs":       (1,          2,     10,        "of V's that are broken on purpose"),
-    "vae_batch":           (32,       100,    100,        "frames in a batch of V's"),
-    "rnn_epochs":          (2,         20,     20,        "passes of M over all steps"),
-    "rnn_batch":           (8,         32,    100,        "windows in a batch of M's"),
-    "window":              (5,         50,    999,        "steps that M learns from at once"),
-    "population":          (4,         48,     64,        "candidates in a generation"),
-    "directions":          (4,         24,      0,        "C is looked for in; 0: all weights"),
-    "tried_generations":   (1,         10,     10,        "of a search that is only tried out"),
-    "rollouts":       ((1, 1),     (2, 2, 4),   (16,),    "tracks a candidate drives at first"),
-    "double_every":        (1,         60,   1800,        "generations, then twice as many"),
-    "generations":    ((1, 2),   (25, 25, 70), (1800,),   "of CMA-ES"),
-    "sigmas":    ((0.6, 0.4), (0.6, 0.5, 0.4), (0.1,),    "how far the search looks at first"),
-    "patience":            (20,        60,   1000,        "steps without a tile, then giving up"),
-    "score_tracks":        (2,        100,   1000,        "held-out tracks"),
-    "check_every":         (1,         10,     25,        "generations between checks of the mean"),
-    "check_tracks":        (2,         32,     64,        "training tracks of such a check"),
-    # Where C is evolved: on the road, or in dreams.
-    "dream":               (False,  False,  False,        "evolve C in M's dreams"),
-    "dream_epochs":    ((2, 1),  (20, 20, 2),   (20,),    "passes of the M that makes dreams"),
-    "dream_z_noise":       (0.3,      0.3,    0.3,        "share of V's doubt that M is shown"),
-    "dream_z_weight":      (32.0,    32.0,   32.0,        "of z in that M's loss; 32: in full"),
-    "dream_rate":          (6e-3,    6e-3,   6e-3,        "that M's learning rate, at first"),
-    "dream_batch":         (8,         16,     16,        "windows in a batch of that M's"),
-    "dream_fresh":         (2,        240,   2560,        "newest drives it learns from; others"),
-    "dream_starts":        (20,      4000,  10000,        "real moments at which dreams begin"),
-    "dream_before":        (150,      150,    150,        "steps of a drive: dreams begin before"),
-    "dream_lanes":         (64,       512,    512,        "dreams in one process at once"),
-    "dream_steps":         (5,        400,   1000,        "looks, then a dream is over"),
-    "dream_patience":      (5,         15,     30,        "looks without pay, then giving up"),
-    "hindsight_dreams":    (4,        200,    400,        "dreams to judge every earlier C in"),
-    "hindsight_best":      (1,          3,      3,        "Cs (or half): next search's start"),
-    "measured_steps":      (10,       150,    150,        "of an episode to measure speed"),
-    "study_generations":   (1,         12,    100,        "of drivers bred for `study`"),
-    "temperature":         (1.3,      1.3,    1.3,        "of the dreams C is evolved in"),
-    "pay_temperature":     (10.0,    10.0,   10.0,        "of pay in them, at most"),
-    "dropout":             (0.0,      0.0,    0.0,        "share of h hidden from M's forecast"),
-}  # fmt: skip
+def number(default: float | None = None, low: float = 1, high: float = math.inf) -> Any:
+    """A dataclass field that must lie in low..high; without a default, it must be given."""
+    limits = {"low": low, "high": high}
+    return field(metadata=limits) if default is None else field(default=default, metadata=limits)
 
 
-# What is different when C learns in dreams alone: many short rounds, each with fresh real drives.
-# In most, V and the agent's M stay what they are, and with them what h means to C. On a laptop both
-# learn once more, in round 2, when there is a driver who has something to show them.
-DREAM_ROUNDS = (3, 10, 15)
+class Checked:
+    """A dataclass whose fields are checked for type and range when it is made.
+
+    Raises ValueError that names the field, what was given and what is allowed.
+    """
+
+    def __post_init__(self):
+        hints = get_type_hints(type(self))
+        for item in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
+            value = getattr(self, item.name)
+            wanted = _wanted(hints[item.name], dict(item.metadata), value)
+            if wanted:
+                raise ValueError(f"{item.name} must be {wanted}, got {value!r}")
 
 
-DREAM = {
-    "dream":            (True, True, True),
-    "episodes":         ((4, 2, 2), (500, 100, 100, 48), (10000, 1000, 256)),
-    "vae_epochs":       ((1, 1, 0), (3, 0, 1, 0), (10, 1, 0)),
-    "rollouts":         ((2,), (16, 48), (64,)),
-    "generations":      ((1, 1, 2), (15,), (100, 50, 20)),
-    "sigmas":           ((0.6, 0.4, 0.3), (0.6, 0.3, 0.3, 0.2), (0.1, 0.07, 0.05)),
-    "dream_epochs":     ((2, 2, 1), (14, 8, 14, 8), (20, 20, 8)),
-    "check_every":      (1, 100, 100),
-}  # fmt: skip
+def _wanted(kind: Any, limits: dict, value: Any) -> str | None:
+    # What the value should have been; None if it is that.
+    if get_origin(kind) is Literal:
+        allowed = get_args(kind)
+        return None if value in allowed else f"one of {', '.join(map(str, allowed))}"
+    if kind in (int, float):
+        numbers = (int,) if kind is int else (int, float)
+        if not isinstance(value, numbers) or isinstance(value, bool):
+            return "an integer" if kind is int else "a number"
+        low, high = limits.get("low", -math.inf), limits.get("high", math.inf)
+        if not low <= value <= high:
+            return f"{low} or more" if high == math.inf else f"{low} to {high}"
+        return None
+    if get_origin(kind) is tuple:
+        kind, good = get_args(kind)[0], isinstance(value, tuple) and value
+        return None if good and all(isinstance(v, kind) for v in value) else "a tuple of them"
+    return None if isinstance(value, kind) else f"of type {kind.__name__}"
 
 
-# What may be less than 1, or has to be more, or less than something.
-LIMITS = {
-    **dict.fromkeys(("seed", "workers", "directions", "vae_epochs"), (0, math.inf)),
-    **dict.fromkeys(
-        ("sigmas", "dream_rate", "dream_z_weight", "temperature", "pay_temperature"),
-        (1e-6, math.inf),
-    ),
-    **dict.fromkeys(("check_tracks", "score_tracks"), (2, math.inf)),  # they have a spread
-    "dream_z_noise": (0, 1),
-    "dropout": (0, 0.99),
-    "population": (4, math.inf),
-}
+@dataclass(frozen=True)
+class Machine(Checked):
+    """Where a run computes. It changes no result and is never stored with a run."""
+
+    workers: int = number(2, low=0)  # processes that run episodes; 0: only this one
+    cluster: str = ""  # address of a Dask scheduler, instead; on trusted networks only
+    device: str = ""  # cpu, cuda or mps; default: the best one of this machine
 
 
-POLICIES = ("smooth", "networks")
+@dataclass(frozen=True)
+class EnvConfig(Checked):
+    """CarRacing."""
+
+    frame_size: Literal[64, 96] = 64  # pixels
+    num_envs: int = number(64)  # environments in one process
+    max_steps: int = number(1000)  # environment steps per episode, at most
+    repeat: int = number(2)  # environment steps per agent step (frame skip)
 
 
-class Preset(namedtuple("Preset", ["scale", *TABLE])):
-    """One column of the table: preset.episodes, preset.population, ..."""
+@dataclass(frozen=True)
+class CollectConfig(Checked):
+    """The random policy of the first round."""
+
+    policy: Literal["smooth", "networks"] = "smooth"  # smooth noise, or random networks (paper)
+    patience: int = number(150)  # environment steps without progress, then truncation
+
+
+@dataclass(frozen=True)
+class VAEConfig(Checked):
+    """Training V. Passes over the frames are set by round."""
+
+    batch_size: int = number(100)  # frames
+
+
+@dataclass(frozen=True)
+class RNNConfig(Checked):
+    """Training M."""
+
+    epochs: int = number(20)  # passes over all steps
+    batch_size: int = number(32)  # windows
+    window: int = number(50)  # agent steps per window
+
+
+@dataclass(frozen=True)
+class SearchConfig(Checked):
+    """The search for C by CMA-ES. What differs by round is set there."""
+
+    population: int = number(48, low=4)  # candidates per generation
+    directions: int = number(24, low=0)  # principal components to search in; 0: all weights
+    double_every: int = number(60)  # generations, then twice as many episodes per candidate
+    patience: int = number(60)  # environment steps without progress, then truncation
+    check_every: int = number(10)  # generations between two scores of the mean
+    check_tracks: int = number(32, low=2)  # training tracks of such a score
+    ablation_generations: int = number(12)  # of the searches of an ablation
+
+
+@dataclass(frozen=True)
+class DreamConfig(Checked):
+    """Dreams: the M that makes them, and the search in them."""
+
+    z_noise: float = number(0.3, low=0, high=1)  # scale of V's posterior noise in M's training
+    z_weight: float = number(32.0, low=1e-6)  # of z's likelihood in M's loss; 32: its sum over z
+    learning_rate: float = number(6e-3, low=1e-6)  # of that M, at the start; annealed to 0
+    batch_size: int = number(16)  # windows
+    newest: int = number(240)  # newest episodes in its training subset, and as many others
+    starts: int = number(4000)  # real moments at which dreams begin
+    start_before: int = number(150)  # environment steps: dreams begin earlier in their episode
+    num_envs: int = number(512)  # dreams in one process
+    steps: int = number(400)  # agent steps per dream, at most
+    patience: int = number(15)  # agent steps without reward, then truncation
+    reevaluations: int = number(200)  # dreams in which every earlier C is re-evaluated
+    averaged: int = number(3)  # best Cs (at most half of them) that the next search begins from
+    temperature: float = number(1.3, low=1e-6)  # of the dreams C is evolved in
+    reward_temperature: float = number(10.0, low=1e-6)  # of M's previous reward, at most
+    dropout: float = number(0.0, low=0, high=0.99)  # share of h hidden from M's prediction
+
+
+@dataclass(frozen=True)
+class BallConfig(Checked):
+    """The bouncing ball."""
+
+    episodes: int = number(200)  # to learn from
+    vae_epochs: int = number(3)  # passes of V over all frames
+    rnn_epochs: int = number(150)  # passes of M over all steps
+
+
+@dataclass(frozen=True)
+class RoundConfig(Checked):
+    """One round: collect, V, M, C."""
+
+    episodes: int = number()  # episodes to collect
+    vae_epochs: int = number(low=0)  # passes of V over all frames; 0: V, M and h stay as they are
+    rollouts: int = number()  # episodes per candidate, at first
+    generations: int = number()  # of CMA-ES
+    sigma: float = number(low=1e-6)  # initial step size of CMA-ES
+    dream_epochs: int = number()  # passes of the M that makes dreams
+
+
+def by_round(count: int, **columns: tuple) -> tuple[RoundConfig, ...]:
+    """So many rounds from a column per field; a column that is too short repeats its last value."""
+    padded = {name: (v + v[-1:] * count)[:count] for name, v in columns.items()}
+    return tuple(
+        RoundConfig(**dict(zip(padded, row, strict=True)))
+        for row in zip(*padded.values(), strict=True)
+    )
+
+
+@dataclass(frozen=True)
+class ChapterConfig(Checked):
+    """What only the chapters need. Never stored with a run."""
+
+    retrain: bool = False  # train in the chapter instead of loading pretrained weights
+    ball_test_episodes: int = number(60)
+    ball_context: int = number(60)  # frames that M sees before an open-loop rollout
+    ball_horizon: int = number(30)  # steps of an open-loop rollout
+    test_episodes: int = number(24)  # CarRacing episodes that nothing was trained on
+    context: int = number(50)  # agent steps before an open-loop rollout
+    horizon: int = number(60)  # agent steps of an open-loop rollout
+    agent_steps: int = number(200)  # of an episode that is looked at step by step
+    broken_epochs: int = number(2)  # of VAEs that are broken on purpose
+    trial_generations: int = number(10)  # of a search that is only tried
+    measured_steps: int = number(150)  # environment steps per episode that measures speed
+
+
+@dataclass(frozen=True)
+class Config(Checked):
+    """All settings of a run: what it stores, and what decides its result."""
+
+    scale: Literal["smoke", "laptop", "paper"] = "laptop"
+    seed: int = number(0, low=0)
+    evolve_in: Literal["environment", "dream"] = "environment"
+    score_tracks: int = number(100, low=2)  # held-out tracks of a score
+    env: EnvConfig = EnvConfig()
+    collect: CollectConfig = CollectConfig()
+    vae: VAEConfig = VAEConfig()
+    rnn: RNNConfig = RNNConfig()
+    search: SearchConfig = SearchConfig()
+    dream: DreamConfig = DreamConfig()
+    ball: BallConfig = BallConfig()
+    rounds: tuple[RoundConfig, ...] = by_round(
+        3,
+        episodes=(500, 100, 100),
+        vae_epochs=(3, 1, 1),
+        rollouts=(2, 2, 4),
+        generations=(25, 25, 70),
+        sigma=(0.6, 0.5, 0.4),
+        dream_epochs=(20, 20, 2),
+    )
 
     @property
-    def rounds(self) -> int:
-        """How often all of it is done."""
-        return len(self.generations)
+    def in_dreams(self) -> bool:
+        """Whether C is evolved in dreams."""
+        return self.evolve_in == "dream"
 
-    def change(self, **values: Any) -> "Preset":
-        """The same with some numbers changed.
+    @property
+    def agent_steps(self) -> int:
+        """Agent steps of an episode that is not cut short."""
+        return math.ceil(self.env.max_steps / self.env.repeat)
 
-        Of what has an entry for each round, a single number counts for all rounds, and as many
-        entries as are given are the number of rounds, of everything; what has fewer goes on with
-        its last. Raises ValueError if lists of several lengths are given, or a number that nothing
-        could be made with.
+    @property
+    def agent_steps_left(self) -> int:
+        """Agent steps of an episode after the moment where a dream of it begins, on average."""
+        before = min(self.dream.start_before, self.env.max_steps) / 2
+        return math.ceil((self.env.max_steps - before) / self.env.repeat)
+
+    def change(self, **values: Any) -> "Config":
+        """The same with some fields changed, also those of its parts: change(population=8).
+
+        A field that several parts have is named by its part: change(vae={"batch_size": 8}). A
+        number per round counts for all rounds; a tuple says how many rounds there are, and shorter
+        ones repeat their last value; num_rounds changes the number of rounds alone. Raises
+        ValueError for tuples of several lengths, unknown fields and values out of range.
         """
-        rounds = values.pop("rounds", None)
-        _examine(values | ({} if rounds is None else {"rounds": rounds}))
-        lengths = {len(v) for v in values.values() if isinstance(v, tuple) and len(v) > 1}
-        lengths |= {rounds} if rounds and lengths else set()
+        columns = {f.name: values.pop(f.name) for f in fields(RoundConfig) if f.name in values}
+        config = self.with_rounds(values.pop("num_rounds", None), **columns)
+        own = {f.name for f in fields(self)}
+        parts = {f.name: getattr(self, f.name) for f in fields(self) if is_dataclass(f.type)}
+        changes: dict[str, Any] = {}
+        for name, value in values.items():
+            if name in parts and isinstance(value, dict):
+                changes[name] = replace(changes.get(name, parts[name]), **value)
+            elif name in own:
+                changes[name] = value
+            else:
+                having = [part for part, v in parts.items() if hasattr(v, name)]
+                if len(having) != 1:
+                    known = f"is in {', '.join(having)}: say which" if having else "is no setting"
+                    raise ValueError(f"{name} {known}")
+                [part] = having
+                changes[part] = replace(changes.get(part, parts[part]), **{name: value})
+        return replace(config, **changes)
+
+    def with_rounds(self, count: int | None = None, **columns: Any) -> "Config":
+        """See `change`."""
+        lengths = {len(v) for v in columns.values() if isinstance(v, tuple) and len(v) > 1}
+        lengths |= {count} if count is not None and lengths else set()
         if len(lengths) > 1:
             raise ValueError(f"one entry for each round: got lists of {sorted(lengths)} entries")
-        rounds = lengths.pop() if lengths else rounds or self.rounds
-        preset = self._replace(**values)
-        lists = {name: v for name, v in preset._asdict().items() if isinstance(v, tuple)}
-        return preset._replace(
-            **{name: (v + v[-1:] * rounds)[:rounds] for name, v in lists.items()}
-        )
-
-    @property
-    def looks(self) -> int:
-        """Of one whole drive."""
-        return math.ceil(self.max_steps / self.repeat)
-
-    @property
-    def looks_left(self) -> int:
-        """Of a drive, on average, where a dream of it begins."""
-        before = min(self.dream_before, self.max_steps) / 2
-        return math.ceil((self.max_steps - before) / self.repeat)
-
-    def stays(self, number: int) -> bool:
-        """Whether V makes no passes over the frames in round `number`.
-
-        Then it stays what it was, and so do the M that the agent has and what h means to C.
-        """
-        return number > 0 and self.vae_epochs[number] == 0
-
-    def looks_back(self, number: int) -> bool:
-        """Whether round `number` begins in hindsight: in dreams, where earlier Cs can read h."""
-        return self.dream and self.stays(number)
-
-    def since(self, number: int) -> int:
-        """The round since which h means what it means in round `number`."""
-        return max(k for k in range(number + 1) if not self.stays(k))
+        count = lengths.pop() if lengths else len(self.rounds) if count is None else count
+        if count < 1:
+            raise ValueError(f"num_rounds must be 1 or more, got {count}")
+        kept = {f.name: tuple(getattr(r, f.name) for r in self.rounds) for f in fields(RoundConfig)}
+        given = {name: v if isinstance(v, tuple) else (v,) for name, v in columns.items()}
+        return replace(self, rounds=by_round(count, **kept | given))
 
     def save(self, folder: str | Path, world: str) -> None:
         """Write settings.json, for `load` to read."""
-        text = json.dumps({"world": world, **self._asdict()}, indent=1) + "\n"
+        text = json.dumps({"world": world, **asdict(self)}, indent=1) + "\n"
         write_atomically(
             Path(folder) / SETTINGS, lambda path: path.write_text(text, encoding="utf-8")
         )
 
     @classmethod
-    def load(cls, folder: str | Path, world: str) -> "Preset":
-        """The settings that a run was started with. What is new since then has its usual value.
+    def load(cls, folder: str | Path, world: str) -> "Config":
+        """The settings that a run was started with.
 
-        Raises ValueError if they are of another world, or cannot be read.
+        Raises ValueError if they are of another world, cannot be read, have a value that is not
+        allowed, or are not the settings of this version: nothing is filled in.
         """
         file = Path(folder) / SETTINGS
         try:
-            kept = json.loads(file.read_text(encoding="utf-8"))
-            usual = preset(kept["scale"])
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            kept = dict(json.loads(file.read_text(encoding="utf-8")))
+        except (json.JSONDecodeError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{file} is damaged ({error!r}): restore it, or name another folder"
             ) from error
-        if kept.get("world", world) != world:
-            raise ValueError(f"the run in {folder} is of {kept['world']}, not of {world}")
-        kept = {name: tuple(v) if isinstance(v, list) else v for name, v in kept.items()}
-        return usual._replace(**{name: v for name, v in kept.items() if name in cls._fields})
+        made_for = kept.pop("world", None)
+        if made_for != world:
+            raise ValueError(f"the run in {folder} is of {made_for}, not of {world}")
+        return _read(cls, kept, file)
 
     def run_folder(self, name: str) -> Path:
         """Where a run of this scale keeps its data: <scale>/<name> in the folder `paths.runs()`.
@@ -211,34 +295,31 @@ class Preset(namedtuple("Preset", ["scale", *TABLE])):
         """
         return paths.runs() / self.scale / (f"{name}-{self.seed}" if self.seed else name)
 
-    def dreaming(self) -> "Preset":
-        """The same scale, with C evolved in dreams."""
-        column = SCALES.index(self.scale)
-        changed = self._replace(**{name: values[column] for name, values in DREAM.items()})
-        return changed.change(rounds=DREAM_ROUNDS[column])
-
     def figure(self, name: str) -> Path:
         """Where a chapter saves a figure; see `paths.figures`."""
         return paths.figures(self.scale) / name
 
 
-def _examine(values: dict[str, Any]) -> None:
-    for name, given in values.items():
-        flag = name.replace("_", "-")
-        if name == "policy" and given not in POLICIES:
-            raise ValueError(f"policy must be one of {', '.join(POLICIES)}, got {given!r}")
-        low, high = LIMITS.get(name, (1, math.inf))
-        for value in given if isinstance(given, tuple) else (given,):
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if number and not low <= value <= high:
-                wanted = f"{low} or more" if high == math.inf else f"{low} to {high}"
-                raise ValueError(f"{flag} must be {wanted}, got {value}")
-
-
-def preset(scale: str | None = None) -> Preset:
-    """The numbers for a scale; None asks WM_SCALE. Raises ValueError for an unknown one."""
-    scale = scale or os.environ.get("WM_SCALE") or "laptop"
-    if scale not in SCALES:
-        raise ValueError(f"scale (or WM_SCALE) must be one of {', '.join(SCALES)}, got {scale!r}")
-    column = SCALES.index(scale)
-    return Preset(scale, *(values[column] for values in TABLE.values()))
+def _read(kind: type, values: Any, file: Path, where: str = "") -> Any:
+    # A dataclass from what JSON made of it; ValueError with the first thing that does not fit.
+    names = [item.name for item in fields(kind)]
+    given = list(values) if isinstance(values, dict) else []
+    for name in (*(n for n in names if n not in given), *(n for n in given if n not in names)):
+        problem = "lacks" if name in names else "has an unknown setting,"
+        raise ValueError(
+            f"{file} {problem} {where}{name}: it was written by another version of wmlib; finish "
+            f"the run with that one, or name another folder"
+        )
+    hints, read = get_type_hints(kind), {}
+    for name in names:
+        value, hint = values[name], hints[name]
+        if is_dataclass(hint):
+            value = _read(hint, value, file, f"{where}{name}.")  # type: ignore[arg-type]
+        elif get_origin(hint) is tuple:
+            part = get_args(hint)[0]
+            value = tuple(_read(part, row, file, f"{where}{name}.") for row in value)
+        read[name] = value
+    try:
+        return kind(**read)
+    except ValueError as error:
+        raise ValueError(f"{file}: {where}{error}") from error

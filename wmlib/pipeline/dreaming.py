@@ -3,154 +3,175 @@
 import logging
 import math
 import time
-from concurrent.futures import Executor
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from wmlib.envs.dream import DreamWorld, PassThroughEncoder
-from wmlib.envs.vector import World
-from wmlib.files import read_log, require_equal
-from wmlib.models.checkpoints import load_controller, save_controller
+from wmlib.envs.dream import DreamWorld
+from wmlib.files import digest
+from wmlib.models.checkpoints import load_controller, read_record, save_controller
 from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.world_model import State, WorldModel
-from wmlib.pipeline.config import Preset
-from wmlib.pipeline.fitness import NEARLY_ROUND, foreseen
+from wmlib.pipeline.config import Config
+from wmlib.pipeline.fitness import NEARLY_ROUND, ExtrapolatedReturn, extrapolated_returns
 from wmlib.pipeline.phases import append_to_log, train_mdn_rnn
-from wmlib.pipeline.rounds import network_before, round_folder
-from wmlib.pipeline.search import check_on_the_road
+from wmlib.pipeline.rounds import Round
+from wmlib.provenance import Record, require
 from wmlib.rollout.episodes import EpisodeStore
 from wmlib.rollout.starts import find_moments, real_moments
 
 LOG = logging.getLogger(__name__)
 
 
-def car_dream(preset: Preset, folder: str | Path | None = None, number: int = 0) -> MDNRNN:
-    """The M that makes the dreams of round `number`; the agent keeps its own.
+def train_dream(this: Round) -> MDNRNN:
+    """The M that makes the dreams of a round; the agent keeps its own.
 
-    It has other work to do than to remember: whatever C finds in it must be true. So it learns z
-    more sharply (`dream_z_noise`, and all of z counts), and hears what was earned: a road looks the
-    same to who drives it the wrong way, and nothing but the missing pay tells. It goes on learning
-    with every round's drives, and is trained anew only when V has changed.
+    Its predictions are the reward that C is evolved for, so it is trained differently: with less
+    posterior noise (`z_noise`), with the likelihood of all of z (`z_weight`), and with the previous
+    reward as an input: frames look the same to a car that goes the wrong way round, and nothing but
+    the missing reward tells. It is trained further with every round's episodes, and from nothing
+    only when V has changed.
     """
-    work, start = round_folder(preset, folder, number), None
-    epochs, seed = preset.dream_epochs[number], preset.seed + 1000 * number
-    lesson = _lesson(EpisodeStore(work / "latents"), work / "lesson", preset.dream_fresh, seed)
-    if preset.stays(number):
-        start = network_before(preset, folder, number, MDNRNN, "dream")
-    return train_dream(preset, work, lesson, epochs=epochs, seed=seed, start=start)
+    dream, seed = this.config.dream, this.config.seed + 1000 * this.number
+    subset = training_subset(this.latents, this.work / "training_subset", dream.newest, seed)
+    start = this.previous.mdn_rnn("dream") if this.freezes_vae else None
+    return train_dreaming_mdn_rnn(
+        this.config,
+        this.work,
+        subset,
+        epochs=this.settings.dream_epochs,
+        seed=seed,
+        start=start,
+        device=this.device,
+    )
 
 
-def _lesson(latents: EpisodeStore, folder: Path, fresh: int, seed: int) -> EpisodeStore:
-    # What a driver of today does wrong, nobody did before: so half of what is learned is new. But
-    # not all of it, or how the others failed would be forgotten.
-    names, lesson = latents.names(), EpisodeStore(folder)
-    lesson.describe(latents.about)
-    again = np.random.default_rng(seed).permutation(names[:-fresh])[:fresh].tolist()
-    lesson.include(latents, names[-fresh:] + again)
-    return lesson
+def training_subset(
+    latents: EpisodeStore, folder: str | Path, newest: int, seed: int
+) -> EpisodeStore:
+    """The newest episodes and as many of the others, drawn at random, as links in a folder.
+
+    The errors of the current policy are in the newest ones alone, so they are half of what is
+    learned; the others keep M from forgetting how earlier policies failed.
+    """
+    names, subset = latents.names(), EpisodeStore(folder)
+    record = Record({"latents": latents.digest()}, {"newest": newest, "seed": seed})
+    subset.begin(record, rebuild=True)
+    again = np.random.default_rng(seed).permutation(names[:-newest])[:newest].tolist()
+    subset.include(latents, names[-newest:] + again)
+    return subset
 
 
-def train_dream(
-    preset: Preset,
+def train_dreaming_mdn_rnn(
+    config: Config,
     folder: str | Path,
     latents: EpisodeStore,
     *,
     epochs: int,
     seed: int,
     start: MDNRNN | None = None,
+    device: str | None = None,
     **changes: Any,
 ) -> MDNRNN:
-    """An M to dream with, from encoded drives; writes dream.safetensors to the folder.
+    """An M to dream with, from encoded episodes; writes dream.safetensors to the folder.
 
-    changes: to how `train_mdn_rnn` is called.
-
-    Annealed, because a search finds whatever the last batches have left wrong: two Ms that learned
-    alike, but for the last passes, can put the same drivers in opposite orders.
+    changes: to how `train_mdn_rnn` is called. The learning rate is annealed, because a search finds
+    whatever error the last batches have left: two Ms that differ only in the last passes can rank
+    the same controllers in opposite orders.
     """
+    dream = config.dream
     settings = {
-        "batch_size": preset.dream_batch,
-        "learning_rate": preset.dream_rate,
+        "batch_size": dream.batch_size,
+        "learning_rate": dream.learning_rate,
         "anneal": True,
         "pay": True,
         "until": NEARLY_ROUND,
-        "z_noise": preset.dream_z_noise,
-        "z_weight": preset.dream_z_weight,
+        "z_noise": dream.z_noise,
+        "z_weight": dream.z_weight,
     }
-    dream, _ = train_mdn_rnn(
+    mdn_rnn, _ = train_mdn_rnn(
         latents,
         folder,
         epochs=epochs,
-        window=preset.window,
-        repeat=preset.repeat,
+        window=config.rnn.window,
+        repeat=config.env.repeat,
         seed=seed,
-        device=preset.device or None,
+        device=device,
         start=start,
         name="dream",
         **settings | changes,
     )
-    return dream
+    return mdn_rnn
 
 
-def hindsight(
-    preset: Preset,
-    folder: str | Path | None,
-    number: int,
-    dream: tuple[DreamWorld, PassThroughEncoder],
-    reality: tuple[World, WorldModel],
-    executor: Executor | None = None,
+def reevaluate(
+    this: Round, fitness: ExtrapolatedReturn, check: Callable[[Controller], dict]
 ) -> Controller:
-    """What proved best so far, in round `number`'s own dreams: here the search of the round begins.
+    """Re-evaluate all earlier controllers in a round's dreams; the mean of the best few.
 
-    The dream that a C was bred in cannot know where that C will go wrong: nobody had driven like it
-    yet. A later one has learned from its drives. So all Cs whose h means the same (see
-    `Preset.since`) are judged anew, and the mean of the best few, of the better half at most, is
-    what the round has to show: each of them fooled its dream in its own way, and what they share is
-    driving.
+    The dream that a C was evolved in does not know where that C will fail: nothing in its data
+    drove like it. A later dream has learned from its episodes. So all Cs that read the same h (see
+    `Round.vae_since`) are evaluated again, equal ones once, and the mean of the best few (of the
+    better half, at most) is the round's result and the start of its search: each of them exploits
+    errors of its own dream, and the mean keeps what they have in common.
 
-    Writes start.safetensors, and hindsight.jsonl: who would earn how much ("names", "dream", see
-    `foreseen`), who were "chosen", and "check", "check_std" in reality, which decide nothing.
+    Writes initial.safetensors, and reevaluation.jsonl: "names", their "predicted_return", which
+    were "chosen", and "check", "check_std" in the environment, which decide nothing.
     """
-    work, began = round_folder(preset, folder, number), time.monotonic()
-    file, log = work / "start.safetensors", work / "hindsight.jsonl"
-    settings = {"dreams": preset.hindsight_dreams, "best": preset.hindsight_best}
-    if file.exists():
-        require_equal(file, read_log(log)[0]["settings"], settings)
-        return load_controller(file)
-    cast = {}
-    for k in range(preset.since(number), number):
-        for kind in ("start", "controller"):
-            path = round_folder(preset, folder, k) / f"{kind}.safetensors"
+    began, dream = time.monotonic(), this.config.dream
+    file, log = this.work / "initial.safetensors", this.work / "reevaluation.jsonl"
+    candidates: dict[str, Controller] = {}
+    for number in range(this.vae_since, this.number):
+        for kind in ("initial", "controller"):
+            path = this.at(number).work / f"{kind}.safetensors"
             if path.exists():
-                cast[f"{kind} {k}"] = load_controller(path).parameters
-    names, everyone = list(cast), Controller(np.concatenate(list(cast.values())))
-    seeds = range(preset.hindsight_dreams)
-    earned = foreseen(*dream, everyone, seeds, executor, length=preset.looks_left)
-    best = np.argsort(-earned)[: min(preset.hindsight_best, math.ceil(len(names) / 2))]
-    start = Controller(everyone.parameters[best].mean(0))
-    row = {"names": names, "dream": earned.tolist(), "chosen": [names[i] for i in best]}
-    row |= check_on_the_road(*reality, start, preset.check_tracks, executor)
+                candidates[f"{kind} {number}"] = load_controller(path)
+    unique = {digest(c.parameters): name for name, c in reversed(candidates.items())}
+    names = [name for name in candidates if name in unique.values()]
+    record = Record(
+        fitness.record.made_from | {n: digest(candidates[n].parameters) for n in names},
+        {"dreams": dream.reevaluations, "averaged": dream.averaged},
+    )
+    if file.exists():
+        require(file, read_record(file), record)
+        return load_controller(file)
+    everyone = Controller(
+        np.concatenate([candidates[name].parameters for name in names]),
+        feature_size=candidates[names[0]].feature_size,
+    )
+    predicted = extrapolated_returns(
+        fitness.world,  # type: ignore[arg-type]  # this objective has dreams only
+        fitness.encoder,  # type: ignore[arg-type]
+        everyone,
+        range(dream.reevaluations),
+        fitness.executor,
+        agent_steps=fitness.agent_steps,
+    )
+    best = np.argsort(-predicted)[: min(dream.averaged, math.ceil(len(names) / 2))]
+    mean = Controller(everyone.parameters[best].mean(0), feature_size=everyone.feature_size)
+    row = {"names": names, "predicted_return": predicted.tolist()}
+    row |= {"chosen": [names[i] for i in best]} | check(mean)
     log.unlink(missing_ok=True)  # of a sitting that was killed right here
-    append_to_log(log, row | {"settings": settings}, began)
-    save_controller(start, file)
-    return start
+    append_to_log(log, row, began)
+    save_controller(mean, file, record=record)
+    return mean
 
 
 def dream_world(
-    preset: Preset, dream: WorldModel, latents: str | Path, agent: WorldModel | None = None
+    config: Config, dream: WorldModel, latents: str | Path, agent: WorldModel | None = None
 ) -> DreamWorld:
-    """Dreams with a preset's numbers, beginning in the newest of the encoded drives in a folder.
+    """Dreams with a config's numbers, beginning in the newest of the encoded episodes in a folder.
 
     agent: the world model that C remembers with; by default the dream's.
     """
-
-    store = EpisodeStore(latents)
-    where = {"before": preset.dream_before, "newest": preset.dream_fresh}
+    settings, store = config.dream, EpisodeStore(latents)
+    where = {"before": settings.start_before, "newest": settings.newest}
 
     def starts(world_model: WorldModel) -> State:
-        return real_moments(world_model, store, preset.dream_starts, seed=preset.seed, **where)
+        return real_moments(world_model, store, settings.starts, seed=config.seed, **where)
 
     _, on_the_road = find_moments(store, dream.mdn_rnn.repeat, **where)
     note = "" if on_the_road else " anywhere in an episode"
@@ -158,18 +179,17 @@ def dream_world(
         LOG.warning(
             "no episode in %s is on the road at steps 50 to %d: dreams begin anywhere in one",
             store.folder,
-            preset.dream_before,
+            settings.start_before,
         )
-
     return DreamWorld(
         dream,
         starts(dream),
-        lanes=preset.dream_lanes,
-        max_steps=preset.dream_steps,
-        temperature=preset.temperature,
-        pay_temperature=preset.pay_temperature,
-        dropout=preset.dropout,
-        patience=preset.dream_patience,
+        lanes=settings.num_envs,
+        max_steps=settings.steps,
+        temperature=settings.temperature,
+        pay_temperature=settings.reward_temperature,
+        dropout=settings.dropout,
+        patience=settings.patience,
         agent=None if agent is None else (agent, starts(agent)),
         note=note,
     )

@@ -1,89 +1,186 @@
-"""How good controllers are: by what they earn, or by what their dreams foresee."""
+"""How good controllers are: by the returns of their episodes, or by what dreams predict of them.
+
+`MeanReturn` and `ExtrapolatedReturn` are the two objectives that a search can maximize.
+"""
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from wmlib.envs.dream import DreamWorld, PassThroughEncoder
 from wmlib.envs.vector import World
+from wmlib.files import digest
+from wmlib.models.checkpoints import weights_digest
 from wmlib.models.controller import Controller
 from wmlib.models.world_model import WorldModel
+from wmlib.pipeline.rounds import CHECK_TRACKS_FROM
+from wmlib.provenance import Record
 from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec
 from wmlib.rollout.rollout import Episode, run_episodes
 
-# Of a lap's 1,000 points. On its second lap a car is paid no more, for all its good driving; and no
-# M could know why. What a drive brought when it had been round was 850 and more.
+# A lap has 1,000 points, and a second one brings none, however well a car is driven; M cannot know
+# why. At the end of a lap an episode has a return of 850 and more.
 LAP, NEARLY_ROUND = 1000, 800
 
 
-def panel(
+def returns(
     world: World | DreamWorld,
-    mind: WorldModel | PassThroughEncoder,
-    population: Controller,
+    encoder: WorldModel | PassThroughEncoder,
+    controllers: Controller,
     seeds: Sequence[int],
     executor: Executor | None = None,
 ) -> np.ndarray:
-    """What every member of a population earns on the same seeds: (members, seeds)."""
-    drives = _all_drives(world, mind, population, seeds, executor)
-    return np.array([[drive.score for drive in row] for row in drives])
+    """The return of every controller on the same seeds: (controllers, seeds) float, in points.
+
+    encoder: what turns observations into [z, h]: a world model or, in dreams, a pass-through.
+    """
+    rows = _run_all(world, encoder, controllers, seeds, executor)
+    return np.array([[episode.score for episode in row] for row in rows])
 
 
-def foreseen(
+def extrapolated_returns(
     world: DreamWorld,
-    mind: PassThroughEncoder,
-    population: Controller,
+    encoder: PassThroughEncoder,
+    controllers: Controller,
     seeds: Sequence[int],
     executor: Executor | None = None,
     *,
-    length: int,
+    agent_steps: int,
 ) -> np.ndarray:
-    """What every member would earn in `length` looks of a drive, by its dreams: (members,)."""
-    return whole_drive(*dreamt(world, mind, population, seeds, executor), length)
+    """What every controller would earn in `agent_steps` of an episode, by its dreams: (P,)."""
+    return extrapolate(*dream_outcomes(world, encoder, controllers, seeds, executor), agent_steps)
 
 
-def dreamt(
+def dream_outcomes(
     world: DreamWorld,
-    mind: PassThroughEncoder,
-    population: Controller,
+    encoder: PassThroughEncoder,
+    controllers: Controller,
     seeds: Sequence[int],
     executor: Executor | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What every member earned, for how many looks it was on its way, whether it was then lost.
+    """Returns, agent steps until failure (or the end), and whether the dream failed.
 
-    Each (members, seeds). A dream that ends early has lost its driver.
+    Each (controllers, seeds). A dream has failed if it ends before `max_steps`. If it was truncated
+    for want of reward, the failure was `patience` steps earlier; if M ended it, it was right then.
     """
-    repeat, waited = world.world_model.mdn_rnn.repeat, world.patience or 0
-    drives = _all_drives(world, mind, population, seeds, executor)
-    pay = np.array([[drive.score for drive in row] for row in drives])
-    looks = np.array([[drive.steps / repeat for drive in row] for row in drives])
-    lost = looks < world.max_steps
-    return pay, np.maximum(looks - waited * lost, 1), lost
+    repeat, patience = world.world_model.mdn_rnn.repeat, world.patience or 0
+    rows = _run_all(world, encoder, controllers, seeds, executor)
+    earned = np.array([[episode.score for episode in row] for row in rows])
+    steps = np.array([[episode.steps / repeat for episode in row] for row in rows])
+    ended = np.array([[episode.terminated for episode in row] for row in rows])
+    failed = steps < world.max_steps
+    return earned, np.maximum(steps - patience * (failed & ~ended), 1), failed | ended
 
 
-def whole_drive(pay: np.ndarray, looks: np.ndarray, lost: np.ndarray, length: int) -> np.ndarray:
-    """What `length` looks of a drive should bring, by many dreams of it: (members,).
+def extrapolate(
+    earned: np.ndarray, steps: np.ndarray, failed: np.ndarray, agent_steps: int
+) -> np.ndarray:
+    """The expected return of an episode of `agent_steps`, by many dreams of it: (P,).
 
-    pay, looks, lost: (members, dreams), see `dreamt`. Who earns v a look, and gets lost at a rate
-    of r a look, earns v (1 - exp(-r T)) / r in T looks. No v counts that is more than a lap in this
-    time: what is left to gain by being faster is a tenth of a point a step, and in a dream that
-    gain would be sure, the danger doubtful. The mean over the dreams' pay would know nothing of
-    laps, and say the rest less clearly: there it is chance, too, *when* a driver is lost.
+    earned, steps, failed: (P, dreams), see `dream_outcomes`. With a reward of v per step and a
+    probability of r per step to fail, T steps bring v (1 - exp(-r T)) / r. v is capped at a lap in
+    this time: what is left to gain by being faster is a tenth of a point per step, and in a dream
+    that gain would be certain and the risk doubtful. The mean over the dreams' returns would know
+    nothing of laps, and is noisier: there it is chance, too, *when* a controller fails.
     """
-    looks = looks.sum(1)
-    pace = np.minimum(pay.sum(1) / looks, LAP / length)
-    rate = (lost.sum(1) + 0.5) / looks  # not lost so far does not mean never
-    return pace * -np.expm1(-rate * length) / rate
+    total = steps.sum(1)
+    pace = np.minimum(earned.sum(1) / total, LAP / agent_steps)
+    rate = (failed.sum(1) + 0.5) / total  # no failure so far does not mean never
+    return pace * -np.expm1(-rate * agent_steps) / rate
 
 
-def _all_drives(
+def _run_all(
     world: World | DreamWorld,
-    mind: WorldModel | PassThroughEncoder,
-    population: Controller,
+    encoder: WorldModel | PassThroughEncoder,
+    controllers: Controller,
     seeds: Sequence[int],
     executor: Executor | None,
 ) -> list[list[Episode]]:
-    # A row for every member.
-    jobs = [EpisodeSpec(seed, member) for member in range(len(population)) for seed in seeds]
-    drives = run_episodes(world, ControllerPolicy(population), jobs, mind, executor=executor)
-    return [drives[i : i + len(seeds)] for i in range(0, len(drives), len(seeds))]
+    # A row for every controller.
+    specs = [EpisodeSpec(seed, member) for member in range(len(controllers)) for seed in seeds]
+    episodes = run_episodes(world, ControllerPolicy(controllers), specs, encoder, executor=executor)
+    return [episodes[i : i + len(seeds)] for i in range(0, len(episodes), len(seeds))]
+
+
+def tracks_of(generation: int, rollouts: int, double_every: int) -> int:
+    """How many tracks (or dreams) each candidate of a generation gets; the first one is 0."""
+    return rollouts * 2 ** (generation // double_every)
+
+
+@dataclass(frozen=True)
+class MeanReturn:
+    """The mean return of a controller, on the same tracks for a whole population.
+
+    All candidates of a generation get the same `rollouts` tracks (common random numbers), new ones
+    every generation, and twice as many after every `double_every` generations: the better they get,
+    the smaller their differences, and the more episodes it takes to see them.
+    """
+
+    world: World | DreamWorld
+    encoder: WorldModel | PassThroughEncoder
+    rollouts: int
+    double_every: int = 10**9
+    seed: int = 0
+    executor: Executor | None = None
+
+    def tracks(self, generation: int) -> list[int]:
+        """The seeds of a generation's episodes."""
+        count = tracks_of(generation, self.rollouts, self.double_every)
+        rng = np.random.default_rng([self.seed, generation])
+        return rng.integers(0, CHECK_TRACKS_FROM, count).tolist()
+
+    def __call__(self, controllers: Controller, generation: int) -> np.ndarray:
+        """(P,) float, higher is better."""
+        tracks = self.tracks(generation)
+        return returns(self.world, self.encoder, controllers, tracks, self.executor).mean(1)
+
+    @property
+    def record(self) -> Record:
+        """What these scores depend on, beside the controllers."""
+        settings: dict[str, Any] = {
+            "objective": type(self).__name__,
+            "world": str(self.world),
+            "rollouts": self.rollouts,
+            "double_every": self.double_every,
+            "tracks_seed": self.seed,
+        }
+        if isinstance(self.world, DreamWorld):
+            agent = self.world.agent[0] if self.world.agent else self.world.world_model
+            made_from = {
+                "world_model": weights_digest(agent.vae, agent.mdn_rnn),
+                "dream": weights_digest(self.world.world_model.mdn_rnn),
+                "starts": digest(self.world.starts.features.numpy()),
+            }
+        else:
+            assert isinstance(self.encoder, WorldModel)  # nothing else sees frames
+            made_from = {"world_model": weights_digest(self.encoder.vae, self.encoder.mdn_rnn)}
+        return Record(made_from, settings)
+
+
+@dataclass(frozen=True)
+class ExtrapolatedReturn(MeanReturn):
+    """What a controller would earn in `agent_steps` of an episode, by its dreams; see there."""
+
+    agent_steps: int = 500
+
+    def __call__(self, controllers: Controller, generation: int) -> np.ndarray:
+        """(P,) float, higher is better."""
+        assert isinstance(self.world, DreamWorld)
+        assert isinstance(self.encoder, PassThroughEncoder)
+        return extrapolated_returns(
+            self.world,
+            self.encoder,
+            controllers,
+            self.tracks(generation),
+            self.executor,
+            agent_steps=self.agent_steps,
+        )
+
+    @property
+    def record(self) -> Record:
+        """As of `MeanReturn`."""
+        record = super().record
+        return Record(record.made_from, record.settings | {"agent_steps": self.agent_steps})

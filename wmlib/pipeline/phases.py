@@ -1,4 +1,8 @@
-"""The phases of a round: collect, train V, encode, train M. Each goes on from what it finds."""
+"""The phases of a round: collect, train V, encode, train M. Each goes on from what it finds.
+
+Everything written carries a record of what it was made from (see `wmlib.provenance`); what is there
+already is used if its record is the wanted one, and is an error, or made again, if it is not.
+"""
 
 import copy
 import math
@@ -7,7 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,35 +21,42 @@ from tqdm.auto import tqdm
 from wmlib.envs import TRAINING_SEEDS
 from wmlib.envs.vector import World
 from wmlib.files import digest, read_log, write_log
-from wmlib.models.checkpoints import load_network, save_network
+from wmlib.models.checkpoints import load_network, save_network, weights_digest
+from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.numerics import half_precision
 from wmlib.models.vae import VAE, frames_to_tensor
 from wmlib.models.world_model import WorldModel
+from wmlib.provenance import Record
 from wmlib.rollout.episodes import EpisodeStore
 from wmlib.rollout.policies import EpisodeSpec, Policy
 from wmlib.rollout.rollout import episode_name, run_episodes
 from wmlib.training.batches import FrameBatches, SequenceBatches
 from wmlib.training.fit import fit, mdn_rnn_step, pick_device, vae_step
 
+Network = TypeVar("Network", bound=nn.Module)
+
 
 def collect(
     world: World,
-    driver: Policy,
+    policy: Policy,
     seeds: Sequence[int],
     folder: str | Path,
     executor: Executor | None = None,
     record: Sequence[str] = (),
     world_model: WorldModel | None = None,
     members: int = 1,
+    made_from: dict[str, str] | None = None,
 ) -> EpisodeStore:
-    """Drive one episode for each seed and keep it; seeds already in the store are not driven again.
+    """Run one episode per seed and keep it; seeds already in the store are not run again.
 
-    world_model: for drivers that read [z, h]. members: a population of so many takes turns.
+    record: entries of the environment's `info` to keep beside frames, actions, rewards and done.
+    world_model: for policies that read [z, h]. members: a population of so many takes turns.
+    made_from: more about the origin of these episodes, for the store's record.
 
     Appends episodes, steps, mean score and seconds to collect.jsonl beside the folder. Raises
-    ValueError for a seed that is kept for scoring, for a store that was filled in another way, and
-    if drives do not arrive there.
+    ValueError for a seed that is kept for scoring, for a store that was filled in another way or by
+    another policy, and if episodes do not arrive there.
     """
     for seed in seeds:
         if seed not in TRAINING_SEEDS:
@@ -53,36 +64,59 @@ def collect(
                 f"seed {seed} is kept for scoring; to learn on, take one below "
                 f"{TRAINING_SEEDS.stop:,}"
             )
-    store = EpisodeStore(folder)
-    pace = world.at_pace(world_model)
-    store.describe({"world": str(pace), "repeat": pace.repeat, "members": members})
-    jobs = [EpisodeSpec(seed, i % members) for i, seed in enumerate(seeds)]
-    jobs = [job for job in jobs if episode_name(job) not in store]
-    if jobs:
+    store, pace = EpisodeStore(folder), world.at_pace(world_model)
+    origin = dict(made_from or {})
+    if world_model is not None:
+        origin["world_model"] = weights_digest(world_model.vae, world_model.mdn_rnn)
+    settings = {"world": str(pace), "repeat": pace.repeat, "members": members}
+    store.begin(Record(origin, settings | {"policy": describe_policy(policy)}))
+    specs = [EpisodeSpec(seed, i % members) for i, seed in enumerate(seeds)]
+    specs = [spec for spec in specs if episode_name(spec) not in store]
+    if specs:
         began = time.monotonic()
-        drives = run_episodes(
+        episodes = run_episodes(
             world,
-            driver,
-            jobs,
+            policy,
+            specs,
             world_model,
             executor=executor,
             store=store,
             record=record,
             progress="collecting",
         )
-        lost = [job for job in jobs if episode_name(job) not in store]
+        lost = [spec for spec in specs if episode_name(spec) not in store]
         if lost:
             raise ValueError(
-                f"{len(lost)} of {len(jobs)} drives are not in {store.folder}: on a cluster, all "
-                f"workers must see that folder under this very path"
+                f"{len(lost)} of {len(specs)} episodes are not in {store.folder}: on a cluster, "
+                f"all workers must see that folder under this very path"
             )
         row = {
-            "episodes": len(drives),
-            "steps": sum(drive.steps for drive in drives),
-            "mean_score": float(np.mean([drive.score for drive in drives])),
+            "episodes": len(episodes),
+            "steps": sum(episode.steps for episode in episodes),
+            "mean_score": float(np.mean([episode.score for episode in episodes])),
         }
         append_to_log(store.folder.parent / "collect.jsonl", row, began)
     return store
+
+
+def describe_policy(policy: Any, depth: int = 4) -> Any:
+    """A policy, as JSON can hold it: its class and its public attributes; weights as digests.
+
+    depth: how far attributes of attributes are followed.
+    """
+    if policy is None or isinstance(policy, bool | int | float | str):
+        return policy
+    if isinstance(policy, list | tuple):
+        return [describe_policy(part, depth - 1) for part in policy]
+    if isinstance(policy, np.ndarray):
+        return digest(policy) if policy.size > 8 else policy.tolist()
+    name = {"class": type(policy).__qualname__}
+    if isinstance(policy, Controller):
+        return name | {"weights": digest(policy.parameters)}
+    if isinstance(policy, nn.Module):
+        return name | {"weights": weights_digest(policy)}
+    own = {k: v for k, v in getattr(policy, "__dict__", {}).items() if not k.startswith("_")}
+    return name | {k: describe_policy(v, depth - 1) for k, v in own.items() if depth > 0}
 
 
 def train_vae(
@@ -99,42 +133,56 @@ def train_vae(
 ) -> tuple[VAE, list[dict]]:
     """V from a store's frames; writes vae.safetensors. Returns V and its history.
 
-    start: a V to go on from; by default a new one.
+    start: a V to go on from; by default a new one. Raises ValueError if the folder holds the
+    checkpoint of another training: other episodes, settings or start.
     """
     torch.manual_seed(seed)
     vae = VAE(frame_size) if start is None else copy.deepcopy(start)
-    batches = FrameBatches(store, batch_size, seed)
+    settings = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    record = Record(
+        {"episodes": store.digest(), **_start_of(start)}, settings | {"seed": seed, **vae.config}
+    )
     history = fit(
         vae,
         vae_step,
-        batches,
+        FrameBatches(store, batch_size, seed),
         epochs=epochs,
         learning_rate=learning_rate,
         seed=seed,
         checkpoint=Path(folder) / "vae.checkpoint",
         device=device,
+        record=record,
     )
-    return keep_network(vae, history, folder, "vae"), history
+    return keep_network(vae, history, folder, "vae", record), history
+
+
+def _start_of(network: nn.Module | None) -> dict[str, str]:
+    return {} if network is None else {"start": weights_digest(network)}
 
 
 @torch.no_grad()
 def encode(
-    store: EpisodeStore, vae: VAE, folder: str | Path, device: str | None = None
+    store: EpisodeStore,
+    vae: VAE,
+    folder: str | Path,
+    device: str | None = None,
+    reuse: EpisodeStore | None = None,
 ) -> EpisodeStore:
     """What V sees in every episode: the same episodes with mu, logvar instead of frames.
 
-    device: where to compute, V then being moved there; by default where it is. What another V has
-    seen is encoded anew. Appends episodes and seconds to encode.jsonl beside the folder.
+    device: where to compute, V then being moved there; by default where it is. reuse: latents of
+    the same V, which are not computed again. Latents of another V, or of episodes of another
+    origin, are replaced. Appends episodes and seconds to encode.jsonl beside the folder.
     """
-    latents, began = EpisodeStore(folder), time.monotonic()
-    about = {"vae": weights_digest(vae)}
-    if latents.about and latents.about != about:
-        latents.clear()
-    latents.describe(about)
+    latents, began, by = EpisodeStore(folder), time.monotonic(), weights_digest(vae)
+    origin = "" if store.record is None else store.record.digest
+    latents.begin(Record({"vae": by, "episodes": origin}), rebuild=True)
+    if reuse is not None and reuse.record is not None and reuse.record.made_from["vae"] == by:
+        latents.include(reuse)
     missing = [name for name in store.names() if name not in latents]
     vae = vae if device is None else vae.to(pick_device(device))
     where = vae.mu.weight.device
-    for name in tqdm(missing, desc="encoding", unit="drive", leave=False, disable=None):
+    for name in tqdm(missing, desc="encoding", unit="episode", leave=False, disable=None):
         episode = store.episode(name)
         frames = torch.from_numpy(episode.pop("frames")).split(256)
         with half_precision(where):
@@ -146,12 +194,8 @@ def encode(
     return latents
 
 
-def weights_digest(*networks: nn.Module) -> str:
-    weights = [p.detach().cpu().reshape(-1) for n in networks for p in n.parameters()]
-    return digest(torch.cat(weights).numpy())
-
-
 def append_to_log(log: Path, row: dict, began: float) -> None:
+    """Add a row, with the seconds since `began` (time.monotonic()), to a JSON-lines file."""
     # Written as a whole: a full disk or a kill would leave half a line.
     rows = read_log(log) if log.exists() else []
     write_log([*rows, row | {"seconds": round(time.monotonic() - began, 2)}], log)
@@ -179,13 +223,26 @@ def train_mdn_rnn(
 ) -> tuple[MDNRNN, list[dict]]:
     """M from encoded episodes; writes <name>.safetensors. Returns M and its history.
 
-    repeat: how many steps every action of these episodes was held for. z_noise, z_weight: see
+    repeat: environment steps per agent step in these episodes. z_noise, z_weight: see
     `mdn_rnn_step`. anneal: see `fit`. pay: whether M is told, and foretells, what was just earned,
     see `with_pay`. until: see `SequenceBatches`. start: an M to go on from; by default a new one.
+    Raises ValueError if the folder holds the checkpoint of another training.
     """
     torch.manual_seed(seed)
     mdn_rnn = MDNRNN(32 + pay, action_size=action_size, repeat=repeat)
     mdn_rnn = mdn_rnn if start is None else copy.deepcopy(start)
+    settings = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "window": window,
+        "learning_rate": learning_rate,
+        "anneal": anneal,
+        "z_noise": z_noise,
+        "z_weight": z_weight,
+        "until": None if until == math.inf else until,
+        "seed": seed,
+    }
+    record = Record({"latents": latents.digest(), **_start_of(start)}, settings | mdn_rnn.config)
     history = fit(
         mdn_rnn,
         partial(mdn_rnn_step, z_noise=z_noise, z_weight=z_weight),
@@ -197,22 +254,19 @@ def train_mdn_rnn(
         checkpoint=Path(folder) / f"{name}.checkpoint",
         device=device,
         anneal=anneal,
-        about={
-            "window": window,
-            "z_noise": z_noise,
-            "z_weight": z_weight,
-            "pay": pay,
-            "until": str(until),
-            "z": latents.about.get("vae", ""),  # by whom it was encoded
-        },
+        record=record,
     )
-    return keep_network(mdn_rnn, history, folder, name), history
+    return keep_network(mdn_rnn, history, folder, name, record), history
 
 
-def keep_network(network: nn.Module, history: list[dict], folder: str | Path, name: str) -> Any:
-    # Kept as 16-bit floats and read back at once, so that what everything after it learns from,
-    # and what is scored, is what is shipped.
+def keep_network(
+    network: Network, history: list[dict], folder: str | Path, name: str, record: Record
+) -> Network:
+    """Save a network as 16-bit floats and read it back, and its history beside it.
+
+    So what everything after it learns from, and what is scored, is what is published.
+    """
     path = Path(folder) / f"{name}.safetensors"
-    save_network(network, path, half=True)
+    save_network(network, path, half=True, record=record)
     write_log(history, path.with_suffix(".jsonl"))
     return load_network(type(network), path)

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from wmlib.evaluation import Score, score
-from wmlib.files import read_log, write_log
-from wmlib.models.checkpoints import load_agent
+from wmlib.files import digest, read_log, write_log
+from wmlib.models.checkpoints import load_agent, weights_digest
 from wmlib.paths import PRETRAINED, pretrained
-from wmlib.pipeline.car_racing import car_world
-from wmlib.pipeline.config import Preset
+from wmlib.pipeline.car_racing import training_world
+from wmlib.pipeline.config import Config
 from wmlib.pipeline.phases import collect
 from wmlib.pipeline.rounds import TEST_TRACKS_FROM
 from wmlib.rollout.episodes import EpisodeStore
@@ -20,21 +20,26 @@ from wmlib.rollout.policies import ControllerPolicy, noisy_car_policy
 SCORED = ("track", "score", "steps", "lap")  # columns of score.jsonl
 
 
-def score_car(preset: Preset, folder: str | Path, executor: Executor | None = None) -> Score:
-    """The score of a run's controller on held-out tracks.
+def score_run(
+    config: Config,
+    folder: str | Path,
+    executor: Executor | None = None,
+    tracks: int | None = None,
+) -> Score:
+    """The score of a run's controller on held-out tracks; by default the config's number of them.
 
     Kept in score.jsonl, a row per track, and read from there as long as the agent and the length of
     an episode are the same; only tracks that are not there yet are driven. Tracks beyond those that
     were scored for a pretrained agent are kept in the runs' folder: its own files stay as they are.
     """
-    folder = Path(folder)
-    origin = {"agent": fingerprint(folder), "max_steps": preset.max_steps}
+    folder, tracks = Path(folder), tracks or config.score_tracks
+    origin = {"agent": agent_digest(folder), "max_steps": config.env.max_steps}
     log = folder / "score.jsonl"
     rows = _scored(log, origin)
-    if PRETRAINED.resolve() in folder.resolve().parents and len(rows) < preset.score_tracks:
-        log = preset.run_folder(f"score-{origin['agent'][:8]}") / "score.jsonl"
+    if PRETRAINED.resolve() in folder.resolve().parents and len(rows) < tracks:
+        log = config.run_folder(f"score-{origin['agent']}") / "score.jsonl"
         rows = max(rows, _scored(log, origin), key=len)
-    while (missing := preset.score_tracks - len(rows)) > 0:
+    while (missing := tracks - len(rows)) > 0:
         world_model, controller = load_agent(folder)
         result = score(
             ControllerPolicy(controller),
@@ -42,8 +47,8 @@ def score_car(preset: Preset, folder: str | Path, executor: Executor | None = No
             min(missing, 100),  # at a time: a thousand tracks take an hour
             skip=len(rows),
             executor=executor,
-            max_steps=preset.max_steps,
-            frame_size=preset.frame_size,
+            max_steps=config.env.max_steps,
+            frame_size=config.env.frame_size,
         )
         columns = (result.tracks, *(c.tolist() for c in (result.scores, result.steps, result.laps)))
         fresh = [dict(zip(SCORED, row, strict=True)) for row in zip(*columns, strict=True)]
@@ -59,7 +64,7 @@ def _scored(log: Path, origin: dict) -> list[dict]:
 
 
 def read_score(folder: str | Path) -> Score:
-    """The score that `score_car` left in a folder."""
+    """The score that `score_run` left in a folder."""
     return _score_of(read_log(Path(folder) / "score.jsonl"))
 
 
@@ -68,27 +73,27 @@ def _score_of(rows: list[dict]) -> Score:
     return Score(tracks, *map(np.array, columns))
 
 
-def test_drives(preset: Preset, folder: str | Path | None = None) -> EpisodeStore:  # noqa: PT028
-    """Drives that nobody learns from, to measure V and M with.
+def collect_test_episodes(
+    config: Config, episodes: int, folder: str | Path | None = None
+) -> EpisodeStore:
+    """Episodes that nothing is trained on, to measure V and M with.
 
-    By the agent in a folder (default: the one that came with the repository), with noise, so that
-    it does not always do what the road suggests. Kept in a folder of their own.
+    By the agent in a folder (default: the pretrained one), with noise, so that it does not always
+    do what the road suggests. Kept in a folder of their own.
     """
     folder, first = folder or pretrained("car_racing"), TEST_TRACKS_FROM
     world_model, controller = load_agent(folder)
     return collect(
-        car_world(preset),
-        noisy_car_policy(ControllerPolicy(controller), preset.repeat),
-        range(first, first + preset.car_tests),
-        preset.run_folder(f"test_drives-{fingerprint(folder)[:8]}") / "episodes",
+        training_world(config),
+        noisy_car_policy(ControllerPolicy(controller), config.env.repeat),
+        range(first, first + episodes),
+        config.run_folder(f"test_episodes-{agent_digest(folder)}") / "episodes",
         world_model=world_model,
     )
 
 
-def fingerprint(folder: str | Path) -> str:
-    """One sha256 of V, M and C as they lie in a folder: a score belongs to all three."""
-    digest = hashlib.sha256()
-    for name in ("vae", "mdn_rnn", "controller"):
-        file = Path(folder) / f"{name}.safetensors"
-        digest.update(file.read_bytes() if file.exists() else b"")
-    return digest.hexdigest()
+def agent_digest(folder: str | Path) -> str:
+    """Twelve characters that stand for V, M and C in a folder: a score belongs to all three."""
+    world_model, controller = load_agent(folder)
+    weights = weights_digest(world_model.vae, world_model.mdn_rnn)
+    return hashlib.sha256((weights + digest(controller.parameters)).encode()).hexdigest()[:12]

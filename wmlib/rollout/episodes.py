@@ -5,6 +5,7 @@ under another name and moved into place when complete, so no torn episode is eve
 writing ended, and any number of processes can write at once.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
@@ -21,9 +22,10 @@ from numcodecs import Blosc
 from torch import Tensor
 from zarr.storage import ZipStore
 
-from wmlib.files import require_equal, write_atomically
+from wmlib.files import write_atomically
+from wmlib.provenance import Record, require
 
-ABOUT = "about.json"
+RECORD = "record.json"
 
 
 FRAMES_PER_CHUNK = 64
@@ -52,26 +54,40 @@ class EpisodeStore:
         write_atomically(self.path(name), lambda path: _write_zip(path, episode))
 
     @property
-    def about(self) -> dict:
-        """What `describe` wrote: what all episodes have in common. Empty if nothing was said."""
-        file = self.folder / ABOUT
-        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    def record(self) -> Record | None:
+        """What all episodes were made from and with, see `begin`; None if nothing was said."""
+        file = self.folder / RECORD
+        if not file.exists():
+            return None
+        return Record.from_dict(json.loads(file.read_text(encoding="utf-8")))
 
-    def describe(self, about: dict) -> None:
-        """Say what all episodes have in common. ValueError if those here have something else."""
-        told = self.about
-        if told == about:
-            return
+    def begin(self, record: Record, rebuild: bool = False) -> None:
+        """Say what all episodes are made from and with, before the first one is written.
+
+        Raises ValueError if there are episodes of another origin. rebuild: these are removed
+        instead; for what can be computed again.
+        """
         if len(self):
-            require_equal(self.folder, told, about)
-        text = json.dumps(about, indent=1) + "\n"
-        write_atomically(self.folder / ABOUT, lambda path: path.write_text(text, encoding="utf-8"))
+            if not rebuild:
+                require(self.folder, self.record, record)
+            if self.record == record:
+                return
+            for name in self.names():
+                self.path(name).unlink()
+        text = json.dumps(record.to_dict(), indent=1) + "\n"
+        write_atomically(self.folder / RECORD, lambda path: path.write_text(text, encoding="utf-8"))
 
-    def clear(self) -> None:
-        """Remove all episodes, and what they had in common."""
+    def digest(self) -> str:
+        """Twelve characters that stand for the content of all episodes.
+
+        From the checksums inside the files, so that nothing has to be decompressed.
+        """
+        total = hashlib.sha256()
         for name in self.names():
-            self.path(name).unlink()
-        (self.folder / ABOUT).unlink(missing_ok=True)
+            with self._open_zip(name) as file:
+                parts = sorted((part.filename, part.CRC) for part in file.infolist())
+            total.update(repr((name, parts)).encode())
+        return total.hexdigest()[:12]
 
     def names(self) -> list[str]:
         """All complete episodes, sorted."""
@@ -112,6 +128,14 @@ class EpisodeStore:
             raise ValueError(
                 f"{self.path(name)} is damaged: delete it (and its like in other rounds, which "
                 f"are the same file), and collect or encode again"
+            ) from error
+
+    def _open_zip(self, name: str) -> ZipFile:
+        try:
+            return ZipFile(self.path(name))
+        except BadZipFile as error:
+            raise ValueError(
+                f"{self.path(name)} is damaged: delete it, and collect again"
             ) from error
 
     def include(self, other: "EpisodeStore", names: Sequence[str] | None = None) -> None:

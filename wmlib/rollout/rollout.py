@@ -25,7 +25,8 @@ from wmlib.rollout.policies import EpisodeSpec, Policy
 class Episode:
     """One finished episode of T steps.
 
-    lap: whether every tile was visited. recording: None, or arrays: frames (T + 1, S, S, 3) uint8
+    lap: whether every tile was visited. terminated: whether the environment ended it (False where
+    it was truncated). recording: None, or arrays: frames (T + 1, S, S, 3) uint8
     (the last one is what the final action led to), actions (T, A) float32, rewards (T,) float32,
     done (T,) float32 (1 where the world ended, not where time was up), and (T + 1, ...) float64
     for each entry of `info` that was asked for.
@@ -35,6 +36,7 @@ class Episode:
     score: float = 0.0
     steps: int = 0
     lap: bool = False
+    terminated: bool = False
     recording: dict[str, np.ndarray] | None = None
 
 
@@ -111,6 +113,7 @@ def rollout(
                 for name in record:
                     tape[name].append(info["lanes"][lane][name])
             if terminated[lane] or truncated[lane]:
+                drive.terminated = bool(terminated[lane])
                 drive.lap = bool(info["lanes"][lane].get("lap_finished", False))
                 finished.append(lane)
         for lane in finished:

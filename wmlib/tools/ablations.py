@@ -1,15 +1,17 @@
-"""How far may a dream be trusted? Drivers whose real score is known, and drivers bred in it.
+"""How far may a dream be trusted? Controllers with a known real score, and controllers from it.
 
-A dream is an M. Here Ms are compared that learn from equally many drives: first one like chapter
-3's, from random driving, then step by step what makes a dream's M (see `dreaming.car_dream`), in
-the end with the drives of the agents that learned in dreams. All of it needs a finished run in
-dreams, and is added to its folder.
+A dream is an M. Here Ms are compared that learn from equally many episodes: first one like chapter
+3's, from a random policy, then step by step what makes a dream's M (see `dreaming.train_dream`), in
+the end with the episodes of the agents that were evolved in dreams. All of it needs a finished run
+in dreams, and is added to its folder.
 """
 
+import dataclasses
 import math
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,207 +24,228 @@ from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.world_model import WorldModel
 from wmlib.pipeline import car_racing, dreaming, fitness, search
-from wmlib.pipeline.config import Preset
+from wmlib.pipeline.config import Config, Machine
+from wmlib.pipeline.rounds import Round, rounds_of
+from wmlib.pipeline.scoring import agent_digest
+from wmlib.provenance import Record, require
 from wmlib.rollout.episodes import EpisodeStore
 from wmlib.rollout.workers import processes
 
-REALITY, RUN, RUN_IN_DOUBT = "reality", "the run's own", "the run's own, in doubt"
+REAL, OWN_DREAM, WITH_TEMPERATURE = "real environment", "the run's M", "the run's M, temperature"
 
-
-# How M learns; each adds something to the one before. The last three differ in what they are fed.
-PLAIN, SHARP, TOLD, RANDOM, OWN, BOTH = KINDS = (
+# How M learns; each adds something to the one before. The last three differ in their episodes.
+PLAIN, SHARP, REWARD_INPUT, ANNEALED, ON_POLICY, MIXED = KINDS = (
     "as in chapter 3",
-    "sharper",
-    "told the pay",
-    "learning faster",
-    "its own driving",
-    "both",
+    "posterior scale, sum over z",
+    "previous reward as an input",
+    "annealed learning rate",
+    "on-policy episodes",
+    "random and on-policy episodes",
 )
 
-
-# Dreams as M has learned them are of temperature 1, without dropout; others are under doubt.
-NO_DOUBT = {"temperature": 1.0, "dropout": 0.0}
-
-
+# M as it was trained: temperature 1, no dropout.
+NEUTRAL = {"temperature": 1.0, "dropout": 0.0}
 TEMPERATURES = (0.5, 1.0, 1.3, 1.8)
-
-
 DROPOUTS = (0.0, 0.1)
 
-
-DREAMS = 96  # that every driver of the panel has
-
-
-CHECK_EVERY = 3  # generations, where drivers cheat; else only the end counts
-
-
+DREAMS = 96  # per policy of the set
+CHECK_EVERY = 3  # generations, where the model is exploited; else only the end counts
 NEVER_STEERS, CONTROLLER = "never steers", "controller.safetensors"
+TRACKS_FROM = 920_000  # training tracks on which nothing was trained
+SCORE_MATRIX, EVOLVED = "score_matrix.jsonl", "evolved.jsonl"
 
 
-TRACKS_FROM = 920_000  # of training; nobody learned from these
+def run_ablations(config: Config, run: str | Path, machine: Machine | None = None) -> None:
+    """The score matrix, and a search in every kind of dream; goes on with what is there.
 
-
-def study(preset: Preset, run: str | Path) -> None:
-    """The panel and all that is bred; goes on with what is there.
-
-    panel.jsonl: a row for reality, with "drivers" and their "scores", a list of drives each; and a
-    row for each dream: what it says that a whole drive would bring ("foreseen"), and the half-width
-    of that number's 95% interval ("margin"). bred.jsonl: a row for each dream in which drivers were
-    bred from nothing: what the last generation would earn by it, on average ("promised"), and
-    "real" and "real_std" of what became of it. The sharper M and the C bred in its dreams are
-    kept as well, as naive_dream and naive_controller.safetensors: that is what fooling oneself
-    looks like.
+    score_matrix.jsonl: a row for the real environment, with "policies" and their "scores", a list
+    per policy; and a row per dream: what it predicts for a whole episode ("predicted_return"), and
+    the half-width of that number's 95% interval ("margin"). evolved.jsonl: a row per dream in which
+    a controller was evolved from nothing: the mean return of the last generation by its dreams
+    ("population_return"), what they predict for the controller that it came to
+    ("predicted_return"), and the real score of that controller, "real" and "real_std". The second M
+    and the C evolved in its dreams are kept as naive_dream and naive_controller.safetensors: an
+    example of model exploitation.
     """
     run = Path(run)
-    with processes(preset.workers, preset.cluster) as executor:
-        for row in doubts():
-            key = row | {"rounds": preset.rounds}
-            _once(run / "bred.jsonl", key, lambda r=row: bred(preset, run, executor, **r))
+    last = rounds_of(config, run, machine)[-1]
+    record = Record({"agent": agent_digest(run)}, {"rounds": len(config.rounds)})
+    with processes(last.machine.workers, last.machine.cluster) as executor:
+        for row in searches():
+            work = partial(evolve_in, last, executor, **row)
+            _once(run / EVOLVED, row, record, work)
         _keep_naive(run)
-        for where in (REALITY, *KINDS, RUN, RUN_IN_DOUBT):
-            row = {"where": where, "rounds": preset.rounds}
-            _once(run / "panel.jsonl", row, lambda w=where: panel(preset, run, w, executor))
+        for where in (REAL, *KINDS, OWN_DREAM, WITH_TEMPERATURE):
+            work = partial(score_policies, last, where, executor)
+            _once(run / SCORE_MATRIX, {"where": where}, record, work)
 
 
 def _keep_naive(run: Path) -> None:
-    dream, search = _taught(run, SHARP), _bred(run, SHARP, **NO_DOUBT)
+    dream, searched = _dream_folder(run, SHARP), _search_folder(run, SHARP, **NEUTRAL)
     for file, name in (
         (dream / "dream.safetensors", "naive_dream.safetensors"),
         (dream / "dream.jsonl", "naive_dream.jsonl"),
-        (search / CONTROLLER, "naive_controller.safetensors"),
-        (search / "evolution.jsonl", "naive_controller.jsonl"),
+        (searched / CONTROLLER, "naive_controller.safetensors"),
+        (searched / "evolution.jsonl", "naive_controller.jsonl"),
     ):
         shutil.copy(file, run / name)
 
 
-def doubts() -> Iterator[dict]:
-    """Every dream that drivers are bred in: one of each kind, and the last kind under doubts."""
+def searches() -> Iterator[dict]:
+    """Every dream to evolve in: one of each kind, and the last kind at other temperatures."""
     for kind in KINDS:
-        yield {"kind": kind} | NO_DOUBT
+        yield {"kind": kind} | NEUTRAL
     for dropout in DROPOUTS:
         for temperature in TEMPERATURES:
-            if (doubt := {"temperature": temperature, "dropout": dropout}) != NO_DOUBT:
-                yield {"kind": BOTH} | doubt
+            if (changed := {"temperature": temperature, "dropout": dropout}) != NEUTRAL:
+                yield {"kind": MIXED} | changed
 
 
-def drivers(preset: Preset, run: Path) -> dict[str, Controller]:
-    """The panel, from hopeless to good: never steering, bred in each kind of dream, and the run's.
+def policy_set(last: Round) -> dict[str, Controller]:
+    """Policies from hopeless to good: never steering, evolved in each kind of dream, and the run's.
 
     Of the run, what every round found since the agent's M stayed the same (an h of before would be
     noise to it), and C.
     """
-    last = preset.rounds - 1
-    # On the gas by 0.3, and straight on.
+    # Gas 0.3, straight on.
     straight = np.zeros(Controller().num_parameters)
     straight[-3:] = 0.0, math.atanh(2 * 0.3 - 1), -3.0
-    panel = {NEVER_STEERS: Controller(straight)}
+    policies = {NEVER_STEERS: Controller(straight)}
     for kind in KINDS:
-        panel[f"bred {kind}"] = load_controller(_bred(run, kind, **NO_DOUBT) / CONTROLLER)
-    for k in range(preset.since(last), last + 1):
-        panel[f"round {k}"] = load_controller(run / f"round{k}" / CONTROLLER)
-    return panel | {"the run's C": load_controller(run / CONTROLLER)}
+        file = _search_folder(last.folder, kind, **NEUTRAL) / CONTROLLER
+        policies[f"evolved: {kind}"] = load_controller(file)
+    for number in range(last.vae_since, last.number + 1):
+        policies[f"round {number}"] = load_controller(last.at(number).work / CONTROLLER)
+    return policies | {"the run's C": load_controller(last.folder / CONTROLLER)}
 
 
-def panel(preset: Preset, run: Path, where: str, executor: Executor | None) -> dict:
-    """What every driver of the panel earns in reality, or would earn by a dream of that kind.
+def score_policies(last: Round, where: str, executor: Executor | None) -> dict:
+    """The real scores of the policy set, or what a dream of some kind predicts for each of them.
 
-    All dreams are without doubt, but for one: the run's own as its drivers were evolved in it.
+    All dreams have temperature 1 and no dropout, but for one: the run's own, as it was searched in.
     """
-    cast, (agent, _) = drivers(preset, run), load_agent(run)
-    everyone = Controller(np.concatenate([c.parameters for c in cast.values()]))
-    if where == REALITY:
-        tracks = range(TRACKS_FROM, TRACKS_FROM + preset.check_tracks)
-        scores = fitness.panel(car_racing.car_world(preset), agent, everyone, tracks, executor)
-        return {"drivers": list(cast), "scores": scores.round(2).tolist()}
-    doubt = {} if where == RUN_IN_DOUBT else NO_DOUBT
-    world = dream_of(preset.change(**doubt), run, where)
-    dreams = fitness.dreamt(world, PassThroughEncoder(agent), everyone, range(DREAMS), executor)
+    policies, config = policy_set(last), last.config
+    agent, _ = load_agent(last.folder)
+    everyone = Controller(np.concatenate([c.parameters for c in policies.values()]))
+    if where == REAL:
+        tracks = range(TRACKS_FROM, TRACKS_FROM + config.search.check_tracks)
+        world = car_racing.training_world(config)
+        scores = fitness.returns(world, agent, everyone, tracks, executor)
+        return {"policies": list(policies), "scores": scores.round(2).tolist()}
+    changed = config if where == WITH_TEMPERATURE else config.change(dream=NEUTRAL)
+    world = dream_of(dataclasses.replace(last, config=changed), where)
+    encoder, steps = PassThroughEncoder(agent), config.agent_steps_left
+    outcomes = fitness.dream_outcomes(world, encoder, everyone, range(DREAMS), executor)
     drawn = np.random.default_rng(0).integers(DREAMS, size=(200, DREAMS))  # a bootstrap
-    again = [fitness.whole_drive(*(d[:, k] for d in dreams), preset.looks_left) for k in drawn]
+    again = [fitness.extrapolate(*(part[:, k] for part in outcomes), steps) for k in drawn]
     return {
-        "drivers": list(cast),
-        "foreseen": fitness.whole_drive(*dreams, preset.looks_left).round(4).tolist(),
+        "policies": list(policies),
+        "predicted_return": fitness.extrapolate(*outcomes, steps).round(4).tolist(),
         "margin": (1.96 * np.std(again, axis=0)).round(2).tolist(),
     }
 
 
-def bred(
-    preset: Preset,
-    run: Path,
-    executor: Executor | None,
-    kind: str,
-    temperature: float,
-    dropout: float,
+def evolve_in(
+    last: Round, executor: Executor | None, kind: str, temperature: float, dropout: float
 ) -> dict:
-    """A C from nothing, evolved in one kind of dream, and its score in reality."""
-    doubt = preset.change(temperature=temperature, dropout=dropout)
-    (agent, _), k = load_agent(run), preset.directions
-    _, evolution = search.evolve(
-        dream_of(doubt, run, kind),
+    """Evolve a C from nothing in one kind of dream: what dreams predict for it, its real score."""
+    config, agent = last.config, load_agent(last.folder)[0]
+    changed = config.change(dream={"temperature": temperature, "dropout": dropout})
+    k, tracks = config.search.directions, config.search.check_tracks
+    world = dream_of(dataclasses.replace(last, config=changed), kind)
+    objective = fitness.ExtrapolatedReturn(
+        world,
         PassThroughEncoder(agent),
-        _bred(run, kind, temperature, dropout),
-        population=preset.population,
-        rollouts=preset.rollouts[0],
-        generations=preset.study_generations,
-        sigma=preset.sigmas[0],
-        directions=car_racing.directions(agent, _last(preset, run), k) if k else None,
-        seed=preset.seed,
-        check_every=CHECK_EVERY if kind == SHARP else preset.check_every,
-        check_tracks=preset.check_tracks,
+        config.rounds[0].rollouts,
+        seed=config.seed,
         executor=executor,
-        reality=(car_racing.car_world(preset), agent),
-        length=preset.looks_left,
+        agent_steps=config.agent_steps_left,
     )
-    last = evolution.history[-1]
-    return {"promised": last["mean"], "real": last["check"], "real_std": last["check_std"]}
+    real = car_racing.training_world(config)
+    controller, evolution = search.evolve(
+        objective,
+        _search_folder(last.folder, kind, temperature, dropout),
+        start=Controller(feature_size=agent.feature_size),
+        population=config.search.population,
+        generations=config.search.ablation_generations,
+        sigma=config.rounds[0].sigma,
+        directions=car_racing.search_directions(agent, last.work, k) if k else None,
+        seed=config.seed,
+        check=partial(search.check_in_environment, real, agent, tracks=tracks, executor=executor),
+        check_every=CHECK_EVERY if kind == SHARP else config.search.check_every,
+    )
+    row = evolution.history[-1]
+    predicted = fitness.extrapolated_returns(
+        world,
+        PassThroughEncoder(agent),
+        controller,
+        range(DREAMS),
+        executor,
+        agent_steps=config.agent_steps_left,
+    )
+    return {
+        "population_return": row["mean"],
+        "predicted_return": float(predicted[0]),
+        "real": row["check"],
+        "real_std": row["check_std"],
+    }
 
 
-def dream_of(preset: Preset, run: Path, kind: str) -> DreamWorld:
+def dream_of(last: Round, kind: str) -> DreamWorld:
     """Dreams of one kind, all from the same moments; the agent remembers with its own M."""
-    agent, _ = load_agent(run)
-    own = kind in (RUN, RUN_IN_DOUBT)
-    dream = load_network(MDNRNN, run / "dream.safetensors") if own else taught(preset, run, kind)
-    latents = _last(preset, run) / "latents"
-    return dreaming.dream_world(preset, WorldModel(agent.vae, dream), latents, agent)
+    agent, _ = load_agent(last.folder)
+    own = kind in (OWN_DREAM, WITH_TEMPERATURE)
+    file = last.folder / "dream.safetensors"
+    dream = load_network(MDNRNN, file) if own else train_kind(last, kind)
+    world_model = WorldModel(agent.vae, dream)
+    return dreaming.dream_world(last.config, world_model, last.work / "latents", agent)
 
 
-def taught(preset: Preset, run: Path, kind: str) -> MDNRNN:
-    """An M of one kind, trained from nothing; each from equally many drives."""
-    folder, many = _taught(run, kind), 2 * preset.dream_fresh
-    everything = EpisodeStore(_last(preset, run) / "latents")
-    random = set(EpisodeStore(run / "round0" / "episodes").names())
-    at_random = [name for name in everything.names() if name in random]
-    own = [name for name in everything.names() if name not in random]
-    fed = at_random[-many:]
-    if kind in (OWN, BOTH):
-        fed = own[-many:] if kind == OWN else at_random[-many // 2 :] + own[-many // 2 :]
+def train_kind(last: Round, kind: str) -> MDNRNN:
+    """An M of one kind, trained from nothing; each from equally many episodes."""
+    config, run = last.config, last.folder
+    folder, many = _dream_folder(run, kind), 2 * config.dream.newest
+    everything, first = last.latents, set(last.at(0).episodes.names())
+    at_random = [name for name in everything.names() if name in first]
+    on_policy = [name for name in everything.names() if name not in first]
+    names = at_random[-many:]
+    if kind == ON_POLICY:
+        names = on_policy[-many:]
+    if kind == MIXED:
+        names = at_random[-many // 2 :] + on_policy[-many // 2 :]
     latents = EpisodeStore(folder / "latents")
-    latents.describe(everything.about)
-    latents.include(everything, fed)
+    latents.begin(Record({"latents": everything.digest()}, {"names": names}), rebuild=True)
+    latents.include(everything, names)
     plainer: dict[str, Any] = {}
-    if kind in (PLAIN, SHARP, TOLD):
-        plainer = {"learning_rate": 1e-3, "anneal": False, "batch_size": preset.rnn_batch}
+    if kind in (PLAIN, SHARP, REWARD_INPUT):
+        plainer = {"learning_rate": 1e-3, "anneal": False, "batch_size": config.rnn.batch_size}
     if kind in (PLAIN, SHARP):
         plainer |= {"pay": False}
     if kind == PLAIN:
         plainer |= {"z_noise": 1.0, "z_weight": 1.0}
-    epochs, seed = preset.dream_epochs[0], preset.seed
-    return dreaming.train_dream(preset, folder, latents, epochs=epochs, seed=seed, **plainer)
+    return dreaming.train_dreaming_mdn_rnn(
+        config,
+        folder,
+        latents,
+        epochs=config.rounds[0].dream_epochs,
+        seed=config.seed,
+        device=last.device,
+        **plainer,
+    )
 
 
-def _last(preset: Preset, run: Path) -> Path:
-    return run / f"round{preset.rounds - 1}"
+def _dream_folder(run: Path, kind: str) -> Path:
+    return run / "ablations" / kind.replace(", ", "_").replace(" ", "_")
 
 
-def _taught(run: Path, kind: str) -> Path:
-    return run / "study" / kind.replace(" ", "_")
+def _search_folder(run: Path, kind: str, temperature: float, dropout: float) -> Path:
+    return _dream_folder(run, kind) / f"evolved-{temperature:g}-{dropout:g}"
 
 
-def _bred(run: Path, kind: str, temperature: float, dropout: float) -> Path:
-    return _taught(run, kind) / f"bred-{temperature:g}-{dropout:g}"
-
-
-def _once(log: Path, key: dict, work: Callable[[], dict]) -> None:
+def _once(log: Path, key: dict, record: Record, work: Callable[[], dict]) -> None:
     rows = read_log(log) if log.exists() else []
-    if not any(key.items() <= row.items() for row in rows):
-        write_log([*rows, key | work()], log)
+    for row in rows:
+        if key.items() <= row.items():
+            require(log, Record.from_dict(row.get("record")), record)
+            return
+    write_log([*rows, key | work() | {"record": record.to_dict()}], log)

@@ -1,17 +1,19 @@
-"""Put a finished run, with cards, into data/pretrained."""
+"""Export a finished run, with cards, to data/pretrained."""
 
 import datetime
 import os
 import platform
 import shutil
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
 from wmlib.files import read_log
 from wmlib.models.checkpoints import write_card
 from wmlib.paths import PRETRAINED
-from wmlib.pipeline.config import Preset
-from wmlib.pipeline.scoring import score_car
+from wmlib.pipeline.config import Config, Machine
+from wmlib.pipeline.scoring import score_run
+from wmlib.provenance import code_version
 from wmlib.rollout.workers import processes
 from wmlib.training.fit import pick_device
 
@@ -21,45 +23,48 @@ def _seconds(log: Path) -> float:
     return round(sum({row.get("round", 0): row["seconds"] for row in read_log(log)}.values()), 1)
 
 
-def ship(preset: Preset, run: str | Path, world: str, command: str) -> Path:
+def export(
+    config: Config, run: str | Path, world: str, machine: Machine, tracks: int | None = None
+) -> Path:
     """Copy a finished run's weights and logs to data/pretrained/<world>, with a card each.
 
-    A card tells the command, seed, seconds and machine, and for C the held-out score. It also holds
-    the file's sha256, which `load_network` checks.
+    A card has the run's own settings, the file's record and sha256 (`load_network` checks it), the
+    version of the code, seconds and machine, and for C the score on held-out tracks; by default the
+    config's number of them.
 
     Of a run with another seed than 0 only the logs and the score are kept, in a folder "seed<n>" of
-    that: to show how much of a result is luck, they are enough.
+    that: to show how results vary with the seed, they are enough.
     """
-    run, folder = Path(run), PRETRAINED / world
+    run, folder, score = Path(run), PRETRAINED / world, None
     if (run / "controller.safetensors").exists():
-        with processes(preset.workers, preset.cluster) as executor:
-            result = score_car(preset, run, executor)
-    if preset.seed:
-        return _copy_logs(run, folder / f"seed{preset.seed}")
+        with processes(machine.workers, machine.cluster) as executor:
+            score = score_run(config, run, executor, tracks).summary()
+    if config.seed:
+        return _copy_logs(run, folder / f"seed{config.seed}")
     folder.mkdir(parents=True, exist_ok=True)
+    device = pick_device(machine.device or None).type
     for weights in sorted(run.glob("*.safetensors")):
         name = weights.stem
-        log = "evolution" if name == "controller" else name
         card = {
-            "command": command,
-            "seed": preset.seed,
+            "settings": asdict(config),
+            "exported_by": code_version(),
             "date": datetime.date.today().isoformat(),
-            "training_seconds": _seconds(run / f"{log}.jsonl"),
-            "machine": f"{os.cpu_count()} cores, {platform.machine()}, {_accelerator(preset)}",
+            "training_seconds": _seconds(run / f"{_log_of(name)}.jsonl"),
+            "machine": f"{os.cpu_count()} cores, {platform.machine()}, "
+            + ("no GPU" if device == "cpu" else device),
             "versions": {
                 package: metadata.version(package) for package in ("torch", "gymnasium", "cma")
             },
         }
         shutil.copy(weights, folder)
         if name == "controller":
-            card["score"] = result.summary()
+            card["score"] = score
         write_card(folder / weights.name, card)
     return _copy_logs(run, folder)
 
 
-def _accelerator(preset: Preset) -> str:
-    device = pick_device(preset.device or None).type
-    return "no GPU" if device == "cpu" else device
+def _log_of(name: str) -> str:
+    return "evolution" if name == "controller" else name
 
 
 def _copy_logs(run: Path, folder: Path) -> Path:

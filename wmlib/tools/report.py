@@ -13,7 +13,7 @@ from wmlib.models.controller import Controller
 from wmlib.models.vae import frames_to_tensor, kl_per_dimension, tensor_to_frames
 from wmlib.models.world_model import WorldModel
 from wmlib.pipeline import car_racing, rounds, scoring
-from wmlib.pipeline.config import Preset
+from wmlib.pipeline.config import ChapterConfig, Config
 from wmlib.pipeline.rounds import TEST_TRACKS_FROM
 from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec, noisy_car_policy
 from wmlib.rollout.rollout import record_episode
@@ -22,7 +22,8 @@ from wmlib.view import figures
 
 
 def everything(
-    preset: Preset,
+    config: Config,
+    chapter: ChapterConfig,
     world_model: WorldModel,
     controller: Controller,
     out: str | Path,
@@ -36,15 +37,15 @@ def everything(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     driver = noisy_car_policy(ControllerPolicy(controller), world_model.mdn_rnn.repeat)
-    world = _world(preset, world_model)
+    world = _world(config, world_model)
     drives = [
         record_episode(world, driver, EpisodeSpec(TEST_TRACKS_FROM + i), world_model).recording
-        for i in range(preset.car_tests)
+        for i in range(chapter.test_episodes)
     ]
     pictures = {
         "reconstructions": lambda: reconstructions(world_model, drives),
         "latent_map": lambda: latent_map(world_model, drives),
-        "accuracy": lambda: accuracy(world_model, drives, preset.car_seen, preset.car_ahead),
+        "accuracy": lambda: accuracy(world_model, drives, chapter.context, chapter.horizon),
     }
     run = None if run is None else Path(run)
     if run is not None and (run / "evolution.jsonl").exists():
@@ -54,16 +55,16 @@ def everything(
     for name, draw in pictures.items():
         draw().savefig(out / f"{name}.png", dpi=90)
         yield out / f"{name}.png"
-    agent, horizon = (world_model, controller), (preset.car_seen, preset.car_ahead)
-    dream_against_reality(preset, *agent, out / "dream.gif", TEST_TRACKS_FROM, *horizon)
+    agent, horizon = (world_model, controller), (chapter.context, chapter.horizon)
+    dream_against_reality(config, *agent, out / "dream.gif", TEST_TRACKS_FROM, *horizon)
     yield out / "dream.gif"
     film = out / "drive.mp4"
-    play(ControllerPolicy(controller), world_model, TEST_TRACKS_FROM, film, preset.max_steps)
+    play(ControllerPolicy(controller), world_model, TEST_TRACKS_FROM, film, config.env.max_steps)
     yield film
 
 
-def _world(preset: Preset, world_model: WorldModel) -> World:
-    return car_racing.car_world(preset.change(frame_size=world_model.vae.frame_size))
+def _world(config: Config, world_model: WorldModel) -> World:
+    return car_racing.training_world(config.change(frame_size=world_model.vae.frame_size))
 
 
 def reconstructions(world_model: WorldModel, drives: list[dict], columns: int = 10):
@@ -113,7 +114,7 @@ def accuracy(world_model: WorldModel, drives: list[dict], seen: int, ahead: int)
 
 
 def dream_against_reality(
-    preset: Preset,
+    config: Config,
     world_model: WorldModel,
     controller: Controller,
     path: str | Path,
@@ -127,7 +128,7 @@ def dream_against_reality(
     The dream gets the drive's actions from look `seen` on, and no more frames. Returns a sentence.
     Raises ValueError if the drive is shorter than seen + 2 looks.
     """
-    world = _world(preset, world_model)
+    world = _world(config, world_model)
     recording = record_episode(
         world, ControllerPolicy(controller), EpisodeSpec(track), world_model
     ).recording

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from wmlib.files import digest, read_log, require_equal, write_atomically
+from wmlib.files import digest, read_log, write_atomically
+from wmlib.provenance import Record, require
 
 Fitness = Callable[[np.ndarray, int], np.ndarray]
 
@@ -29,9 +30,12 @@ class Evolution:
     `extra`, called after every generation, returns more columns for the log (a score of the mean
     on other tracks, say).
 
-    `settings` are for the log alone: numbers that the scores depend on.
+    `record` says what the scores depend on. With the search's own settings it is kept in the first
+    row of the log.
 
-    Raises ValueError if the population is too small, or the log was made with other settings.
+    Raises ValueError if the population is too small, if the log has another record, or if its
+    scores do not lead to the step sizes and means that are in it (they were edited, or another
+    version of pycma made them).
     """
 
     def __init__(
@@ -43,7 +47,7 @@ class Evolution:
         start: np.ndarray | None = None,
         log: str | Path | None = None,
         extra: Callable[["Evolution"], dict] | None = None,
-        **settings: float | str,
+        record: Record | None = None,
     ):
         if population < 4:
             raise ValueError(f"CMA-ES needs a population of at least 4, got {population}")
@@ -58,8 +62,10 @@ class Evolution:
             # randn: pycma would otherwise seed and use numpy's global generator.
             {"popsize": population, "randn": rng.randn, "seed": np.nan, "verbose": -9},
         )
-        self._settings = {"size": size, "population": population, "sigma": sigma, "seed": seed}
-        self._settings |= {"start": "" if start is None else digest(start)} | settings
+        record = record or Record()
+        own = {"size": size, "population": population, "sigma": sigma, "seed": seed}
+        point = {} if start is None else {"point": digest(start)}
+        self.record = Record(record.made_from | point, record.settings | own)
         self._extra = extra
         self.history: list[dict] = []
         self.candidates = np.zeros((0, size))  # of the last generation (population, size)
@@ -115,8 +121,10 @@ class Evolution:
                     "mean": float(scores.mean()),
                     "best": float(scores.max()),
                     "sigma": self.sigma,
+                    "mean_checksum": self._checksum(),
                     "scores": scores.tolist(),
                 }
+                row |= {} if self.history else {"record": self.record.to_dict()}
                 self.history.append(row)
                 row |= self._extra(self) if self._extra else {}
                 row["seconds"] = round(spent + time.monotonic() - began, 2)
@@ -134,7 +142,7 @@ class Evolution:
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row | {"settings": self._settings}) + "\n")
+                file.write(json.dumps(row) + "\n")
 
     def _complete_rows(self) -> list[dict]:
         text = self._path.read_text(encoding="utf-8")
@@ -144,8 +152,23 @@ class Evolution:
             write_atomically(self._path, lambda path: path.write_text(text, encoding="utf-8"))
         return read_log(self._path)
 
+    def _checksum(self) -> float:
+        # One number that stands for the mean. (A digest of its bytes would not do: on another
+        # processor their last bits differ, and a search may go on there.)
+        return float(self.mean @ np.cos(np.arange(len(self.mean))))
+
     def _replay(self, rows: list[dict]) -> None:
+        if rows:
+            require(self._path, Record.from_dict(rows[0].get("record")), self.record)
         for row in rows:
-            require_equal(self._path, row.pop("settings"), self._settings)
             self._tell(self._es.ask(), np.array(row["scores"]))
+            now = {"sigma": self.sigma, "mean_checksum": self._checksum()}
+            for name, value in now.items():
+                if not np.isclose(row[name], value, rtol=1e-6, atol=1e-9):
+                    raise ValueError(
+                        f"{self._path}: the scores up to generation {row['generation']} lead to "
+                        f"{name} = {value:.6g}, but the log has {row[name]:.6g}. They were edited, "
+                        f"or another version of pycma made them: restore the file, or name another "
+                        f"folder"
+                    )
             self.history.append(row)

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -17,11 +17,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from wmlib.files import require_equal, write_atomically
+from wmlib.files import write_atomically
 from wmlib.models.checkpoints import fill
 from wmlib.models.mdn_rnn import MDNRNN, MDNRNNLoss, Prediction, mdn_rnn_loss
 from wmlib.models.numerics import half_precision
 from wmlib.models.vae import VAE, VAELoss, frames_to_tensor, sample_latent, vae_loss
+from wmlib.provenance import Record, require
 from wmlib.training.batches import Sequences
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what `_deterministic` needs on CUDA
@@ -103,7 +104,7 @@ def fit(
     device: str | torch.device | None = None,
     save_seconds: float = 30.0,
     anneal: bool = False,
-    about: Mapping[str, float] | None = None,
+    record: Record | None = None,
 ) -> list[dict]:
     """Fit a network with Adam; returns the history, a row about every 1% of the way.
 
@@ -113,9 +114,9 @@ def fit(
 
     With a `checkpoint` path, everything the future depends on (weights, optimizer, noise, history)
     is saved there every `save_seconds` and at the end; called again, the same fit goes on from
-    there and arrives at the same weights as an uninterrupted one. Raises ValueError if the
-    checkpoint belongs to a fit with other settings, or another `about`: what step and batches
-    depend on; and if a loss, a gradient or a weight is not finite: no such weights are ever saved.
+    there and arrives at the same weights as an uninterrupted one. record: what step and batches
+    depend on. Raises ValueError if the checkpoint belongs to a fit with other settings or another
+    record; and if a loss, a gradient or a weight is not finite: no such weights are ever saved.
     """
     _keep_memory()
     device = pick_device(None if device is None else str(device))
@@ -123,12 +124,13 @@ def fit(
     optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
     generator = torch.Generator(device).manual_seed(seed)
     total = epochs * len(batches)
-    settings = {"learning_rate": learning_rate, "seed": seed, "clip": clip, "steps": total}
-    settings |= {"anneal": True} if anneal else {}
-    settings |= about or {}
+    own = {"learning_rate": learning_rate, "seed": seed, "clip": clip, "anneal": anneal}
+    own |= {"epochs": epochs, "batches": len(batches)}
+    record = record or Record()
+    record = Record(record.made_from, record.settings | own)
     progress = {"done": 0, "seconds": 0.0, "history": [], "sums": {}}
     if checkpoint is not None and Path(checkpoint).exists():
-        progress = _load(checkpoint, network, optimizer, generator, settings)
+        progress = _load(checkpoint, network, optimizer, generator, record)
     resumed_at, log_every = progress["done"], max(1, total // 100)
     clock = saved = time.monotonic()
 
@@ -170,10 +172,10 @@ def fit(
                     bar.set_postfix(_log(progress, epoch))
                 bar.update()
                 if checkpoint is not None and clock - saved > save_seconds:
-                    _save(checkpoint, network, optimizer, generator, settings, progress)
+                    _save(checkpoint, network, optimizer, generator, record, progress)
                     saved = clock
     if checkpoint is not None and progress["done"] > resumed_at:
-        _save(checkpoint, network, optimizer, generator, settings, progress)
+        _save(checkpoint, network, optimizer, generator, record, progress)
     network.eval()
     return progress["history"]
 
@@ -223,17 +225,17 @@ def _log(progress: dict, epoch: int) -> dict[str, str]:
     return {key: f"{value:.3g}" for key, value in means.items()}
 
 
-def _save(path, network, optimizer, generator, settings: dict, progress: dict) -> None:
+def _save(path, network, optimizer, generator, record: Record, progress: dict) -> None:
     tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     for i, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{i}.{name}": tensor for name, tensor in moments.items()}
     tensors["generator"] = generator.get_state()
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {"settings": json.dumps(settings), "progress": json.dumps(progress)}
+    metadata = {"record": json.dumps(record.to_dict()), "progress": json.dumps(progress)}
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
 
 
-def _load(path, network, optimizer, generator, settings: dict) -> dict:
+def _load(path, network, optimizer, generator, record: Record) -> dict:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
@@ -242,10 +244,7 @@ def _load(path, network, optimizer, generator, settings: dict) -> dict:
         raise ValueError(
             f"{path} is damaged ({error}): delete it, and this training starts again"
         ) from error
-    saved = json.loads(metadata["settings"])
-    require_equal(
-        path, {"anneal": None} | saved, settings
-    )  # a checkpoint of before has no annealing
+    require(path, Record.from_dict(json.loads(metadata.get("record", "null"))), record)
     fill(network, _under("network.", tensors), path)
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in _under("optimizer.", tensors).items():

@@ -1,0 +1,348 @@
+"""Commands on a run: a folder with its settings, logs, checkpoints, weights and scores."""
+
+import argparse
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import FlagCreatePairsOff, arg
+
+from wmlib.files import exclusive_lock
+from wmlib.models.checkpoints import load_controller, load_network
+from wmlib.models.mdn_rnn import MDNRNN
+from wmlib.models.vae import VAE
+from wmlib.pipeline import ball, car_racing, scoring
+from wmlib.pipeline.config import SETTINGS, Config, Machine
+from wmlib.pipeline.rounds import Round
+from wmlib.pipeline.scales import get_config, get_machine
+from wmlib.rollout.episodes import RECORD
+from wmlib.rollout.workers import processes
+from wmlib.tools.settings import BallSettings, CarSettings, Flat
+from wmlib.training.fit import pick_device
+
+
+@dataclass(frozen=True)
+class RunCommand:
+    """What all commands on a run have."""
+
+    folder: Path | None
+    """Of the run; default: data/runs/SCALE/car_racing (or ball), with _dream and -SEED where these
+    are given, or the same under $WM_RUNS, or in the user's data folder where the checkout cannot be
+    written to."""
+    machine: Annotated[Machine, Flat]
+
+    @classmethod
+    def default(cls, argv: Sequence[str], world: str) -> tuple[Any, Config]:
+        """The command before its options: from the run in --folder, or the scale; and its config.
+
+        Raises ValueError if the settings in that folder cannot be read.
+        """
+        look = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        look.add_argument("--scale")
+        look.add_argument("--folder", type=Path)
+        look.add_argument("--seed", type=int, default=0)
+        look.add_argument("--dream", action="store_true")
+        seen, _ = look.parse_known_args(argv)
+        config = get_config(seen.scale, seen.dream)
+        machine = get_machine(seen.scale)
+        if world == "ball":
+            usual = replace(config, seed=seen.seed).run_folder("ball")
+        else:
+            usual = Round.of(replace(config, seed=seen.seed)).folder
+        # In full: workers elsewhere begin in another directory.
+        folder = (seen.folder or usual).resolve()
+        if (folder / SETTINGS).exists():
+            config = Config.load(folder, world)
+            machine = get_machine(config.scale)
+        settings = BallSettings.of(config) if world == "ball" else CarSettings.of(config)
+        own = {"folder": folder, "machine": machine, "settings": settings}
+        rest = {f.name: f.default for f in fields(cls) if f.name not in own}
+        return cls(**own, **rest), config
+
+    @contextlib.contextmanager
+    def open(
+        self,
+        settings: CarSettings | BallSettings,
+        world: str,
+        resume: bool | None,
+        look_only: bool = False,
+    ) -> Iterator[tuple[Config, Path]]:
+        """The settings and the folder of the run, locked as long as this lasts.
+
+        resume: whether a run must be there (True), must not (False), or may (None). look_only:
+        write nothing. Raises ValueError if that is not so, or the run there is another one.
+        """
+        assert self.folder is not None  # `default` fills it
+        folder, begun = self.folder.resolve(), (self.folder / SETTINGS).exists()
+        there = begun or _has_episodes(folder)  # as a chapter's run, which has no settings
+        if there and resume is False:
+            raise ValueError(
+                f"{folder} holds a run already: add --resume to go on with it, or name another "
+                f"--folder"
+            )
+        if resume and not there:
+            raise ValueError(f"there is no run in {folder} to go on with")
+        dream = isinstance(settings, CarSettings) and settings.dream
+        kept = Config.load(folder, world) if begun else get_config(settings.scale, dream)
+        _require_same_run(kept, settings, begun, folder)
+        config = settings.change(kept)
+        if world == "ball":
+            pick_device(self.machine.device or None)
+        else:
+            car_racing.check_settings(config, self.machine)
+        if look_only:
+            yield config, folder
+            return
+        with exclusive_lock(folder):
+            contents = _contents(folder)
+            config.save(folder, world)
+            try:
+                yield config, folder
+            except (ValueError, OSError):
+                # An option that does not fit what is there, or nothing could begin: as it was.
+                if contents == _contents(folder):
+                    if begun:
+                        kept.save(folder, world)
+                    else:
+                        (folder / SETTINGS).unlink()
+                raise
+
+
+def _contents(folder: Path) -> dict[Path, int]:
+    # All files of a run but its settings, and their sizes.
+    files = (path for path in folder.rglob("[!.]*.*") if path.name not in (SETTINGS, RECORD))
+    return {path: path.stat().st_size for path in files if path.is_file()}
+
+
+def _has_episodes(folder: Path) -> bool:
+    # (Not anywhere below: runs may lie inside one another.)
+    places = (folder / "episodes", folder / "round0" / "episodes")  # the ball's, and a car's
+    return any(path for place in places for path in place.glob("*.zip"))
+
+
+def _require_same_run(
+    kept: Config, settings: CarSettings | BallSettings, begun: bool, folder: Path
+) -> None:
+    # ValueError for what a run cannot change on its way.
+    dream = isinstance(settings, CarSettings) and settings.dream
+    where = ["the environment", "dreams"]
+    for what, before, now in (
+        ("scale", kept.scale, settings.scale),
+        ("seed", kept.seed, settings.seed if begun else kept.seed),
+        ("C evolved in", where[kept.in_dreams], where[dream]),
+    ):
+        if now != before:
+            raise ValueError(
+                f"the run in {folder} has {what} {before}, not {now}: name another --folder"
+            )
+
+
+@dataclass(frozen=True)
+class TrainBall(RunCommand):
+    """Train V and M of the bouncing ball, from nothing."""
+
+    settings: Annotated[BallSettings, Flat]
+    resume: FlagCreatePairsOff[bool] = False  # go on with the run in --folder
+    dry_run: FlagCreatePairsOff[bool] = False  # only say how much disk, memory and time it takes
+
+    def __call__(self) -> None:
+        """Run it."""
+        with self.open(self.settings, "ball", self.resume, self.dry_run) as (config, folder):
+            if _fits(config, folder, "ball", self.machine, self.dry_run):
+                ball.train_ball(config, folder, self.machine)
+                print(f"trained: {folder}")
+
+
+@dataclass(frozen=True)
+class TrainCar(RunCommand):
+    """Everything, from nothing to a trained agent: all phases, round after round."""
+
+    settings: Annotated[CarSettings, Flat]
+    resume: FlagCreatePairsOff[bool] = False  # go on with the run in --folder
+    final_eval: FlagCreatePairsOff[bool] = False  # score it on held-out tracks at the end
+    dry_run: FlagCreatePairsOff[bool] = False  # only say how much disk, memory and time it takes
+
+    def __call__(self) -> None:
+        """Run it."""
+        world = "car_racing"
+        with self.open(self.settings, world, self.resume, self.dry_run) as (config, folder):
+            if not _fits(config, folder, world, self.machine, self.dry_run):
+                return
+            car_racing.run_all_rounds(config, folder, self.machine)
+            print(f"trained: {folder}")
+            if self.final_eval:
+                with processes(self.machine.workers, self.machine.cluster) as executor:
+                    print(scoring.score_run(config, folder, executor))
+
+
+def _fits(config: Config, folder: Path, world: str, machine: Machine, dry_run: bool) -> bool:
+    # Whether to go on: not after a dry run. ValueError if the run would not fit on this machine.
+    from wmlib.tools import estimate  # only here: it can measure, and needs the chapters' packages
+
+    work = estimate.Work.of(config, world, machine)
+    if dry_run:
+        print(estimate.estimate(work, folder))
+        return False
+    estimate.check_space(work, folder)
+    return True
+
+
+@dataclass(frozen=True)
+class Phase(RunCommand):
+    """One phase of one round of CarRacing; goes on with what is there."""
+
+    settings: Annotated[CarSettings, Flat]
+    round: int = 0  # of the loop
+
+    def imports(self) -> dict[str, Path | None]:
+        """Weights from elsewhere, by the name that they get in the round's folder."""
+        return {}
+
+    def do(self, this: Round) -> Any:
+        """The phase itself."""
+        raise NotImplementedError
+
+    def __call__(self) -> None:
+        """Run it."""
+        with self.open(self.settings, "car_racing", None) as (config, folder):
+            this = Round.of(config, self.round, folder, self.machine)
+            with _imported(this, self.imports()):
+                self.do(this)
+            print(f"done, in {this.work}")
+
+
+@contextlib.contextmanager
+def _imported(this: Round, files: dict[str, Path | None]) -> Iterator[None]:
+    # Weights from elsewhere, copied into the round's folder; gone again if nothing can use them.
+    if this.number > 0 and files.get("initial"):
+        raise ValueError("--controller is for round 0: a later one begins at the C of the last")
+    fresh = {}
+    for name, file in files.items():
+        if file is None:
+            continue
+        _load_any(name, file)  # or say what is wrong with it
+        target = this.work / f"{name}.safetensors"
+        if target.exists() and target.read_bytes() != file.read_bytes():
+            raise ValueError(f"{target} is there already: name another --folder")
+        if not target.exists():
+            fresh[name] = file
+    for name, file in fresh.items():
+        this.import_weights(file, name)
+    try:
+        yield
+    except ValueError:
+        for name in fresh:
+            this.forget_import(name)
+        raise
+
+
+def _load_any(name: str, file: Path) -> Any:
+    kinds = {"vae": VAE, "mdn_rnn": MDNRNN}
+    return load_network(kinds[name], file) if name in kinds else load_controller(file)
+
+
+@dataclass(frozen=True)
+class Collect(Phase):
+    """Run episodes, and keep them."""
+
+    def do(self, this: Round) -> Any:
+        """Collect."""
+        return car_racing.collect_episodes(this)
+
+
+@dataclass(frozen=True)
+class TrainVAE(Phase):
+    """Train V on the frames collected."""
+
+    def do(self, this: Round) -> Any:
+        """Train V."""
+        return car_racing.train_round_vae(this)
+
+
+@dataclass(frozen=True)
+class Encode(Phase):
+    """Encode with V all that was collected."""
+
+    vae_file: Annotated[Path | None, arg(name="vae")] = None  # V from elsewhere
+
+    def imports(self) -> dict[str, Path | None]:
+        """V."""
+        return {"vae": self.vae_file}
+
+    def do(self, this: Round) -> Any:
+        """Encode."""
+        return car_racing.encode_episodes(this)
+
+
+@dataclass(frozen=True)
+class TrainRNN(Phase):
+    """Train M on the encoded episodes."""
+
+    def do(self, this: Round) -> Any:
+        """Train M."""
+        return car_racing.train_round_mdn_rnn(this)
+
+
+@dataclass(frozen=True)
+class Evolve(Phase):
+    """Evolve C, in the environment or (--dream) in M's dreams."""
+
+    vae_file: Annotated[Path | None, arg(name="vae")] = None  # V from elsewhere
+    rnn_file: Annotated[Path | None, arg(name="rnn")] = None  # M from elsewhere
+    controller: Path | None = None  # C from elsewhere, to begin the search at
+
+    def imports(self) -> dict[str, Path | None]:
+        """V, M and C."""
+        return {"vae": self.vae_file, "mdn_rnn": self.rnn_file, "initial": self.controller}
+
+    def do(self, this: Round) -> Any:
+        """Evolve C."""
+        return car_racing.evolve_controller(this)
+
+
+@dataclass(frozen=True)
+class Ablate(RunCommand):
+    """How far dreams can be trusted: a score matrix, and searches in other kinds of dreams."""
+
+    settings: Annotated[CarSettings, Flat]
+
+    def __call__(self) -> None:
+        """Run it."""
+        from wmlib.tools import ablations
+
+        with self.open(self.settings, "car_racing", None) as (config, folder):
+            ablations.run_ablations(config, folder, self.machine)
+            print(f"done, in {folder}")
+
+
+@dataclass(frozen=True)
+class ExportBall(RunCommand):
+    """Put the weights of a finished run, with cards, into data/pretrained."""
+
+    settings: Annotated[BallSettings, Flat]
+
+    def __call__(self) -> None:
+        """Run it."""
+        from wmlib.tools import release
+
+        with self.open(self.settings, "ball", None) as (config, folder):
+            print(f"exported: {release.export(config, folder, 'ball', self.machine)}")
+
+
+@dataclass(frozen=True)
+class ExportCar(RunCommand):
+    """Score a finished run and put its weights, with cards, into data/pretrained."""
+
+    settings: Annotated[CarSettings, Flat]
+    tracks: int | None = None  # held-out tracks to score it on; default: the run's score_tracks
+
+    def __call__(self) -> None:
+        """Run it."""
+        from wmlib.tools import release
+
+        with self.open(self.settings, "car_racing", None) as (config, folder):
+            world = "car_racing_dream" if config.in_dreams else "car_racing"
+            target = release.export(config, folder, world, self.machine, self.tracks)
+            print(f"exported: {target}")
