@@ -34,14 +34,15 @@ import torch
 from wmlib import evaluation
 from wmlib.models.checkpoints import load_agent
 from wmlib.paths import pretrained
-from wmlib.pipeline import car_racing, config, scoring
+from wmlib.pipeline import car_racing, scoring
+from wmlib.pipeline.scales import get_chapter_config, get_config
 from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec
 from wmlib.rollout.rollout import record_episode
 from wmlib.training.fit import pick_device
 from wmlib.view import figures
 
 figures.use_style()
-numbers = config.preset()
+config, chapter = get_config(), get_chapter_config()
 shipped = pretrained("car_racing")
 agent, controller = load_agent(shipped)
 
@@ -52,8 +53,8 @@ agent, controller = load_agent(shipped)
 
 # %%
 track = EpisodeSpec(seed=500_007)
-drive = record_episode(car_racing.car_world(numbers), ControllerPolicy(controller), track, agent)
-seen, end = numbers.car_seen, numbers.car_seen + 2 * numbers.car_ahead
+drive = record_episode(car_racing.training_world(config), ControllerPolicy(controller), track, agent)
+seen, end = chapter.context, chapter.context + 2 * chapter.horizon
 frames, actions = drive.recording["frames"][: end + 1], drive.recording["actions"][:end]
 # temperature: how wild the dream is; chapter 3 turns it up and down
 dream = evaluation.dream_frames(agent, frames, actions, seen, temperature=0.5)
@@ -62,8 +63,8 @@ dream = evaluation.dream_frames(agent, frames, actions, seen, temperature=0.5)
 figures.moving_picture(
     [frames, dream],
     "left, the agent drives; right, its dream of the same drive",
-    fps=50 / numbers.repeat,
-    save=numbers.figure("00_reality_and_dream.gif"),
+    fps=50 / config.env.repeat,
+    save=config.figure("00_reality_and_dream.gif"),
 )
 
 # %% [markdown]
@@ -109,7 +110,7 @@ print(f"C {controller.num_parameters:9,} parameters")
 # How well does it drive? Every number in this series says how it was measured. This one comes with the weights, and chapter 5 shows how to check it. (Mean ± standard deviation over 1,000 tracks that no part of the agent had seen, and how far off the mean may be. A drive lasts 1,000 steps at most; a thousand points are shared out along the track, and a step costs 0.1.)
 
 # %%
-print(scoring.score_car(numbers, shipped))
+print(scoring.score_run(config, shipped))
 
 # %% [markdown]
 # ## Your machine
@@ -138,7 +139,7 @@ print("CarRacing-v3 runs. You are ready.")
 #
 # - **Predict**: a question before a result. Answer it to yourself; it is the best part.
 # - **`RETRAIN`**: every chapter loads weights that came with the repository. Set `RETRAIN = True` in its first cell to train your own instead. Training can be interrupted: run the cell again and it goes on.
-# - **`WM_SCALE`**: how big everything is. `smoke` (seconds, for tests), `laptop` (the default) or `paper`. All numbers stand in `wmlib/pipeline/config.py`.
+# - **`WM_SCALE`**: how big everything is. `smoke` (seconds, for tests), `laptop` (the default) or `paper`. All numbers are in `wmlib/pipeline/scales.py`.
 # - **Break it**: each chapter breaks something on purpose, because a thing is understood when you know how it fails.
 # - **Blue is what happened, orange is what the model imagined, grey is a yardstick**, wherever these meet in a figure.
 # - **`# NBVAL_CHECK_OUTPUT`** at the top of a cell is for the tests: its output must be the same on every machine.

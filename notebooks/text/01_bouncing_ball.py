@@ -41,13 +41,14 @@ from wmlib.models.mdn_rnn import Prediction, mixture_nll
 from wmlib.models.vae import frames_to_tensor, sample_latent, tensor_to_frames, vae_loss
 from wmlib.models.world_model import WorldModel
 from wmlib.paths import pretrained
-from wmlib.pipeline import ball, config, phases
+from wmlib.pipeline import ball, phases
+from wmlib.pipeline.scales import get_chapter_config, get_config
 from wmlib.rollout.policies import no_action_policy
 from wmlib.view import figures
 
 figures.use_style()
-numbers = config.preset()  # WM_SCALE: smoke, laptop (the default) or paper
-RETRAIN = numbers.retrain  # set to True to train everything here from scratch
+config, chapter = get_config(), get_chapter_config()  # WM_SCALE: smoke, laptop (default) or paper
+RETRAIN = chapter.retrain  # set to True to train everything here from scratch
 
 # %% [markdown]
 # ## 1.1 The world
@@ -76,15 +77,15 @@ figures.moving_picture(np.stack(frames), "a ball bounces in a box")
 # %% [markdown]
 # ## 1.2 Learn from watching
 #
-# Everything the model learns comes from recorded episodes. `ball.ball` records them, trains V on the frames, turns every frame into V's numbers, and trains M on those. This is its whole source; the rest of the chapter takes it apart.
+# Everything the model learns comes from recorded episodes. `ball.train_ball` records them, trains V on the frames, turns every frame into V's numbers, and trains M on those. This is its whole source; the rest of the chapter takes it apart.
 
 # %%
-figures.source(ball.ball)
+figures.source(ball.train_ball)
 
 # %%
-folder = numbers.run_folder("ball") if RETRAIN else pretrained("ball")
+folder = config.run_folder("ball") if RETRAIN else pretrained("ball")
 if RETRAIN:
-    ball.ball(numbers, folder)
+    ball.train_ball(config, folder)
 world_model = load_world_model(folder)
 print("weights trained in this chapter" if RETRAIN else "weights that came with the repository")
 
@@ -96,8 +97,8 @@ first = 500_000  # a seed far from those of the training episodes
 tests = phases.collect(
     ball.BALL,
     no_action_policy(),
-    range(first, first + numbers.ball_tests),
-    numbers.run_folder("ball_tests") / "episodes",
+    range(first, first + chapter.ball_test_episodes),
+    config.run_folder("ball_tests") / "episodes",
     record=ball.TRUTH,
 )
 episodes = [tests.episode(name) for name in tests.names()]
@@ -189,7 +190,7 @@ print(
 figures.source(WorldModel.imagine)
 
 # %%
-seen, ahead = numbers.seen, numbers.ahead  # 60 and 30 at laptop scale
+seen, ahead = chapter.ball_context, chapter.ball_horizon  # 60 and 30 at laptop scale
 generator = torch.Generator().manual_seed(0)
 
 
@@ -218,7 +219,7 @@ real = chosen["frames"][seen + 1 : seen + ahead + 1]
 rows = {"what happened": real[::3], "dreamt": dreamt[::3]}
 colors = {"what happened": figures.REALITY, "dreamt": figures.DREAM}
 figure = figures.frame_grid(rows, [f"+{t}" for t in range(1, ahead + 1, 3)], colors)
-path = numbers.figure("01_ball_dream.png")
+path = config.figure("01_ball_dream.png")
 path.parent.mkdir(parents=True, exist_ok=True)
 figure.savefig(path, dpi=80)
 figure

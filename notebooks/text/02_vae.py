@@ -43,7 +43,9 @@ from wmlib.models.vae import (
     vae_loss,
 )
 from wmlib.paths import pretrained
-from wmlib.pipeline import car_racing, config, scoring
+from wmlib.pipeline import car_racing, scoring
+from wmlib.pipeline.rounds import Round
+from wmlib.pipeline.scales import get_chapter_config, get_config
 from wmlib.rollout.episodes import EpisodeStore
 from wmlib.rollout.policies import EpisodeSpec, random_car_policy
 from wmlib.rollout.rollout import record_episode
@@ -54,8 +56,8 @@ from wmlib.view.explorers import LatentExplorer
 
 # %%
 figures.use_style()
-numbers = config.preset()
-RETRAIN = numbers.retrain  # set to True to train everything here from scratch
+config, chapter = get_config(), get_chapter_config()
+RETRAIN = chapter.retrain  # set to True to train everything here from scratch
 
 # %% [markdown]
 # ## 2.1 What there is to see
@@ -79,7 +81,7 @@ figures.frame_grid({"Gymnasium's frame, and ours": [full, small]})
 
 # %%
 drive = record_episode(
-    car_racing.car_world(numbers, numbers.random_patience),
+    car_racing.training_world(config, config.collect.patience),
     random_car_policy(),
     EpisodeSpec(500_000),
 )
@@ -119,12 +121,12 @@ figures.source(sample_latent)
 figures.source(vae_step)
 
 # %% [markdown]
-# `car_racing.car_world_model` drives, trains V, and trains M for the next chapter. The weights that came along are from three rounds of that: first V learned from random driving, then, behind the dotted lines, from the agent's own as well ([chapter 5](05_car_racing.ipynb) has the whole loop). If you train here, you make the first round.
+# `car_racing.train_world_model` drives, trains V, and trains M for the next chapter. The weights that came along are from three rounds of that: first V learned from random driving, then, behind the dotted lines, from the agent's own as well ([chapter 5](05_car_racing.ipynb) has the whole loop). If you train here, you make the first round.
 
 # %%
-folder = numbers.run_folder("car_racing") if RETRAIN else pretrained("car_racing")
+folder = config.run_folder("car_racing") if RETRAIN else pretrained("car_racing")
 if RETRAIN:
-    car_racing.car_world_model(numbers, folder)
+    car_racing.train_world_model(Round.of(config, folder=folder))
 world_model = load_world_model(folder)
 vae = world_model.vae
 print("weights trained in this chapter" if RETRAIN else "weights that came with the repository")
@@ -142,7 +144,7 @@ figures.training_curves(
 # Now frames of tracks that V has never seen. (Random driving would soon show nothing but grass. So the driver is the agent that came with the repository, with noise on its hands.)
 
 # %%
-tests = scoring.test_drives(numbers)
+tests = scoring.collect_test_episodes(config, chapter.test_episodes)
 frames = np.concatenate([tests.read(name, "frames")[5::3] for name in tests.names()])
 with torch.no_grad():
     mu, logvar = vae.encode(frames_to_tensor(frames))
@@ -155,7 +157,7 @@ figure = figures.frame_grid(
     {"frame": frames[few], "through z": painted[few]},
     colors={"frame": figures.REALITY, "through z": figures.DREAM},
 )
-path = numbers.figure("02_reconstructions.png")
+path = config.figure("02_reconstructions.png")
 path.parent.mkdir(parents=True, exist_ok=True)
 figure.savefig(path, dpi=80)
 figure
@@ -306,7 +308,7 @@ broken = {}
 for reduce in ("sum", "mean"):
     torch.manual_seed(0)
     small_vae = VAE(z_size=8)
-    settings = {"epochs": numbers.broken_epochs, "learning_rate": 5e-4, "seed": 0}
+    settings = {"epochs": chapter.broken_epochs, "learning_rate": 5e-4, "seed": 0}
     curve = fit(small_vae, step_with(reduce), batches, **settings)
     broken[reduce] = small_vae.cpu(), curve
 

@@ -36,14 +36,16 @@ from wmlib.models.checkpoints import load_world_model
 from wmlib.models.mdn_rnn import MDNRNN, mdn_rnn_loss, mixture_mean, sample_next
 from wmlib.models.vae import frames_to_tensor, kl_per_dimension, sample_latent, tensor_to_frames
 from wmlib.paths import pretrained
-from wmlib.pipeline import car_racing, config, scoring
+from wmlib.pipeline import car_racing, scoring
+from wmlib.pipeline.rounds import Round
+from wmlib.pipeline.scales import get_chapter_config, get_config
 from wmlib.training.fit import mdn_rnn_step
 from wmlib.view import figures
 from wmlib.view.explorers import MixtureExplorer
 
 figures.use_style()
-numbers = config.preset()
-RETRAIN = numbers.retrain  # set to True to train everything here from scratch
+config, chapter = get_config(), get_chapter_config()
+RETRAIN = chapter.retrain  # set to True to train everything here from scratch
 
 # %% [markdown]
 # ## 3.1 What M is asked
@@ -87,9 +89,9 @@ for name, part in mdn_rnn.named_children():
 figures.source(mdn_rnn_step)
 
 # %%
-folder = numbers.run_folder("car_racing") if RETRAIN else pretrained("car_racing")
+folder = config.run_folder("car_racing") if RETRAIN else pretrained("car_racing")
 if RETRAIN:
-    car_racing.car_world_model(numbers, folder)
+    car_racing.train_world_model(Round.of(config, folder=folder))
 world_model = load_world_model(folder)
 print("weights trained in this chapter" if RETRAIN else "weights that came with the repository")
 
@@ -110,7 +112,7 @@ figures.training_curves(
 # From here on, everything is measured on drives that neither V nor M has seen. Random driving soon ends up in the grass, where there is little to foresee. So the driver is the agent that came with the repository, with noise on its hands, so that it does not always do what the road suggests.
 
 # %%
-tests = scoring.test_drives(numbers)
+tests = scoring.collect_test_episodes(config, chapter.test_episodes)
 episodes = [tests.episode(name) for name in tests.names()]
 print(f"{len(episodes)} drives, {sum(len(e['actions']) for e in episodes)} looks at the road")
 
@@ -218,7 +220,7 @@ for probability in (0.5, 0.8, 0.96):
 figures.source(sample_next)
 
 # %%
-seen, ahead = numbers.car_seen, numbers.car_ahead
+seen, ahead = chapter.context, chapter.horizon
 long_enough = [e for e in episodes if len(e["actions"]) >= seen + ahead]
 print(f"{len(long_enough)} of {len(episodes)} drives last {seen + ahead} looks")
 
@@ -250,7 +252,7 @@ figures.frame_grid(strips, [f"+{t + 1}" for t in shown], colors)
 
 # %%
 rows = {"what happened": strips["what happened"], "dreamt, τ = 1": strips["τ = 1.0"]}
-path = numbers.figure("03_dream.png")
+path = config.figure("03_dream.png")
 path.parent.mkdir(parents=True, exist_ok=True)
 figures.frame_grid(rows, [f"+{t + 1}" for t in shown]).savefig(path, dpi=80)
 
@@ -290,12 +292,12 @@ figures.frame_grid({f"+{ahead}: happened": happened, "five dreams of it": last})
 
 # %%
 start = max(0, len(episodes[0]["actions"]) // 3)
-stop = start + 4 * numbers.car_ahead
+stop = start + 4 * chapter.horizon
 explorer = MixtureExplorer(
     world_model,
     episodes[0]["frames"][: stop + 1],
     episodes[0]["actions"][:stop],
-    horizon=numbers.car_ahead // 2,
+    horizon=chapter.horizon // 2,
     first=start,
 )
 explorer.contact_sheet()

@@ -35,7 +35,9 @@ from wmlib.models.checkpoints import load_agent
 from wmlib.models.controller import Controller, squash
 from wmlib.models.vae import frames_to_tensor, kl_per_dimension
 from wmlib.paths import pretrained
-from wmlib.pipeline import car_racing, config, phases
+from wmlib.pipeline import car_racing, phases
+from wmlib.pipeline.rounds import Round
+from wmlib.pipeline.scales import get_chapter_config, get_config, get_machine
 from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec, random_car_policy
 from wmlib.rollout.rollout import record_episode, run_episodes
 from wmlib.rollout.workers import processes
@@ -45,8 +47,8 @@ from wmlib.view import figures
 from wmlib.view.explorers import ControllerExplorer
 
 figures.use_style()
-numbers = config.preset()
-RETRAIN = numbers.retrain  # set to True to train everything here from scratch
+config, chapter, machine = get_config(), get_chapter_config(), get_machine()
+RETRAIN = chapter.retrain  # set to True to train everything here from scratch
 
 # %% [markdown]
 # ## 4.1 A driver of 867 numbers
@@ -104,7 +106,7 @@ rows = list(search.run(watch, 17))
 figure = figures.search_steps(ridge, clouds[::4], shapes[::4], extent=3)
 for ax, generation in zip(figure.axes, range(0, 17, 4), strict=True):
     ax.set_title(f"generation {generation}", fontsize=9)
-path = numbers.figure("04_search.png")
+path = config.figure("04_search.png")
 path.parent.mkdir(parents=True, exist_ok=True)
 figure.savefig(path, dpi=80)
 figure
@@ -160,30 +162,30 @@ for name, values in {
 # Now 867 dimensions instead of two, and instead of a ridge the real CarRacing-v3, seen through V and M. The track is a ring of some 280 *tiles*. A wheel that touches a new one earns 1000 divided by their number, every step costs 0.1, and leaving the whole field costs 100 and ends the drive; 1,000 steps end it in any case.
 
 # %%
-folder = numbers.run_folder("car_racing") if RETRAIN else pretrained("car_racing")
+folder = config.run_folder("car_racing") if RETRAIN else pretrained("car_racing")
 if RETRAIN:
-    car_racing.car_world_model(numbers, folder)
-    car_racing.car_controller(numbers, folder)
+    car_racing.train_world_model(Round.of(config, folder=folder))
+    car_racing.evolve_controller(Round.of(config, folder=folder))
 world_model, trained = load_agent(folder)
-world = car_racing.car_world(numbers)
+world = car_racing.training_world(config)
 
 # %% [markdown]
 # One generation, tried out: every candidate is the zero controller plus Gaussian noise of size 0.1, and all of them drive the same track. (As in training, a drive is given up when it has not earned anything for a while.)
 
 # %%
-impatient = car_racing.car_world(numbers, numbers.patience)
+impatient = car_racing.training_world(config, config.search.patience)
 
 
 def scores_of(parameters, seed):
     """What each of these controllers (P, 867) earns on one track: (P,)."""
     jobs = [EpisodeSpec(seed, member=i) for i in range(len(parameters))]
     driver = ControllerPolicy(Controller(parameters))
-    with processes(numbers.workers) as executor:
+    with processes(machine.workers) as executor:
         drives = run_episodes(impatient, driver, jobs, world_model, executor=executor)
     return np.array([drive.score for drive in drives])
 
 
-search = Evolution(867, numbers.population, sigma=0.1, seed=1)
+search = Evolution(867, config.search.population, sigma=0.1, seed=1)
 first = next(search.run(lambda candidates, generation: scores_of(candidates, 500_100), 1))
 figure, ax = figures.new_axes(width=5)
 ax.hist(first["scores"], bins=20, color=figures.REALITY)
@@ -201,10 +203,10 @@ figure
 
 # %%
 drives = phases.collect(
-    car_racing.car_world(numbers, numbers.random_patience),
-    random_car_policy(numbers.repeat),
-    range(500_400, 500_400 + numbers.car_tests),
-    numbers.run_folder("car_looks") / "episodes",
+    car_racing.training_world(config, config.collect.patience),
+    random_car_policy(config.env.repeat),
+    range(500_400, 500_400 + chapter.test_episodes),
+    config.run_folder("car_looks") / "episodes",
 )
 recorded = [drives.episode(name) for name in drives.names()]
 seen = torch.cat([features(world_model, e["frames"], e["actions"]) for e in recorded])
@@ -229,26 +231,26 @@ figures.source(Directions)
 # Does it help? Two searches, a few generations each, on the same tracks. (The step sizes differ, 0.1 and 0.6, because the inputs do: theirs are scaled.) Then both *means* drive some others.
 
 # %%
-directions = Directions.of(seen, numbers.directions)
+directions = Directions.of(seen, config.search.directions)
 everywhere = Directions(np.zeros(288), np.eye(288))  # all weights, for comparison
 searches = {}
 spaces = {"all 867": (everywhere, 0.1), f"{directions.num_parameters}": (directions, 0.6)}
 for name, (space, sigma) in spaces.items():
-    search = Evolution(space.num_parameters, numbers.population, sigma, seed=1)
+    search = Evolution(space.num_parameters, config.search.population, sigma, seed=1)
 
     def fitness(points, generation, space=space):
         return scores_of(space.expand(points), 500_100 + generation)
 
-    list(search.run(fitness, numbers.tried_generations))
+    list(search.run(fitness, chapter.trial_generations))
     searches[name] = Controller(space.expand(search.mean)), search
 
 # %%
-jobs = [EpisodeSpec(500_200 + i) for i in range(numbers.check_tracks)]
-with processes(numbers.workers) as executor:
+jobs = [EpisodeSpec(500_200 + i) for i in range(config.search.check_tracks)]
+with processes(machine.workers) as executor:
     for name, (found, _) in searches.items():
         drives = run_episodes(world, ControllerPolicy(found), jobs, world_model, executor=executor)
         result = interval([drive.score for drive in drives])
-        print(f"{name:>8} numbers, after {numbers.tried_generations}: {result.describe()}")
+        print(f"{name:>8} numbers, after {chapter.trial_generations}: {result.describe()}")
 
 # %% [markdown]
 # The two intervals overlap: one search each decides nothing. The same cell, on a processor whose rounding differs in the last bits, ended at 754 and 399, in favour of the 75 numbers. Exercise 4 asks for more seeds. (Two things change at once as well: fewer directions, and how much each of them counts.) The paper searched all 867, for 1,800 generations; the shipped controller comes from 75.
@@ -259,7 +261,7 @@ with processes(numbers.workers) as executor:
 drive = record_episode(world, ControllerPolicy(trained), EpisodeSpec(500_101), world_model)
 print(f"score {drive.score:.0f} in {drive.steps} steps")
 figures.moving_picture(
-    drive.recording["frames"][:150], "the trained controller drives", fps=50 / numbers.repeat
+    drive.recording["frames"][:150], "the trained controller drives", fps=50 / config.env.repeat
 )
 
 # %% [markdown]
@@ -300,7 +302,7 @@ drivers = {
     "h alone": trained.without(z_part, average),
 }
 scores = {}
-with processes(numbers.workers) as executor:
+with processes(machine.workers) as executor:
     for name, c in drivers.items():
         drives = run_episodes(world, ControllerPolicy(c), jobs, world_model, executor=executor)
         scores[name] = [drive.score for drive in drives]
@@ -336,7 +338,7 @@ explorer = ControllerExplorer(
     trained,
     world,
     track=500_101,
-    looks=numbers.car_looks,
+    looks=chapter.agent_steps,
     groups={"z": z_part, "h": h_part, "quiet z": quiet},
 )
 explorer.contact_sheet()

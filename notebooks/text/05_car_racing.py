@@ -42,7 +42,9 @@ from wmlib.models.checkpoints import load_controller, load_world_model
 from wmlib.models.vae import tensor_to_frames
 from wmlib.models.world_model import WorldModel
 from wmlib.paths import pretrained
-from wmlib.pipeline import car_racing, config, rounds, scoring
+from wmlib.pipeline import car_racing, rounds, scoring
+from wmlib.pipeline.config import Machine
+from wmlib.pipeline.scales import get_chapter_config, get_config, get_machine
 from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec, random_car_policy
 from wmlib.rollout.rollout import record_episode, rollout, run_episodes
 from wmlib.rollout.workers import processes
@@ -51,9 +53,9 @@ from wmlib.view import figures
 
 # %%
 figures.use_style()
-numbers = config.preset()
-RETRAIN = numbers.retrain  # set to True to train everything here from scratch
-folder = numbers.run_folder("car_racing") if RETRAIN else pretrained("car_racing")
+config, chapter, machine = get_config(), get_chapter_config(), get_machine()
+RETRAIN = chapter.retrain  # set to True to train everything here from scratch
+folder = config.run_folder("car_racing") if RETRAIN else pretrained("car_racing")
 
 # %% [markdown]
 # ## 5.1 The plan
@@ -70,23 +72,10 @@ folder = numbers.run_folder("car_racing") if RETRAIN else pretrained("car_racing
 # Every phase keeps its work in one folder. If a cell is interrupted, run it again: it goes on from where it was, and arrives at the same result as if nothing had happened. Nothing is done twice.
 
 # %%
-settings = (
-    "repeat",
-    "episodes",
-    "vae_epochs",
-    "rnn_epochs",
-    "population",
-    "directions",
-    "rollouts",
-    "double_every",
-    "generations",
-    "sigmas",
-    "patience",
-)
-print("\n".join(f"{name:12} {getattr(numbers, name)}" for name in settings))
+print("\n".join(map(str, config.rounds)), config.search, config.rnn, config.env, sep="\n")
 
 # %% [markdown]
-# What stands in brackets has one entry for each round. In each generation, a `population` of candidates drives so many tracks each (`rollouts`, doubled after every `double_every` generations). They differ in so many `directions` (chapter 4), and are stopped after so many steps without a new tile (`patience`). `sigmas` is how far around its starting point the search looks at first. `repeat`: the agent looks and acts at every second step, and holds its action in between. That makes every drive half as expensive for V and M, and M's memory reaches twice as far. (Why not four? See exercise 4.)
+# Each of the first lines is a round. In each generation, a `population` of candidates drives so many tracks each (`rollouts`, doubled after every `double_every` generations). They differ in so many `directions` (chapter 4), and are stopped after so many steps without a new tile (`patience`). `sigma` is how far around its starting point the search looks at first. `repeat`: the agent looks and acts at every second step, and holds its action in between. That makes every drive half as expensive for V and M, and M's memory reaches twice as far. (Why not four? See exercise 4.)
 #
 # ## 5.2 Collect, V, M
 #
@@ -94,7 +83,7 @@ print("\n".join(f"{name:12} {getattr(numbers, name)}" for name in settings))
 
 # %%
 if RETRAIN:
-    car_racing.car_racing(numbers, folder)
+    car_racing.run_all_rounds(config, folder)
 world_model = load_world_model(folder)
 
 # %%
@@ -139,7 +128,7 @@ controller = load_controller(folder / "controller.safetensors")
 history = read_log(folder / "evolution.jsonl")
 rows = rounds.timeline(folder)
 figure = figures.learning_curve(rows)
-path = numbers.figure("05_learning_curve.png")
+path = config.figure("05_learning_curve.png")
 path.parent.mkdir(parents=True, exist_ok=True)
 figure.savefig(path, dpi=80)
 figure
@@ -156,7 +145,7 @@ print(f"the mean controller, other tracks: {last['check']:.0f} ± {last['check_s
 # Between two rounds there is a trap. M was learned anew, so its $h$ means something else now: the old C reads it as noise, and would have to start from nothing. But both world models can *watch the same drives*. What did the old C want at each moment, reading the old $[z, h]$? Which weights want the same, reading the new? That is a linear regression, and takes seconds:
 
 # %%
-figures.source(car_racing.translate)
+figures.source(car_racing.distill)
 
 # %% [markdown]
 # And in the light of the paper? Its authors published the log of their run, with 64 workers. On an axis of hours (each mark ten times the last):
@@ -174,8 +163,8 @@ figures.wall_clock(rows, [rounds.timeline(seed) for seed in seeds])
 # What counts is this: **the mean controller, on tracks that no part of the agent has ever seen** (seeds from 1,000,000 up; training draws its tracks from below, and collecting refuses these), **in the untouched Gymnasium environment, every episode to its end**. And with the spread, because a mean alone hides the drives that went wrong.
 
 # %%
-with processes(numbers.workers) as executor:
-    score = scoring.score_car(numbers, folder, executor)
+with processes(machine.workers) as executor:
+    score = scoring.score_run(config, folder, executor)
 print(score)
 
 # %%
@@ -212,7 +201,7 @@ print(f"between runs: {between.mean:.0f} ± {between.std:.0f}, from {between.n} 
 
 # %%
 order = np.argsort(score.scores)
-world = scoring_world(numbers.max_steps, numbers.frame_size)
+world = scoring_world(config.env.max_steps, config.env.frame_size)
 driver = ControllerPolicy(controller)
 again = [*order[:6], order[len(order) // 2], order[-1]]
 specs = [EpisodeSpec(score.tracks[i]) for i in again]
@@ -234,13 +223,13 @@ three = [fallen, clips["middle"], clips["best"]]
 figures.moving_picture(
     [recording["frames"][:end][-150:] for recording in three],
     "three drives: one of the worst, a middling one and the best",
-    fps=50 / numbers.repeat,
+    fps=50 / config.env.repeat,
 )
 
 # %%
 best = clips["best"]["frames"][:125]
 figures.moving_picture(
-    best, "the best drive", fps=50 / numbers.repeat, save=numbers.figure("05_drive.gif")
+    best, "the best drive", fps=50 / config.env.repeat, save=config.figure("05_drive.gif")
 )
 
 # %% [markdown]
@@ -303,7 +292,7 @@ for ax, values, name in zip(
 ):
     ax.plot(values, color=figures.REALITY, lw=0.8)
     ax.set_ylabel(name)
-axes[-1].set_xlabel(f"look ({numbers.repeat} steps each)")
+axes[-1].set_xlabel(f"look ({config.env.repeat} steps each)")
 figure
 
 # %% [markdown]
@@ -326,9 +315,9 @@ class Forgetful(WorldModel):
 
 
 forgetful = Forgetful(world_model.vae, world_model.mdn_rnn)
-jobs = [EpisodeSpec(500_300 + i) for i in range(numbers.check_tracks)]
+jobs = [EpisodeSpec(500_300 + i) for i in range(config.search.check_tracks)]
 for name, mind in {"with memory:": world_model, "without memory:": forgetful}.items():
-    drives = run_episodes(car_racing.car_world(numbers), driver, jobs, mind)
+    drives = run_episodes(car_racing.training_world(config), driver, jobs, mind)
     print(f"{name:16}", interval([drive.score for drive in drives]).describe())
 
 # %% [markdown]
@@ -440,12 +429,12 @@ figures.bench(json.loads(paths.published("bench.json").read_text(encoding="utf-8
 # **And the paper's own search?** 1,800 generations of 64 candidates, 16 drives each, every drive of up to a thousand steps, a look at every one of them: 1.8 billion steps. It runs in the same code: `python -m wmlib run car_racing --scale paper`, on one machine with `--workers`, or on a cluster with `--dask`, where the same seeds give the same scores. From the speeds of *this* machine, measured now, what would the search take at most?
 
 # %%
-paper = config.preset("paper").change(workers=2)
-speed = estimate.speeds(paper, numbers.measured_steps)
+paper, cores = get_config("paper"), 2
+speed = estimate.speeds(estimate.Work.of(paper, machine=Machine(cores)), chapter.measured_steps)
 for times in (1, 32, 512):
-    big = paper.change(workers=times * paper.workers)
-    seconds = estimate.search_seconds(big, 0, estimate.with_more_workers(speed, times))
-    print(f"{big.workers:5,} cores like these: {seconds / 3600:7,.1f} hours")
+    work = estimate.Work.of(paper, machine=Machine(times * cores))
+    seconds = estimate.search_seconds(work, 0, estimate.with_more_workers(speed, times))
+    print(f"{times * cores:5,} cores like these: {seconds / 3600:7,.1f} hours")
 
 # %% [markdown]
 # (At most: nobody who fails early drives on to the end. More cores than this machine has count as so many times as fast, less what they lose when each has only a few cars to drive at once: 16 times 64 drives leave one car for each of 1,024 cores, and a car that has a core to itself costs it several times what it costs among 64, which V looks at together. What the search does between the drives is one core's work, and counted as well.)
@@ -455,7 +444,7 @@ for times in (1, 32, 512):
 # %% [markdown]
 # ## 5.11 Again
 #
-# (For a run of your own.) In the figure of 5.4 the dots of the last round rise by no more than they scatter. We tried to go on from its end, about eight minutes each: with smaller steps and twice the drives, with more patience in the grass, with hard tracks driven again. On 300 tracks of training, none of it moved the mean by more than the 95% interval of the difference, ± 6 to 9. Two things are left to gain: the drive in thirty-odd that comes to grief, and time, since a complete lap still takes most of the 1,000 steps. What would help? A fourth round lets a better driver collect, and V and M see more of the fast and narrow moments where it still fails: add an entry to each bracket of 5.1, in `wmlib/pipeline/config.py`. Or let it look at every step, or select for what it does off the road. That is for you to find out.
+# (For a run of your own.) In the figure of 5.4 the dots of the last round rise by no more than they scatter. We tried to go on from its end, about eight minutes each: with smaller steps and twice the drives, with more patience in the grass, with hard tracks driven again. On 300 tracks of training, none of it moved the mean by more than the 95% interval of the difference, ± 6 to 9. Two things are left to gain: the drive in thirty-odd that comes to grief, and time, since a complete lap still takes most of the 1,000 steps. What would help? A fourth round lets a better driver collect, and V and M see more of the fast and narrow moments where it still fails: add a round in `wmlib/pipeline/config.py`. Or let it look at every step, or select for what it does off the road. That is for you to find out.
 #
 # ## 5.12 Exercises
 #
@@ -488,7 +477,7 @@ for times in (1, 32, 512):
 #
 # <details><summary>Solution</summary>
 #
-# The bars are standard deviations of single drives, so they say little about the dot. And all dots are means over the *same* tracks, so their differences are surer than either dot: what would tell is the difference drive by drive, as in chapter 3. With the numbers at hand, `last["check_std"] / np.sqrt(numbers.check_tracks)`, times two, is a cautious interval for a dot. A step smaller than that may be luck.
+# The bars are standard deviations of single drives, so they say little about the dot. And all dots are means over the *same* tracks, so their differences are surer than either dot: what would tell is the difference drive by drive, as in chapter 3. With the numbers at hand, `last["check_std"] / np.sqrt(config.search.check_tracks)`, times two, is a cautious interval for a dot. A step smaller than that may be luck.
 # </details>
 #
 # **4. Why not four?** Holding an action for four steps makes driving cheaper still. What might it cost? The wheels turn by at most 3 rad/s, up to 0.4 rad, and fifty steps are a second. *(Check: how far can they turn within one look, of two steps and of four?)* If you have an hour, set `repeat` to 4 in `wmlib/pipeline/config.py` and `RETRAIN = True` above, delete `data/runs/laptop/car_racing` if it is there, and see.

@@ -46,8 +46,9 @@ from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.vae import tensor_to_frames
 from wmlib.models.world_model import WorldModel
 from wmlib.paths import pretrained
-from wmlib.pipeline import car_racing, config, phases, rounds, scoring, search
-from wmlib.pipeline.dreaming import dream_world, hindsight
+from wmlib.pipeline import car_racing, phases, rounds, scoring, search
+from wmlib.pipeline.scales import get_chapter_config, get_config, get_machine
+from wmlib.pipeline.dreaming import dream_world, reevaluate
 from wmlib.rollout.episodes import just_earned
 from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec, random_car_policy
 from wmlib.rollout.rollout import record_episode, run_episodes
@@ -58,9 +59,9 @@ from wmlib.view.explorers import DreamDrive, DreamPlayer
 
 # %%
 figures.use_style()
-numbers = config.preset().dreaming()
-RETRAIN = numbers.retrain  # set to True to train everything here from scratch
-folder = numbers.run_folder("car_racing_dream") if RETRAIN else pretrained("car_racing_dream")
+config, chapter, machine = get_config(dream=True), get_chapter_config(), get_machine()
+RETRAIN = chapter.retrain  # set to True to train everything here from scratch
+folder = config.run_folder("car_racing_dream") if RETRAIN else pretrained("car_racing_dream")
 seeds = sorted(folder.glob("seed*"))  # of the shipped run: the same with other seeds
 
 # %% [markdown]
@@ -72,8 +73,8 @@ seeds = sorted(folder.glob("seed*"))  # of the shipped run: the same with other 
 
 # %%
 if RETRAIN:
-    car_racing.car_racing(numbers, folder)
-    ablations.study(numbers, folder)
+    car_racing.run_all_rounds(config, folder)
+    ablations.run_ablations(config, folder)
 agent, controller = load_agent(folder)
 dreaming = WorldModel(agent.vae, load_network(MDNRNN, folder / "dream.safetensors"))
 figures.source(Dream.step)
@@ -82,9 +83,9 @@ figures.source(Dream.step)
 # A dream begins at a *real* moment: M has watched a real drive up to there, and remembers it. From then on nothing real comes in. So first some real drives, which nobody has learned from:
 
 # %%
-store = scoring.test_drives(numbers, folder)
+store = scoring.collect_test_episodes(config, chapter.test_episodes, folder)
 latents = phases.encode(store, agent.vae, store.folder.parent / "latents")
-world = dream_world(numbers, dreaming, latents.folder, agent)
+world = dream_world(config, dreaming, latents.folder, agent)
 print(f"{len(latents)} drives, {len(world.starts.z):,} starts drawn from them; and then: {world}")
 
 # %% [markdown]
@@ -103,9 +104,9 @@ def dream_on(seeds, looks, **changes):
     return np.stack(pictures, axis=1)
 
 
-same_moment = [5 + k * numbers.dream_starts for k in range(4)]  # and other luck in each
-four = dream_on(same_moment, numbers.car_ahead, temperature=1.0)
-shown = np.linspace(0, numbers.car_ahead - 1, 9).astype(int)
+same_moment = [5 + k * config.dream.starts for k in range(4)]  # and other luck in each
+four = dream_on(same_moment, chapter.horizon, temperature=1.0)
+shown = np.linspace(0, chapter.horizon - 1, 9).astype(int)
 rows = {f"dream {k + 1}": four[k, shown] for k in range(4)}
 figures.frame_grid(rows, [f"+{t}" for t in shown], dict.fromkeys(rows, figures.DREAM))
 
@@ -123,12 +124,12 @@ figures.frame_grid(rows, [f"+{t}" for t in shown], dict.fromkeys(rows, figures.D
 # **How fast?** A dream needs no physics, no frames and no V. A whole population, in the rollout of chapter 5:
 
 # %%
-crowd = ControllerPolicy(Controller(np.repeat(controller.parameters, numbers.population, axis=0)))
-with processes(numbers.workers) as executor:
-    for dreams_each in (1, numbers.rollouts[-1]):  # at first, the processes have to start
+crowd = ControllerPolicy(Controller(np.repeat(controller.parameters, config.search.population, axis=0)))
+with processes(machine.workers) as executor:
+    for dreams_each in (1, config.rounds[-1].rollouts):  # at first, the processes have to start
         jobs = [
             EpisodeSpec(seed, who)
-            for who in range(numbers.population)
+            for who in range(config.search.population)
             for seed in range(dreams_each)
         ]
         began = time.perf_counter()
@@ -147,7 +148,7 @@ print(f"{steps:,} steps in {seconds:.1f} seconds: {steps / seconds:,.0f} a secon
 # **Predict:** one number for the whole drive, what was earned. Will the dreams pay too much, too little, or about right?
 
 # %%
-seen, ahead, dreams_each = numbers.car_seen, 2 * numbers.car_ahead, 8
+seen, ahead, dreams_each = chapter.context, 2 * chapter.horizon, 8
 episodes = [store.episode(name) for name in store.names()]
 episodes = [e for e in episodes if len(e["actions"]) >= seen + ahead]
 imagined, promised = [], []
@@ -238,25 +239,26 @@ print(f"a single dream is off by {np.abs(off).mean():.0f}, of {earned.mean():.0f
 # **Predict:** in which of these dreams does the one that never steers earn most?
 
 # %%
-panel = {row["where"]: row for row in read_log(folder / "panel.jsonl")}
-row = panel.pop(ablations.REALITY)
+panel = {row["where"]: row for row in read_log(folder / ablations.SCORE_MATRIX)}
+row = panel.pop(ablations.REAL)
 real = np.array([(i.mean, i.high - i.mean) for i in map(interval, row["scores"])])
-known = (ablations.NEVER_STEERS, "bred sharper", "the run's C")
-marked = {name: row["drivers"].index(name) for name in known}
-foreseen = {where: np.stack([row["foreseen"], row["margin"]], 1) for where, row in panel.items()}
+known = (ablations.NEVER_STEERS, f"evolved: {ablations.SHARP}", "the run's C")
+marked = {name: row["policies"].index(name) for name in known}
+foreseen = {where: np.stack([row["predicted_return"], row["margin"]], 1) for where, row in panel.items()}
 figures.against_reality(foreseen, real, marked)
 
 # %% [markdown]
 # And with other training seeds, everything anew? What each dream's order of the drivers is worth, and what it promises the one that never steers:
 
 # %%
-studied = [run for run in (folder, *seeds) if (run / "panel.jsonl").exists()]
-panels = [{row["where"]: row for row in read_log(run / "panel.jsonl")} for run in studied]
-roads = [np.mean(panel[ablations.REALITY]["scores"], axis=1) for panel in panels]
+matrix = ablations.SCORE_MATRIX
+studied = [run for run in (folder, *seeds) if (run / matrix).exists()]
+panels = [{row["where"]: row for row in read_log(run / matrix)} for run in studied]
+roads = [np.mean(panel[ablations.REAL]["scores"], axis=1) for panel in panels]
 straight = marked[ablations.NEVER_STEERS]
 print(f"{'':24}rank correlation         never steers")
 for where in foreseen:
-    told = [panel[where]["foreseen"] for panel in panels]
+    told = [panel[where]["predicted_return"] for panel in panels]
     ranks = [stats.spearmanr(road, f).statistic for road, f in zip(roads, told, strict=True)]
     row = [f"{r:6.2f}" for r in ranks] + ["      "] + [f"{f[straight]:5.0f}" for f in told]
     print(f"{where:24}{' '.join(row)}")
@@ -305,15 +307,15 @@ for row in read_log(folder / "naive_controller.jsonl"):
 # The dream pays more, by fits and starts, and the road does not care. What does this driver do? Its dream above; below the real road, from the same moment, with the same actions:
 
 # %%
-trap = DreamDrive(agent, naive, car_racing.car_world(numbers), track=500_101, dream=naive_dream)
-trap.contact_sheet(numbers.car_ahead)
+trap = DreamDrive(agent, naive, car_racing.training_world(config), track=500_101, dream=naive_dream)
+trap.contact_sheet(chapter.horizon)
 
 # %% [markdown]
 # **It stands on the brake**, all the way down, all the time. On the road nothing moves, not for a single look. In the dream the road comes to the car, bends and all, and tiles are paid. How can M believe this? Compare what random drivers do with the brake, and what this one does:
 
 # %%
-road = car_racing.car_world(numbers, numbers.random_patience)
-chance, some = random_car_policy(numbers.repeat), [EpisodeSpec(500_200 + k) for k in range(8)]
+road = car_racing.training_world(config, config.collect.patience)
+chance, some = random_car_policy(config.env.repeat), [EpisodeSpec(500_200 + k) for k in range(8)]
 random = np.concatenate([record_episode(road, chance, job).recording["actions"] for job in some])
 trick = record_episode(road, ControllerPolicy(naive), some[0], agent).recording["actions"]
 for name, actions in {"random drivers": random, "this driver": trick}.items():
@@ -351,17 +353,17 @@ figures.dream_learning_curve(curves | {seed.name: rounds.timeline(seed) for seed
 # **What counts** in the search is 6.3's whole drive, too, for every candidate anew. The mean of what its few dreams paid would say much the same, but with more noise: there it also counts *when* a driver was lost, and that is chance. And the dreams begin where the newest drives have been, because the road looks different to who drives well.
 
 # %%
-figures.source(hindsight)
+figures.source(reevaluate)
 
 # %%
 log = read_log(folder / "evolution.jsonl")
 found = {f"controller {row['round']}": row for row in log if "check" in row}
-last = read_log(folder / "hindsight.jsonl")[-1]
-later = dict(zip(last["names"], last["dream"], strict=True))
+last = read_log(folder / "reevaluation.jsonl")[-1]
+later = dict(zip(last["names"], last["predicted_return"], strict=True))
 judged = [name for name in later if name in found]
 foresight = np.array([(found[name]["mean"], 0.0) for name in judged])
 hindsight = np.array([(later[name], 0.0) for name in judged])
-half = 2 / np.sqrt(numbers.check_tracks)
+half = 2 / np.sqrt(config.search.check_tracks)
 mean = f"{last['check']:.0f} ± {last['check_std']:.0f}"
 print(f"the run's C, the mean of {', '.join(last['chosen'])}: {mean} on the road")
 real = np.array([(found[n]["check"], half * found[n]["check_std"]) for n in judged])
@@ -370,7 +372,7 @@ figures.against_reality(
 )
 
 # %% [markdown]
-# (*controller k* is what round k's search found, *start k* where it began.) These are the searches since round 2, whose Cs all read the same $h$. Foresight put the second worst of them, 831 in reality, above one of 879, and round 4, with few to choose from, began with it: 799. In hindsight the two bad ones stand apart. Among the good ones neither dream tells who is best, but then the road hardly does either: look at the width of their intervals. What hindsight gives, then, is less a choice than a mean: faults differ, and what remains in the middle is driving. The line above says what the last one scored.
+# (*controller k* is what round k's search found, *initial k* where it began.) These are the searches since round 2, whose Cs all read the same $h$. Foresight put the second worst of them, 831 in reality, above one of 879, and round 4, with few to choose from, began with it: 799. In hindsight the two bad ones stand apart. Among the good ones neither dream tells who is best, but then the road hardly does either: look at the width of their intervals. What hindsight gives, then, is less a choice than a mean: faults differ, and what remains in the middle is driving. The line above says what the last one scored.
 #
 # ## 6.6 Doubt
 #
@@ -392,7 +394,7 @@ figures.doubts([[row for row in run if row["kind"] == ablations.BOTH] for run in
 # %%
 watched = {"the road": [], "M, watching it": []}
 for k in range(8):
-    job, reality = EpisodeSpec(500_300 + k), car_racing.car_world(numbers)
+    job, reality = EpisodeSpec(500_300 + k), car_racing.training_world(config)
     drive = record_episode(reality, ControllerPolicy(controller), job, agent).recording
     pay = torch.from_numpy(drive["rewards"])
     z = dreaming.moment(dreaming.encode(drive["frames"]), just_earned(pay))[None, :-1]
@@ -416,17 +418,17 @@ def dreamt_pay(**changes):
 
 
 paid_by = {
-    name: np.stack([one[numbers.car_seen : lap] for one in pay]) for name, pay in watched.items()
+    name: np.stack([one[chapter.context : lap] for one in pay]) for name, pay in watched.items()
 }
 paid_by |= {"dreams": dreamt_pay()}
 paid_by |= {"dreams, no doubt about pay": dreamt_pay(pay_temperature=1.0)}
-smooth = np.ones(numbers.window) / numbers.window
+smooth = np.ones(config.rnn.window) / config.rnn.window
 figures.horizon_curves(
     {
         name: np.array([np.convolve(one, smooth, "valid") for one in pay])
         for name, pay in paid_by.items()
     },
-    f"points a look, over {numbers.window} looks",
+    f"points a look, over {config.rnn.window} looks",
     dict(zip(paid_by, (figures.REALITY, figures.TRUTH, figures.DREAM, "black"), strict=True)),
 )
 
@@ -442,8 +444,8 @@ figures.horizon_curves(
 # As in chapter 5: tracks that nothing here has ever seen, the untouched CarRacing-v3, every drive to its end.
 
 # %%
-with processes(numbers.workers) as executor:
-    score = scoring.score_car(numbers, folder, executor)
+with processes(machine.workers) as executor:
+    score = scoring.score_run(config, folder, executor)
 runs = {"this agent": score} | {seed.name: scoring.read_score(seed) for seed in seeds}
 for name, result in runs.items():
     print(f"{name:11} {result}")
@@ -488,16 +490,16 @@ for name, run in {"on the road": pretrained("car_racing"), "in dreams": folder}.
 
 # %%
 middling = score.tracks[np.argsort(score.scores)[len(score.scores) // 2]]
-road = evaluation.scoring_world(numbers.max_steps, numbers.frame_size)
+road = evaluation.scoring_world(config.env.max_steps, config.env.frame_size)
 drive = record_episode(road, ControllerPolicy(controller), EpisodeSpec(middling), agent)
-looks = 3 * numbers.car_ahead // 2
+looks = 3 * chapter.horizon // 2
 pictures = dream_on([3], looks)[0]
-begin = min(numbers.car_seen, len(drive.recording["frames"]) // 2)
+begin = min(chapter.context, len(drive.recording["frames"]) // 2)
 figures.moving_picture(
     [pictures, drive.recording["frames"][begin:][:looks]],
     "left, the driver in a dream; right, the same driver on a real track",
-    fps=50 / numbers.repeat,
-    save=numbers.figure("06_dreaming.gif"),
+    fps=50 / config.env.repeat,
+    save=config.figure("06_dreaming.gif"),
 )
 
 # %% [markdown]
@@ -519,10 +521,10 @@ figures.moving_picture(
 
 # %%
 dreams = {
-    tau: dream_on([5], 2 * numbers.car_ahead, temperature=tau, patience=None)[0]
+    tau: dream_on([5], 2 * chapter.horizon, temperature=tau, patience=None)[0]
     for tau in (0.1, 0.5, 1.0, 1.3, 2.0, 3.0)
 }
-player = DreamPlayer(dreams, frame_rate=50 / numbers.repeat)
+player = DreamPlayer(dreams, frame_rate=50 / config.env.repeat)
 player.contact_sheet()
 
 # %%
@@ -548,8 +550,8 @@ player.widget
 # **What it shows.** Left, the dream, and what it has paid; right, what really happens with the same actions, and what that has earned. The curve: how far apart the two pictures are, in grey levels (both through V).
 
 # %%
-ride = DreamDrive(agent, controller, car_racing.car_world(numbers), track=500_102, dream=dreaming)
-ride.contact_sheet(numbers.car_ahead)
+ride = DreamDrive(agent, controller, car_racing.training_world(config), track=500_102, dream=dreaming)
+ride.contact_sheet(chapter.horizon)
 
 # %%
 ride.widget
@@ -560,7 +562,7 @@ ride.widget
 # %%
 ride.restart()
 ride.keypad.held = ["up"]
-for _ in range(numbers.car_ahead):
+for _ in range(chapter.horizon):
     ride.tick()
 ride.keypad.held = []
 print(f"{ride.dream_told.value}; {ride.real_told.value}; {ride.apart:.0f} grey levels apart")
@@ -580,22 +582,22 @@ ride.restart()
 # both = Controller(np.concatenate([naive.parameters, controller.parameters]))
 # for looks in (50, world.max_steps):
 #     shorter = dataclasses.replace(world, max_steps=looks)
-#     earned_there = fitness.panel(shorter, PassThroughEncoder(agent), both, range(64))
+#     earned_there = fitness.returns(shorter, PassThroughEncoder(agent), both, range(64))
 #     for name, scores in zip(("naive", "trained"), earned_there, strict=True):
 #         print(f"{looks} looks, {name:8}", interval(scores).describe())
 # ```
 # </details>
 #
-# **2. Another language.** What if C had to read the $h$ of the *dream's* M, and not its own? `dream_world(numbers, dreaming, latents.folder)`, without an agent, makes such dreams. *(Check: C earns far less there, though it is the same dream.)*
+# **2. Another language.** What if C had to read the $h$ of the *dream's* M, and not its own? `dream_world(config, dreaming, latents.folder)`, without an agent, makes such dreams. *(Check: C earns far less there, though it is the same dream.)*
 #
 # <details><summary>Solution</summary>
 #
 # ```python
 # from wmlib.pipeline import fitness
 #
-# foreign = dream_world(numbers, dreaming, latents.folder)
+# foreign = dream_world(config, dreaming, latents.folder)
 # for name, place in {"its own h": world, "the dream's h": foreign}.items():
-#     scores = fitness.panel(place, PassThroughEncoder(agent), controller, range(64))[0]
+#     scores = fitness.returns(place, PassThroughEncoder(agent), controller, range(64))[0]
 #     print(f"{name:14}", interval(scores).describe())
 # ```
 # </details>
@@ -610,13 +612,13 @@ ride.restart()
 # parameters = np.zeros(867)
 # parameters[-2], parameters[-1] = -3.0, 3.0  # straight on, no gas, full brake
 # mine = Controller(parameters)
-# fooled = dream_world(numbers, naive_dream, latents.folder, agent)
+# fooled = dream_world(config, naive_dream, latents.folder, agent)
 # for name, place, mind in (
 #     ("that dream", fooled, PassThroughEncoder(agent)),
 #     ("this world", world, PassThroughEncoder(agent)),
-#     ("reality", car_racing.car_world(numbers), agent),
+#     ("reality", car_racing.training_world(config), agent),
 # ):
-#     print(f"{name:11}", interval(fitness.panel(place, mind, mine, range(500_200, 500_216))[0]).describe())
+#     print(f"{name:11}", interval(fitness.returns(place, mind, mine, range(500_200, 500_216))[0]).describe())
 # ```
 #
 # Over a hundred there, about nothing here, -93 on the road. The M of this `world` has seen drivers that brake.
