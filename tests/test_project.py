@@ -157,7 +157,7 @@ def test_shipped_files_are_small_and_have_cards():
     assert sum(path.stat().st_size for path in shipped) < 40e6
     for path in shipped:
         card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        assert {"sha256", "config", "command", "seed", "training_seconds", "machine"} <= set(card)
+        assert {"sha256", "config", "record", "training_seconds", "machine"} <= set(card)
 
 
 def called_without_encoding(file):

@@ -282,8 +282,8 @@ for where in foreseen:
 # Now do what one would do first: drive at random, train M as in chapter 3, and evolve C in its dreams. And the same in the dreams of each of the other five Ms, always from nothing, always for as long, and with no doubt (temperature 1, no dropout; more in 6.6).
 
 # %%
-bred = [read_log(run / "bred.jsonl") for run in studied]
-sure = [[row for row in run if ablations.NO_DOUBT.items() <= row.items()] for run in bred]
+bred = [read_log(run / ablations.EVOLVED) for run in studied]
+sure = [[row for row in run if ablations.NEUTRAL.items() <= row.items()] for run in bred]
 figures.promised_and_kept(sure)
 
 # %% [markdown]

@@ -109,6 +109,7 @@ def _itself(thing: Any) -> Any:
 def dask_cluster(address: str) -> Iterator[Cluster]:
     """The cluster whose scheduler is at `address` ("tcp://host:8786").
 
+    On trusted networks only: Dask runs whatever is sent to it, without encryption or passwords.
     Every worker computes with one thread of torch: give each one core (`dask worker --nthreads 1`).
     For collecting, all of them must see the run's folder under the same path.
     Raises ValueError if Dask is not installed, nobody answers, there are no workers, or the

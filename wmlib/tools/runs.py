@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from tyro.conf import FlagCreatePairsOff, arg
 
@@ -32,6 +32,7 @@ class RunCommand:
     are given, or the same under $WM_RUNS, or in the user's data folder where the checkout cannot be
     written to."""
     machine: Annotated[Machine, Flat]
+    in_dreams: ClassVar[bool] = False  # whether it is about runs in dreams only
 
     @classmethod
     def default(cls, argv: Sequence[str], world: str) -> tuple[Any, Config]:
@@ -43,7 +44,7 @@ class RunCommand:
         look.add_argument("--scale")
         look.add_argument("--folder", type=Path)
         look.add_argument("--seed", type=int, default=0)
-        look.add_argument("--dream", action="store_true")
+        look.add_argument("--dream", action="store_true", default=cls.in_dreams)
         seen, _ = look.parse_known_args(argv)
         config = get_config(seen.scale, seen.dream)
         machine = get_machine(seen.scale)
@@ -57,9 +58,9 @@ class RunCommand:
             config = Config.load(folder, world)
             machine = get_machine(config.scale)
         settings = BallSettings.of(config) if world == "ball" else CarSettings.of(config)
-        own = {"folder": folder, "machine": machine, "settings": settings}
-        rest = {f.name: f.default for f in fields(cls) if f.name not in own}
-        return cls(**own, **rest), config
+        own: dict[str, Any] = {"folder": folder, "machine": machine, "settings": settings}
+        own |= {f.name: f.default for f in fields(cls) if f.name not in own}
+        return cls(**own), config
 
     @contextlib.contextmanager
     def open(
@@ -307,6 +308,7 @@ class Ablate(RunCommand):
     """How far dreams can be trusted: a score matrix, and searches in other kinds of dreams."""
 
     settings: Annotated[CarSettings, Flat]
+    in_dreams: ClassVar[bool] = True
 
     def __call__(self) -> None:
         """Run it."""
