@@ -13,7 +13,7 @@ from PIL import Image
 from wmlib import paths
 from wmlib.tools import bench
 from wmlib.view import figures
-from wmlib.view.figures import DREAM, REALITY, TRUTH
+from wmlib.view.figures import BASELINE, DREAM, REALITY
 
 
 class Clock:
@@ -83,7 +83,7 @@ def test_the_figure_has_a_panel_for_each_unit_one_colour_language_and_nothing_cu
         assert ax.get_xlabel() == bench.UNITS[panel]
         rows = [row for row in result["rows"] if row["panel"] == panel]
         assert len(ax.patches) == len(ax.texts) == len(rows)
-        colors = {"baseline": TRUTH, "dream": DREAM, "real": REALITY}
+        colors = {"baseline": BASELINE, "dream": DREAM, "real": REALITY}
         assert [to_hex(bar.get_facecolor()).upper() for bar in ax.patches] == [
             colors[row["kind"]] for row in reversed(rows)
         ]

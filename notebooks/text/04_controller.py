@@ -19,7 +19,7 @@
 #
 # ![Five panels: a cloud of points climbs a hill, its ellipse stretching along the slope](../figures/04_search.png)
 #
-# *CMA-ES climbs a hill it cannot see: blue the candidates of one generation, orange the distribution they are drawn from.*
+# *CMA-ES climbs a hill it cannot see: blue the candidates of one generation, black the distribution they are drawn from.*
 #
 # **What you'll do.** Meet the smallest part of the agent, 867 numbers, and the method that finds them without a single gradient. First where you can watch it, in two dimensions; then on the road.
 # **What you'll learn.** How an evolution strategy works; why its *mean* is the result and its *best* is not; where it is worth searching; what a finished driver leans on, $z$ or $h$.

@@ -107,7 +107,7 @@ def accuracy(world_model: WorldModel, drives: list[dict], seen: int, ahead: int)
             errors[name].append(off.mean(0).numpy())
     if len(errors["M"]) < 2:
         raise ValueError(f"only {len(errors['M'])} drives last {seen + ahead} looks, 2 are needed")
-    colors = {"M": figures.DREAM, "nothing changes": figures.TRUTH}
+    colors = {"M": figures.DREAM, "nothing changes": figures.BASELINE}
     values = {name: np.stack(rows) for name, rows in errors.items()}
     return figures.horizon_curves(values, "squared distance in z", colors)
 
