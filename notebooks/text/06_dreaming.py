@@ -515,7 +515,7 @@ figures.moving_picture(
 # At 0.1 M always takes what is likeliest, and a road is likeliest to go on as it is: once straight, it never bends again. At 3 it is one hairpin after another. The driver was bred at 1.3: a little wilder than the world.
 # </details>
 #
-# **Controls.** `temperature`: which of the dreams is shown · `look`: how far into it · the buttons: play, stop, repeat.
+# **Controls.** `temperature`: which of the dreams is shown · `agent step`: how far into it · the buttons: play, stop, repeat.
 
 # %%
 dreams = {

@@ -430,8 +430,8 @@ def parser() -> argparse.ArgumentParser:
     text = f"default: bench{IN_RUNS}. `--out figures` replaces the committed ones"
     command.add_argument("--out", metavar="FOLDER", help=text)
     for name, default, what in (
-        ("repetitions", 5, "how often everything is measured, in turns"),
-        ("steps", 150, "environment steps of an episode of the rollouts"),
+        ("repetitions", 3, "how often everything is measured, in turns"),
+        ("steps", 80, "environment steps of an episode of the rollouts"),
     ):
         text = f"{what}; default: {default}"
         command.add_argument(f"--{name}", type=int, default=default, help=text)
