@@ -302,8 +302,8 @@ def dream(arguments: argparse.Namespace) -> None:
         *_agent(arguments),
         out,
         track=arguments.track,
-        seen=arguments.seen,
-        ahead=arguments.ahead,
+        context=arguments.seen,
+        horizon=arguments.ahead,
         temperature=arguments.temperature,
     )
     print(told)
