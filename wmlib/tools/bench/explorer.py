@@ -64,7 +64,7 @@ def explorers(moves: int = 20) -> list[Measurement]:
 def _latency(move: Callable[[int], None], moves: int) -> float:
     """Milliseconds, the 95th percentile of moves 0 to moves - 1; the last of them comes first.
 
-    That one is not timed: the first picture may pay for caches. And move 0 then changes something.
+    That one is not timed: the first picture may fill caches. And move 0 then changes something.
     """
     move(moves - 1)
     seconds = [timed(lambda k=k: move(k))[1] for k in range(moves)]

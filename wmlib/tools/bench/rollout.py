@@ -99,10 +99,10 @@ def _whole_rollouts(
     executor: Executor | None, workers: int, steps: int, i: int, skip: int, lanes: int = ROWS
 ) -> float:
     world_model, controller = load_agent(pretrained("car_racing"))
-    world_model.mdn_rnn.repeat = skip  # at another one it drives badly, and as fast
+    world_model.mdn_rnn.repeat = skip  # the policy does badly at another one, at the same speed
     world = World("wmlib/CarRacing-v3", lanes, options={"max_episode_steps": steps})
     specs = [EpisodeSpec(i * lanes * workers + k) for k in range(lanes * workers)]
-    # One environment alone is slower by far: it drives two episodes, and is timed long enough.
+    # One environment alone is much slower: two episodes are enough to time.
     specs = specs if lanes > 1 else [EpisodeSpec(2 * i), EpisodeSpec(2 * i + 1)]
     policy = ControllerPolicy(controller)
     _warm_up(world, policy, workers, world_model, executor)

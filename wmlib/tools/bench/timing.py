@@ -1,4 +1,4 @@
-"""A stopwatch, and the same core for everybody."""
+"""Timing, and the restriction to one core."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ def timed(function: Callable[[], Any]) -> tuple[Any, float]:
 
 def per_second(function: Callable[[], Any], times: int) -> float:
     """How often per second it runs, called `times` times after once untimed."""
-    function()  # the first time may pay for caches
+    function()  # the first time may fill caches
     _, seconds = timed(lambda: [function() for _ in range(times)])
     return times / seconds
 
