@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,19 @@ from wmlib.models.world_model import WorldModel
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def chapter_style() -> Iterator[None]:
+    """The chapters' style; afterwards there is no figure that pyplot would keep for ever."""
+    import matplotlib.pyplot as plt
+
+    from wmlib.view import figures
+
+    with plt.rc_context():
+        figures.use_style()
+        yield
+    assert plt.get_fignums() == []
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ DISTRIBUTIONS = {
 MAY_USE = {
     "wmlib/": {"core"},
     "wmlib/rollout/workers.py": {"cluster"},
-    "wmlib/tools/bench.py": {"notebooks", "cluster", "bench"},
+    "wmlib/tools/bench/": {"notebooks", "cluster", "bench"},
     "wmlib/tools/report.py": {"notebooks"},
     "wmlib/view/": {"notebooks"},
     "notebooks/": {"core", "notebooks"},

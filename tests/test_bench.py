@@ -6,14 +6,11 @@ from types import SimpleNamespace
 import gymnasium as gym
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_hex
 from PIL import Image
 
 from wmlib import paths
 from wmlib.tools import bench
-from wmlib.view import figures
-from wmlib.view.figures import DREAM, REALITY, TRUTH
+from wmlib.tools.bench import environment, explorer, network, rollout, timing
 
 
 class Clock:
@@ -28,7 +25,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(bench, "time", clock)
+    monkeypatch.setattr(timing, "time", clock)
     return clock
 
 
@@ -73,28 +70,6 @@ def test_the_table_has_a_part_for_each_unit_and_ratios_only_of_what_compares():
     assert slider == ["a", "slider", "6.0", "5.0", "to", "8.0", "1"]
 
 
-def test_the_figure_has_a_panel_for_each_unit_one_colour_language_and_nothing_cut_off():
-    result = json.loads(paths.published("bench.json").read_text(encoding="utf-8"))
-    figure = figures.bench(result)
-    FigureCanvasAgg(figure).draw()
-    shown = {ax.get_title(loc="left"): ax for ax in figure.axes}
-    assert list(shown) == [panel for panel in bench.UNITS if panel != bench.STORAGE]
-    for panel, ax in shown.items():
-        assert ax.get_xlabel() == bench.UNITS[panel]
-        rows = [row for row in result["rows"] if row["panel"] == panel]
-        assert len(ax.patches) == len(ax.texts) == len(rows)
-        colors = {"baseline": TRUTH, "dream": DREAM, "real": REALITY}
-        assert [to_hex(bar.get_facecolor()).upper() for bar in ax.patches] == [
-            colors[row["kind"]] for row in reversed(rows)
-        ]
-    drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
-    assert min(drawn.x0, drawn.y0) >= 0
-    assert drawn.x1 <= width
-    assert drawn.y1 <= height
-    told = [text.get_text() for text in shown[bench.ENVIRONMENTS].texts]
-    assert sum("× Gymnasium" in text for text in told) == len(told) - 1
-
-
 def test_what_was_published_is_of_the_names_that_are_measured_now():
     rows = json.loads(paths.published("bench.json").read_text(encoding="utf-8"))["rows"]
     now = [*bench.environments(), *bench.networks(), *bench.rollouts(None, 0, 1)]
@@ -115,12 +90,12 @@ class Slow(gym.Env):
         self.steps = 0
 
     def step(self, action):
-        self.clock.now += 10 if self.steps < bench.WARM_UP else 0.5
+        self.clock.now += 10 if self.steps < environment.WARM_UP else 0.5
         self.steps += 1
 
 
 def test_an_environments_reset_and_first_steps_are_not_timed(clock):
-    assert bench._driving(Slow(clock), 20, seed=0) == pytest.approx(2)
+    assert environment._steps_per_second(Slow(clock), 20, seed=0) == pytest.approx(2)
 
 
 def test_the_first_call_is_not_timed(clock):
@@ -129,49 +104,50 @@ def test_the_first_call_is_not_timed(clock):
     def function():
         clock.now += next(seconds)
 
-    assert bench._per_second(function, 10) == pytest.approx(2)
+    assert timing.per_second(function, 10) == pytest.approx(2)
 
 
 def test_the_first_fit_is_not_timed(clock, monkeypatch):
     def fit(network, step, batches, **settings):
         clock.now += 100 if len(batches) == 1 else 0.5 * len(batches)
 
-    monkeypatch.setattr(bench, "fit", fit)
-    assert bench._batches_per_second(lambda: None, None, None) == pytest.approx(2)
+    monkeypatch.setattr(network, "fit", fit)
+    assert network._batches_per_second(lambda: None, None, None) == pytest.approx(2)
 
 
-def test_a_waiting_reader_is_the_95th_percentile_without_the_first_move(clock):
+def test_latency_is_the_95th_percentile_without_the_first_move(clock):
     seconds = iter([100.0, *[0.010] * 99, 5.0])
 
-    def hand(k):
+    def move(k):
         clock.now += next(seconds)
 
-    assert bench._waiting(hand, 100) == pytest.approx(10)
+    assert explorer._latency(move, 100) == pytest.approx(10)
 
 
 @pytest.fixture
-def rollouts_driven(clock, monkeypatch) -> list[SimpleNamespace]:
-    """What `run_episodes` is asked for; every episode has 30 steps and takes a second."""
+def rollouts_run(clock, monkeypatch) -> list[SimpleNamespace]:
+    """What `run_episodes` is called with; every episode has 30 steps and takes a second."""
     asked = []
 
-    def run_episodes(world, driver, jobs, world_model=None, *, executor=None, store=None):
-        clock.now += len(jobs)
+    def run_episodes(world, policy, specs, world_model=None, *, executor=None, store=None):
+        clock.now += len(specs)
         skip = world_model.mdn_rnn.repeat if hasattr(world_model, "mdn_rnn") else None
-        asked.append(SimpleNamespace(world=world, jobs=jobs, skip=skip, executor=executor))
+        asked.append(SimpleNamespace(world=world, specs=specs, skip=skip, executor=executor))
         if store is not None:
             store.write("0", {"frames": np.zeros((31, 8, 8, 3), np.uint8)})
-        return [SimpleNamespace(steps=30) for _ in jobs]
+        return [SimpleNamespace(steps=30) for _ in specs]
 
-    monkeypatch.setattr(bench, "run_episodes", run_episodes)
+    monkeypatch.setattr(rollout, "run_episodes", run_episodes)
     return asked
 
 
 @pytest.mark.parametrize("name", [*bench.WHOLE, *bench.ALONE, bench.DREAMS, bench.COLLECTING])
-def test_rollouts_are_whole_and_timed_when_every_worker_is_warm(name, rollouts_driven):
+def test_rollouts_are_whole_and_timed_when_every_worker_is_warm(name, rollouts_run):
     (measured,) = (m for m in bench.rollouts("pool", 2, steps=40) if m.name == name)
     assert measured.measure(3) == pytest.approx(30)  # and not what the warm-up took as well
-    warm, timed = rollouts_driven
-    assert len(warm.jobs) >= 2 * (name not in bench.ALONE)  # for each worker some
+    warm, timed = rollouts_run
+    assert len(warm.specs) >= 2 * (name not in bench.ALONE)  # for each worker some
+    assert (measured.kind == "dream") == (name == bench.DREAMS)
     if name == bench.DREAMS:
         assert warm.world.max_steps < timed.world.max_steps
         return
@@ -180,13 +156,14 @@ def test_rollouts_are_whole_and_timed_when_every_worker_is_warm(name, rollouts_d
     assert timed.world.patience is None
     assert timed.skip == {**bench.WHOLE, **dict.fromkeys(bench.ALONE, 1)}.get(name)
     assert timed.executor == (None if name in bench.ALONE else "pool")
-    assert timed.world.lanes == bench.ALONE.get(name, bench.ROWS)
-    again = {job.seed for job in timed.jobs}
+    lanes = bench.ALONE | {bench.COLLECTING: rollout.COLLECTED}
+    assert timed.world.lanes == lanes.get(name, bench.ROWS)
+    again = {spec.seed for spec in timed.specs}
     measured.measure(4)
-    assert again.isdisjoint(job.seed for job in rollouts_driven[-1].jobs)  # other tracks
+    assert again.isdisjoint(spec.seed for spec in rollouts_run[-1].specs)  # other tracks
 
 
-def test_frames_on_disk_are_those_that_were_collected(rollouts_driven):
+def test_frames_on_disk_are_those_that_were_collected(rollouts_run):
     *_, collecting, on_disk = bench.rollouts(None, 0, steps=3)
     collecting.measure(0)
     assert on_disk.measure(0) > 31 / (31 * 8 * 8 * 3 / 1e6)  # they are all black
@@ -195,9 +172,12 @@ def test_frames_on_disk_are_those_that_were_collected(rollouts_driven):
 def test_environments_come_with_their_baselines():
     measurements = bench.environments(steps=3)
     references = {m.name: m.reference for m in measurements}
+    kinds = {m.name: m.kind for m in measurements}
     assert next(iter(references)) == bench.GYMNASIUM
     assert references[bench.FAST] == references[bench.PHYSICS] == bench.GYMNASIUM
-    assert references[bench.TRACKS[bench.FAST]] == bench.TRACKS[bench.GYMNASIUM]
+    assert references[bench.NEW_TRACK[bench.FAST]] == bench.NEW_TRACK[bench.GYMNASIUM]
+    assert kinds[bench.GYMNASIUM] == kinds[bench.NEW_TRACK[bench.GYMNASIUM]] == "baseline"
+    assert kinds[bench.FAST] == "real"
 
 
 def test_every_move_of_an_explorer_is_timed_with_its_picture(monkeypatch):
@@ -216,7 +196,7 @@ def test_every_move_of_an_explorer_is_timed_with_its_picture(monkeypatch):
         assert len(pictures) >= 3, measured.name
 
 
-def test_a_cluster_drives_where_there_is_dask(monkeypatch):
+def test_a_cluster_is_measured_where_there_is_dask(monkeypatch):
     pytest.importorskip("dask.distributed", reason="needs Dask: see `make extras`")
     with bench.local_cluster(2) as cluster:
         submitted, submit = [], cluster.submit

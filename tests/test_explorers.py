@@ -22,6 +22,8 @@ from wmlib.view.explorers import (
 from wmlib.view.explorers.latent import LIMIT
 from wmlib.view.explorers.pictures import png
 
+COMPONENTS = "principal components"
+
 
 @pytest.fixture
 def frames():
@@ -42,7 +44,7 @@ def close(a, b):
     return torch.allclose(a, b, atol=1e-5)
 
 
-def test_every_slider_moves_its_own_entry_of_z(latent):
+def test_every_slider_moves_its_own_latent_dimension(latent):
     for slider in latent.sliders:
         latent.reset()
         before, d = latent.z[0], int(slider.description[2:-1])
@@ -68,18 +70,18 @@ def test_every_frame_and_reset_show_what_was_encoded(latent, frames):
 
 
 def test_the_same_place_by_other_sliders(latent):
-    """From z to axes and back: the picture stays, and an axis then moves along itself alone."""
+    """From z to components and back: z stays, and a component then moves along itself alone."""
     latent.randomize()
     there = latent.z
-    for basis in ("axes", "z", "axes"):
+    for basis in (COMPONENTS, "z", COMPONENTS):
         latent.basis.value = basis
         assert close(latent.z, there)
     start = latent.sliders[1].value
     latent.sliders[1].value = start + 1 if start < 0 else start - 1
     moved = (latent.z - there)[0]
-    axis = latent.bases["axes"].rows[1]
-    assert abs(torch.cosine_similarity(moved, axis, dim=0)) == pytest.approx(1, abs=1e-4)
-    assert moved.norm() == pytest.approx(axis.norm().item(), rel=1e-3)
+    component = latent.bases[COMPONENTS].rows[1]
+    assert abs(torch.cosine_similarity(moved, component, dim=0)) == pytest.approx(1, abs=1e-4)
+    assert moved.norm() == pytest.approx(component.norm().item(), rel=1e-3)
 
 
 def test_a_morph_goes_from_one_frame_to_the_other(latent):
@@ -110,9 +112,9 @@ def test_the_contact_sheet_is_what_dragging_shows(latent):
         assert latent.decoded.value == png(np.asarray(picture))
 
 
-def test_few_frames_make_their_own_axes(world_model, frames):
+def test_few_frames_make_their_own_components(world_model, frames):
     explorer = LatentExplorer(world_model.vae, frames)
-    explorer.basis.value = "axes"
+    explorer.basis.value = COMPONENTS
     assert torch.isfinite(explorer.z).all()
     with torch.no_grad():
         mu, _ = world_model.vae.encode(frames_to_tensor(frames))
@@ -232,35 +234,35 @@ def driver_of(world_model, seed=0):
     return Controller(weights, feature_size=world_model.feature_size)
 
 
-def test_what_pushes_adds_up_to_what_is_done(world_model):
+def test_contributions_add_up_to_the_action(world_model):
     """Contributions are differences from the average: their sums differ as the raw actions do."""
-    explorer = ControllerExplorer(world_model, driver_of(world_model), ROAD, 7, looks=12)
-    whole = explorer.drives["nothing"].features
-    raw = explorer.drivers["nothing"].raw(whole)
-    for t in range(explorer.look.max + 1):
-        explorer.look.value = t
-        pushed = explorer.contributions().sum(1)
-        assert torch.allclose(pushed, raw[t] - raw.mean(0), atol=1e-3)
+    explorer = ControllerExplorer(world_model, driver_of(world_model), ROAD, 7, steps=12)
+    whole = explorer.episodes["nothing"].features
+    raw = explorer.controllers["nothing"].raw(whole)
+    for t in range(explorer.step.max + 1):
+        explorer.step.value = t
+        added = explorer.contributions().sum(1)
+        assert torch.allclose(added, raw[t] - raw.mean(0), atol=1e-3)
     explorer.cut.value = "h"
     assert explorer.contributions()[:, 32:].abs().max() == 0
     explorer.cut.value = "z"
     assert explorer.contributions()[:, :32].abs().max() == 0
 
 
-def test_every_control_of_the_cut_driver_shows_its_own_drive(world_model):
-    explorer = ControllerExplorer(world_model, driver_of(world_model), ROAD, 7, looks=12)
-    for name, drive in explorer.drives.items():
+def test_every_control_of_the_cut_controller_shows_its_own_episode(world_model):
+    explorer = ControllerExplorer(world_model, driver_of(world_model), ROAD, 7, steps=12)
+    for name, episode in explorer.episodes.items():
         explorer.cut.value = name
-        for t in range(explorer.look.max + 1):
-            explorer.look.value = t
-            assert explorer.shown.value == png(drive.frames[min(t, len(drive.features) - 1)])
-            assert explorer.whole.value == png(explorer.drives["nothing"].frames[t])
-            steering = explorer.drives["nothing"].actions[t, 0]
-            assert f"steering {steering:.1f} " in explorer.whole_does.value
+        for t in range(explorer.step.max + 1):
+            explorer.step.value = t
+            assert explorer.shown.value == png(episode.frames[min(t, len(episode.features) - 1)])
+            assert explorer.whole.value == png(explorer.episodes["nothing"].frames[t])
+            steering = explorer.episodes["nothing"].actions[t, 0]
+            assert f"steering {steering:.1f} " in explorer.whole_action.value
     for action in explorer.action.options:
-        before = explorer.pushes.value
+        before = explorer.bars.value
         explorer.action.value = action
-        assert (explorer.pushes.value != before) == (action != "steering")
+        assert (explorer.bars.value != before) == (action != "steering")
     assert len(explorer.contact_sheet(columns=4).axes) == 3 * 4
 
 

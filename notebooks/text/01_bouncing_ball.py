@@ -154,7 +154,7 @@ from_z = {
     "position": evaluation.linear_probe(z, position, episode),
     "velocity": evaluation.linear_probe(z, velocity, episode),
 }
-figures.read_out(from_z)
+figures.linear_probes(from_z)
 
 # %% [markdown]
 # Position lies on the line: V was never told that there is such a thing as a position, it just had to paint balls. Velocity is a flat cloud: **one picture does not contain it**. A ball that flies left looks like a ball that flies right. No eye, however good, will help. What is needed is a memory.
@@ -169,7 +169,7 @@ from_h = {
     "position": evaluation.linear_probe(h, position, episode),
     "velocity": evaluation.linear_probe(h, velocity, episode),
 }
-figures.read_out(from_h)
+figures.linear_probes(from_h)
 
 # %% [markdown]
 # There it is. Velocity is in $h$, and it got there because predicting the future needs it. That is the idea of the whole series in one figure: $z$ for what is, $h$ for what moves, and together they are what the agent knows.
@@ -247,7 +247,7 @@ guesses = {
 errors = {name: np.linalg.norm(g - future, axis=-1) for name, g in guesses.items()}
 
 # %%
-colors = {"M, eyes closed": figures.DREAM, "straight on": "black", "stay": figures.TRUTH}
+colors = {"M, eyes closed": figures.DREAM, "straight on": "black", "stay": figures.BASELINE}
 figures.horizon_curves(errors, "distance from the truth (box widths)", colors)
 
 # %% [markdown]

@@ -198,7 +198,7 @@ q = torch.cat(q)
 # %%
 claimed, found = evaluation.coverage(q[:, active])
 figure, ax = figures.new_axes(width=3.4, height=3.2)
-ax.plot([0, 1], [0, 1], color=figures.TRUTH, lw=1)
+ax.plot([0, 1], [0, 1], color=figures.BASELINE, lw=1)
 ax.plot(claimed, found, color=figures.DREAM)
 ax.set(xlabel="probability that M gives an interval", ylabel="share of real z inside")
 figure
@@ -341,7 +341,7 @@ for e, other in zip(long_enough, others, strict=True):
 
 # %%
 names = ("M", "M, another drive's actions", "nothing changes")
-colors = dict(zip(names, (figures.DREAM, "black", figures.TRUTH), strict=True))
+colors = dict(zip(names, (figures.DREAM, "black", figures.BASELINE), strict=True))
 figures.horizon_curves(
     {name: np.stack(values) for name, values in errors.items()}, "squared distance in z", colors
 )

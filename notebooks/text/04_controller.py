@@ -19,7 +19,7 @@
 #
 # ![Five panels: a cloud of points climbs a hill, its ellipse stretching along the slope](../figures/04_search.png)
 #
-# *CMA-ES climbs a hill it cannot see: blue the candidates of one generation, orange the distribution they are drawn from.*
+# *CMA-ES climbs a hill it cannot see: blue the candidates of one generation, black the distribution they are drawn from.*
 #
 # **What you'll do.** Meet the smallest part of the agent, 867 numbers, and the method that finds them without a single gradient. First where you can watch it, in two dimensions; then on the road.
 # **What you'll learn.** How an evolution strategy works; why its *mean* is the result and its *best* is not; where it is worth searching; what a finished driver leans on, $z$ or $h$.
@@ -316,13 +316,13 @@ with processes(machine.workers) as executor:
 #
 # **Tasks.** With the explorer below:
 #
-# 1. With nothing cut, go through the drive with `look`, or let it play. Find a left bend and a right bend. Do $z$ and $h$ push the wheel the same way there, or against each other?
+# 1. With nothing cut, go through the drive with `agent step`, or let it play. Find a left bend and a right bend. Do $z$ and $h$ push the wheel the same way there, or against each other?
 # 2. Look at the largest single inputs. Is the wheel moved by a few of them, or by many small ones?
 # 3. Switch to the gas, then to the brake, and watch the numbers under the pictures as well: what is pushed, and what is done? Where in a bend does each act?
 # 4. Cut $h$ (that is *z alone* of 4.6), go back to look 0, and let it play. When does the middle car get into trouble, and what does the left one do there? Then cut $z$.
 # 5. Cut the *quiet z*, the dimensions that V left unused (chapter 2). What changes?
 #
-# **Controls.** `cut`: which inputs are frozen at their average · `pushes on`: for which action the bars are · `look`: the moment, 25 a second · the buttons beside it: play, stop (back to the beginning), repeat.
+# **Controls.** `cut`: which inputs are frozen at their average · `bars for`: for which action the bars are · `agent step`: the moment, 25 a second · the buttons beside it: play, stop (back to the beginning), repeat.
 #
 # **What it shows.** Left: the whole driver on this track, and what it does at this moment. Middle: the driver with the chosen inputs cut, on the same track, with the points it has so far, and "(over)" once its drive has ended; as soon as the two do different things they also *see* different things. Right: what the middle driver's inputs push at this moment. Each bar is a weight times how far its input is now from its average over the whole driver's drive: all of $z$ and all of $h$ summed (black; what is cut pushes nothing), and below them the eight single inputs that push hardest (blue). They add up to what goes into the `tanh`, before it squashes. So a push of the brake is no braking yet: below 0, nothing is done.
 #
@@ -338,7 +338,7 @@ explorer = ControllerExplorer(
     trained,
     world,
     track=500_101,
-    looks=chapter.agent_steps,
+    steps=chapter.agent_steps,
     groups={"z": z_part, "h": h_part, "quiet z": quiet},
 )
 explorer.contact_sheet()
@@ -350,10 +350,10 @@ explorer.widget
 # The same, by code: what each driver has earned by the end of these looks. (The *quiet z* are not quite silent: C has weights on them, and they are noise to it. A small push at the wrong moment, and the car is a little elsewhere from then on.)
 
 # %%
-explorer.look.value = explorer.look.max
-for name in explorer.drivers:
+explorer.step.value = explorer.step.max
+for name in explorer.controllers:
     explorer.cut.value = name
-    print(explorer.told.value)
+    print(explorer.caption.value)
 explorer.cut.value = "nothing"
 
 # %% [markdown]

@@ -188,7 +188,7 @@ strangers = [np.abs(a - b).mean((1, 2, 3)) for a, b in zip(real, others, strict=
 figures.horizon_curves(
     {"dream and reality": apart.mean(1), "two different drives": np.stack(strangers)},
     "apart (grey levels)",
-    {"dream and reality": figures.DREAM, "two different drives": figures.TRUTH},
+    {"dream and reality": figures.DREAM, "two different drives": figures.BASELINE},
 )
 
 # %% [markdown]
@@ -214,7 +214,7 @@ figures.frame_grid(strips, [f"+{t + 1}" for t in shown], colors)
 
 # %%
 promised = np.stack(promised)
-figures.promises(earned, promised)
+figures.dream_returns(earned, promised)
 
 # %%
 off = promised - earned[:, None]
@@ -245,7 +245,7 @@ real = np.array([(i.mean, i.high - i.mean) for i in map(interval, row["scores"])
 known = (ablations.NEVER_STEERS, f"evolved: {ablations.SHARP}", "the run's C")
 marked = {name: row["policies"].index(name) for name in known}
 foreseen = {where: np.stack([row["predicted_return"], row["margin"]], 1) for where, row in panel.items()}
-figures.against_reality(foreseen, real, marked)
+figures.predicted_against_real(foreseen, real, marked)
 
 # %% [markdown]
 # And with other training seeds, everything anew? What each dream's order of the drivers is worth, and what it promises the one that never steers:
@@ -284,7 +284,7 @@ for where in foreseen:
 # %%
 bred = [read_log(run / ablations.EVOLVED) for run in studied]
 sure = [[row for row in run if ablations.NEUTRAL.items() <= row.items()] for run in bred]
-figures.promised_and_kept(sure)
+figures.returns_by_dream(sure)
 
 # %% [markdown]
 # (Promised: what the last generation would earn by its dream, on average. Real: the driver in the middle of that generation, whose parameters are the mean of theirs, on the road; it mostly drives better than they do.)
@@ -367,7 +367,7 @@ half = 2 / np.sqrt(config.search.check_tracks)
 mean = f"{last['check']:.0f} ± {last['check_std']:.0f}"
 print(f"the run's C, the mean of {', '.join(last['chosen'])}: {mean} on the road")
 real = np.array([(found[n]["check"], half * found[n]["check_std"]) for n in judged])
-figures.against_reality(
+figures.predicted_against_real(
     {"foresight: its own dream": foresight, "hindsight: the last dream": hindsight}, real
 )
 
@@ -381,7 +381,7 @@ figures.against_reality(
 # **Predict:** where will dream and reality be closest? And where will reality be best?
 
 # %%
-figures.doubts([[row for row in run if row["kind"] == ablations.BOTH] for run in bred])
+figures.returns_by_temperature([[row for row in run if row["kind"] == ablations.BOTH] for run in bred])
 
 # %% [markdown]
 # Look at the thin lines, which are single seeds; the thick ones average in a seed that never drives, of which more below. With the shipped seed, without dropout: at temperature 0.5, which is even less than no doubt, the dream promises most and keeps least, 561 and 311. At 1.0 the two agree, 494 and 497. In doubt more is kept than was promised: 719 at 1.3, 691 at 1.8. So where dream and reality are closest is *not* where reality is best. The paper found the same with its other game: best at 1.15, worse at 1.3. The first other seed says so, too: it earned 551, 592, 772 and 668, where 469, 393, 456 and 385 were promised; closest at 0.5, best at 1.3. A tenth of dropout helped both at 0.5 (311 to 523, 551 to 603) and cost both something at 1.3 (719 to 495, 772 to 718); in between and above, the two do not agree, or it changes next to nothing.
@@ -429,7 +429,7 @@ figures.horizon_curves(
         for name, pay in paid_by.items()
     },
     f"points a look, over {config.rnn.window} looks",
-    dict(zip(paid_by, (figures.REALITY, figures.TRUTH, figures.DREAM, "black"), strict=True)),
+    dict(zip(paid_by, (figures.REALITY, figures.BASELINE, figures.DREAM, "black"), strict=True)),
 )
 
 # %% [markdown]
@@ -517,7 +517,7 @@ figures.moving_picture(
 # At 0.1 M always takes what is likeliest, and a road is likeliest to go on as it is: once straight, it never bends again. At 3 it is one hairpin after another. The driver was bred at 1.3: a little wilder than the world.
 # </details>
 #
-# **Controls.** `temperature`: which of the dreams is shown · `look`: how far into it · the buttons: play, stop, repeat.
+# **Controls.** `temperature`: which of the dreams is shown · `agent step`: how far into it · the buttons: play, stop, repeat.
 
 # %%
 dreams = {

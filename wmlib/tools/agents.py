@@ -124,8 +124,8 @@ class DreamGif:
             *self.agent.load(),
             out,
             track=self.track,
-            seen=self.context,
-            ahead=self.horizon,
+            context=self.context,
+            horizon=self.horizon,
             temperature=self.temperature,
         )
         print(description)
@@ -157,8 +157,8 @@ class Bench:
     scale: str | None = None  # smoke, laptop or paper; default: $WM_SCALE, or laptop
     out: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Default: bench in the runs' folder. `--out figures` replaces the committed ones."""
-    repetitions: int = 5  # how often everything is measured, in turns
-    steps: int = 150  # environment steps of an episode of the rollouts
+    repetitions: int = 3  # how often everything is measured, in turns
+    steps: int = 80  # environment steps of an episode of the rollouts
 
     def __call__(self) -> None:
         """Run it."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
 from wmlib import evaluation
@@ -19,6 +20,8 @@ from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec, noisy_car_poli
 from wmlib.rollout.rollout import record_episode
 from wmlib.tools.play import play
 from wmlib.view import figures
+
+M, BASELINE = "M, open-loop", "last-value baseline"
 
 
 def everything(
@@ -36,16 +39,16 @@ def everything(
     figures.use_style()
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    driver = noisy_car_policy(ControllerPolicy(controller), world_model.mdn_rnn.repeat)
+    policy = noisy_car_policy(ControllerPolicy(controller), world_model.mdn_rnn.repeat)
     world = _world(config, world_model)
-    drives = [
-        record_episode(world, driver, EpisodeSpec(TEST_TRACKS_FROM + i), world_model).recording
+    episodes = [
+        record_episode(world, policy, EpisodeSpec(TEST_TRACKS_FROM + i), world_model).recording
         for i in range(chapter.test_episodes)
     ]
     pictures = {
-        "reconstructions": lambda: reconstructions(world_model, drives),
-        "latent_map": lambda: latent_map(world_model, drives),
-        "accuracy": lambda: accuracy(world_model, drives, chapter.context, chapter.horizon),
+        "reconstructions": lambda: reconstructions(world_model, episodes),
+        "latent_map": lambda: latent_map(world_model, episodes),
+        "accuracy": lambda: accuracy(world_model, episodes, chapter.context, chapter.horizon),
     }
     run = None if run is None else Path(run)
     if run is not None and (run / "evolution.jsonl").exists():
@@ -58,59 +61,68 @@ def everything(
     agent, horizon = (world_model, controller), (chapter.context, chapter.horizon)
     dream_against_reality(config, *agent, out / "dream.gif", TEST_TRACKS_FROM, *horizon)
     yield out / "dream.gif"
-    film = out / "drive.mp4"
-    play(ControllerPolicy(controller), world_model, TEST_TRACKS_FROM, film, config.env.max_steps)
-    yield film
+    video = out / "drive.mp4"
+    play(ControllerPolicy(controller), world_model, TEST_TRACKS_FROM, video, config.env.max_steps)
+    yield video
 
 
 def _world(config: Config, world_model: WorldModel) -> World:
     return car_racing.training_world(config.change(frame_size=world_model.vae.frame_size))
 
 
-def reconstructions(world_model: WorldModel, drives: list[dict], columns: int = 10):
-    """Frames, and what V keeps of them."""
-    frames = np.concatenate([drive["frames"][::20] for drive in drives])
+def reconstructions(world_model: WorldModel, episodes: list[dict], columns: int = 10) -> Figure:
+    """Frames of recorded episodes, evenly spaced, and V's reconstructions of them."""
+    frames = np.concatenate([episode["frames"][::20] for episode in episodes])
     shown = frames[np.linspace(0, len(frames) - 1, columns).astype(int)]
-    kept = tensor_to_frames(world_model.decode(world_model.encode(shown)))
-    return figures.frame_grid({"frame": shown, "through z": kept})
+    decoded = tensor_to_frames(world_model.decode(world_model.encode(shown)))
+    colors = {"frame": figures.REALITY, "reconstruction": figures.DREAM}
+    return figures.frame_grid({"frame": shown, "reconstruction": decoded}, colors=colors)
 
 
-def latent_map(world_model: WorldModel, drives: list[dict]):
-    """z of every tenth frame, on its two widest principal axes, coloured by the steering."""
-    z = torch.cat([world_model.encode(drive["frames"][:-1:10]) for drive in drives])
-    steering = np.concatenate([drive["actions"][::10, 0] for drive in drives])
-    return figures.scatter_map(PCA(2).fit_transform(z.numpy()), steering, "steering")
+def latent_map(world_model: WorldModel, episodes: list[dict]) -> Figure:
+    """z of every tenth frame: its first two principal components, coloured by the steering."""
+    z = torch.cat([world_model.encode(episode["frames"][:-1:10]) for episode in episodes])
+    steering = np.concatenate([episode["actions"][::10, 0] for episode in episodes])
+    return figures.scatter_map(
+        PCA(2).fit_transform(z.numpy()), steering, "steering (-1: left, 1: right)"
+    )
 
 
-def accuracy(world_model: WorldModel, drives: list[dict], seen: int, ahead: int):
-    """Squared distance of z to what came, against the horizon, beside that nothing changes.
+def accuracy(world_model: WorldModel, episodes: list[dict], context: int, horizon: int) -> Figure:
+    """Squared error of M's open-loop z against the horizon, beside the last-value baseline.
 
-    Raises ValueError if fewer than two drives are long enough.
+    M observes `context` agent steps of an episode and imagines the next `horizon` (4 samples). The
+    baseline is the last observed z. Only active dimensions count (KL above 0.1 nats). Raises
+    ValueError if fewer than two episodes are long enough.
     """
     with torch.no_grad():
-        code = world_model.vae.encode(frames_to_tensor(drives[0]["frames"][:300]))
+        code = world_model.vae.encode(frames_to_tensor(episodes[0]["frames"][:300]))
     active = kl_per_dimension(*code).mean(0) > 0.1
-    errors: dict[str, list] = {"M": [], "nothing changes": []}
-    for drive in drives:
-        if len(drive["actions"]) < seen + ahead:
+    errors: dict[str, list] = {M: [], BASELINE: []}
+    for episode in episodes:
+        if len(episode["actions"]) < context + horizon:
             continue
-        frames, actions = drive["frames"][: seen + ahead + 1], drive["actions"][: seen + ahead]
-        real = world_model.encode(frames[seen + 1 :])
+        frames = episode["frames"][: context + horizon + 1]
+        actions = torch.from_numpy(episode["actions"][: context + horizon])
+        real = world_model.encode(frames[context + 1 :])
         generator = torch.Generator().manual_seed(0)
-        guesses = {
-            "M": evaluation.imagine_from(
-                world_model, frames, torch.from_numpy(actions), seen, 0.1, 4, generator
+        predictions = {
+            M: evaluation.imagine_from(
+                world_model, frames, actions, context, 0.1, samples=4, generator=generator
             ),
-            "nothing changes": world_model.encode(frames[[seen]]).expand(1, ahead, -1),
+            BASELINE: world_model.encode(frames[[context]]).expand(1, horizon, -1),
         }
-        for name, guess in guesses.items():
-            off = (guess - real)[..., active].square().sum(-1)
-            errors[name].append(off.mean(0).numpy())
-    if len(errors["M"]) < 2:
-        raise ValueError(f"only {len(errors['M'])} drives last {seen + ahead} looks, 2 are needed")
-    colors = {"M": figures.DREAM, "nothing changes": figures.TRUTH}
+        for name, z in predictions.items():
+            error = (z - real)[..., active].square().sum(-1)
+            errors[name].append(error.mean(0).numpy())
+    if len(errors[M]) < 2:
+        raise ValueError(
+            f"{len(errors[M])} of {len(episodes)} episodes last {context + horizon} agent steps: "
+            "two or more are needed"
+        )
+    colors = {M: figures.DREAM, BASELINE: figures.BASELINE}
     values = {name: np.stack(rows) for name, rows in errors.items()}
-    return figures.horizon_curves(values, "squared distance in z", colors)
+    return figures.horizon_curves(values, "squared error of z (active dimensions)", colors)
 
 
 def dream_against_reality(
@@ -119,26 +131,30 @@ def dream_against_reality(
     controller: Controller,
     path: str | Path,
     track: int,
-    seen: int,
-    ahead: int,
+    context: int,
+    horizon: int,
     temperature: float = 1.0,
 ) -> str:
-    """The agent's drive, V's view of it and M's dream of it, side by side, as a GIF.
+    """An episode of the agent, V's reconstruction and M's dream of it, side by side, as a GIF.
 
-    The dream gets the drive's actions from look `seen` on, and no more frames. Returns a sentence.
-    Raises ValueError if the drive is shorter than seen + 2 looks.
+    From agent step `context` on the dream gets the episode's actions and no more frames, for
+    `horizon` steps. Returns a caption. Raises ValueError if the episode is shorter than
+    context + 2 agent steps.
     """
     world = _world(config, world_model)
     recording = record_episode(
         world, ControllerPolicy(controller), EpisodeSpec(track), world_model
     ).recording
     frames, actions = recording["frames"], recording["actions"]
-    if len(actions) < seen + 2:
-        raise ValueError(f"the drive on track {track} ends after {len(actions)} looks: see fewer")
-    frames, actions = frames[: seen + ahead + 1], actions[: seen + ahead]
-    dream = evaluation.dream_frames(world_model, frames, actions, seen, temperature)
-    kept = tensor_to_frames(world_model.decode(world_model.encode(frames)))
+    if len(actions) < context + 2:
+        raise ValueError(
+            f"the episode on track {track} ends after {len(actions)} agent steps: "
+            f"a context of at most {len(actions) - 2} is possible, got {context}"
+        )
+    frames, actions = frames[: context + horizon + 1], actions[: context + horizon]
+    dream = evaluation.dream_frames(world_model, frames, actions, context, temperature)
+    decoded = tensor_to_frames(world_model.decode(world_model.encode(frames)))
     rate = 50 / world_model.mdn_rnn.repeat
-    description = "a drive, what V keeps of it, and M's dream of it"
-    figures.moving_picture([frames, kept, dream], description, fps=rate, save=path)
-    return f"from the left: {description}, from look {seen} on with closed eyes"
+    description = "an episode, V's reconstruction of it, and M's dream of it"
+    figures.moving_picture([frames, decoded, dream], description, fps=rate, save=path)
+    return f"from the left: {description}, open-loop from agent step {context} on"

@@ -1,4 +1,4 @@
-"""C opened up: what each of its inputs pushes, and how it drives without some of them."""
+"""What each input of C contributes to its actions, and how it drives without some of them."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -25,8 +25,9 @@ class ControllerExplorer:
     """The same track driven by C, and by C with a group of its inputs cut.
 
     groups: name -> which of [z, h] (indices or a slice); by default all of z, and all of h. Cut
-    inputs stay at their average over C's own drive (`Controller.without`). The drives, of at most
-    `looks` looks, are driven once, at the start; then every control answers at once.
+    inputs stay at their average over C's own episode (`Controller.without`). The episodes, of at
+    most `steps` agent steps, are recorded once, at the start; then every control answers at once.
+    bars: how many single inputs are shown, those with the largest contributions.
     """
 
     def __init__(
@@ -35,113 +36,113 @@ class ControllerExplorer:
         controller: Controller,
         world: World,
         track: int,
-        looks: int = 200,
+        steps: int = 200,
         groups: Mapping[str, np.ndarray | slice] | None = None,
-        pushes: int = 8,
+        bars: int = 8,
     ):
         z_size = world_model.vae.z_size
-        steps = looks * world_model.mdn_rnn.repeat
-        world = dataclasses.replace(world, options=world.options | {"max_episode_steps": steps})
+        limit = {"max_episode_steps": steps * world_model.mdn_rnn.repeat}
+        world = dataclasses.replace(world, options=world.options | limit)
         self._names = [f"z[{i}]" for i in range(z_size)]
         self._names += [f"h[{i}]" for i in range(world_model.mdn_rnn.hidden_size)]
         self._groups = {"z": slice(0, z_size), "h": slice(z_size, None)}
 
-        self.drivers, self.drives = {NOTHING: controller}, {}
-        self._drive(NOTHING, world_model, world, track)
-        self._average = self.drives[NOTHING].features.mean(0)
+        self.controllers, self.episodes = {NOTHING: controller}, {}
+        self._record(NOTHING, world_model, world, track)
+        self._average = self.episodes[NOTHING].features.mean(0)
         for name, inputs in (self._groups if groups is None else groups).items():
-            self.drivers[name] = controller.without(inputs, self._average)
-            self._drive(name, world_model, world, track)
+            self.controllers[name] = controller.without(inputs, self._average)
+            self._record(name, world_model, world, track)
 
-        last = len(self.drives[NOTHING].frames) - 2
-        self.cut = widgets.ToggleButtons(options=list(self.drivers), description="cut")
-        self.action = widgets.ToggleButtons(options=ACTIONS, description="pushes on")
-        self.look = widgets.IntSlider(0, 0, last, description="look", style=WIDE)
+        last = len(self.episodes[NOTHING].frames) - 2
+        self.cut = widgets.ToggleButtons(options=list(self.controllers), description="cut")
+        self.action = widgets.ToggleButtons(options=ACTIONS, description="bars for")
+        self.step = widgets.IntSlider(0, 0, last, description="agent step", style=WIDE)
         self.play = widgets.Play(0, 0, last, interval=20 * world_model.mdn_rnn.repeat)
-        self._link = widgets.link((self.play, "value"), (self.look, "value"))
+        self._link = widgets.link((self.play, "value"), (self.step, "value"))
         self.whole, self.shown = image(), image()
-        self.told, self.whole_does, self.shown_does = (widgets.Label() for _ in range(3))
-        self._plot = _Pushes(pushes, self._largest())
-        self.pushes = image(*self._plot.size)
-        for control in (self.cut, self.action, self.look):
+        self.caption, self.whole_action, self.shown_action = (widgets.Label() for _ in range(3))
+        self._plot = _Bars(bars, self._largest())
+        self.bars = image(*self._plot.size)
+        for control in (self.cut, self.action, self.step):
             control.observe(lambda change: self._draw(), "value")
         self._draw()
 
-        controls = widgets.VBox([self.cut, self.action, widgets.HBox([self.look, self.play])])
+        controls = widgets.VBox([self.cut, self.action, widgets.HBox([self.step, self.play])])
         pictures = [
-            widgets.VBox([captioned("nothing cut", self.whole), self.whole_does]),
-            widgets.VBox([captioned(self.told, self.shown), self.shown_does]),
+            widgets.VBox([captioned("nothing cut", self.whole), self.whole_action]),
+            widgets.VBox([captioned(self.caption, self.shown), self.shown_action]),
         ]
-        self.widget = widgets.VBox([controls, widgets.HBox([*pictures, self.pushes])])
+        self.widget = widgets.VBox([controls, widgets.HBox([*pictures, self.bars])])
 
-    def _drive(self, name: str, world_model: WorldModel, world: World, track: int) -> None:
-        driver = ControllerPolicy(self.drivers[name])
-        drive = record_episode(world, driver, EpisodeSpec(track), world_model)
-        frames, actions = drive.recording["frames"], drive.recording["actions"]
-        known = features(world_model, frames, actions)
-        self.drives[name] = _Watched(frames, actions, drive.recording["rewards"], known)
+    def _record(self, name: str, world_model: WorldModel, world: World, track: int) -> None:
+        policy = ControllerPolicy(self.controllers[name])
+        recording = record_episode(world, policy, EpisodeSpec(track), world_model).recording
+        frames, actions, rewards = (recording[k] for k in ("frames", "actions", "rewards"))
+        inputs = features(world_model, frames, actions)
+        self.episodes[name] = _Recorded(frames, actions, rewards, inputs)
 
     def contributions(self) -> torch.Tensor:
-        """What every input of the shown driver adds to every action, before squashing: (3, n).
+        """What every input of the shown controller adds to every action, before squashing: (3, n).
 
-        At this look, as a difference from its average over the whole driver's drive.
+        At this agent step, as a difference from its average over the uncut controller's episode.
         """
         name = self.cut.value
-        now = self.drives[name].features[self._at(name)]
-        return self.drivers[name].weight[0] * (now - self._average)
+        now = self.episodes[name].features[self._at(name)]
+        return self.controllers[name].weight[0] * (now - self._average)
 
     def _at(self, name: str) -> int:
-        return min(self.look.value, len(self.drives[name].features) - 1)
+        return min(self.step.value, len(self.episodes[name].features) - 1)
 
     def _largest(self) -> list[float]:
-        # Sum at any look, for each action: the plot's scale, which must not jump about.
-        weight = self.drivers[NOTHING].weight[0]
-        spread = self.drives[NOTHING].features - self._average
+        # Sum at any step, for each action: the plot's scale, which stays the same.
+        weight = self.controllers[NOTHING].weight[0]
+        spread = self.episodes[NOTHING].features - self._average
         sums = [spread[:, part] @ weight[:, part].T for part in self._groups.values()]
         return torch.stack(sums).abs().amax((0, 1)).tolist()
 
     def _draw(self) -> None:
         name, row = self.cut.value, ACTIONS.index(self.action.value)
-        whole, cut = self.drives[NOTHING], self.drives[name]
+        whole, cut = self.episodes[NOTHING], self.episodes[name]
         self.whole.value = png(whole.frames[self._at(NOTHING)])
         self.shown.value = png(cut.frames[self._at(name)])
-        earned = cut.rewards[: self._at(name) + 1].sum()
-        over = " (over)" if self.look.value >= len(cut.features) else ""
-        self.told.value = f"{name} cut: {earned:.0f} points so far{over}"
-        self.whole_does.value = _in_words(whole.actions[self._at(NOTHING)])
-        self.shown_does.value = _in_words(cut.actions[self._at(name)])
-        pushes = self.contributions()[row]
-        bars = {f"all of {group}": pushes[part].sum() for group, part in self._groups.items()}
-        for i in pushes.abs().argsort(descending=True)[: self._plot.count].tolist():
-            bars[self._names[i]] = pushes[i]
+        return_ = cut.rewards[: self._at(name) + 1].sum()
+        over = " (over)" if self.step.value >= len(cut.features) else ""
+        self.caption.value = f"{name} cut: return {return_:.0f} so far{over}"
+        self.whole_action.value = _describe(whole.actions[self._at(NOTHING)])
+        self.shown_action.value = _describe(cut.actions[self._at(name)])
+        added = self.contributions()[row]
+        bars = {f"all of {group}": added[part].sum() for group, part in self._groups.items()}
+        for i in added.abs().argsort(descending=True)[: self._plot.count].tolist():
+            bars[self._names[i]] = added[i]
         self._plot.show(bars, ACTIONS[row])
-        self.pushes.value = self._plot.png()
+        self.bars.value = self._plot.png()
 
     def contact_sheet(self, columns: int = 8) -> Figure:
-        """A row for each driver, on the same track at the same looks, with what it had earned."""
-        shown = np.linspace(0, self.look.max + 1, columns + 1)[1:].astype(int)
+        """A row for each controller, on the same track at the same agent steps, and its return."""
+        shown = np.linspace(0, self.step.max + 1, columns + 1)[1:].astype(int)
         rows = {
-            f"{name} cut:\n{drive.rewards.sum():.0f} points": drive.frames[
-                np.minimum(shown, len(drive.frames) - 1)
+            f"{name} cut:\nreturn {episode.rewards.sum():.0f}": episode.frames[
+                np.minimum(shown, len(episode.frames) - 1)
             ]
-            for name, drive in self.drives.items()
+            for name, episode in self.episodes.items()
         }
-        return frame_grid(rows, [f"look {t}" for t in shown])
+        return frame_grid(rows, [f"agent step {t}" for t in shown])
 
 
 @dataclasses.dataclass
-class _Watched:
+class _Recorded:
     frames: np.ndarray
     actions: np.ndarray
     rewards: np.ndarray
     features: torch.Tensor
 
 
-def _in_words(action: np.ndarray) -> str:
+def _describe(action: np.ndarray) -> str:
     return " ".join(f"{name} {value:.1f}" for name, value in zip(ACTIONS, action, strict=True))
 
 
-class _Pushes(LivePlot):
+class _Bars(LivePlot):
     """Bars: both halves of [z, h] above, the largest single inputs below."""
 
     def __init__(self, count: int, limits: list[float]):

@@ -1,4 +1,4 @@
-"""Arrow keys, and buttons for those without a keyboard or with other ways to reach one."""
+"""Arrow keys, and buttons for readers without a keyboard."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ HERE = Path(__file__).parent
 
 
 class Keypad(anywidget.AnyWidget):
-    """`held` is the list of what is held down now, of "left", "right", "up" and "down".
+    """`held` lists the keys that are held down now, of "left", "right", "up" and "down".
 
     Keys count while the pad has the focus: after a click on it, or with Tab. `meanings` is what a
     screen reader calls the buttons.

@@ -1,4 +1,4 @@
-"""Sliders on z: what does each entry of it draw?"""
+"""Sliders on z: what does each latent dimension draw?"""
 
 from typing import NamedTuple
 
@@ -18,10 +18,10 @@ class LatentExplorer:
     """Sliders on z that decode live, beside the frame that z came from.
 
     frames: (N, S, S, 3) uint8, some moments to start from. cloud: z (M, z_size) of many frames, for
-    the principal axes; by default those of `frames`. At most `dimensions` sliders are shown, in one
-    of two bases: "z", entries of z, those that carry most information first (mean KL over the
-    frames); or "axes", principal axes of the cloud, in standard deviations, the widest first. What
-    has no slider stays as it is. Switching between them changes nothing but the sliders.
+    the principal components; by default those of `frames`. At most `dimensions` sliders are shown,
+    in one of two bases: "z", latent dimensions, those with the largest mean KL over the frames
+    first; or "principal components" of the cloud, in standard deviations, the largest variance
+    first. What has no slider stays as it is. Switching between them changes only the sliders.
     """
 
     def __init__(
@@ -43,9 +43,13 @@ class LatentExplorer:
             for _ in self.bases["z"].names
         ]
         self.freeze = widgets.Checkbox(False, description="freeze the sliders", indent=False)
-        self.reset_button = widgets.Button(description="reset", tooltip="back to the frame's own z")
-        self.random_button = widgets.Button(description="random", tooltip="draw the sliders")
-        captions = ("the frame", "what V keeps of it", "what the sliders say")
+        self.reset_button = widgets.Button(
+            description="reset", tooltip="back to the z of the frame"
+        )
+        self.random_button = widgets.Button(
+            description="random", tooltip="draw the sliders from N(0, 1)"
+        )
+        captions = ("frame", "reconstruction", "decoded from the sliders")
         self.original, self.plain, self.decoded = pictures = [image() for _ in captions]
 
         for control in (self.moment, self.other, self.morph):
@@ -122,7 +126,7 @@ class LatentExplorer:
     def contact_sheet(self, rows: int = 6, steps: int = 7) -> Figure:
         """What dragging each of the first `rows` sliders from end to end shows.
 
-        In the first column the picture as it is, and where the slider stands for it.
+        In the first column the present picture; the slider's present value is in the row's label.
         """
         values = torch.linspace(-LIMIT, LIMIT, steps)
         changes = (values - self._coordinates[:, None])[..., None] * self._rows[:, None]
@@ -130,11 +134,11 @@ class LatentExplorer:
             f"{slider.description} = {now:.1f}": self._decode(torch.cat([self.z, self._base + k]))
             for slider, now, k in zip(self.sliders[:rows], self._coordinates, changes, strict=False)
         }
-        return frame_grid(strips, ["as it is", *(f"{value:+.2g}" for value in values)])
+        return frame_grid(strips, ["now", *(f"{value:+.2g}" for value in values)])
 
 
 class Basis(NamedTuple):
-    """Where sliders at 0 are, (z_size,), and where each of k takes z, (k, z_size) orthogonal."""
+    """z with all sliders at 0, (z_size,); what a unit of each adds, (k, z_size) orthogonal."""
 
     names: list[str]
     origin: torch.Tensor
@@ -147,10 +151,12 @@ def _bases(
     size = mu.shape[1]
     information = kl_per_dimension(mu, logvar).mean(0)
     order = information.argsort(descending=True)[:dimensions]
-    spread, axes = torch.linalg.eigh(torch.cov(cloud.T))
-    widest = spread.argsort(descending=True)[:dimensions]
-    along = axes.T[widest] * spread[widest].clamp(min=1e-6).sqrt()[:, None]
+    variance, components = torch.linalg.eigh(torch.cov(cloud.T))
+    largest = variance.argsort(descending=True)[:dimensions]
+    deviations = components.T[largest] * variance[largest].clamp(min=1e-6).sqrt()[:, None]
     return {
         "z": Basis([f"z[{d}]" for d in order], torch.zeros(size), torch.eye(size)[order]),
-        "axes": Basis([f"axis {k + 1}" for k in range(len(along))], cloud.mean(0), along),
+        "principal components": Basis(
+            [f"PC {k + 1}" for k in range(len(deviations))], cloud.mean(0), deviations
+        ),
     }

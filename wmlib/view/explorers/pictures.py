@@ -25,13 +25,13 @@ def png(frame: np.ndarray, size: int = DISPLAY_SIZE) -> bytes:
 
 
 def row_of(frames: np.ndarray, gap: int = 2) -> np.ndarray:
-    """Frames (N, H, W, 3) uint8 side by side, white between them: one picture."""
+    """Frames (N, H, W, 3) uint8 side by side, `gap` white columns between them: one picture."""
     frames = np.pad(frames, ((0, 0), (0, 0), (0, gap), (0, 0)), constant_values=255)
     return np.concatenate(list(frames), axis=1)[:, :-gap]
 
 
 def image(width: int = DISPLAY_SIZE, height: int = DISPLAY_SIZE) -> widgets.Image:
-    """An empty picture of so many pixels."""
+    """An empty picture, `width` by `height` pixels on the page."""
     return widgets.Image(format="png", width=width, height=height)
 
 
@@ -58,7 +58,7 @@ class LivePlot:
         self._background = None
 
     def png(self) -> bytes:
-        """The figure as it stands."""
+        """The figure as it is now, PNG bytes."""
         if self._background is None:
             self._canvas.draw()
             self._background = self._canvas.copy_from_bbox(self.figure.bbox)
@@ -70,5 +70,5 @@ class LivePlot:
 
 def _encoded(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=1)  # speed before size: it goes next door
+    picture.save(buffer, "PNG", compress_level=1)  # speed before size: it stays on this machine
     return buffer.getvalue()

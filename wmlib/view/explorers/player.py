@@ -1,4 +1,4 @@
-"""Dreams that were dreamt before, to be played and compared at once."""
+"""Dreams that were computed before, to be played and compared at once."""
 
 import ipywidgets as widgets
 import numpy as np
@@ -9,10 +9,10 @@ from wmlib.view.figures import frame_grid
 
 
 class DreamPlayer:
-    """Dreams at several temperatures, to be played and compared at once: all were dreamt before.
+    """Dreams at several temperatures, to be played and compared at once: all were computed before.
 
-    dreams: {temperature: frames (T, S, S, 3) uint8}, all equally long. frame_rate: frames a second.
-    Raises ValueError if there are none, or of different lengths.
+    dreams: {temperature: frames (T, S, S, 3) uint8}, all equally long. frame_rate: per
+    second. Raises ValueError if there are none, or of different lengths.
     """
 
     def __init__(self, dreams: dict[float, np.ndarray], frame_rate: float = 25):
@@ -26,7 +26,7 @@ class DreamPlayer:
         self.temperature = widgets.SelectionSlider(
             options=[(f"{t:g}", t) for t in dreams], description="temperature", style=WIDE
         )
-        self.moment = widgets.IntSlider(0, 0, last, description="look", style=WIDE)
+        self.moment = widgets.IntSlider(0, 0, last, description="agent step", style=WIDE)
         self.play = widgets.Play(0, 0, last, interval=round(1000 / frame_rate))
         self.picture = image()
         self._link = widgets.link((self.play, "value"), (self.moment, "value"))

@@ -1,0 +1,132 @@
+"""Data for figures, as the logs have them, and what a figure shows, read back from its axes."""
+
+import itertools
+import json
+
+import numpy as np
+from matplotlib.colors import to_hex
+from matplotlib.text import Text
+
+from wmlib import paths
+from wmlib.evaluation import Probe, Score
+
+
+def rng():
+    return np.random.default_rng(0)
+
+
+def frames(count, height=16, width=16):
+    return rng().integers(0, 255, (count, height, width, 3), dtype=np.uint8)
+
+
+def history(rounds=2):
+    return [
+        {"round": k, "step": step, "nll": 10.0 * k + step, "kl": -float(step)}
+        for k in range(rounds)
+        for step in (5, 10, 20)
+    ]
+
+
+def timeline(checks=True, offset=0.0):
+    """Rows as `rounds.timeline` returns them: three rounds of four generations."""
+    rows = []
+    for k, g in itertools.product(range(3), range(4)):
+        minutes = 10.0 * k + 2 * g + 5 + offset
+        scores = list(100.0 * k + 50 * g + np.arange(11))
+        rows.append(
+            {"round": k, "minutes": minutes, "scores": scores, "mean": float(np.mean(scores))}
+        )
+        if checks and g % 3 == 0:
+            rows[-1] |= {"check": 300.0 * k + 40 * g, "check_std": 20.0 + g}
+    return rows
+
+
+def dream_timeline(offset=0.0):
+    rows = timeline(offset=offset)
+    rows[-1] |= {"found": 650.0, "found_std": 30.0}
+    return rows
+
+
+def evolved(seed=0, kinds=("as in chapter 3", "learning faster", "both")):
+    """Rows of evolved.jsonl that differ in kind."""
+    return [
+        {"kind": kind, "temperature": 1.0, "dropout": 0.0, "real_std": 40.0 + k,
+         "predicted_return": 300.0 + 10 * k + seed, "real": 200.0 + 30 * k - 7 * seed}
+        for k, kind in enumerate(kinds)
+    ]  # fmt: skip
+
+
+def doubtful(seed=0):
+    """Rows of evolved.jsonl that differ in temperature and dropout."""
+    return [
+        {"kind": "both", "temperature": tau, "dropout": rate, "real_std": 40.0,
+         "predicted_return": 300 * tau + seed, "real": 200 * tau + 100 * rate - 7 * seed}
+        for tau, rate in itertools.product((0.5, 1.0, 1.8), (0.0, 0.1))
+    ]  # fmt: skip
+
+
+def score(scores):
+    scores = np.array(scores, float)
+    return Score(list(range(len(scores))), scores, np.full(len(scores), 900), scores > 800)
+
+
+def policies(count=5, shift=0.0):
+    """Means and half-widths (count, 2)."""
+    return np.stack([np.linspace(-50, 900, count) + shift, np.linspace(5, 50, count)], 1)
+
+
+def mixture():
+    """log_pi, mu, log_sigma (2, 3) and truth (2, 4)."""
+    pi = rng().dirichlet(np.ones(3), 2)
+    mu, sigma = rng().normal(size=(2, 3)), rng().uniform(0.2, 0.8, (2, 3))
+    return np.log(pi), mu, np.log(sigma), rng().normal(size=(2, 4))
+
+
+def published():
+    return json.loads(paths.published("bench.json").read_text(encoding="utf-8"))
+
+
+def probe():
+    truth = rng().uniform(0, 1, (50, 2))
+    return Probe(truth, truth + 0.1 * rng().normal(size=truth.shape))
+
+
+ONE_GENERATION = [np.array([[0.0, 1.0], [1.0, -1.0]])]
+ITS_DISTRIBUTION = [(np.array([0.5, 0.2]), np.array([[1.0, 0.6], [0.6, 0.5]]))]
+
+
+def hill(x):
+    return -np.square(x).sum(1)
+
+
+def visible_texts(figure):
+    """Every text that is drawn, as (text, its box in pixels)."""
+    hidden = set()
+    for ax in figure.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):
+                if not low <= tick.get_loc() <= high or not ax.axison:
+                    hidden |= {tick.label1, tick.label2}
+    texts = figure.findobj(lambda a: isinstance(a, Text) and a.get_visible())
+    return [
+        (t.get_text(), t.get_window_extent()) for t in texts if t.get_text() and t not in hidden
+    ]
+
+
+def drawn(ax, color):
+    """The lines of a colour, each as (x, y)."""
+    return [line.get_data() for line in ax.lines if to_hex(line.get_color()) == color.lower()]
+
+
+def legend(figure):
+    """The labels of all legends of a figure."""
+    legends = [*figure.legends, *(ax.get_legend() for ax in figure.axes if ax.get_legend())]
+    return [text.get_text() for one in legends for text in one.get_texts()]
+
+
+def error_bars(container):
+    """Of an error bar plot: (x, y, lower ends, upper ends)."""
+    line, _, (bars, *_) = container.lines
+    segments = np.array(bars.get_segments())
+    return (*line.get_data(), segments[:, 0, 1], segments[:, 1, 1])

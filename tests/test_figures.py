@@ -1,0 +1,280 @@
+"""Figures: what is drawn is the data, everything is labelled, and nothing is cut off.
+
+Whether a figure is easy to read no test says: look at it. (Figures of returns and speeds:
+test_figures_of_returns.py.)
+"""
+
+import base64
+import io
+import itertools
+import re
+
+import numpy as np
+import pytest
+from figure_data import (
+    ITS_DISTRIBUTION,
+    ONE_GENERATION,
+    doubtful,
+    drawn,
+    dream_timeline,
+    evolved,
+    frames,
+    hill,
+    history,
+    legend,
+    mixture,
+    policies,
+    probe,
+    published,
+    rng,
+    score,
+    timeline,
+    visible_texts,
+)
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
+from scipy import stats
+
+from wmlib.evaluation import interval
+from wmlib.view import figures
+from wmlib.view.figures import BASELINE, DREAM, REALITY
+
+pytestmark = pytest.mark.usefixtures("chapter_style")
+
+
+ALL = {
+    "training_curves": lambda: figures.training_curves(
+        history(), {"nll": "-log p(next z), nats per dimension", "kl": "KL (nats per frame)"}
+    ),
+    "horizon_curves": lambda: figures.horizon_curves(
+        {"M": rng().uniform(1, 2, (4, 9)), "last-value baseline": rng().uniform(2, 3, (4, 9))},
+        "squared error of z",
+    ),
+    "linear_probes": lambda: figures.linear_probes({"position": probe(), "velocity": probe()}),
+    "mixtures": lambda: figures.mixtures(*mixture(), ["z[3]", "z[12]"]),
+    "scatter_map": lambda: figures.scatter_map(rng().normal(size=(9, 2)), np.arange(9), "share"),
+    "search_steps": lambda: figures.search_steps(
+        hill, ONE_GENERATION * 5, ITS_DISTRIBUTION * 5, extent=3
+    ),
+    "learning_curve": lambda: figures.learning_curve(timeline()),
+    "wall_clock": lambda: figures.wall_clock(timeline(), [timeline(offset=1)]),
+    "score_histogram": lambda: figures.score_histogram(score([-20, 500, 880, 905, 910])),
+    "dream_returns": lambda: figures.dream_returns(np.arange(5.0), rng().normal(size=(5, 3))),
+    "predicted_against_real": lambda: figures.predicted_against_real(
+        {f"dream {k}, learning faster": policies(shift=k) for k in range(6)},
+        policies(),
+        {"never steers": 0, "bred sharper": 1, "the run's C": 4},
+    ),
+    "returns_by_dream": lambda: figures.returns_by_dream([evolved(), evolved(1)]),
+    "returns_by_temperature": lambda: figures.returns_by_temperature([doubtful(), doubtful(1)]),
+    "dream_learning_curve": lambda: figures.dream_learning_curve(
+        {"this run": dream_timeline(), "seed1": dream_timeline(2), "seed2": dream_timeline(4)}
+    ),
+    "bench": lambda: figures.bench(published()),
+}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_nothing_is_cut_off_and_no_text_covers_another(name):
+    figure = ALL[name]()
+    FigureCanvasAgg(figure).draw()
+    texts = visible_texts(figure)
+    assert len(texts) > 4
+    for text, box in texts:
+        assert min(box.x0, box.y0) > -1, text
+        assert box.x1 < figure.bbox.x1 + 1, text
+        assert box.y1 < figure.bbox.y1 + 1, text
+    for (one, a), (other, b) in itertools.combinations(texts, 2):
+        across = min(a.x1, b.x1) - max(a.x0, b.x0)
+        down = min(a.y1, b.y1) - max(a.y0, b.y0)
+        assert across < 1 or down < 1, f"{one!r} and {other!r}"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_axis_says_what_it_shows(name):
+    figure = ALL[name]()
+    for ax in figure.axes:
+        if not ax.axison:
+            continue
+        named = [t for t in ax.get_yticklabels() if re.search("[a-z]", t.get_text())]
+        shared = ax.get_subplotspec() is not None and not ax.get_subplotspec().is_first_col()
+        assert ax.get_ylabel() or named or shared, name
+        covered = ax.get_subplotspec() is not None and not ax.get_subplotspec().is_last_row()
+        colorbar = ax.get_label() == "<colorbar>"
+        assert ax.get_xlabel() or colorbar or covered, name
+
+
+EMPTY = {
+    "frame_grid": (lambda: figures.frame_grid({}), "no frames"),
+    "moving_picture": (lambda: figures.moving_picture([], "nothing"), "no clips"),
+    "an empty clip": (lambda: figures.moving_picture(frames(0), "nothing"), "no frames in a clip"),
+    "training_curves": (lambda: figures.training_curves([], {"nll": "nats"}), "no rows"),
+    "a column": (lambda: figures.training_curves(history(), {"mse": "error"}), "has no 'mse'"),
+    "horizon_curves": (lambda: figures.horizon_curves({}, "error"), "no curves"),
+    "one episode": (lambda: figures.horizon_curves({"M": np.ones((1, 3))}, "e"), "at least two"),
+    "linear_probes": (lambda: figures.linear_probes({}), "no probes"),
+    "mixtures": (lambda: figures.mixtures(*mixture(), ["z[0]"]), "1 names, 2 mixtures and 2 true"),
+    "scatter_map": (lambda: figures.scatter_map(np.ones((3, 2)), np.ones(2), "v"), "3 points"),
+    "search_steps": (lambda: figures.search_steps(hill, [], [], 3), "no generations"),
+    "learning_curve": (lambda: figures.learning_curve([]), "no generations"),
+    "wall_clock": (lambda: figures.wall_clock(timeline(checks=False)), "no checks"),
+    "score_histogram": (lambda: figures.score_histogram(score([900])), "at least two values"),
+    "dream_returns": (lambda: figures.dream_returns(np.ones(3), np.ones((2, 4))), "3 episodes,"),
+    "predicted_against_real": (
+        lambda: figures.predicted_against_real({"a dream": policies(4)}, policies(5)),
+        r"a dream: shape \(4, 2\)",
+    ),
+    "returns_by_dream": (lambda: figures.returns_by_dream([]), "no runs"),
+    "other dreams": (
+        lambda: figures.returns_by_dream([evolved(), evolved(kinds=("both",))]),
+        "runs of other dreams",
+    ),
+    "returns_by_temperature": (lambda: figures.returns_by_temperature([[]]), "no rows"),
+    "dream_learning_curve": (
+        lambda: figures.dream_learning_curve({"this run": timeline(), "seed1": []}),
+        "no rows in the log of seed1",
+    ),
+    "bench": (lambda: figures.bench({"rows": []}), "two measurements"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_too_few_data_are_an_error_that_says_what_is_missing(name):
+    draw, message = EMPTY[name]
+    with pytest.raises(ValueError, match=message):
+        draw()
+
+
+def test_the_grid_shows_its_frames_as_large_as_it_says():
+    rows = {"frame": frames(3), "a long label of a row\nin two lines": frames(2, 8, 16)}
+    figure = figures.frame_grid(rows, ["+1", "+2", "+3"], {"frame": REALITY}, size=1.5)
+    FigureCanvasAgg(figure).draw()
+    cells = np.array(figure.axes).reshape(2, 3)
+    for line, pictures in zip(cells, rows.values(), strict=True):
+        for ax, picture in zip(line, pictures, strict=False):
+            np.testing.assert_array_equal(ax.images[0].get_array(), picture)
+            shown = ax.get_window_extent()
+            assert shown.width / figure.dpi == pytest.approx(1.5, abs=0.01)
+            assert shown.height / shown.width == pytest.approx(len(picture) / 16, abs=0.01)
+    assert not cells[1, 2].images
+    assert [ax.get_title() for ax in cells[0]] == ["+1", "+2", "+3"]
+    assert [(t.get_text(), t.get_color()) for ax in cells[:, 0] for t in ax.texts] == [
+        ("frame", REALITY), ("a long label of a row\nin two lines", "black")
+    ]  # fmt: skip
+    for _, box in visible_texts(figure):
+        assert box.x0 > 0
+    with pytest.raises(ValueError, match="4 titles for 3 columns"):
+        figures.frame_grid(rows, "abcd")
+
+
+def test_a_moving_picture_has_all_frames_and_its_speed(tmp_path):
+    red, green = np.zeros((2, 3, 8, 8, 3), np.uint8)
+    red[..., 0], green[..., 1] = 255, 255
+    file = tmp_path / "new" / "clip.gif"
+    page = figures.moving_picture([red, green[:1]], 'a "real" <ball>', fps=20, save=file).data
+    assert 'alt="a &quot;real&quot; &lt;ball&gt;"' in page
+    code = re.search('base64,([^"]+)', page).group(1)
+    assert base64.b64decode(code) == file.read_bytes()
+    with Image.open(io.BytesIO(file.read_bytes())) as gif:
+        assert gif.size == (8 + 4 + 8, 8)  # side by side, white between them
+        total = 0
+        for k in range(gif.n_frames):
+            gif.seek(k)
+            total += gif.info["duration"]
+            pixels = np.asarray(gif.convert("RGB"))
+            assert pixels[4, [0, 9, 19]].tolist() == [[255, 0, 0], [255, 255, 255], [0, 255, 0]]
+    assert total == 3 * 50  # milliseconds: equal frames may be one, shown for longer
+
+
+def test_training_curves_put_one_round_behind_the_other():
+    figure = figures.training_curves(history(), {"nll": "nats", "kl": "KL (nats)"})
+    nll, kl = figure.axes
+    assert (nll.get_ylabel(), kl.get_ylabel()) == ("nats", "KL (nats)")
+    (x, y), (later, values) = drawn(nll, REALITY)
+    assert (list(x), list(y)) == ([5, 10, 20], [5, 10, 20])
+    assert (list(later), list(values)) == ([25, 30, 40], [15, 20, 30])
+    ((where, _),) = drawn(nll, BASELINE)
+    assert set(where) == {20}
+    assert list(drawn(kl, REALITY)[1][1]) == [-5, -10, -20]
+
+
+def test_horizon_curves_are_means_with_their_intervals():
+    values = {"M": rng().uniform(1, 3, (5, 4)), "last value": rng().uniform(2, 4, (5, 4))}
+    figure = figures.horizon_curves(
+        values, "error (box widths)", {"M": DREAM, "last value": BASELINE}
+    )
+    (ax,) = figure.axes
+    for (name, episodes), color in zip(values.items(), (DREAM, BASELINE), strict=True):
+        ((x, y),) = drawn(ax, color)
+        assert list(x) == [1, 2, 3, 4]
+        assert y == pytest.approx(episodes.mean(0)), name
+    band = ax.collections[0].get_paths()[0].vertices
+    expected = interval(values["M"][:, 2])
+    at_three = band[band[:, 0] == 3, 1]
+    assert (at_three.min(), at_three.max()) == pytest.approx((expected.low, expected.high))
+    assert legend(figure) == ["M", "last value"]
+    assert ax.get_ylim()[0] == 0
+    below = figures.horizon_curves({"M": -values["M"]}, "reward").axes[0]
+    assert below.get_ylim()[0] < -values["M"].mean(0).max()
+
+
+def test_a_probe_is_its_predictions_against_the_truth():
+    known = probe()
+    figure = figures.linear_probes({"position (box widths)": known})
+    (ax,) = figure.axes
+    ((x, y),) = drawn(ax, REALITY)
+    np.testing.assert_array_equal(np.sort(x), np.sort(known.truth.ravel()))
+    np.testing.assert_array_equal(
+        y[np.argsort(x)], known.read.ravel()[known.truth.ravel().argsort()]
+    )
+    ((a, b),) = drawn(ax, BASELINE)
+    assert list(a) == list(b) == [known.truth.min(), known.truth.max()]
+    assert ax.get_title() == f"R² = {known.r2:.3f}"
+    assert ax.get_xlabel() == "true position (box widths)"
+    few = figures.linear_probes({"position": known}, limit=20).axes[0]
+    assert len(drawn(few, REALITY)[0][0]) == 20
+
+
+def test_a_mixture_is_its_density_with_the_real_values():
+    log_pi, mu, log_sigma, truth = mixture()
+    figure = figures.mixtures(log_pi, mu, log_sigma, truth, ["z[3]", "z[12]"])
+    for d, ax in enumerate(figure.axes):
+        (z, density), *parts = drawn(ax, DREAM)
+        parts = np.array([y for _, y in parts])
+        for k in range(3):
+            one = stats.norm.pdf(z, mu[d, k], np.exp(log_sigma[d, k]))
+            np.testing.assert_allclose(parts[k], np.exp(log_pi[d, k]) * one)
+        np.testing.assert_allclose(density, parts.sum(0))
+        assert density.sum() * (z[1] - z[0]) == pytest.approx(1, abs=0.01)  # nothing lies outside
+        assert [x[0] for x, _ in drawn(ax, REALITY)] == list(truth[d])
+        assert ax.get_xlabel() == ["z[3]", "z[12]"][d]
+    assert legend(figure) == ["M's mixture", "its components", "real next z"]
+
+
+def test_a_map_has_every_point_and_its_value():
+    points, values = rng().normal(size=(7, 2)), np.arange(7.0)
+    ax, bar = figures.scatter_map(points, values, "steering").axes
+    (dots,) = ax.collections
+    np.testing.assert_array_equal(dots.get_offsets(), points)
+    np.testing.assert_array_equal(dots.get_array(), values)
+    assert bar.get_ylabel() == "steering"
+
+
+def test_a_search_shows_candidates_and_where_one_and_two_sigma_are():
+    (ax,) = figures.search_steps(hill, ONE_GENERATION, ITS_DISTRIBUTION, extent=3).axes
+    ((x, y),) = drawn(ax, REALITY)
+    np.testing.assert_array_equal(np.stack([x, y], 1), ONE_GENERATION[0])
+    (mean, covariance), (*ellipses, cross) = ITS_DISTRIBUTION[0], drawn(ax, "#000000")
+    assert [float(value[0]) for value in cross] == list(mean)
+    for sigma, (a, b) in enumerate(ellipses, start=1):
+        off = np.stack([a, b], 1) - mean
+        distance = np.einsum("ni,ij,nj->n", off, np.linalg.inv(covariance), off)
+        np.testing.assert_allclose(distance, sigma**2)
+    assert ax.get_xlim() == ax.get_ylim() == (-3, 3)
+
+
+def test_source_is_the_code_in_the_package():
+    page = figures.source(interval).data
+    text = re.sub("<[^>]+>", "", page)
+    assert "def interval(" in text
+    assert "half = stdtrit" in text

@@ -1,0 +1,71 @@
+"""How long a reader waits for the explorers' pictures."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from wmlib.envs.vector import World
+from wmlib.models.checkpoints import load_agent
+from wmlib.paths import pretrained
+from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec
+from wmlib.rollout.rollout import record_episode
+from wmlib.tools.bench.measure import EXPLORERS, Measurement
+from wmlib.tools.bench.timing import timed
+
+DRIVING_A_DREAM = "driving the dream: an agent step"
+STEPS = 160  # environment steps of the recorded episode
+WATCHED = 40  # agent steps before the first moment of the mixture explorer
+
+
+def explorers(moves: int = 20) -> list[Measurement]:
+    """From a control's move to its picture, for so many moves.
+
+    The 95th percentile, in the kernel; the browser comes on top.
+    """
+    from wmlib.view.explorers import ControllerExplorer, DreamDrive, LatentExplorer, MixtureExplorer
+
+    model, best = load_agent(pretrained("car_racing"))
+    world = World("wmlib/CarRacing-v3", lanes=1, options={"max_episode_steps": STEPS})
+    recording = record_episode(world, ControllerPolicy(best), EpisodeSpec(0), model).recording
+    frames = recording["frames"]
+    latent = LatentExplorer(model.vae, frames[::20])
+    mixture = MixtureExplorer(model, frames, recording["actions"], first=WATCHED)
+    mixture.horizon.value = mixture.horizon.max  # the longest wait
+    controller = ControllerExplorer(model, best, world, track=0, steps=moves)
+    dream = DreamDrive(model, best, world)
+
+    def moving(control: Any) -> Callable[[int], None]:
+        values = np.linspace(control.min, control.max, moves)
+        return lambda k: setattr(control, "value", type(control.value)(values[k]))
+
+    controls = {
+        "latent explorer: a slider": moving(latent.sliders[0]),
+        "mixture explorer: the moment": moving(mixture.moment),
+        "mixture explorer: the temperature": moving(mixture.temperature),
+        "mixture explorer: the horizon": moving(mixture.horizon),
+        "controller explorer: the moment": moving(controller.step),
+        DRIVING_A_DREAM: lambda k: dream.tick(),
+    }
+    cores = torch.get_num_threads()
+    return [
+        Measurement(
+            name,
+            EXPLORERS,
+            cores,
+            lambda i, move=move: _latency(move, moves),
+            kind="dream" if name == DRIVING_A_DREAM else "real",
+        )
+        for name, move in controls.items()
+    ]
+
+
+def _latency(move: Callable[[int], None], moves: int) -> float:
+    """Milliseconds, the 95th percentile of moves 0 to moves - 1; the last of them comes first.
+
+    That one is not timed: the first picture may fill caches. And move 0 then changes something.
+    """
+    move(moves - 1)
+    seconds = [timed(lambda k=k: move(k))[1] for k in range(moves)]
+    return 1000 * float(np.quantile(seconds, 0.95))

@@ -1,0 +1,154 @@
+"""Whole rollouts, resets included: in the real environment, in dreams, onto the disk, over Dask."""
+
+import contextlib
+import dataclasses
+import importlib.util
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from typing import Any
+
+import numpy as np
+import torch
+
+from wmlib.envs.dream import DreamWorld, PassThroughEncoder
+from wmlib.envs.vector import World
+from wmlib.models.checkpoints import load_agent
+from wmlib.models.controller import Controller
+from wmlib.models.world_model import State
+from wmlib.paths import pretrained
+from wmlib.rollout.episodes import EpisodeStore
+from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec, Policy, random_car_policy
+from wmlib.rollout.rollout import run_episodes
+from wmlib.rollout.workers import dask_cluster
+from wmlib.tools.bench.environment import GYMNASIUM, WARM_UP
+from wmlib.tools.bench.measure import ROLLOUTS, STORAGE, Measurement
+from wmlib.tools.bench.timing import one_core, timed
+
+ROWS = 64  # environments of a rollout, in one batch
+COLLECTED = 16  # the same of a random policy, which has no network that a batch would speed up
+# Frame skip of 1: the agent acts at every environment step.
+WHOLE = {"V, M and C, frame skip 1": 1, "V, M and C, frame skip 2": 2}
+ALONE = {  # on one core: what a worker of a large cluster gets done, which has few environments
+    f"V, M and C, frame skip 1, {ROWS} environments": ROWS,
+    "V, M and C, frame skip 1, one environment": 1,
+}
+DREAMS = "M and C in a dream, frame skip 2"
+COLLECTING, ON_DISK = "random policy, episodes saved to disk", "random policy, 64 × 64 frames"
+DASK = "V, M and C, frame skip 1, through Dask"
+
+
+def rollouts(executor: Executor | None, workers: int, steps: int) -> list[Measurement]:
+    """Episodes of `steps` environment steps on the executor's workers; two kinds on one core."""
+    cores = max(workers, 1)
+    bytes_per_frame: list[float] = []
+
+    def whole(name: str, measure: Callable[[int], float], cores: int = cores, kind: str = "real"):
+        return Measurement(name, ROLLOUTS, cores, measure, GYMNASIUM, kind)
+
+    def alone(i: int, lanes: int) -> float:
+        with one_core():
+            return _whole_rollouts(None, 1, steps, i, 1, lanes)
+
+    def collecting(i: int) -> float:
+        return _collecting(executor, cores, steps, i, bytes_per_frame)
+
+    return [
+        *(
+            whole(name, lambda i, skip=skip: _whole_rollouts(executor, cores, steps, i, skip))
+            for name, skip in WHOLE.items()
+        ),
+        *(
+            whole(name, lambda i, lanes=lanes: alone(i, lanes), cores=1)
+            for name, lanes in ALONE.items()
+        ),
+        whole(DREAMS, lambda i: _dreaming(executor, cores, steps, i), kind="dream"),
+        whole(COLLECTING, collecting),
+        Measurement(ON_DISK, STORAGE, cores, lambda i: 1e6 / bytes_per_frame[-1]),
+    ]
+
+
+@contextlib.contextmanager
+def local_cluster(workers: int) -> Iterator[Executor | None]:
+    """A Dask cluster of so many processes on this machine; None if Dask is not installed."""
+    if not importlib.util.find_spec("distributed"):
+        yield None
+        return
+    from dask.distributed import LocalCluster
+
+    local = {"n_workers": max(workers, 1), "threads_per_worker": 1, "dashboard_address": ":0"}
+    local |= {"silence_logs": logging.CRITICAL}  # they would report every worker that ends
+    with LocalCluster(**local) as cluster, dask_cluster(cluster.scheduler_address) as executor:
+        yield executor
+
+
+def through_dask(cluster: Executor | None, workers: int, steps: int) -> list[Measurement]:
+    """Whole rollouts on a cluster; nothing without one."""
+    if cluster is None:
+        return []
+    cores = max(workers, 1)
+
+    def measure(i: int) -> float:
+        return _whole_rollouts(cluster, cores, steps, i, 1)
+
+    return [Measurement(DASK, ROLLOUTS, cores, measure, GYMNASIUM)]
+
+
+def _whole_rollouts(
+    executor: Executor | None, workers: int, steps: int, i: int, skip: int, lanes: int = ROWS
+) -> float:
+    world_model, controller = load_agent(pretrained("car_racing"))
+    world_model.mdn_rnn.repeat = skip  # the policy does badly at another one, at the same speed
+    world = World("wmlib/CarRacing-v3", lanes, options={"max_episode_steps": steps})
+    specs = [EpisodeSpec(i * lanes * workers + k) for k in range(lanes * workers)]
+    # One environment alone is much slower: two episodes are enough to time.
+    specs = specs if lanes > 1 else [EpisodeSpec(2 * i), EpisodeSpec(2 * i + 1)]
+    policy = ControllerPolicy(controller)
+    _warm_up(world, policy, workers, world_model, executor)
+    return _steps_per_second(world, policy, specs, world_model, executor=executor)
+
+
+def _warm_up(
+    world: World, policy: Policy, workers: int, world_model: Any, executor: Executor | None
+) -> None:
+    """Let every worker make its environments, which it keeps, and run its first kernels."""
+    brief = dataclasses.replace(world, patience=WARM_UP)
+    specs = [EpisodeSpec(k) for k in range(4 * workers)]
+    run_episodes(brief, policy, specs, world_model, executor=executor)
+
+
+def _steps_per_second(
+    world: Any, policy: Policy, specs: list[EpisodeSpec], world_model: Any = None, **others: Any
+) -> float:
+    episodes, seconds = timed(lambda: run_episodes(world, policy, specs, world_model, **others))
+    return sum(episode.steps for episode in episodes) / seconds
+
+
+def _dreaming(executor: Executor | None, workers: int, steps: int, i: int) -> float:
+    model, best = load_agent(pretrained("car_racing"))
+    changes = 0.1 * np.random.default_rng(i).normal(size=(ROWS, best.num_parameters))
+    policy = ControllerPolicy(Controller(best.parameters * (1 + changes)))
+    # Not from encoded frames: these latent vectors are random, and to dream on costs as much.
+    starts = State(*(torch.randn(ROWS, size) for size in (32, 256, 256)))
+    world = DreamWorld(model, starts, max_steps=min(150, steps))
+    specs = [EpisodeSpec(s, member) for member in range(ROWS) for s in range(8 * workers)]
+    brief = dataclasses.replace(world, max_steps=2)
+    run_episodes(brief, policy, specs, PassThroughEncoder(model), executor=executor)
+    return _steps_per_second(world, policy, specs, PassThroughEncoder(model), executor=executor)
+
+
+def _collecting(
+    executor: Executor | None, workers: int, steps: int, i: int, bytes_per_frame: list[float]
+) -> float:
+    world = World("wmlib/CarRacing-v3", COLLECTED, options={"max_episode_steps": steps})
+    specs = [EpisodeSpec(i * COLLECTED * workers + k) for k in range(COLLECTED * workers)]
+    policy = random_car_policy()
+    _warm_up(world, policy, workers, None, executor)
+    with tempfile.TemporaryDirectory() as folder:
+        store = EpisodeStore(folder)
+        rate = _steps_per_second(world, policy, specs, executor=executor, store=store)
+        frames = sum(store.length(name) for name in store.names())
+        size = sum(file.stat().st_size for file in store.folder.iterdir())
+    bytes_per_frame.append(size / frames)
+    return rate

@@ -1,0 +1,188 @@
+"""Returns that dreams predict, against returns in the real environment."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy import stats
+
+from wmlib.view.figures.style import (
+    BASELINE,
+    DREAM,
+    REALITY,
+    column,
+    new_axes,
+    panels,
+    require_data,
+)
+
+PREDICTED, REAL = "predicted return", "real return"
+PERFECT = "predicted = real"
+
+
+def dream_returns(real: np.ndarray, predicted: np.ndarray) -> Figure:
+    """Real returns of episodes (N,) against the returns of dreams of each, (N, dreams).
+
+    Raises ValueError if the two are not of as many episodes.
+    """
+    require_data("episodes", real)
+    if len(real) != len(predicted):
+        raise ValueError(f"real returns of {len(real)} episodes, dreams of {len(predicted)}")
+    figure, ax = new_axes(width=4.2, height=3.6)
+    each = np.repeat(real, predicted.shape[1])
+    ax.plot(each, predicted.ravel(), ".", color=DREAM, ms=4, alpha=0.6, label="one dream")
+    mean = {"label": "mean of an episode's dreams", "color": "black", "mfc": "none", "ms": 4}
+    ax.plot(real, predicted.mean(1), "o", **mean)
+    ends = [min(real.min(), predicted.min()), max(real.max(), predicted.max())]
+    ax.plot(ends, ends, color=BASELINE, lw=1, label=PERFECT)
+    ax.set(xlabel="return in the real environment", ylabel="return in the dream")
+    ax.legend(fontsize=8)
+    return figure
+
+
+def predicted_against_real(
+    predicted: Mapping[str, np.ndarray],
+    real: np.ndarray,
+    marked: Mapping[str, int] = {},
+) -> Figure:
+    """Returns that each dream predicts for a policy set, against the real ones: a panel each.
+
+    Values and `real`: (policies, 2), a mean and the half-width of its 95% interval, 0 where it is
+    not known. marked: {name: row of the policy that gets it}, at most three. Raises ValueError if
+    there are no dreams, or not of as many policies.
+    """
+    require_data("dreams", predicted)
+    for title, values in predicted.items():
+        if values.shape != real.shape:
+            raise ValueError(f"{title}: shape {values.shape}, but the real returns: {real.shape}")
+    figure, axes = panels(len(predicted), columns=4, width=2.9, height=3.0)
+    ends = [real[:, 0].min(), real[:, 0].max()]
+    shown = np.concatenate([ends, *(values[:, 0] for values in predicted.values())])
+    front = {"ms": 7, "ls": "none", "zorder": 5}  # before the orange dot of the same policy
+    room = 0.08 * np.ptp(shown)
+    for ax, (title, values) in zip(axes, predicted.items(), strict=True):
+        ax.plot(ends, ends, color=BASELINE, lw=1, label=PERFECT)
+        bars = {"fmt": "o", "color": DREAM, "ms": 4, "lw": 0.8, "label": "a policy (95% CI)"}
+        ax.errorbar(real[:, 0], values[:, 0], values[:, 1], real[:, 1], **bars)
+        for (name, row), marker in zip(marked.items(), "Xsd", strict=False):
+            ax.plot(real[row, 0], values[row, 0], marker, color="black", label=name, **front)
+        rank = stats.spearmanr(real[:, 0], values[:, 0]).statistic
+        ax.set(xlabel=REAL, title=f"{title}\nrank correlation {rank:.2f}")
+        if ax.get_subplotspec().is_first_col():
+            ax.set_ylabel(PREDICTED)
+        ax.set_ylim(shown.min() - room, shown.max() + room)
+    _legend_below(figure, axes[0], columns=3)
+    return figure
+
+
+def returns_by_dream(runs: Sequence[list[dict]]) -> Figure:
+    """Policies evolved in dreams of several kinds: their predicted and their real return.
+
+    runs: rows of evolved.jsonl, one for each kind, a list for each training seed. Thin lines are
+    seeds, thick ones their mean, bars their standard deviation; with one seed, that of its
+    episodes. Raises ValueError if there are no rows, or the seeds are not of the same kinds.
+    """
+    require_data("runs", runs)
+    kinds = column(runs[0], "kind")
+    require_data("rows in the log", kinds)
+    for run in runs:
+        if column(run, "kind") != kinds:
+            raise ValueError(f"runs of other dreams: {column(run, 'kind')}, and {kinds}")
+    figure, ax = new_axes(width=7, height=3.2)
+    _predicted_and_real(ax, range(len(kinds)), list(zip(*runs, strict=True)), apart=0.16)
+    ax.set_xticks(range(len(kinds)), [kind.replace(" ", "\n", 1) for kind in kinds])
+    ax.set(xlabel="training of the dream's M", ylabel="return per episode")
+    ax.grid(axis="x", visible=False)
+    ax.axhline(0, color=BASELINE, lw=0.8)
+    _legend_below(figure, ax)
+    return figure
+
+
+def returns_by_temperature(runs: Sequence[list[dict]]) -> Figure:
+    """Policies evolved at several temperatures (across) and dropout rates (panels).
+
+    Their predicted and their real return. runs: rows of evolved.jsonl, a list for each training seed.
+    Thin lines are seeds, thick ones their mean, bars their standard deviation; with one seed, that
+    of its episodes. Raises ValueError if there are no rows.
+    """
+    rows = [row for run in runs for row in run]
+    require_data("rows in the logs", rows)
+    rates = sorted(set(column(rows, "dropout")))
+    figure, axes = panels(len(rates), width=3.4, height=3.2)
+    for ax, rate in zip(axes, rates, strict=True):
+        some = [row for row in rows if row["dropout"] == rate]
+        taus = sorted(set(column(some, "temperature")))
+        places = [[row for row in some if row["temperature"] == tau] for tau in taus]
+        _predicted_and_real(ax, taus, places)
+        ax.set(xlabel="temperature τ", xticks=taus, title=f"dropout {rate:g}")
+        ax.axhline(0, color=BASELINE, lw=0.8)
+        if ax is not axes[0]:
+            ax.sharey(axes[0])
+    axes[0].set_ylabel("return per episode")
+    _legend_below(figure, axes[0])
+    return figure
+
+
+def _predicted_and_real(
+    ax: Axes,
+    places: Sequence[float],
+    rows: Sequence[Sequence[dict]],
+    apart: float = 0.0,
+) -> None:
+    # rows: at each place, one for each training seed. Older logs have a prediction for the last
+    # population alone, not for the controller that it came to.
+    predicted, label = "predicted_return", "predicted by the dream"
+    if any(predicted not in row for some in rows for row in some):
+        predicted, label = "population_return", "predicted for the last population"
+    for key, color, label, side in (
+        (predicted, DREAM, label, -0.5),
+        ("real", REALITY, "in the real environment", 0.5),
+    ):
+        at = np.array(places) + side * apart
+        values = np.array([column(some, key) for some in rows])
+        ax.plot(at, values, "o-", color=color, ms=4, lw=0.6, alpha=0.5, mew=0)
+        spread = None
+        if values.shape[1] > 1:
+            spread = values.std(1, ddof=1)
+        elif key == "real":
+            spread = [some[0]["real_std"] for some in rows]
+        ax.errorbar(at, values.mean(1), spread, color=color, lw=1.6, capsize=3, label=label)
+
+
+def dream_learning_curve(runs: Mapping[str, list[dict]]) -> Figure:
+    """Runs in dreams: predicted returns above, real ones below; the first run is drawn thick.
+
+    runs: each as `rounds.timeline` returned it. Of each round, the population's mean in its last
+    generation. Raises ValueError if there are no runs, or one is empty.
+    """
+    require_data("runs", runs)
+    figure, (predicted, real) = new_axes(rows=2, width=7, height=2.7)
+    for k, (name, rows) in enumerate(runs.items()):
+        require_data(f"rows in the log of {name}", rows)
+        style = {"lw": 0.9, "ls": ("--", ":", "-.")[(k - 1) % 3]} if k else {"lw": 2.0}
+        last = list({row["round"]: row for row in rows}.values())
+        minutes = column(last, "minutes")
+        predicted.plot(minutes, column(last, "mean"), color=DREAM, label=name, **style)
+        checks = [row for row in rows if "check" in row]
+        minutes, means = column(checks, "minutes"), column(checks, "check")
+        if k > 0:
+            real.plot(minutes, means, color=REALITY, label=name, **style)
+            continue
+        spread = column(checks, "check_std")
+        dots = {"fmt": "o-", "color": REALITY, "ms": 4, "capsize": 2, "elinewidth": 1}
+        real.errorbar(minutes, means, spread, label=f"{name} (± SD of episodes)", **dots, **style)
+        found = [row for row in rows if "found" in row]
+        rings = {"mfc": "none", "color": "black", "ms": 4, "label": f"{name}: before averaging"}
+        real.plot(column(found, "minutes"), column(found, "found"), "o", **rings)
+    predicted.set(ylabel=PREDICTED)
+    real.sharex(predicted)
+    real.set(xlabel="wall-clock time of the run (minutes)", ylabel=REAL)
+    for ax in (predicted, real):
+        ax.legend(fontsize=8, loc="lower right")
+    return figure
+
+
+def _legend_below(figure: Figure, ax: Axes, columns: int = 2) -> None:
+    handles = ax.get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=columns, fontsize=8)

@@ -1,0 +1,76 @@
+"""What z and h hold: linear probes, M's mixture densities, a map of principal components."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy import stats
+
+from wmlib.evaluation import Probe
+from wmlib.view.figures.style import BASELINE, DREAM, REALITY, new_axes, panels, require_data
+
+
+def linear_probes(probes: Mapping[str, Probe], limit: int = 2000) -> Figure:
+    """A linear probe's prediction against the true value: a panel for each, all its columns.
+
+    limit: about how many points of each are drawn. Raises ValueError if there are no probes.
+    """
+    require_data("probes", probes)
+    figure, axes = panels(len(probes), height=3.2)
+    for ax, (name, probe) in zip(axes, probes.items(), strict=True):
+        every = max(1, probe.truth.size // limit)
+        truth, read = probe.truth.ravel()[::every], probe.read.ravel()[::every]
+        ends = [probe.truth.min(), probe.truth.max()]
+        ax.plot(truth, read, ".", ms=2, alpha=0.5, color=REALITY)
+        ax.plot(ends, ends, color=BASELINE, lw=1, label="predicted = true")
+        ax.set(xlabel=f"true {name}", ylabel="predicted by the probe", title=f"R² = {probe.r2:.3f}")
+    axes[0].legend(fontsize=8)
+    return figure
+
+
+def mixtures(
+    log_pi: np.ndarray, mu: np.ndarray, log_sigma: np.ndarray, truth: np.ndarray, names: list[str]
+) -> Figure:
+    """M's mixture for some dimensions of z: arrays (D, K), truth (D,) or (D, n), D names.
+
+    Raises ValueError if there are not as many names as dimensions.
+    """
+    if not len(names) == len(log_pi) == len(truth):
+        raise ValueError(
+            f"{len(names)} names, {len(log_pi)} mixtures and {len(truth)} true values: "
+            "one of each is needed for a dimension"
+        )
+    figure, axes = panels(len(names), width=2.6, height=2.5)
+    for d, ax in enumerate(axes):
+        pi, sigma = np.exp(log_pi[d]), np.exp(log_sigma[d])
+        mean = (pi * mu[d]).sum()
+        spread = 4 * np.sqrt((pi * (sigma**2 + (mu[d] - mean) ** 2)).sum())
+        low, high = min(mean - spread, truth[d].min()), max(mean + spread, truth[d].max())
+        z = np.linspace(low, high, 400)
+        parts = pi * stats.norm.pdf(z[:, None], mu[d], sigma)
+        ax.plot(z, parts.sum(1), color=DREAM, lw=2, label="M's mixture")
+        components = ax.plot(z, parts, color=DREAM, lw=0.8, alpha=0.8)
+        components[0].set_label("its components")
+        for k, value in enumerate(np.atleast_1d(truth[d])):
+            label = {} if k else {"label": "real next z"}
+            ax.axvline(value, color=REALITY, lw=1, zorder=1, **label)
+        ax.set(xlabel=names[d])
+    axes[0].set_ylabel("density")
+    handles = axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=3, fontsize=8)
+    return figure
+
+
+def scatter_map(points: np.ndarray, values: np.ndarray, label: str) -> Figure:
+    """The first two principal components (N, 2), coloured by values (N,).
+
+    Raises ValueError if there are no points, or not a value for each.
+    """
+    require_data("points", points)
+    if len(points) != len(values):
+        raise ValueError(f"{len(points)} points and {len(values)} values: one each is needed")
+    figure, ax = new_axes(width=4.6, height=3.6)
+    dots = ax.scatter(*points.T, c=values, s=4)
+    figure.colorbar(dots, label=label)
+    ax.set(xlabel="PC 1 (units of z)", ylabel="PC 2 (units of z)")
+    return figure
