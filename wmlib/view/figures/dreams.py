@@ -102,7 +102,7 @@ def returns_by_dream(runs: Sequence[list[dict]]) -> Figure:
 def returns_by_temperature(runs: Sequence[list[dict]]) -> Figure:
     """Policies evolved at several temperatures (across) and dropout rates (panels).
 
-    Their predicted and their real return. runs: rows of evolved.jsonl, a list for each training seed.
+    Their predicted and their real return. runs: rows of evolved.jsonl, a list per training seed.
     Thin lines are seeds, thick ones their mean, bars their standard deviation; with one seed, that
     of its episodes. Raises ValueError if there are no rows.
     """
@@ -132,11 +132,11 @@ def _predicted_and_real(
 ) -> None:
     # rows: at each place, one for each training seed. Older logs have a prediction for the last
     # population alone, not for the controller that it came to.
-    predicted, label = "predicted_return", "predicted by the dream"
+    predicted, source = "predicted_return", "predicted by the dream"
     if any(predicted not in row for some in rows for row in some):
-        predicted, label = "population_return", "predicted for the last population"
+        predicted, source = "population_return", "predicted for the last population"
     for key, color, label, side in (
-        (predicted, DREAM, label, -0.5),
+        (predicted, DREAM, source, -0.5),
         ("real", REALITY, "in the real environment", 0.5),
     ):
         at = np.array(places) + side * apart
