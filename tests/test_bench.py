@@ -154,13 +154,13 @@ def rollouts_driven(clock, monkeypatch) -> list[SimpleNamespace]:
     """What `run_episodes` is asked for; every episode has 30 steps and takes a second."""
     asked = []
 
-    def run_episodes(world, driver, jobs, world_model=None, *, executor=None, store=None):
-        clock.now += len(jobs)
+    def run_episodes(world, policy, specs, world_model=None, *, executor=None, store=None):
+        clock.now += len(specs)
         skip = world_model.mdn_rnn.repeat if hasattr(world_model, "mdn_rnn") else None
-        asked.append(SimpleNamespace(world=world, jobs=jobs, skip=skip, executor=executor))
+        asked.append(SimpleNamespace(world=world, specs=specs, skip=skip, executor=executor))
         if store is not None:
             store.write("0", {"frames": np.zeros((31, 8, 8, 3), np.uint8)})
-        return [SimpleNamespace(steps=30) for _ in jobs]
+        return [SimpleNamespace(steps=30) for _ in specs]
 
     monkeypatch.setattr(bench, "run_episodes", run_episodes)
     return asked
@@ -171,7 +171,7 @@ def test_rollouts_are_whole_and_timed_when_every_worker_is_warm(name, rollouts_d
     (measured,) = (m for m in bench.rollouts("pool", 2, steps=40) if m.name == name)
     assert measured.measure(3) == pytest.approx(30)  # and not what the warm-up took as well
     warm, timed = rollouts_driven
-    assert len(warm.jobs) >= 2 * (name not in bench.ALONE)  # for each worker some
+    assert len(warm.specs) >= 2 * (name not in bench.ALONE)  # for each worker some
     if name == bench.DREAMS:
         assert warm.world.max_steps < timed.world.max_steps
         return
@@ -180,10 +180,10 @@ def test_rollouts_are_whole_and_timed_when_every_worker_is_warm(name, rollouts_d
     assert timed.world.patience is None
     assert timed.skip == {**bench.WHOLE, **dict.fromkeys(bench.ALONE, 1)}.get(name)
     assert timed.executor == (None if name in bench.ALONE else "pool")
-    assert timed.world.lanes == bench.ALONE.get(name, bench.ROWS)
-    again = {job.seed for job in timed.jobs}
+    assert timed.world.num_envs == bench.ALONE.get(name, bench.ROWS)
+    again = {spec.seed for spec in timed.specs}
     measured.measure(4)
-    assert again.isdisjoint(job.seed for job in rollouts_driven[-1].jobs)  # other tracks
+    assert again.isdisjoint(spec.seed for spec in rollouts_driven[-1].specs)  # other tracks
 
 
 def test_frames_on_disk_are_those_that_were_collected(rollouts_driven):

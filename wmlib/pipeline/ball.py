@@ -11,7 +11,7 @@ from wmlib.pipeline.rounds import SEEDS_PER_RUN
 from wmlib.rollout.policies import no_action_policy
 from wmlib.rollout.workers import processes
 
-BALL = World("wmlib/BouncingBall-v0", lanes=8)
+BALL = World("wmlib/BouncingBall-v0", num_envs=8)
 
 
 TRUTH = ("position", "velocity", "bounced")

@@ -74,7 +74,7 @@ def train_dream(
         "batch_size": preset.dream_batch,
         "learning_rate": preset.dream_rate,
         "anneal": True,
-        "pay": True,
+        "reward_input": True,
         "until": NEARLY_ROUND,
         "z_noise": preset.dream_z_noise,
         "z_weight": preset.dream_z_weight,
@@ -145,14 +145,14 @@ def dream_world(
 
     agent: the world model that C remembers with; by default the dream's.
     """
-
     store = EpisodeStore(latents)
-    where = {"before": preset.dream_before, "newest": preset.dream_fresh}
+    moments, on_the_road = find_moments(
+        store, dream.mdn_rnn.repeat, before=preset.dream_before, newest=preset.dream_fresh
+    )
 
     def starts(world_model: WorldModel) -> State:
-        return real_moments(world_model, store, preset.dream_starts, seed=preset.seed, **where)
+        return real_moments(world_model, store, moments, preset.dream_starts, preset.seed)
 
-    _, on_the_road = find_moments(store, dream.mdn_rnn.repeat, **where)
     note = "" if on_the_road else " anywhere in an episode"
     if note:
         LOG.warning(
@@ -164,10 +164,10 @@ def dream_world(
     return DreamWorld(
         dream,
         starts(dream),
-        lanes=preset.dream_lanes,
+        num_envs=preset.dream_lanes,
         max_steps=preset.dream_steps,
         temperature=preset.temperature,
-        pay_temperature=preset.pay_temperature,
+        reward_temperature=preset.pay_temperature,
         dropout=preset.dropout,
         patience=preset.dream_patience,
         agent=None if agent is None else (agent, starts(agent)),

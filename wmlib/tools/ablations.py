@@ -203,7 +203,7 @@ def taught(preset: Preset, run: Path, kind: str) -> MDNRNN:
     if kind in (PLAIN, SHARP, TOLD):
         plainer = {"learning_rate": 1e-3, "anneal": False, "batch_size": preset.rnn_batch}
     if kind in (PLAIN, SHARP):
-        plainer |= {"pay": False}
+        plainer |= {"reward_input": False}
     if kind == PLAIN:
         plainer |= {"z_noise": 1.0, "z_weight": 1.0}
     epochs, seed = preset.dream_epochs[0], preset.seed

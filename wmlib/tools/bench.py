@@ -309,6 +309,7 @@ def networks() -> list[Measurement]:
     windows = Sequences(
         mu=torch.randn(32, 101, 32, generator=generator),
         logvar=torch.zeros(32, 101, 32),
+        previous=torch.zeros(32, 101),
         actions=torch.zeros(*shape, 3),
         **{name: torch.ones(shape) for name in ("rewards", "done", "mask")},
     )
@@ -346,7 +347,7 @@ def explorers(moves: int = 25) -> list[Measurement]:
     from wmlib.view.explorers import ControllerExplorer, DreamDrive, LatentExplorer, MixtureExplorer
 
     model, best = load_agent(pretrained("car_racing"))
-    world = World("wmlib/CarRacing-v3", lanes=1, options={"max_episode_steps": 240})
+    world = World("wmlib/CarRacing-v3", num_envs=1, options={"max_episode_steps": 240})
     recording = record_episode(world, ControllerPolicy(best), EpisodeSpec(0), model).recording
     latent = LatentExplorer(model.vae, recording["frames"][::20])
     mixture = MixtureExplorer(model, recording["frames"], recording["actions"], first=40)
@@ -518,7 +519,7 @@ def _dreaming(executor: Executor | None, workers: int, steps: int, i: int) -> fl
     changes = 0.1 * np.random.default_rng(i).normal(size=(ROWS, best.num_parameters))
     driver = ControllerPolicy(Controller(best.parameters * (1 + changes)))
     # Not from encoded frames: these latent vectors are random, and what is dreamt costs as much.
-    starts = State(*(torch.randn(ROWS, size) for size in (32, 256, 256)))
+    starts = State(*(torch.randn(ROWS, size) for size in (32, 256, 256)), torch.zeros(ROWS))
     world = DreamWorld(model, starts, max_steps=min(150, steps))
     jobs = [EpisodeSpec(s, member) for member in range(ROWS) for s in range(8 * workers)]
     brief = dataclasses.replace(world, max_steps=2)

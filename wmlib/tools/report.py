@@ -97,9 +97,9 @@ def accuracy(world_model: WorldModel, drives: list[dict], seen: int, ahead: int)
         real = world_model.encode(frames[seen + 1 :])
         generator = torch.Generator().manual_seed(0)
         guesses = {
-            "M": evaluation.imagine_from(
-                world_model, frames, torch.from_numpy(actions), seen, 0.1, 4, generator
-            ),
+            "M": evaluation.open_loop_rollout(
+                world_model, frames, actions, seen, 0.1, 4, generator
+            )[0],
             "nothing changes": world_model.encode(frames[[seen]]).expand(1, ahead, -1),
         }
         for name, guess in guesses.items():
