@@ -216,6 +216,25 @@ def test_an_episode_says_whether_the_environment_ended_it():
     assert away.recording["done"].tolist() == [0.0] * (away.steps - 1) + [1.0]
 
 
+def test_tensors_reach_a_worker_as_they_are(world_model):
+    """Views and strides included: V's convolutions are "channels last", and faster for it."""
+    tensors = [
+        torch.arange(12.0).view(3, 4)[1:, ::2],
+        torch.zeros(0),
+        *world_model.vae.parameters(),
+    ]
+    with processes(1) as executor:
+        there = executor.submit(list, tensors).result()
+        strides = executor.submit(_strides, tensors).result()
+    for before, after in zip(tensors, there, strict=True):
+        assert torch.equal(before, after)
+    assert strides == _strides(tensors)
+
+
+def _strides(tensors):
+    return [tensor.stride() for tensor in tensors]
+
+
 def test_a_worker_that_fails_says_so():
     with processes(1) as executor, pytest.raises(ValueError, match="give rollout a world model"):
         run_episodes(CAR, ControllerPolicy(Controller()), [EpisodeSpec(0)], executor=executor)
