@@ -156,8 +156,8 @@ def test_rollouts_are_whole_and_timed_when_every_worker_is_warm(name, rollouts_r
     assert timed.world.patience is None
     assert timed.skip == {**bench.WHOLE, **dict.fromkeys(bench.ALONE, 1)}.get(name)
     assert timed.executor == (None if name in bench.ALONE else "pool")
-    lanes = bench.ALONE | {bench.COLLECTING: rollout.COLLECTED}
-    assert timed.world.lanes == lanes.get(name, bench.ROWS)
+    num_envs = bench.ALONE | {bench.COLLECTING: rollout.COLLECTED}
+    assert timed.world.num_envs == num_envs.get(name, bench.ROWS)
     again = {spec.seed for spec in timed.specs}
     measured.measure(4)
     assert again.isdisjoint(spec.seed for spec in rollouts_run[-1].specs)  # other tracks

@@ -186,7 +186,7 @@ def test_arrow_keys_and_buttons_drive_the_dream(lab, page):
 
     explorer.get_by_role("button", name="the agent").click()
     wait_until(lambda: "you" not in at_the_wheel.all_inner_texts())
-    wait_until(lambda: explorer.get_by_text("looks a second").count() == 1)
+    wait_until(lambda: explorer.get_by_text("agent steps per second").count() == 1)
     explorer.get_by_role("button", name="drive").click()
     time.sleep(0.5)
     before = picture(dream)

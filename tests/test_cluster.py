@@ -44,7 +44,7 @@ def driver():
 def scores(driver, world_model, executor, steps=60):
     world = training_world(get_config("smoke").change(max_steps=steps))
     drives = run_episodes(world, driver, JOBS, world_model, executor=executor)
-    return [(drive.job, drive.score, drive.steps) for drive in drives]
+    return [(drive.spec, drive.score, drive.steps) for drive in drives]
 
 
 def test_the_same_seeds_give_the_same_scores(address, driver, world_model):

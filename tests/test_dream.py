@@ -12,6 +12,7 @@ from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN, TILE
 from wmlib.models.world_model import State, WorldModel
 from wmlib.pipeline import car_racing, search
+from wmlib.pipeline.dreaming import dream_world
 from wmlib.pipeline.fitness import MeanReturn
 from wmlib.pipeline.scales import get_config
 from wmlib.rollout.episodes import EpisodeStore
@@ -24,7 +25,7 @@ from wmlib.rollout.workers import processes
 @pytest.fixture
 def starts():
     parts = (torch.randn(7, size) for size in (32, 256, 256))
-    return State(*parts)
+    return State(*parts, torch.zeros(7))
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def population(size=6):
 
 
 def test_it_is_a_vector_environment(world_model, starts):
-    dream = Dream(world_model, starts, lanes=5)
+    dream = Dream(world_model, starts, num_envs=5)
     observations, _ = dream.reset(seed=3)
     assert observations in dream.observation_space
     actions = dream.action_space.sample()
@@ -54,30 +55,42 @@ def test_it_is_a_vector_environment(world_model, starts):
     assert dream.render().shape == (5, 64, 64, 3)
 
 
-def test_what_it_pays_is_what_m_says(plain, starts):
+def test_one_seed_gives_every_dream_its_own(world_model, starts):
+    """As in Gymnasium's vector environments: seed + i."""
+    one, each = (Dream(world_model, starts, num_envs=5) for _ in range(2))
+    observations, _ = one.reset(seed=3)
+    np.testing.assert_array_equal(observations, each.reset(seed=[3, 4, 5, 6, 7])[0])
+    assert len(np.unique(observations, axis=0)) == 5
+    actions = one.action_space.sample()
+    np.testing.assert_array_equal(one.step(actions)[0], each.step(actions)[0])
+
+
+def test_its_rewards_and_its_end_are_ms(plain, starts):
     for steps, ends in ((12, -math.inf), (1, math.inf)):
         plain.mdn_rnn.done.bias.data.fill_(ends)
         world = DreamWorld(plain, starts, max_steps=12)
-        drive = run_episodes(
+        episode = run_episodes(
             world, ConstantPolicy([0, 0, 0]), [EpisodeSpec(1)], PassThroughEncoder(plain)
         )[0]
-        assert drive.score == pytest.approx(0.5 * steps)
-        assert drive.steps == steps * plain.mdn_rnn.repeat
+        assert episode.score == pytest.approx(0.5 * steps)
+        assert episode.steps == steps * plain.mdn_rnn.repeat
+        assert episode.terminated == (ends > 0)
 
 
-def test_a_dream_in_which_nothing_is_earned_any_more_is_given_up(plain, starts):
+def test_a_dream_without_progress_is_truncated(plain, starts):
     world = DreamWorld(plain, starts, max_steps=12, patience=4)
-    driver, mind = ConstantPolicy([0, 0, 0]), PassThroughEncoder(plain)
-    # Of 0.1 points a look, or less, patience runs out; 0.5 are more than EARNED in three looks.
-    for reward, looks in ((-0.1, 4), (0.1, 4), (0.5, 12)):
+    policy, encoder = ConstantPolicy([0, 0, 0]), PassThroughEncoder(plain)
+    # With 0.1 points per step, or less, patience runs out; 0.5 exceed PROGRESS in three steps.
+    for reward, steps in ((-0.1, 4), (0.1, 4), (0.5, 12)):
         plain.mdn_rnn.reward.bias.data.fill_(reward)
-        drives = run_episodes(world, driver, [EpisodeSpec(1), EpisodeSpec(2)], mind)
-        assert [drive.steps for drive in drives] == [looks * plain.mdn_rnn.repeat] * 2
+        episodes = run_episodes(world, policy, [EpisodeSpec(1), EpisodeSpec(2)], encoder)
+        assert [e.steps for e in episodes] == [steps * plain.mdn_rnn.repeat] * 2
+        assert not any(e.terminated for e in episodes)
 
 
 @pytest.mark.parametrize("temperature", [0.25, 1.0, 2.0])
 def test_temperature_is_a_variance(plain, starts, temperature):
-    dream = Dream(plain, starts, lanes=2000, temperature=temperature)
+    dream = Dream(plain, starts, num_envs=2000, temperature=temperature)
     dream.reset(seed=list(range(2000)))
     observations, *_ = dream.step(np.zeros((2000, 3), np.float32))
     z = observations[:, :32]  # five equal Gaussians of mean 0 and sigma 1
@@ -87,7 +100,7 @@ def test_temperature_is_a_variance(plain, starts, temperature):
 
 def test_without_chance_it_is_imagine(world_model, starts):
     world_model.mdn_rnn.done.bias.data.fill_(-math.inf)
-    dream = Dream(world_model, starts, lanes=7, temperature=0)
+    dream = Dream(world_model, starts, num_envs=7, temperature=0)
     observations, _ = dream.reset(seed=list(range(7)))
     state = starts
     np.testing.assert_array_equal(observations, state.features)
@@ -103,69 +116,65 @@ def test_an_agent_may_remember_with_another_m_than_the_dream(world_model, starts
     """z as the dream makes it; h as the agent's own M makes it of that z and the actions."""
     world_model.mdn_rnn.done.bias.data.fill_(-math.inf)
     agent = WorldModel(world_model.vae, MDNRNN(hidden_size=16))
-    known = State(starts.z, torch.randn(7, 16), torch.randn(7, 16))
-    dream = Dream(world_model, starts, lanes=7, agent=(agent, known))
-    alone = Dream(world_model, starts, lanes=7)
+    known = starts._replace(h=torch.randn(7, 16), c=torch.randn(7, 16))
+    dream = Dream(world_model, starts, num_envs=7, agent=(agent, known))
+    alone = Dream(world_model, starts, num_envs=7)
     seeds = list(range(7))
     observations, _ = dream.reset(seed=seeds)
     np.testing.assert_array_equal(observations, known.features)
     alone.reset(seed=seeds)
     for _ in range(5):
         actions = alone.action_space.sample()
-        observations, *paid = dream.step(actions)
+        observations, *brought = dream.step(actions)
         dreamt, *same = alone.step(actions)
         np.testing.assert_array_equal(observations[:, :32], dreamt[:, :32])
-        np.testing.assert_array_equal(paid[0], same[0])
-        known = State(
-            torch.from_numpy(dreamt[:, :32]), *agent.remember(known, torch.from_numpy(actions))
-        )
+        np.testing.assert_array_equal(brought[0], same[0])
+        h, c = agent.remember(known, torch.from_numpy(actions))
+        known = known._replace(z=torch.from_numpy(dreamt[:, :32]), h=h, c=c)
         np.testing.assert_allclose(observations, known.features, atol=1e-6)
     assert observations in dream.observation_space
 
 
-def test_what_was_earned_is_the_dreams_own_affair(world_model, starts):
-    """An M that is told of it makes the dream; who drives there is shown z and h alone."""
-    told = WorldModel(world_model.vae, MDNRNN(33))
-    wide = starts._replace(z=torch.randn(7, 33))
-    agent = (world_model, starts._replace(z=wide.z[:, :32]))
-    for mind in (None, agent):
-        dream = Dream(told, wide, lanes=7, agent=mind)
+def test_observations_do_not_hold_the_reward_that_m_reads(world_model, starts):
+    model = WorldModel(world_model.vae, MDNRNN(reward_input=True))
+    starts = starts._replace(reward=torch.ones(7))
+    for agent in (None, (world_model, starts)):
+        dream = Dream(model, starts, num_envs=7, agent=agent)
         known, _ = dream.reset(seed=list(range(7)))
         for _ in range(3):
             assert known in dream.observation_space
             assert dream.render().shape == (7, 64, 64, 3)
             known, *_ = dream.step(dream.action_space.sample())
-        assert known.shape == (7, 288)
+        assert known.shape == (7, model.feature_size) == (7, 288)
 
 
 @pytest.mark.parametrize("temperature", [0.25, 1.0, 3.0])
-def test_doubt_need_not_make_pay_likelier(world_model, temperature):
-    """A tile in one look of ten: flattened by temperature 3, it comes in a third of them."""
-    m = MDNRNN(33)
+def test_the_rewards_temperature_has_a_limit_of_its_own(world_model, temperature):
+    """A tile in one step of ten: flattened by temperature 3, it comes in a third of them."""
+    m = MDNRNN(reward_input=True)
     for parameter in m.parameters():
         torch.nn.init.zeros_(parameter)
     m.done.bias.data.fill_(-math.inf)
-    of_pay = m.mixture.bias.data.view(3, 33, 5)[:, 32]  # logits, mu, log_sigma
-    of_pay.copy_(torch.tensor([[0.9, 0.1, 0, 0, 0], [0, 1, 0, 0, 0], [1e-3] * 5]))
-    of_pay[[0, 2]] = of_pay[[0, 2]].log()
-    told, lanes = WorldModel(world_model.vae, m), 4000
-    start = State(*(torch.zeros(1, size) for size in (33, 256, 256)))
+    of_reward = m.mixture.bias.data.view(3, 33, 5)[:, 32]  # logits, mu, log_sigma
+    of_reward.copy_(torch.tensor([[0.9, 0.1, 0, 0, 0], [0, 1, 0, 0, 0], [1e-3] * 5]))
+    of_reward[[0, 2]] = of_reward[[0, 2]].log()
+    model, num_envs = WorldModel(world_model.vae, m), 4000
+    start = State(*(torch.zeros(1, size) for size in (32, 256, 256)), torch.zeros(1))
     for most in (1.0, math.inf):
-        world = DreamWorld(told, start, lanes, temperature=temperature, pay_temperature=most)
+        world = DreamWorld(model, start, num_envs, temperature=temperature, reward_temperature=most)
         with world.open() as dream:
-            dream.reset(seed=list(range(lanes)))
-            dream.step(np.zeros((lanes, 3), np.float32))
-            z = dream._state.z
-        assert z[:, :32].var().item() == pytest.approx(temperature, rel=0.05)
+            dream.reset(seed=list(range(num_envs)))
+            dream.step(np.zeros((num_envs, 3), np.float32))
+            state = dream._state
+        assert state.z.var().item() == pytest.approx(temperature, rel=0.05)
         power = 1 / min(temperature, most)
         share = 0.1**power / (0.1**power + 0.9**power)
-        assert z[:, 32].mean().item() == pytest.approx(share, abs=0.02)
-    told_so = "temperature 3.0 (pay: 1.0), dropout"
-    world = DreamWorld(told, start, temperature=temperature, pay_temperature=1.0)
-    assert (told_so in str(world)) == (temperature == 3)
+        assert state.reward.mean().item() == pytest.approx(share, abs=0.02)
+    world = DreamWorld(model, start, temperature=temperature, reward_temperature=1.0)
+    assert ("temperature 3.0 (reward: 1.0), dropout" in str(world)) == (temperature == 3)
 
 
-def test_dropout_doubts_but_does_not_bias(world_model, starts):
+def test_dropout_adds_variance_and_no_bias(world_model, starts):
     actions = np.zeros((4000, 3), np.float32)
     rewards = []
     for dropout in (0.0, 0.2):
@@ -178,16 +187,16 @@ def test_dropout_doubts_but_does_not_bias(world_model, starts):
         Dream(world_model, starts, 1, dropout=1)
 
 
-def test_same_seed_same_dream_whoever_else_dreams(world_model, starts):
-    driver, mind = ControllerPolicy(population()), PassThroughEncoder(world_model)
-    jobs = [EpisodeSpec(seed, member) for member in range(6) for seed in range(9)]
+def test_company_does_not_change_a_dream(world_model, starts):
+    policy, encoder = ControllerPolicy(population()), PassThroughEncoder(world_model)
+    specs = [EpisodeSpec(seed, member) for member in range(6) for seed in range(9)]
     scores = []
-    for lanes in (4, 7, 16):
-        world = DreamWorld(world_model, starts, lanes=lanes, max_steps=10, dropout=0.1)
-        scores.append([drive.score for drive in run_episodes(world, driver, jobs, mind)])
+    for num_envs in (4, 7, 16):
+        world = DreamWorld(world_model, starts, num_envs=num_envs, max_steps=10, dropout=0.1)
+        scores.append([e.score for e in run_episodes(world, policy, specs, encoder)])
     with processes(2) as executor:
-        drives = run_episodes(world, driver, jobs, mind, executor=executor)
-    scores.append([drive.score for drive in drives])
+        episodes = run_episodes(world, policy, specs, encoder, executor=executor)
+    scores.append([e.score for e in episodes])
     assert len(set(scores[0])) > 1
     assert all(row == scores[0] for row in scores)
 
@@ -195,7 +204,7 @@ def test_same_seed_same_dream_whoever_else_dreams(world_model, starts):
 def test_a_check_does_not_change_the_search(world_model, starts, tmp_path):
     """Two searches in the same dream, checked in two environments, find the same C."""
     world, encoder = (
-        DreamWorld(world_model, starts, lanes=8, max_steps=10),
+        DreamWorld(world_model, starts, num_envs=8, max_steps=10),
         PassThroughEncoder(world_model),
     )
     found = []
@@ -222,32 +231,56 @@ def test_moments_are_what_the_agent_knew(world_model, tmp_path):
         z, actions = rng.normal(size=(length + 1, 32)), rng.normal(size=(length, 3))
         z, actions = z.astype(np.float32), actions.astype(np.float32)
         rewards = np.full(length, -0.1, np.float32)
-        rewards[6:8] = 3.0  # the last tiles; after three more steps, who drives is lost
+        rewards[6:8] = 3.0  # the last tiles; three steps later no moment counts any more
         latents.write(name, {"mu": z, "actions": actions, "rewards": rewards})
-        state = State(torch.from_numpy(z[:1]), *(torch.zeros(1, 256) for _ in range(2)))
+        zeros = torch.zeros(1, 256), torch.zeros(1, 256), torch.zeros(1)
+        state = State(torch.from_numpy(z[:1]), *zeros)
         for t in range(length):
             with torch.no_grad():
                 h, c = world_model.remember(state, torch.from_numpy(actions[t : t + 1]))
-            state = State(torch.from_numpy(z[t + 1 : t + 2]), h, c)
+            state = State(torch.from_numpy(z[t + 1 : t + 2]), h, c, state.reward)
             if name != "short" and 7 <= t + 1 < min(length, 11):
                 known.append(state.features[0].numpy())
-    moments = real_moments(world_model, latents, count=40, after=5, recent=3)
+    where, on_the_road = find_moments(latents, 1, after=5, recent=3)
+    assert on_the_road
+    moments = real_moments(world_model, latents, where, count=40)
     assert moments.z.shape == (40, 32)
     for features in moments.features.numpy():
         assert min(np.abs(features - other).max() for other in known) < 1e-5
     assert len(np.unique(moments.z.numpy(), axis=0)) == len(known)
-    told = real_moments(WorldModel(world_model.vae, MDNRNN(33)), latents, 40, after=5, recent=3)
-    torch.testing.assert_close(told.z[:, :32], moments.z)
-    assert {round(pay * TILE, 3) for pay in told.z[:, 32].tolist()} == {3.0, -0.1}
-    early = real_moments(world_model, latents, count=40, after=5, recent=3, before=8)
-    assert len(np.unique(early.z.numpy(), axis=0)) == 2  # look 7 of either drive
+    reads = WorldModel(world_model.vae, MDNRNN(reward_input=True))
+    others = real_moments(reads, latents, where, count=40)
+    assert torch.equal(others.z, moments.z)
+    assert {round(r * TILE, 3) for r in others.reward.tolist()} == {3.0, -0.1}
+    assert (others.h != moments.h).any()
+    early, _ = find_moments(latents, 1, after=5, recent=3, before=8)
+    assert early == [("a", 7), ("b", 7)]
+
+
+def test_the_moments_of_a_dream_world_are_found_once(world_model, tmp_path, monkeypatch):
+    """They are the same for the dream's M and the agent's: reading all episodes takes long."""
+    latents = EpisodeStore(tmp_path)
+    episode = {"mu": np.zeros((4, 32), np.float32), "actions": np.zeros((3, 3), np.float32)}
+    latents.write("a", episode | {"rewards": np.zeros(3, np.float32)})
+    calls = []
+
+    def counted(*args, **options):
+        calls.append(args)
+        return find_moments(*args, **options)
+
+    monkeypatch.setattr("wmlib.pipeline.dreaming.find_moments", counted)
+    monkeypatch.setattr("wmlib.rollout.starts.find_moments", counted)
+    agent = WorldModel(world_model.vae, MDNRNN(hidden_size=16))
+    world = dream_world(get_config("smoke"), world_model, tmp_path, agent)
+    assert len(calls) == 1
+    assert torch.equal(world.starts.z, world.agent[1].z)
 
 
 def test_where_no_car_is_on_the_road_dreams_begin_anywhere(world_model, tmp_path):
     """No training, however small or unlucky, may leave dreams without a start."""
     latents = EpisodeStore(tmp_path)
     with pytest.raises(ValueError, match="no episodes in"):
-        real_moments(world_model, latents, count=1)
+        find_moments(latents, repeat=1)
     rng = np.random.default_rng(0)
     for name, steps in (("a", 3), ("b", 1)):
         z = rng.normal(size=(steps + 1, 32)).astype(np.float32)
@@ -256,7 +289,7 @@ def test_where_no_car_is_on_the_road_dreams_begin_anywhere(world_model, tmp_path
             name, {"mu": z, "actions": np.zeros((steps, 3), np.float32), "rewards": rewards}
         )
     assert find_moments(latents, repeat=1) == ([("a", 0), ("a", 1), ("a", 2), ("b", 0)], False)
-    moments = real_moments(world_model, latents, count=50)
+    moments = real_moments(world_model, latents, find_moments(latents, 1)[0], count=50)
     assert len(np.unique(moments.z.numpy(), axis=0)) == 4
     begin = np.flatnonzero((moments.h == 0).all(1).numpy())
     assert len(np.unique(moments.z.numpy()[begin], axis=0)) == 2  # moment 0 of either episode

@@ -114,7 +114,7 @@ class Counter(gym.Env):
         return observation, reward, self.t >= self.length, False, {}
 
 
-def test_lanes_rest_when_finished_and_wake_when_reset():
+def test_environments_rest_when_finished_until_they_are_reset():
     envs = MaskedVectorEnv(lambda: Counter(2), 3)
     observations, _ = envs.reset(seed=[10, 20, 30])
     np.testing.assert_array_equal(observations[:, 0], [10, 20, 30])
@@ -131,7 +131,40 @@ def test_lanes_rest_when_finished_and_wake_when_reset():
     np.testing.assert_array_equal(terminated, [True, False, True])
 
 
-def test_giving_up_waits_for_patience_and_starts_afresh():
+def test_one_seed_gives_every_environment_its_own():
+    """As in Gymnasium's vector environments: seed + i."""
+    ours = MaskedVectorEnv(Counter, 3)
+    theirs = gym.vector.SyncVectorEnv([Counter] * 3)
+    for seed in (7, [7, 3, 5]):
+        observations, _ = ours.reset(seed=seed)
+        np.testing.assert_array_equal(observations, theirs.reset(seed=seed)[0])
+    mask = np.array([False, True, False])
+    observations, _ = ours.reset(seed=20, options={"reset_mask": mask})
+    np.testing.assert_array_equal(observations[:, 0], [7, 21, 5])
+    with pytest.raises(ValueError, match="3 environments need as many seeds, got 2"):
+        ours.reset(seed=[1, 2])
+
+
+class Tiles(Counter):
+    """A tile of 3.2 points every 40 steps, of which each costs 0.1, as in CarRacing."""
+
+    def step(self, action):
+        observation, _, terminated, truncated, info = super().step(action)
+        reward = (3.2 if self.t % 40 == 1 else 0.0) - 0.1
+        return observation, reward, terminated, truncated, info
+
+
+def test_progress_is_a_new_maximum_of_the_return():
+    """A tile every 40 steps does not make up for their cost: the return was highest at step 1."""
+    env = NoProgressTruncation(Tiles(200), patience=60)
+    env.reset(seed=0)
+    steps = 1
+    while not env.step(np.zeros(1, np.float32))[3]:
+        steps += 1
+    assert steps == 61
+
+
+def test_early_termination_waits_for_patience_and_starts_afresh():
     env = NoProgressTruncation(Counter(), patience=5)
     for _ in range(2):
         env.reset(seed=0)

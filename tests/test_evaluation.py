@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from wmlib.envs import HELD_OUT_SEEDS, TRAINING_SEEDS
-from wmlib.evaluation import imagine_from, interval, linear_probe, score
+from wmlib.evaluation import interval, linear_probe, open_loop_rollout, score, watch
 from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.world_model import WorldModel
@@ -59,27 +59,29 @@ def test_nobody_learns_on_a_held_out_track(tmp_path):
         collect(BALL, no_action_policy(), [1_000_000], tmp_path)
 
 
-def test_imagining_starts_where_watching_ends(world_model):
+def test_the_open_loop_begins_where_the_context_ends(world_model):
     frames = np.random.default_rng(0).integers(0, 256, (9, 64, 64, 3), dtype=np.uint8)
     actions = torch.rand(8, 3)
-    imagined = imagine_from(world_model, frames, actions, warm_up=5, temperature=0, samples=2)
+    imagined, rewards = open_loop_rollout(world_model, frames, actions, 5, 0, samples=2)
     assert imagined.shape == (2, 3, 32)
+    assert rewards.shape == (2, 3)
     state = world_model.begin(frames[:1])
     for t in range(5):
         state = world_model.observe(state, actions[t : t + 1], frames[t + 1 : t + 2])
-    expected, _ = world_model.imagine(state, actions[5:6], temperature=0)
+    expected, prediction = world_model.imagine(state, actions[5:6], temperature=0)
     torch.testing.assert_close(imagined[0, :1], expected.z, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(rewards[0, :1], prediction.reward[0], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(imagined[0], imagined[1])
     with pytest.raises(ValueError, match="0 to 7 here, got 8"):
-        imagine_from(world_model, frames, actions, warm_up=8)
+        open_loop_rollout(world_model, frames, actions, context=8)
 
 
-def test_what_was_earned_while_watching_counts_for_an_m_that_is_told(world_model):
+def test_the_contexts_rewards_count_for_an_m_with_reward_input(world_model):
     frames = np.random.default_rng(0).integers(0, 256, (9, 64, 64, 3), dtype=np.uint8)
-    actions, told = torch.rand(8, 3), WorldModel(world_model.vae, MDNRNN(33))
-    for model, differs in ((world_model, False), (told, True)):
-        poor, rich = (
-            imagine_from(model, frames, actions, warm_up=5, temperature=0, earned=np.full(8, pay))
-            for pay in (0.0, 3.0)
-        )
-        assert bool((poor != rich).any()) == differs
+    actions, reads = torch.rand(8, 3), WorldModel(world_model.vae, MDNRNN(reward_input=True))
+    for model, differs in ((world_model, False), (reads, True)):
+        rewards = [np.full(8, reward, np.float32) for reward in (0.0, 3.0)]
+        low, high = (open_loop_rollout(model, frames, actions, 5, 0, rewards=r)[0] for r in rewards)
+        assert bool((low != high).any()) == differs
+        low, high = (watch(model, frames, actions, r)[1] for r in rewards)
+        assert bool((low != high).any()) == differs

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from wmlib.models.mdn_rnn import TILE
-from wmlib.rollout.episodes import FRAMES_PER_CHUNK, EpisodeStore, just_earned
+from wmlib.rollout.episodes import FRAMES_PER_CHUNK, EpisodeStore, previous_rewards
 from wmlib.training.batches import FrameBatches, SequenceBatches
 
 
@@ -157,8 +156,8 @@ def test_every_step_comes_once_an_epoch(tmp_path, epoch, buffer_steps):
     assert len(list(batches(epoch))) == len(batches)
 
 
-def test_of_each_drive_only_what_it_took_to_earn_so_much(tmp_path):
-    store = latents([25, 7], tmp_path)  # in the first of which, step t earns t, and 1000 + t
+def test_each_episode_is_cut_off_at_its_return(tmp_path):
+    store = latents([25, 7], tmp_path)  # step t has reward t in the first, 1000 + t in the second
     batches = SequenceBatches(store, 2, window=10, seed=0, until=10)  # 0 + 1 + 2 + 3 + 4
     taken = torch.cat([b.actions[..., 0][b.mask.bool()] for b in batches(0)]).sort().values
     assert taken.tolist() == [0, 1, 2, 3, 4, 1000]
@@ -168,18 +167,18 @@ def test_of_each_drive_only_what_it_took_to_earn_so_much(tmp_path):
         assert (batch.mu[:, 1:, 0][real] == batch.actions[..., 0][real] + 1).all()
 
 
-def test_with_pay_every_moment_knows_what_it_brought(tmp_path):
-    store = latents([25, 7], tmp_path)  # in the first of which, step t earns t
-    batches = SequenceBatches(store, 2, window=10, seed=0, pay=True)
+def test_every_moment_has_its_previous_reward(tmp_path):
+    store = latents([25, 7], tmp_path)  # in the first of which, step t has reward t
+    batches = SequenceBatches(store, 2, window=10, seed=0)
     for batch in batches(0):
-        assert batch.mu.shape[-1] == batch.logvar.shape[-1] == 3
+        assert batch.previous.shape == batch.mu.shape[:-1]
         real = batch.mask.bool()
-        now, before = batch.rewards[real], batch.mu[:, :-1, -1][real] * TILE
+        now, before = batch.rewards[real], batch.previous[:, :-1][real]
         first = (now % 1000) == 0
         assert (before[first] == 0).all()
         torch.testing.assert_close(before[~first], now[~first] - 1)
-        torch.testing.assert_close(batch.mu[:, 1:, -1][real] * TILE, now)
-    assert just_earned(torch.tensor([2.0, 3.0])).tolist() == [0, 2, 3]
+        torch.testing.assert_close(batch.previous[:, 1:][real], now)
+    assert previous_rewards(torch.tensor([2.0, 3.0])).tolist() == [0, 2, 3]
 
 
 def test_an_empty_store_is_named(tmp_path):

@@ -1,6 +1,7 @@
 """What a hand would do, done by code: every control set through its range, the picture watched."""
 
 import asyncio
+import math
 
 import numpy as np
 import pytest
@@ -169,7 +170,7 @@ def test_temperature_widens_and_zero_is_the_likeliest_mean_alone(mixture):
     # (With 16 bits, two logits can be equal.)
     assert spread() == (pytest.approx(0, abs=0.01), pytest.approx(1, abs=0.05))
     sharp = mixture.dream(3)
-    assert torch.equal(sharp[0], sharp[1])  # no luck left to differ by
+    assert torch.equal(sharp[0], sharp[1])  # no randomness left
     seen = []
     for tau in (0.25, 1.0, 2.0):
         mixture.temperature.value = tau
@@ -184,12 +185,12 @@ def test_temperature_widens_and_zero_is_the_likeliest_mean_alone(mixture):
 def test_a_dream_goes_on_from_the_moment_as_ms_own_parts_do(mixture, world_model):
     mixture.moment.value = 3
     generator = torch.Generator().manual_seed(0)
-    state = mixture.states[3].take(torch.tensor([0, 0]))  # two dreams
+    state = mixture.states[3].repeat(2)  # two dreams
     for action in mixture.actions[3:7]:
         h, c = world_model.remember(state, action.expand(2, -1))
         with torch.no_grad():
             prediction = world_model.mdn_rnn.predict(h[:, None])
-        state = State(sample_next(prediction, 0.7, generator)[:, 0], h, c)
+        state = State(sample_next(prediction, 0.7, generator)[:, 0], h, c, state.reward)
     assert torch.allclose(mixture.dream(4, 0.7), state.z, atol=1e-4)
 
 
@@ -214,7 +215,7 @@ def test_every_control_of_the_mixtures_changes_the_picture_it_names(mixture):
 def test_the_mixtures_want_a_drive_that_is_long_enough(world_model):
     frames, actions = np.zeros((7, 64, 64, 3), np.uint8), np.zeros((6, 3), np.float32)
     for first in (0, 2):
-        with pytest.raises(ValueError, match="more than 6 looks"):
+        with pytest.raises(ValueError, match="more than 6 agent steps"):
             MixtureExplorer(world_model, frames, actions, horizon=6 - first, first=first)
 
 
@@ -226,7 +227,7 @@ def test_before_the_first_moment_m_has_watched(world_model, mixture):
     assert later.density.value == mixture.density.value
 
 
-ROAD = World("wmlib/CarRacing-v3", lanes=1, options={"max_episode_steps": 30})
+ROAD = World("wmlib/CarRacing-v3", num_envs=1, options={"max_episode_steps": 30})
 
 
 def driver_of(world_model, seed=0):
@@ -268,18 +269,19 @@ def test_every_control_of_the_cut_controller_shows_its_own_episode(world_model):
 
 @pytest.fixture
 def ride(world_model):
-    drive = DreamDrive(world_model, driver_of(world_model), ROAD, track=7, seen=5)
+    world_model.mdn_rnn.done.bias.data.fill_(-math.inf)  # untrained, it would end at once
+    drive = DreamDrive(world_model, driver_of(world_model), ROAD, track=7, context=5)
     yield drive
     drive.close()
 
 
-def test_dream_and_reality_begin_together_and_waking_up_joins_them(ride):
-    assert ride.apart == 0
+def test_dream_and_reality_begin_together_and_a_resync_joins_them(ride):
+    assert ride.difference == 0
     for _ in range(4):
         ride.tick()
-    assert ride.apart > 0
-    ride.wake_button.click()
-    assert ride.apart == 0
+    assert ride.difference > 0
+    ride.resync_button.click()
+    assert ride.difference == 0
     ride.tick()
     before = ride.real.value
     ride.restart_button.click()
@@ -336,7 +338,7 @@ def test_a_ride_goes_on_by_itself_until_it_is_stopped_and_says_when_it_breaks(ri
         before = ride.dreamt.value
         await asyncio.sleep(0.2)
         assert ride.dreamt.value == before
-        assert "looks a second" in ride.status.value
+        assert "agent steps per second" in ride.status.value
 
         ride.tick = lambda: 1 / 0
         ride.running.value = True
@@ -353,10 +355,12 @@ def test_a_ride_in_a_dream_of_another_m(world_model):
     """The same drive up to the dream; then other pictures. With the same M twice, nothing new."""
     torch.manual_seed(1)
     other = WorldModel(world_model.vae, MDNRNN())
-    told = WorldModel(world_model.vae, MDNRNN(33))  # of what was earned
+    told = WorldModel(world_model.vae, MDNRNN(reward_input=True))
+    for model in (world_model, other, told):
+        model.mdn_rnn.done.bias.data.fill_(-math.inf)  # untrained, it would end at once
     shown = []
     for dream in (None, world_model, other, told):
-        ride = DreamDrive(world_model, driver_of(world_model), ROAD, 7, seen=5, dream=dream)
+        ride = DreamDrive(world_model, driver_of(world_model), ROAD, 7, context=5, dream=dream)
         begin = ride.frames
         for _ in range(3):
             ride.tick()
@@ -368,5 +372,21 @@ def test_a_ride_in_a_dream_of_another_m(world_model):
         assert (shown[0][2] != another[2]).any()
 
 
+def test_a_dream_that_is_over_stands_still_until_the_resync(world_model):
+    world_model.mdn_rnn.done.bias.data.fill_(math.inf)
+    ride = DreamDrive(world_model, driver_of(world_model), ROAD, 7, context=5)
+    ride.tick()
+    assert ride.dream_label.value.endswith("(over)")
+    assert not ride.real_label.value.endswith("(over)")
+    before = ride.dreamt.value, ride.real.value
+    ride.tick()
+    assert ride.dreamt.value == before[0]
+    assert ride.real.value != before[1]
+    ride.resync_button.click()
+    assert ride.difference == 0
+    assert not ride.dream_label.value.endswith("(over)")
+    ride.close()
+
+
 def test_the_contact_sheet_of_a_ride(ride):
-    assert len(ride.contact_sheet(looks=4, columns=3).axes) == 2 * 3
+    assert len(ride.contact_sheet(steps=4, columns=3).axes) == 2 * 3

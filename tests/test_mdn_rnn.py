@@ -12,6 +12,8 @@ from wmlib.models.mdn_rnn import (
     mixture_nll,
     sample_next,
 )
+from wmlib.models.vae import VAE
+from wmlib.models.world_model import WorldModel
 from wmlib.rollout.rollout import one_thread
 
 
@@ -25,7 +27,7 @@ def prediction_of(pi, mu, sigma, rows=1) -> Prediction:
 @pytest.mark.parametrize("rows", range(1, 24))
 def test_company_does_not_change_a_row(rows):
     """To the last bit, or a dream would depend on how many others are dreamt beside it."""
-    m, many = MDNRNN(), 64
+    m, many = WorldModel(VAE(), MDNRNN()).mdn_rnn, 64
     z, actions, h = torch.randn(many, 1, 32), torch.rand(many, 1, 3), torch.randn(2, many, 256)
     with torch.no_grad(), one_thread():  # as in a rollout
         whole, whole_state = m(z, actions, (h[:1], h[1:]))
@@ -73,6 +75,20 @@ def test_one_step_at_a_time_is_the_sequence():
             torch.testing.assert_close(one[:, 0], all_of_them[:, t], atol=1e-6, rtol=1e-5)
 
 
+def test_with_reward_input_the_variable_is_z_and_the_reward():
+    m, z, reward = MDNRNN(4, 3, 8, reward_input=True), torch.randn(2, 5, 4), torch.randn(2, 5)
+    back, same = m.split(m.join(z, reward))
+    assert torch.equal(back, z)
+    assert torch.equal(same, reward)
+    prediction, _ = m(z, torch.randn(2, 5, 3), reward=reward)
+    assert prediction.mu.shape == (2, 5, 5, 5)
+    with pytest.raises(ValueError, match="needs the previous rewards"):
+        m(z, torch.randn(2, 5, 3))
+    plain = MDNRNN(4, 3, 8)
+    assert torch.equal(plain.join(z, reward), z)
+    assert not plain.split(z)[1].any()
+
+
 def test_gradients_reach_everything():
     mdn_rnn = MDNRNN(z_size=4, hidden_size=8)
     prediction, _ = mdn_rnn(torch.randn(2, 5, 4), torch.randn(2, 5, 3))
@@ -118,7 +134,7 @@ def test_samples_have_the_tempered_moments(temperature):
     assert draws.var().item() == pytest.approx(variance.item(), rel=0.02)
 
 
-def test_every_entry_may_have_a_temperature_of_its_own():
+def test_every_dimension_may_have_a_temperature_of_its_own():
     prediction = prediction_of([0.5, 0.5], [0.0, 0.0], [1.0, 1.0], rows=100_000)
     both = Prediction(*(torch.cat([part, part], dim=2) for part in prediction[:3]), *prediction[3:])
     each = torch.tensor([2.0, 0.25])

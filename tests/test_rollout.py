@@ -11,6 +11,8 @@ import torch
 
 from wmlib.envs.vector import World
 from wmlib.models.controller import Controller
+from wmlib.models.mdn_rnn import MDNRNN, TILE
+from wmlib.models.world_model import WorldModel
 from wmlib.rollout.episodes import EpisodeStore
 from wmlib.rollout.policies import (
     ConstantPolicy,
@@ -25,60 +27,62 @@ from wmlib.rollout.policies import (
 from wmlib.rollout.rollout import record_episode, run_episodes
 from wmlib.rollout.workers import processes
 
-CAR = World("wmlib/CarRacingOriginal-v3", lanes=2, options={"max_episode_steps": 12})
-BALL = World("wmlib/BouncingBall-v0", lanes=3, options={"max_episode_steps": 9})
+CAR = World("wmlib/CarRacingOriginal-v3", num_envs=2, options={"max_episode_steps": 12})
+BALL = World("wmlib/BouncingBall-v0", num_envs=3, options={"max_episode_steps": 9})
 
 
-def scores(drives):
-    return [drive.score for drive in drives]
+def scores(episodes):
+    return [episode.score for episode in episodes]
 
 
-def test_lanes_and_order_do_not_change_a_score():
-    jobs = [EpisodeSpec(seed) for seed in (5, 6, 7)]
-    together = run_episodes(CAR, random_car_policy(), jobs)
-    alone = [run_episodes(CAR, random_car_policy(), [job])[0] for job in jobs]
+def test_neither_company_nor_order_changes_a_score():
+    specs = [EpisodeSpec(seed) for seed in (5, 6, 7)]
+    together = run_episodes(CAR, random_car_policy(), specs)
+    alone = [run_episodes(CAR, random_car_policy(), [spec])[0] for spec in specs]
     assert scores(together) == scores(alone)
-    assert [drive.job for drive in together] == jobs
-    assert all(drive.steps == 12 and not drive.lap for drive in together)
+    assert [episode.spec for episode in together] == specs
+    assert all(episode.steps == 12 and not episode.lap for episode in together)
 
 
 def test_processes_give_the_same_scores(world_model):
     parameters = np.random.default_rng(0).normal(scale=0.1, size=(2, 867))
-    driver = ControllerPolicy(Controller(parameters))
-    jobs = [EpisodeSpec(5, 0), EpisodeSpec(5, 1), EpisodeSpec(6, 0)]
-    here = run_episodes(CAR, driver, jobs, world_model)
+    policy = ControllerPolicy(Controller(parameters))
+    specs = [EpisodeSpec(5, 0), EpisodeSpec(5, 1), EpisodeSpec(6, 0)]
+    here = run_episodes(CAR, policy, specs, world_model)
     with processes(2) as executor:
-        there = run_episodes(CAR, driver, jobs, world_model, executor=executor)
+        there = run_episodes(CAR, policy, specs, world_model, executor=executor)
     assert scores(there) == scores(here)
 
 
-@pytest.mark.parametrize("lanes", [1, 5])
-def test_company_does_not_change_a_drive(world_model, lanes):
-    """To the last bit: a drive is chaotic, and the least difference would grow."""
-    driver = ControllerPolicy(Controller(np.random.default_rng(0).normal(scale=0.3, size=867)))
+@pytest.mark.parametrize("num_envs", [1, 5])
+def test_company_does_not_change_an_episode(world_model, num_envs):
+    """To the last bit: an episode is chaotic, and the least difference would grow."""
+    policy = ControllerPolicy(Controller(np.random.default_rng(0).normal(scale=0.3, size=867)))
     options = {"max_episode_steps": 40}
-    jobs = [EpisodeSpec(seed) for seed in (20, 21, 22)]
-    together = run_episodes(World(CAR.env_id, lanes, options=options), driver, jobs, world_model)
-    alone = record_episode(World(CAR.env_id, 4, options=options), driver, jobs[2], world_model)
+    specs = [EpisodeSpec(seed) for seed in (20, 21, 22)]
+    together = run_episodes(
+        World(CAR.env_id, num_envs, options=options), policy, specs, world_model
+    )
+    alone = record_episode(World(CAR.env_id, 4, options=options), policy, specs[2], world_model)
     assert together[2].score == alone.score
 
 
-def test_each_member_drives_its_own_job(world_model):
+def test_each_member_acts_in_its_own_episode(world_model):
     """Gas by the bias alone: member 0 stands still, member 1 goes."""
     parameters = np.zeros((2, 867))
     parameters[:, -2] = [-9, 9]
     world = World(CAR.env_id, 2, options={"max_episode_steps": 60})
-    driver = ControllerPolicy(Controller(parameters))
+    policy = ControllerPolicy(Controller(parameters))
     standing, going = run_episodes(
-        world, driver, [EpisodeSpec(3, 0), EpisodeSpec(3, 1)], world_model
+        world, policy, [EpisodeSpec(3, 0), EpisodeSpec(3, 1)], world_model
     )
     assert going.score > standing.score + 5
 
 
-def test_noise_wanders_about_what_the_driver_wants():
-    driver = NoisyPolicy(ConstantPolicy([0.2, -5.0]), [0.1, 0.1], [-1, 0], [1, 1])
-    driver.begin(0, EpisodeSpec(1))
-    actions = np.array([driver.act(None, 1)[0] for _ in range(4000)])
+def test_noise_varies_smoothly_about_the_policys_action():
+    policy = NoisyPolicy(ConstantPolicy([0.2, -5.0]), [0.1, 0.1], [-1, 0], [1, 1])
+    policy.begin(0, EpisodeSpec(1))
+    actions = np.array([policy.act(None, 1)[0] for _ in range(4000)])
     assert actions[:, 0].mean() == pytest.approx(0.2, abs=0.05)
     assert actions[:, 0].std() == pytest.approx(0.1, abs=0.03)
     assert np.corrcoef(actions[1:, 0], actions[:-1, 0])[0, 1] == pytest.approx(0.95, abs=0.02)
@@ -87,39 +91,39 @@ def test_noise_wanders_about_what_the_driver_wants():
 
 def test_degrees_of_noise_take_turns():
     calm, spread = ConstantPolicy([0.5, 0.5]), [0.1, 0.2]
-    driver = NoisyPolicy(calm, spread, [-9, -9], [9, 9], levels=3)
+    policy = NoisyPolicy(calm, spread, [-9, -9], [9, 9], levels=3)
     loud = NoisyPolicy(calm, spread, [-9, -9], [9, 9])
     for seed, level in ((0, 0.0), (4, 0.5), (8, 1.0)):
-        driver.begin(0, EpisodeSpec(seed))
+        policy.begin(0, EpisodeSpec(seed))
         loud.begin(0, EpisodeSpec(seed))
-        moved, most = (d.act(None, 1) - 0.5 for d in (driver, loud))
+        moved, most = (d.act(None, 1) - 0.5 for d in (policy, loud))
         np.testing.assert_allclose(moved, level * most, atol=1e-6)
 
 
-def test_a_controller_drives_with_noise_and_without(world_model):
+def test_a_controller_acts_with_noise_and_without(world_model):
     plain = ControllerPolicy(random_networks(2).controller)
     noisy = noisy_car_policy(random_networks(2))
-    jobs = [EpisodeSpec(5, 0), EpisodeSpec(6, 1)]
+    specs = [EpisodeSpec(5, 0), EpisodeSpec(6, 1)]
     recordings = [
-        [record_episode(CAR, driver, job, world_model).recording["actions"] for job in jobs]
-        for driver in (plain, noisy)
+        [record_episode(CAR, policy, spec, world_model).recording["actions"] for spec in specs]
+        for policy in (plain, noisy)
     ]
     assert np.abs(recordings[0][0] - recordings[1][0]).mean() > 0.05
     assert not np.array_equal(recordings[0][0], recordings[0][1])  # each its own weights
 
 
 def test_held_actions_are_counted_in_steps():
-    world = World("wmlib/CarRacing-v3", lanes=2, options={"max_episode_steps": 10}, repeat=4)
-    drive = record_episode(world, random_car_policy(), EpisodeSpec(5))
-    assert drive.steps == 10
-    assert len(drive.recording["actions"]) == 3
+    world = World("wmlib/CarRacing-v3", num_envs=2, options={"max_episode_steps": 10}, repeat=4)
+    episode = record_episode(world, random_car_policy(), EpisodeSpec(5))
+    assert episode.steps == 10
+    assert len(episode.recording["actions"]) == 3
 
 
-def test_kept_lanes_remember_nothing():
-    """Neither the last drive's patience nor its pace, nor anything of its world."""
+def test_kept_environments_remember_nothing():
+    """Neither the last world's patience nor its action repeat."""
     options = {"max_episode_steps": 60}
-    hasty = World("wmlib/CarRacing-v3", lanes=4, patience=5, options=options, repeat=4)
-    patient = World("wmlib/CarRacing-v3", lanes=4, options=options)
+    hasty = World("wmlib/CarRacing-v3", num_envs=4, patience=5, options=options, repeat=4)
+    patient = World("wmlib/CarRacing-v3", num_envs=4, options=options)
     assert run_episodes(hasty, random_car_policy(), [EpisodeSpec(5)])[0].steps < 60
     again = run_episodes(patient, random_car_policy(), [EpisodeSpec(5)])[0]
     fresh = record_episode(patient, random_car_policy(), EpisodeSpec(5))
@@ -146,14 +150,14 @@ def test_a_recording_lines_up(ball_model, tmp_path):
 
 
 def test_what_is_recorded_is_what_was_driven():
-    drive = record_episode(CAR, random_car_policy(), EpisodeSpec(5))
-    assert drive.recording["rewards"].sum() == pytest.approx(drive.score, rel=1e-6)
+    episode = record_episode(CAR, random_car_policy(), EpisodeSpec(5))
+    assert episode.recording["rewards"].sum() == pytest.approx(episode.score, rel=1e-6)
     env = CAR.make().envs[0]
     frame, _ = env.reset(seed=5)
-    for t, action in enumerate(drive.recording["actions"]):
-        np.testing.assert_array_equal(drive.recording["frames"][t], frame)
+    for t, action in enumerate(episode.recording["actions"]):
+        np.testing.assert_array_equal(episode.recording["frames"][t], frame)
         frame, reward, *_ = env.step(action)
-        assert drive.recording["rewards"][t] == np.float32(reward)
+        assert episode.recording["rewards"][t] == np.float32(reward)
 
 
 def test_h_is_not_a_step_late(world_model):
@@ -161,12 +165,12 @@ def test_h_is_not_a_step_late(world_model):
     seen = []
 
     class Watcher(ControllerPolicy):
-        def act(self, features, lanes):
+        def act(self, features, num_envs):
             seen.append(features.clone())
-            return super().act(features, lanes)
+            return super().act(features, num_envs)
 
-    driver = Watcher(Controller(np.random.default_rng(0).normal(scale=0.1, size=867)))
-    recording = record_episode(CAR, driver, EpisodeSpec(5), world_model).recording
+    policy = Watcher(Controller(np.random.default_rng(0).normal(scale=0.1, size=867)))
+    recording = record_episode(CAR, policy, EpisodeSpec(5), world_model).recording
     with torch.no_grad():
         z = world_model.encode(recording["frames"])
         actions = torch.from_numpy(recording["actions"])
@@ -175,6 +179,60 @@ def test_h_is_not_a_step_late(world_model):
         torch.testing.assert_close(features[0, :32], z[t], atol=1e-5, rtol=1e-4)
         if t:
             torch.testing.assert_close(features[0, 32:], h[0, t - 1], atol=1e-5, rtol=1e-4)
+
+
+def test_an_m_with_reward_input_gets_the_rewards_of_the_episode(world_model):
+    """z and h in a rollout are those of M run over the recording, rewards included."""
+    m = MDNRNN(reward_input=True)
+    torch.nn.init.constant_(m.lstm.weight_ih_l0[:, 32], 1.0)  # the previous reward matters much
+    model = WorldModel(world_model.vae, m)
+    seen = []
+
+    class Watcher(ControllerPolicy):
+        def act(self, features, num_envs):
+            seen.append(features[0].clone())
+            return super().act(features, num_envs)
+
+    flat = np.random.default_rng(0).normal(scale=0.1, size=3 * (model.feature_size + 1))
+    policy = Watcher(Controller(flat, feature_size=model.feature_size))
+    recording = record_episode(CAR, policy, EpisodeSpec(5), model).recording
+    rewards = torch.from_numpy(recording["rewards"])
+    assert rewards.std() > 0.5  # the first step touches tiles
+    with torch.no_grad():
+        z = model.encode(recording["frames"])
+        actions = torch.from_numpy(recording["actions"])
+        previous = torch.cat([torch.zeros(1), rewards[:-1]]) / TILE
+        h, _ = m.remember(z[None, :-1], actions[None], reward=previous[None])
+    for t, features in enumerate(seen[1:], start=1):
+        torch.testing.assert_close(features[32:], h[0, t - 1], atol=1e-5, rtol=1e-4)
+
+
+def test_an_episode_says_whether_the_environment_ended_it():
+    """The ball's limit of steps truncates; a car that leaves the playing field is terminated."""
+    assert not record_episode(BALL, no_action_policy(), EpisodeSpec(4)).terminated
+    far = World("wmlib/CarRacing-v3", num_envs=1, options={"max_episode_steps": 1000})
+    away = record_episode(far, ConstantPolicy([0.0, 0.5, 0.0]), EpisodeSpec(5))
+    assert away.terminated
+    assert away.recording["done"].tolist() == [0.0] * (away.steps - 1) + [1.0]
+
+
+def test_tensors_reach_a_worker_as_they_are(world_model):
+    """Views and strides included: V's convolutions are "channels last", and faster for it."""
+    tensors = [
+        torch.arange(12.0).view(3, 4)[1:, ::2],
+        torch.zeros(0),
+        *world_model.vae.parameters(),
+    ]
+    with processes(1) as executor:
+        there = executor.submit(list, tensors).result()
+        strides = executor.submit(_strides, tensors).result()
+    for before, after in zip(tensors, there, strict=True):
+        assert torch.equal(before, after)
+    assert strides == _strides(tensors)
+
+
+def _strides(tensors):
+    return [tensor.stride() for tensor in tensors]
 
 
 def test_a_worker_that_fails_says_so():
@@ -194,21 +252,21 @@ from wmlib.rollout.rollout import run_episodes
 from wmlib.rollout.workers import processes
 
 class Mine:
-    def begin(self, lane, job): pass
-    def act(self, features, lanes): return np.tile(np.float32([0, 0.2, 0]), (lanes, 1))
+    def begin(self, row, spec): pass
+    def act(self, features, num_envs): return np.tile(np.float32([0, 0.2, 0]), (num_envs, 1))
 
 class Short(WorldModel):  # a world model that forgets
     def remember(self, state, actions): return state.h * 0, state.c * 0
 
 def fitness(candidate): return float(Mine().act(None, 1).sum() - candidate ** 2)
 
-car = World("wmlib/CarRacing-v3", lanes=2, options={"max_episode_steps": 12})
-jobs, mind = [EpisodeSpec(0), EpisodeSpec(1)], Short(VAE(), MDNRNN())
+car = World("wmlib/CarRacing-v3", num_envs=2, options={"max_episode_steps": 12})
+specs, mind = [EpisodeSpec(0), EpisodeSpec(1)], Short(VAE(), MDNRNN())
 pilot = ControllerPolicy(Controller(np.ones(867)))
-alone = run_episodes(car, Mine(), jobs) + run_episodes(car, pilot, jobs, mind)
+alone = run_episodes(car, Mine(), specs) + run_episodes(car, pilot, specs, mind)
 with processes(2) as executor:
-    there = run_episodes(car, Mine(), jobs, executor=executor)
-    there += run_episodes(car, pilot, jobs, mind, executor=executor)
+    there = run_episodes(car, Mine(), specs, executor=executor)
+    there += run_episodes(car, pilot, specs, mind, executor=executor)
     found = list(executor.map(fitness, [0.0, 1.0]))
 assert [d.score for d in alone] == [d.score for d in there], (alone, there)
 assert found == [fitness(0.0), fitness(1.0)]
@@ -256,7 +314,7 @@ def test_an_interrupt_does_not_wait_for_the_workers():
 
 @pytest.mark.skipif(os.name != "posix", reason="asks with POSIX signals whether a worker lives")
 def test_workers_leave_with_a_killed_parent():
-    """Or they would drive on, unseen, for nobody."""
+    """Or they would go on, unseen, for nobody."""
     code = (
         "import os, time\n"
         "from wmlib.rollout.workers import processes\n"

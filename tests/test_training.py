@@ -37,6 +37,7 @@ def sequences(generator):
     return Sequences(
         mu=noise(2, 6, 4),
         logvar=noise(2, 6, 4),
+        previous=noise(2, 6),
         actions=noise(2, 5, 3),
         rewards=noise(2, 5),
         done=torch.zeros(2, 5),
@@ -51,8 +52,12 @@ class PowerCutError(Exception):
 @pytest.mark.parametrize("cut", [1, 5, 8])
 @pytest.mark.parametrize(
     ("make", "step", "batch"),
-    [(VAE, vae_step, frames), (lambda: MDNRNN(4, 3, 8), mdn_rnn_step, sequences)],
-    ids=["V", "M"],
+    [
+        (VAE, vae_step, frames),
+        (lambda: MDNRNN(4, 3, 8), mdn_rnn_step, sequences),
+        (lambda: MDNRNN(4, 3, 8, reward_input=True), mdn_rnn_step, sequences),
+    ],
+    ids=["V", "M", "M with rewards"],
 )
 @pytest.mark.parametrize("anneal", [False, True], ids=["constant", "annealed"])
 def test_a_resumed_fit_is_an_uninterrupted_one(tmp_path, cut, make, step, batch, anneal):
@@ -154,6 +159,18 @@ def test_a_loss_that_is_not_finite_stops_the_fit_and_keeps_the_checkpoint(tmp_pa
     assert torch.isfinite(line.weight).all()
     with safe_open(checkpoint, framework="pt") as file:
         assert torch.equal(file.get_tensor("network.weight"), line.weight.data)
+
+
+@pytest.mark.parametrize("reward_input", [False, True])
+def test_only_an_m_with_reward_input_learns_from_previous_rewards(reward_input):
+    losses = []
+    for reward in (0.0, 9.0):
+        torch.manual_seed(0)
+        batch = sequences(torch.Generator().manual_seed(1))
+        batch.previous = torch.full((2, 6), reward)
+        m = MDNRNN(4, 3, 8, reward_input=reward_input)
+        losses.append(mdn_rnn_step(m, batch, torch.Generator().manual_seed(2)))
+    assert (losses[0] != losses[1]) == reward_input
 
 
 def test_a_fit_that_began_on_another_kind_of_device_says_so(tmp_path):

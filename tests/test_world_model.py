@@ -42,19 +42,41 @@ def test_observe_and_imagine_remember_alike(world_model):
     assert prediction.reward.shape == (4, 1)
 
 
-def test_an_m_that_is_told_what_was_earned(world_model):
-    """It gets, and draws, one number more; V knows nothing of it."""
-    told = WorldModel(world_model.vae, MDNRNN(33))
-    state = told.begin(frames(2))
-    assert state.z[:, 32].tolist() == [0, 0]
-    actions, earned = torch.rand(2, 3), torch.tensor([TILE, -TILE])
-    seen = told.observe(state, actions, frames(2), earned)
-    assert seen.z[:, 32].tolist() == [1, -1]
-    torch.testing.assert_close(seen.z[:, :32], told.encode(frames(2)))
-    assert told.imagine(seen, actions)[0].z.shape == (2, 33)
-    torch.testing.assert_close(told.decode(seen.z), world_model.decode(seen.z[:, :32]))
-    with pytest.raises(ValueError, match="M reads z of size 34"):
-        WorldModel(world_model.vae, MDNRNN(34))
+def test_an_m_with_reward_input_reads_and_draws_the_reward(world_model):
+    """z and the features stay of V's size; the reward is a part of the state."""
+    model = WorldModel(world_model.vae, MDNRNN(reward_input=True))
+    state = model.begin(frames(2))
+    assert state.features.shape == (2, model.feature_size) == (2, 288)
+    assert state.reward.tolist() == [0, 0]
+    actions, rewards = torch.rand(2, 3), torch.tensor([TILE, -TILE])
+    observed = model.observe(state, actions, frames(2), rewards)
+    assert observed.reward.tolist() == [1, -1]
+    torch.testing.assert_close(observed.z, model.encode(frames(2)))
+    other = observed._replace(reward=torch.zeros(2))
+    assert (model.remember(observed, actions)[0] != model.remember(other, actions)[0]).any()
+    dreamt, _ = model.imagine(observed, actions)
+    assert dreamt.z.shape == (2, 32)
+    assert dreamt.reward.shape == (2,)
+    assert dreamt.reward.all()
+    with pytest.raises(ValueError, match="give it the rewards of the step"):
+        model.observe(state, actions, frames(2))
+
+
+def test_without_reward_input_rewards_make_no_difference(world_model):
+    state, actions = world_model.begin(frames(2)), torch.rand(2, 3)
+    observed = world_model.observe(state, actions, frames(2), torch.tensor([TILE, -TILE]))
+    other = observed._replace(reward=torch.zeros(2))
+    assert torch.equal(*(world_model.remember(s, actions)[0] for s in (observed, other)))
+    assert world_model.imagine(observed, actions)[0].reward.tolist() == [0, 0]
+
+
+def test_one_step_is_the_same_in_the_way_for_few_rows(world_model):
+    state, actions = world_model.begin(frames(2)), torch.rand(2, 3)
+    state = world_model.observe(state, actions, frames(2))
+    usual, _ = world_model.imagine(state, actions, temperature=0)
+    quick, _ = world_model.imagine(state, actions, temperature=0, few_rows=True)
+    for a, b in zip(usual, quick, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
 
 def test_a_dream_at_temperature_zero_repeats_itself(world_model):
@@ -178,6 +200,8 @@ def test_another_size_is_named():
         fill(VAE(), VAE(z_size=8).state_dict(), "that file")
     with pytest.raises(ValueError, match="z of size 8, but M reads z of size 32"):
         WorldModel(VAE(z_size=8), MDNRNN())
+    with pytest.raises(ValueError, match="z of size 32, but M reads z of size 33"):
+        WorldModel(VAE(), MDNRNN(33))
 
 
 def test_unknown_world_is_named():

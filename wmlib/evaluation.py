@@ -11,9 +11,10 @@ from torch import Tensor
 
 from wmlib.envs import HELD_OUT_SEEDS
 from wmlib.envs.vector import World
-from wmlib.models.mdn_rnn import Prediction
+from wmlib.models.mdn_rnn import TILE, Prediction
 from wmlib.models.vae import tensor_to_frames
-from wmlib.models.world_model import State, WorldModel
+from wmlib.models.world_model import WorldModel
+from wmlib.rollout.episodes import previous_rewards
 from wmlib.rollout.policies import EpisodeSpec, Policy
 from wmlib.rollout.rollout import Episode, run_episodes
 
@@ -86,7 +87,7 @@ class Score:
 def scoring_world(max_steps: int = 1000, frame_size: int = 64, repeat: int = 1) -> World:
     """The untouched CarRacing-v3, every drive to its end: where all scores are taken."""
     options = {"max_episode_steps": max_steps, "frame_size": frame_size}
-    return World("wmlib/CarRacingOriginal-v3", lanes=8, options=options, repeat=repeat)
+    return World("wmlib/CarRacingOriginal-v3", num_envs=8, options=options, repeat=repeat)
 
 
 def score(
@@ -121,7 +122,7 @@ def score(
 def to_score(drives: Sequence[Episode]) -> Score:
     """Drives -> Score."""
     return Score(
-        [drive.job.seed for drive in drives],
+        [drive.spec.seed for drive in drives],
         np.array([drive.score for drive in drives]),
         np.array([drive.steps for drive in drives]),
         np.array([drive.lap for drive in drives]),
@@ -162,90 +163,95 @@ def linear_probe(
 
 @torch.no_grad()
 def watch(
-    world_model: WorldModel, frames: np.ndarray | Tensor, actions: np.ndarray | Tensor
+    world_model: WorldModel,
+    frames: np.ndarray | Tensor,
+    actions: np.ndarray | Tensor,
+    rewards: np.ndarray | Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """What the agent knows while an episode runs: z (T + 1, z_size) and h (T, hidden).
+    """V and M run over a recorded episode: z (T + 1, z_size) and h (T, hidden), float32.
 
-    frames (T + 1, S, S, 3) uint8, actions (T, A). h[t] is M's memory after z[t] and action t.
+    frames (T + 1, S, S, 3) uint8, actions (T, A), rewards (T,) in points; an M with `reward_input`
+    needs the rewards, or raises ValueError. h[t] is M's memory after z[t] and action t.
     """
     parts = torch.as_tensor(frames).split(256)
     z = torch.cat([world_model.encode(part) for part in parts])
-    h, _ = world_model.mdn_rnn.remember(z[None, :-1], torch.as_tensor(actions)[None].to(z))
+    if rewards is not None:
+        rewards = previous_rewards(torch.as_tensor(rewards))[None, :-1].to(z) / TILE
+    actions = torch.as_tensor(actions)[None].to(z)
+    h, _ = world_model.mdn_rnn.remember(z[None, :-1], actions, reward=rewards)
     return z, h[0]
 
 
-def features(world_model: WorldModel, frames: np.ndarray, actions: np.ndarray) -> torch.Tensor:
-    """[z, h] (T, z_size + hidden) as C read them at every step of a recorded drive.
+def features(
+    world_model: WorldModel,
+    frames: np.ndarray,
+    actions: np.ndarray,
+    rewards: np.ndarray | None = None,
+) -> Tensor:
+    """[z, h] (T, z_size + hidden) as C read them at every agent step of a recorded episode.
 
-    frames (T + 1, S, S, 3) uint8, actions (T, A). h is what M remembered before that frame.
+    Arguments as in `watch`. h[t] here is M's memory before frame t.
     """
-    z, h = watch(world_model, frames, actions)
+    z, h = watch(world_model, frames, actions, rewards)
     h = torch.cat([torch.zeros_like(h[:1]), h[:-1]])
     return torch.cat([z[:-1], h], dim=1)
 
 
 @torch.no_grad()
-def foretell(
+def open_loop_rollout(
     world_model: WorldModel,
     frames: Tensor | np.ndarray,
-    actions: Tensor,
-    warm_up: int,
+    actions: Tensor | np.ndarray,
+    context: int,
     temperature: float = 1.0,
     samples: int = 1,
     generator: torch.Generator | None = None,
-    earned: Tensor | np.ndarray | None = None,
+    rewards: Tensor | np.ndarray | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Watch `warm_up` frames, then close the eyes: imagined z (samples, H, z_size), and rewards.
+    """M's predictions for the rest of a recorded episode: z (samples, H, z_size), rewards.
 
-    One episode: frames (T + 1, S, S, 3) uint8, actions (T, A). The imagined horizon is
-    H = T - warm_up steps, driven by the episode's own actions; [s, k] is the z imagined k + 1 steps
-    after frame `warm_up`, and what M says was earned on the way there, (samples, H). earned (T,):
-    what each step brought, for an M that cares. Raises ValueError if nothing is left to imagine.
+    One episode: frames (T + 1, S, S, 3) uint8, actions (T, A), rewards (T,) in points for an M with
+    `reward_input`. The first `context` steps are observed; the horizon is the H = T - context steps
+    after them, imagined with the episode's own actions. [s, k] is sample s of the z that is k + 1
+    steps after frame `context`, and of M's expected reward (samples, H), in points, of the step to
+    it. Raises ValueError if there is no step to imagine.
     """
-    if not 0 <= warm_up < len(actions):
-        raise ValueError(f"warm_up must be 0 to {len(actions) - 1} here, got {warm_up}")
+    if not 0 <= context < len(actions):
+        raise ValueError(f"context must be 0 to {len(actions) - 1} here, got {context}")
     actions = torch.as_tensor(actions).to(world_model.device)
     state = world_model.begin(frames[:1])
-    for t in range(warm_up):
-        brought = None if earned is None else torch.as_tensor(earned[t : t + 1])
-        state = world_model.observe(state, actions[t : t + 1], frames[t + 1 : t + 2], brought)
-    state = State(*(part.expand(samples, -1).contiguous() for part in state))
-    imagined, rewards = [], []
-    for t in range(warm_up, len(actions)):
+    for t in range(context):
+        observed = None if rewards is None else torch.as_tensor(rewards[t : t + 1])
+        state = world_model.observe(state, actions[t : t + 1], frames[t + 1 : t + 2], observed)
+    state = state.repeat(samples)
+    imagined, predicted = [], []
+    for t in range(context, len(actions)):
         action = actions[t].expand(samples, -1)
         state, prediction = world_model.imagine(state, action, temperature, generator)
         imagined.append(state.z)
-        rewards.append(prediction.reward[:, 0])
-    return torch.stack(imagined, dim=1), torch.stack(rewards, dim=1)
+        predicted.append(prediction.reward[:, 0])
+    return torch.stack(imagined, dim=1), torch.stack(predicted, dim=1)
 
 
-def imagine_from(*args, **options) -> Tensor:
-    """The z of `foretell` alone: (samples, H, z_size)."""
-    return foretell(*args, **options)[0]
-
-
-@torch.no_grad()
 def dream_frames(
     world_model: WorldModel,
     frames: np.ndarray,
     actions: np.ndarray,
-    seen: int,
+    context: int,
     temperature: float = 1.0,
     seed: int = 0,
+    rewards: np.ndarray | None = None,
 ) -> np.ndarray:
-    """A drive as the agent sees it (frames 0..seen, through V), then as it dreams it (the rest).
+    """Frames 0..context of an episode as V reconstructs them, then an open-loop rollout of M.
 
-    frames (T + 1, S, S, 3) uint8 and actions (T, A) as recorded; returns frames of the same shape.
+    frames (T + 1, S, S, 3) uint8 and actions (T, A) as recorded, rewards as in
+    `open_loop_rollout`; returns frames of the same shape.
     """
-    imagined = imagine_from(
-        world_model,
-        frames,
-        torch.from_numpy(actions),
-        warm_up=seen,
-        temperature=temperature,
-        generator=torch.Generator(world_model.device).manual_seed(seed),
-    )[0]
-    z = torch.cat([world_model.encode(frames[: seen + 1]), imagined])
+    generator = torch.Generator(world_model.device).manual_seed(seed)
+    imagined, _ = open_loop_rollout(
+        world_model, frames, actions, context, temperature, 1, generator, rewards
+    )
+    z = torch.cat([world_model.encode(frames[: context + 1]), imagined[0]])
     return tensor_to_frames(world_model.decode(z))
 
 

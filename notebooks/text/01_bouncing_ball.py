@@ -197,15 +197,15 @@ generator = torch.Generator().manual_seed(0)
 def dream_on(e, temperature=1.0, samples=1):
     """z imagined for `ahead` steps after `seen` frames: (samples, ahead, z_size)."""
     end = seen + ahead
-    return evaluation.imagine_from(
+    return evaluation.open_loop_rollout(
         world_model,
         e["frames"][: end + 1],
         torch.from_numpy(e["actions"][:end]),
-        warm_up=seen,
+        context=seen,
         temperature=temperature,
         samples=samples,
         generator=generator,
-    )
+    )[0]
 
 
 # %% [markdown]

@@ -49,7 +49,6 @@ from wmlib.paths import pretrained
 from wmlib.pipeline import car_racing, phases, rounds, scoring, search
 from wmlib.pipeline.scales import get_chapter_config, get_config, get_machine
 from wmlib.pipeline.dreaming import dream_world, reevaluate
-from wmlib.rollout.episodes import just_earned
 from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec, random_car_policy
 from wmlib.rollout.rollout import record_episode, run_episodes
 from wmlib.rollout.workers import processes
@@ -96,7 +95,7 @@ print(f"{len(latents)} drives, {len(world.starts.z):,} starts drawn from them; a
 def dream_on(seeds, looks, **changes):
     """Dreams that begin so, the driver at the wheel: frames (dreams, looks, S, S, 3)."""
     pictures = []
-    with dataclasses.replace(world, lanes=len(seeds), **changes).open() as place:
+    with dataclasses.replace(world, num_envs=len(seeds), **changes).open() as place:
         known, _ = place.reset(seed=seeds)
         for _ in range(looks):
             pictures.append(place.render())
@@ -153,14 +152,14 @@ episodes = [store.episode(name) for name in store.names()]
 episodes = [e for e in episodes if len(e["actions"]) >= seen + ahead]
 imagined, promised = [], []
 for k, e in enumerate(episodes):
-    z, rewards = evaluation.foretell(
+    z, rewards = evaluation.open_loop_rollout(
         dreaming,
         e["frames"][: seen + ahead + 1],
         torch.from_numpy(e["actions"][: seen + ahead]),
-        warm_up=seen,
+        context=seen,
         samples=dreams_each,
         generator=torch.Generator().manual_seed(k),
-        earned=e["rewards"],
+        rewards=e["rewards"],
     )
     imagined.append(z)
     promised.append(rewards.sum(1).numpy())
@@ -397,9 +396,9 @@ for k in range(8):
     job, reality = EpisodeSpec(500_300 + k), car_racing.training_world(config)
     drive = record_episode(reality, ControllerPolicy(controller), job, agent).recording
     pay = torch.from_numpy(drive["rewards"])
-    z = dreaming.moment(dreaming.encode(drive["frames"]), just_earned(pay))[None, :-1]
+    _, h = evaluation.watch(dreaming, drive["frames"], drive["actions"], drive["rewards"])
     with torch.no_grad():
-        forecast, _ = dreaming.mdn_rnn(z, torch.from_numpy(drive["actions"])[None])
+        forecast = dreaming.mdn_rnn.predict(h[None])
     watched["the road"].append(pay.numpy())
     watched["M, watching it"].append(forecast.reward[0].numpy())
 lap = min(int((pay.clip(0).cumsum() < 800).sum()) for pay in watched["the road"])
@@ -409,7 +408,7 @@ lap = min(int((pay.clip(0).cumsum() < 800).sum()) for pay in watched["the road"]
 def dreamt_pay(**changes):
     """What the driver is paid in each look of dreams that nobody gives up: (dreams, looks)."""
     pay = []
-    with dataclasses.replace(world, lanes=128, patience=None, **changes).open() as place:
+    with dataclasses.replace(world, num_envs=128, patience=None, **changes).open() as place:
         known, _ = place.reset(seed=list(range(128)))
         for _ in range(world.max_steps):
             known, earned, *_ = place.step(controller(torch.from_numpy(known)).numpy())
@@ -421,7 +420,7 @@ paid_by = {
     name: np.stack([one[chapter.context : lap] for one in pay]) for name, pay in watched.items()
 }
 paid_by |= {"dreams": dreamt_pay()}
-paid_by |= {"dreams, no doubt about pay": dreamt_pay(pay_temperature=1.0)}
+paid_by |= {"dreams, no doubt about pay": dreamt_pay(reward_temperature=1.0)}
 smooth = np.ones(config.rnn.window) / config.rnn.window
 figures.horizon_curves(
     {
@@ -435,7 +434,7 @@ figures.horizon_curves(
 # %% [markdown]
 # (The road from its 50th look, about where dreams begin, to the last at which all eight drives were still on their lap; bands are 95% intervals.) As long as M *watches*, it is right, early and late: it expects what comes, or a little less. In its dreams the pay begins low, for they begin in all of the newest drives, also those that noise has thrown off their line. After some five seconds it is above the road's mean (within the road's wide band: eight drives), and it goes on growing, to 2.5 and more. So it is less M's judgement that goes wrong; the dream drifts to where more is paid.
 #
-# A part of that is doubt itself. Temperature makes likelier whatever is rare. That is what makes roads wild; but what was earned is drawn at the same temperature. So tiles come now and then where there are none, M hears of them, and expects more. In dreams that doubt the road and not the pay (`pay_temperature`) the growth after the first seconds is about half as large.
+# A part of that is doubt itself. Temperature makes likelier whatever is rare. That is what makes roads wild; but what was earned is drawn at the same temperature. So tiles come now and then where there are none, M hears of them, and expects more. In dreams that doubt the road and not the pay (`reward_temperature`) the growth after the first seconds is about half as large.
 #
 # Do they breed better drivers? The first other seed did all its rounds over again in such dreams. They were more honest: the search of round 8 was promised 889 and kept 841, where before it was 958 and 813. Its last C earned 851 ± 18 on a hundred tracks (95% interval; of training, not those of 6.7), the old one 811 ± 23 on the same. (On those of 6.7 the old one has 844: so much do other tracks change.) But with the second other seed we saw no gain in the first five rounds: 801, and 790 before. Better once, and once not: too little to change the recipe, and enough to try it: `python -m wmlib run car_racing --dream --seed 1 --pay-temperature 1`.
 #
@@ -535,7 +534,7 @@ player.widget
 #
 # **Tasks.**
 #
-# 1. Press `drive` and watch the agent. How long do the two pictures tell the same story? Press `wake up` to let the dream begin anew from what is real now.
+# 1. Press `drive` and watch the agent. How long do the two pictures tell the same story? Press `resync` to let the dream begin anew from what is real now.
 # 2. Take over: click on the pad and use the arrow keys, or hold the buttons with a finger. Keep the *dreamt* car on its road for ten seconds.
 # 3. Give full gas and never steer. What does the dream pay for it, and what does reality?
 # 4. Turn the temperature to 0, drive into the grass, and give the wheel back to the agent. Does the dreamt road come back? And at 2?
@@ -545,7 +544,7 @@ player.widget
 # 1: A second or so, as in 6.2; then the dream has a road of its own. 3: The cell below tells; the real car has left the field, which costs a hundred points and ends the drive. 4: We tried it on four tracks, with a second of full gas to the right. At 0, no road ever came back: after grass, grass is likeliest. At 1 and at 2, it came back on three of the four, while the real car, which got the same actions, stayed lost. Doubt also means that a lost dreamer can hope.
 # </details>
 #
-# **Controls.** `drive`: start and stop · `wake up`: the dream goes on from what is real now · `restart`: this track from its beginning · `at the wheel`: the agent, or you (any key takes over) · the pad: arrow keys, or its buttons; Tab and space work as well · `temperature`: of the dream · `track`: which real track.
+# **Controls.** `drive`: start and stop · `resync`: the dream goes on from what is real now · `restart`: this track from its beginning · `policy`: the agent, or you (any key takes over) · the pad: arrow keys, or its buttons; Tab and space work as well · `temperature`: of the dream · `track`: which real track.
 #
 # **What it shows.** Left, the dream, and what it has paid; right, what really happens with the same actions, and what that has earned. The curve: how far apart the two pictures are, in grey levels (both through V).
 
@@ -565,7 +564,7 @@ ride.keypad.held = ["up"]
 for _ in range(chapter.horizon):
     ride.tick()
 ride.keypad.held = []
-print(f"{ride.dream_told.value}; {ride.real_told.value}; {ride.apart:.0f} grey levels apart")
+print(f"{ride.dream_label.value}; {ride.real_label.value}; {ride.difference:.0f} grey levels apart")
 ride.who.value = "the agent"
 ride.restart()
 

@@ -1,7 +1,18 @@
-"""The dream: M in the place of the world, as a Gymnasium vector environment (paper, section 4).
+"""The dream: M in the place of the environment, as a Gymnasium vector environment.
 
-A dream begins at a real moment, as the agent knew it. From there on nothing real comes in: M draws
-the next z, says what was earned, and whether this is the end.
+Ha & Schmidhuber 2018, section 4. A dream begins at a moment of a real episode, in the state that
+the agent had there. From then on M draws every next z, gives the reward, and ends the episode.
+
+Differs from the paper in:
+- the world is CarRacing; the paper trained in dreams of VizDoom alone;
+- M also predicts the reward; in the paper's dream every step that is survived brings 1;
+- dreams begin in the middle of real episodes with M's memory of them, in the paper at an episode's
+  first frame with an empty memory;
+- the end is drawn with the probability that M gives it; in the paper it comes above one half;
+- early termination (`patience`) and a limit of some agent steps (`max_steps`);
+- dropout and `reward_temperature`, as uncertainty beside the temperature;
+- the agent may compute h with another M than the one that makes the dream;
+- common random numbers: the seed fixes all noise of an episode.
 """
 
 import math
@@ -17,48 +28,45 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
-from wmlib.envs.vector import pad_batch
+from wmlib.envs.vector import pad_batch, seed_per_env
 from wmlib.models.mdn_rnn import Noise
 from wmlib.models.vae import tensor_to_frames
 from wmlib.models.world_model import State, WorldModel
 
 CAR_ACTIONS = gym.spaces.Box(np.array([-1, 0, 0], np.float32), np.ones(3, np.float32))
-
-
 NOISE_ROWS = 1 << 14
-
-
-EARNED = 1.0  # points, a third of a tile: M never expects quite nothing, so less is no progress
+PROGRESS = 1.0  # points, a third of a tile: the rewards that M predicts are seldom quite 0
 
 
 class Dream(gym.vector.VectorEnv):
-    """`lanes` dreams at once. Observed is what the agent knows, [z, h] (L, z + hidden) float32.
+    """N = `num_envs` dreams at once. Observations are the agent's [z, h] (N, z + hidden) float32.
 
-    starts: N real moments (see `real_moments`). Seed s begins at moment s % N, and also fixes all
-    chance in the dream to come: the same seed and actions give the same dream in any lane, and all
-    candidates of a population can be given the same luck.
-    agent: the world model that the agent itself remembers with, and the same moments as that one
-    knew them; by default the dream's own. With two, the dream can learn more about the world while
-    h goes on to mean to the agent what it always meant.
-    max_steps: looks, then the dream is truncated; or earlier, after `patience` looks in which
-    no more than `EARNED` came in (see `NoProgressTruncation`). temperature: see `sample_next`;
-    pay_temperature: of pay, at most, where M is told of it. (Temperature makes likelier what is
-    rare: a road gets wilder, but pay gets generous, and M expects more where it hears of some.)
-    dropout: the share of h's entries that M's forecast cannot see, others at every step; doubt,
-    against a driver that lives off what M gets wrong.
+    starts: S real moments (see `real_moments`). Seed s begins at moment s % S and fixes all noise
+    of the episode: the same seed and actions give the same dream in any environment, so that all
+    candidates of a population can be compared with common random numbers.
+    agent: the agent's own world model, which computes h, and the same moments in its states; by
+    default the dream's own. With two, the dream's M can be trained further while h keeps the
+    meaning that the controller was trained for.
+    max_steps: agent steps until the dream is truncated; patience: until it is truncated because its
+    return has not risen by more than `PROGRESS` points (compare `NoProgressTruncation`).
+    temperature: see `sample_next`, may be changed between steps. reward_temperature: an upper limit
+    to the temperature of the reward that an M with `reward_input` draws. (A high temperature makes
+    rare rewards likelier, and after a reward M expects more of them.)
+    dropout: probability with which M's forecast is read out without an entry of h, drawn at every
+    step; against policies that exploit M's errors. ValueError unless 0 <= dropout < 1.
 
-    `reset(seed=[...], options={"reset_mask": mask})` resets the masked lanes, as in Gymnasium; a
-    finished lane rests until then. There is no autoreset.
+    `reset(seed=[...], options={"reset_mask": mask})` resets the masked environments, as in
+    Gymnasium; a finished one rests until then. There is no autoreset.
     """
 
     def __init__(
         self,
         world_model: WorldModel,
         starts: State,
-        lanes: int,
-        max_steps: int = 150,
+        num_envs: int,
+        max_steps: float = 150,
         temperature: float = 1.0,
-        pay_temperature: float = math.inf,
+        reward_temperature: float = math.inf,
         dropout: float = 0.0,
         patience: int | None = None,
         agent: tuple[WorldModel, State] | None = None,
@@ -68,96 +76,102 @@ class Dream(gym.vector.VectorEnv):
         self.metadata = {"render_modes": ["rgb_array"], "autoreset_mode": AutoresetMode.DISABLED}
         self.render_mode = "rgb_array"
         self.world_model, self.starts = world_model, starts
-        self.num_envs, self.max_steps = lanes, max_steps
+        self.num_envs, self.max_steps = num_envs, max_steps
+        self.temperature, self.reward_temperature = temperature, reward_temperature
         self.dropout = dropout
         self.patience = math.inf if patience is None else patience
-        self._sees = world_model.vae.z_size
-        self._temperature: float | Tensor = temperature
-        if pay_temperature < temperature:
-            self._temperature = torch.full((world_model.mdn_rnn.z_size,), float(temperature))
-            self._temperature[self._sees :] = pay_temperature
-        mind, known = agent or (None, starts)
-        self._agent, self._known_at = mind, known._replace(z=known.z[:, : self._sees])
-        shape = (self._known_at.features.shape[1],)
+        self._agent, self._agent_starts = agent or (None, starts)
+        shape = (self._agent_starts.features.shape[1],)
         self.single_observation_space = gym.spaces.Box(-np.inf, np.inf, shape, np.float32)
         self.single_action_space = CAR_ACTIONS
-        self.observation_space = batch_space(self.single_observation_space, lanes)
-        self.action_space = batch_space(CAR_ACTIONS, lanes)
-        anywhere = torch.zeros(lanes, dtype=torch.long)
-        self._state, self._known = starts.take(anywhere), self._known_at.take(anywhere)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(CAR_ACTIONS, num_envs)
+        first = torch.zeros(num_envs, dtype=torch.long)
+        self._state, self._agent_state = starts.take(first), self._agent_starts.take(first)
         self._noise = Noise.table(NOISE_ROWS, world_model.mdn_rnn)
-        self._row = np.zeros(lanes, dtype=np.int64)
-        self._steps, self._since_best = np.zeros((2, lanes), dtype=np.int64)
-        self._return, self._best = np.zeros((2, lanes))
-        self._resting = np.ones(lanes, dtype=bool)
-        self._infos: list[dict] = [{"steps": world_model.mdn_rnn.repeat}] * lanes
+        self._noise_row = np.zeros(num_envs, dtype=np.int64)
+        self._steps, self._steps_since_max = np.zeros((2, num_envs), dtype=np.int64)
+        self._return, self._max_return = np.zeros((2, num_envs))
+        self._over = np.ones(num_envs, dtype=bool)
+        self._infos: list[dict] = [{"steps": world_model.mdn_rnn.repeat}] * num_envs
 
     def reset(self, *, seed: Any = None, options: dict | None = None):
-        """Observations (L, z + hidden) and an empty info for every lane, under "lanes"."""
+        """Observations (N, z + hidden) and empty infos; seed: see `seed_per_env`."""
         mask = (options or {}).get("reset_mask", np.ones(self.num_envs, dtype=bool))
-        seeds = list(seed) if isinstance(seed, list) else [seed] * self.num_envs
-        lanes = np.flatnonzero(mask)
-        for lane in lanes:
-            if seeds[lane] is None:
-                seeds[lane] = int(self.np_random.integers(2**31))
-            self._row[lane] = np.random.default_rng(seeds[lane]).integers(NOISE_ROWS)
-        moments = torch.tensor([seeds[lane] for lane in lanes]) % len(self.starts.z)
-        rows = torch.from_numpy(lanes)
-        self._state = self._state.put(rows, self.starts.take(moments))
-        self._known = self._known.put(rows, self._known_at.take(moments))
-        self._steps[lanes], self._resting[lanes] = 0, False
-        self._return[lanes] = self._best[lanes] = self._since_best[lanes] = 0
-        return self._known.features.numpy(), {"lanes": [{}] * self.num_envs}
+        seeds = seed_per_env(seed, self.num_envs)
+        rows = np.flatnonzero(mask)
+        for i in rows:
+            if seeds[i] is None:
+                seeds[i] = int(self.np_random.integers(2**31))
+            self._noise_row[i] = np.random.default_rng(seeds[i]).integers(NOISE_ROWS)
+        moments = torch.tensor([seeds[i] for i in rows]) % len(self.starts.z)
+        index = torch.from_numpy(rows)
+        self._state = self._state.put(index, self.starts.take(moments))
+        self._agent_state = self._agent_state.put(index, self._agent_starts.take(moments))
+        self._steps[rows], self._over[rows] = 0, False
+        self._return[rows] = self._max_return[rows] = self._steps_since_max[rows] = 0
+        return self._agent_state.features.numpy(), {"envs": [{}] * self.num_envs}
 
     def step(self, actions: np.ndarray):
-        """actions (L, 3) -> observations, rewards, terminated, truncated, {"lanes": infos}."""
-        awake = ~self._resting
-        rows = pad_batch(np.flatnonzero(awake), self.num_envs)  # who rests need not dream
-        noise = self._noise.take((self._row[rows] + self._steps[rows]) % NOISE_ROWS)
-        taken, index = torch.from_numpy(actions[rows]), torch.from_numpy(rows)
+        """actions (N, 3) -> observations, rewards, terminated, truncated, {"envs": infos}."""
+        running = ~self._over
+        rows = pad_batch(np.flatnonzero(running), self.num_envs)  # the others need no forecast
+        index, taken = torch.from_numpy(rows), torch.from_numpy(actions[rows])
+        noise = self._noise.take((self._noise_row[rows] + self._steps[rows]) % NOISE_ROWS)
         dreamt, prediction = self.world_model.imagine(
-            self._state.take(index), taken, self._temperature, noise=noise, dropout=self.dropout
+            self._state.take(index), taken, self._temperatures(), noise=noise, dropout=self.dropout
         )
-        self._state, memory = self._state.put(index, dreamt), (dreamt.h, dreamt.c)
+        known = dreamt
         if self._agent is not None:
-            memory = self._agent.remember(self._known.take(index), taken)
-        seen = State(dreamt.z[:, : self._sees], *memory)
-        self._known = self._known.put(index, seen)
+            h, c = self._agent.remember(self._agent_state.take(index), taken)
+            known = dreamt._replace(h=h, c=c)
+        self._state = self._state.put(index, dreamt)
+        self._agent_state = self._agent_state.put(index, known)
         self._steps += 1
         rewards, ends = np.zeros(self.num_envs), np.zeros(self.num_envs, dtype=bool)
         rewards[rows] = prediction.reward[:, 0].double().numpy()
         ends[rows] = (noise.end < prediction.done_logit[:, 0].sigmoid()).numpy()
-        rewards, ends = rewards * awake, ends & awake
+        rewards, terminated = rewards * running, ends & running
+        truncated = self._out_of_time(rewards) & running & ~terminated
+        self._over |= terminated | truncated
+        observations = self._agent_state.features.numpy()
+        return observations, rewards, terminated, truncated, {"envs": self._infos}
+
+    def _temperatures(self) -> float | Tensor:
+        m = self.world_model.mdn_rnn
+        if not m.reward_input or self.reward_temperature >= self.temperature:
+            return self.temperature
+        return torch.tensor([self.temperature] * m.z_size + [self.reward_temperature])
+
+    def _out_of_time(self, rewards: np.ndarray) -> np.ndarray:
+        # Which environments have had all their steps, or no progress for too long: (N,) bool.
         self._return += rewards
-        better = self._return > self._best + EARNED
-        self._best = np.where(better, self._return, self._best)
-        self._since_best = np.where(better, 0, self._since_best + 1)
-        over = (self._steps >= self.max_steps) | (self._since_best >= self.patience)
-        late = over & awake & ~ends
-        self._resting |= ends | late
-        return self._known.features.numpy(), rewards, ends, late, {"lanes": self._infos}
+        risen = self._return > self._max_return + PROGRESS
+        self._max_return = np.where(risen, self._return, self._max_return)
+        self._steps_since_max = np.where(risen, 0, self._steps_since_max + 1)
+        return (self._steps >= self.max_steps) | (self._steps_since_max >= self.patience)
 
     def render(self) -> np.ndarray:
-        """What every lane dreams of: frames (L, S, S, 3) uint8, z decoded by V."""
+        """Frames (N, S, S, 3) uint8: every environment's z, decoded by V."""
         return tensor_to_frames(self.world_model.decode(self._state.z))
 
 
 class PassThroughEncoder:
-    """What stands for the world model of an agent that dreams: it knows [z, h] already.
-
-    To be given to `rollout` in place of the `WorldModel` that makes [z, h] out of frames.
-    """
+    """Takes the world model's place in `rollout` where observations are [z, h]: in dreams."""
 
     def __init__(self, world_model: WorldModel):
         self.feature_size, self._z_size = world_model.feature_size, world_model.vae.z_size
 
     def begin(self, observations: np.ndarray) -> State:
-        """[z, h] (B, z + hidden) as the dream gives them."""
-        known = torch.from_numpy(observations)
-        return State(known[:, : self._z_size], known[:, self._z_size :], known[:, :0])
+        """[z, h] (B, z + hidden) -> the state, without c: the dream keeps it."""
+        features = torch.from_numpy(observations)
+        z, h = features[:, : self._z_size], features[:, self._z_size :]
+        return State(z, h, h[:, :0], z.new_zeros(len(z)))
 
-    def observe(self, state: State, actions: Tensor, observations: np.ndarray) -> State:
-        """As `begin`: the dream remembers for us."""
+    def observe(
+        self, state: State, actions: Tensor, observations: np.ndarray, rewards: Tensor
+    ) -> State:
+        """As `begin`."""
         return self.begin(observations)
 
 
@@ -167,29 +181,29 @@ class DreamWorld:
 
     world_model: WorldModel
     starts: State
-    lanes: int = 512
+    num_envs: int = 512
     max_steps: int = 150
     temperature: float = 1.0
-    pay_temperature: float = math.inf
+    reward_temperature: float = math.inf
     dropout: float = 0.0
     patience: int | None = None
     agent: tuple[WorldModel, State] | None = None
     note: str = ""  # about the starts, for the log
 
     def __str__(self) -> str:
-        """What a score depends on, beside the world model and the lanes."""
-        capped = self.pay_temperature < self.temperature
-        but = f" (pay: {self.pay_temperature})" if capped else ""
-        doubt = f"temperature {self.temperature}{but}, dropout {self.dropout}"
-        length = f"{self.max_steps} looks, patience {self.patience}"
-        return f"dreams of {length}, {doubt}, from {len(self.starts.z)} moments{self.note}"
+        """What a score depends on, beside the world model and the number of environments."""
+        capped = self.reward_temperature < self.temperature
+        of_reward = f" (reward: {self.reward_temperature})" if capped else ""
+        uncertainty = f"temperature {self.temperature}{of_reward}, dropout {self.dropout}"
+        length = f"{self.max_steps} agent steps, patience {self.patience}"
+        return f"dreams of {length}, {uncertainty}, from {len(self.starts.z)} moments{self.note}"
 
     @contextmanager
     def open(self) -> Iterator[Dream]:
-        """A dream to drive in."""
+        """A new `Dream`, in a context."""
         names = [field.name for field in fields(self) if field.name != "note"]
         yield Dream(**{name: getattr(self, name) for name in names})
 
     def at_pace(self, world_model: PassThroughEncoder | None) -> "DreamWorld":
-        """A dream has the pace of its M."""
+        """Itself: a dream has the action repeat of its M."""
         return self

@@ -1,13 +1,13 @@
-"""Many copies of one environment, advancing together: the vector environment of rollouts.
+"""The vector environment of rollouts: many copies of one environment, stepped together.
 
 Gymnasium's SyncVectorEnv refuses to step while one of its environments is finished. Here a
-finished lane rests, at no cost, until it is reset: near the end of a batch only the last drives
-are paid for.
+finished environment rests, at no cost, until it is reset: near the end of a batch only the last
+episodes cost time.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,62 +23,82 @@ from wmlib.models.world_model import WorldModel
 class MaskedVectorEnv(gym.vector.VectorEnv):
     """A Gymnasium vector environment without autoreset, run in this process.
 
-    `reset(seed=[...], options={"reset_mask": mask})` resets the masked lanes, as in Gymnasium.
-    `step` leaves resting lanes as they are: last frame, reward 0, still terminated or truncated.
+    `reset(seed=[...], options={"reset_mask": mask})` resets the masked environments, as in
+    Gymnasium. `step` leaves finished ones as they are: last frame, reward 0, still terminated or
+    truncated.
     """
 
-    def __init__(self, make: Callable[[], gym.Env], lanes: int):
-        self.envs = [make() for _ in range(lanes)]
-        self.num_envs = lanes
+    def __init__(self, make: Callable[[], gym.Env], num_envs: int):
+        self.envs = [make() for _ in range(num_envs)]
+        self.num_envs = num_envs
         self.metadata = self.envs[0].metadata | {"autoreset_mode": AutoresetMode.DISABLED}
         self.single_observation_space = self.envs[0].observation_space
         self.single_action_space = self.envs[0].action_space
-        self.observation_space = batch_space(self.single_observation_space, lanes)
-        self.action_space = batch_space(self.single_action_space, lanes)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
         self._observations = np.zeros(self.observation_space.shape, self.observation_space.dtype)
-        self._terminated = np.ones(lanes, dtype=bool)
-        self._truncated = np.zeros(lanes, dtype=bool)
+        self._terminated = np.ones(num_envs, dtype=bool)
+        self._truncated = np.zeros(num_envs, dtype=bool)
 
     def reset(self, *, seed: Any = None, options: dict | None = None):
-        """Observations (L, ...) and a list of the masked lanes' infos under "lanes"."""
+        """Observations (N, ...) and {"envs": infos}; seed: see `seed_per_env`."""
         mask = (options or {}).get("reset_mask", np.ones(self.num_envs, dtype=bool))
-        seeds = seed if isinstance(seed, list) else [seed] * self.num_envs
+        seeds = seed_per_env(seed, self.num_envs)
         infos: list[dict] = [{} for _ in range(self.num_envs)]
-        for lane in np.flatnonzero(mask):
-            self._observations[lane], infos[lane] = self.envs[lane].reset(seed=seeds[lane])
+        for i in np.flatnonzero(mask):
+            self._observations[i], infos[i] = self.envs[i].reset(seed=seeds[i])
         self._terminated[mask] = self._truncated[mask] = False
-        return self._observations.copy(), {"lanes": infos}
+        return self._observations.copy(), {"envs": infos}
 
     def step(self, actions: np.ndarray):
-        """actions (L, ...) -> observations, rewards, terminated, truncated, {"lanes": infos}."""
+        """actions (N, ...) -> observations, rewards, terminated, truncated, {"envs": infos}."""
         rewards = np.zeros(self.num_envs)
         infos: list[dict] = [{} for _ in range(self.num_envs)]
-        for lane in np.flatnonzero(~(self._terminated | self._truncated)):
+        for i in np.flatnonzero(~(self._terminated | self._truncated)):
             (
-                self._observations[lane],
-                rewards[lane],
-                self._terminated[lane],
-                self._truncated[lane],
-                infos[lane],
-            ) = self.envs[lane].step(actions[lane])
+                self._observations[i],
+                rewards[i],
+                self._terminated[i],
+                self._truncated[i],
+                infos[i],
+            ) = self.envs[i].step(actions[i])
         return (
             self._observations.copy(),
             rewards,
             self._terminated.copy(),
             self._truncated.copy(),
-            {"lanes": infos},
+            {"envs": infos},
         )
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Close every lane."""
+        """Close every environment."""
         for env in self.envs:
             env.close()
 
 
-class NoProgressTruncation(gym.Wrapper):
-    """End an episode, as truncated, `patience` steps after its return was last at its best.
+def seed_per_env(seed: int | Sequence[int | None] | None, num_envs: int) -> list[int | None]:
+    """One seed per environment, as Gymnasium's vector environments take them.
 
-    For training only: a car that has left the road for good would otherwise be watched for the
+    An int gives environment i the seed `seed + i`, None gives none; a sequence stays as it is.
+    Raises ValueError for a sequence of another length.
+    """
+    if seed is None:
+        return [None] * num_envs
+    if isinstance(seed, int | np.integer):
+        return [int(seed) + i for i in range(num_envs)]
+    if len(seed) != num_envs:
+        raise ValueError(f"{num_envs} environments need as many seeds, got {len(seed)}")
+    return list(seed)
+
+
+class NoProgressTruncation(gym.Wrapper):
+    """Truncates an episode when its return had no new maximum for `patience` steps.
+
+    The maximum is taken over all steps so far, 0 before the first. A single reward is therefore not
+    always enough: in CarRacing a step costs 0.1 points, so a tile of 3 points that comes more than
+    30 steps after the last one leaves the return below its maximum, and the count goes on.
+
+    For training only: a car that has left the road for good would otherwise be simulated for the
     rest of its 1000 steps. Scores are never taken through it.
     """
 
@@ -87,27 +107,28 @@ class NoProgressTruncation(gym.Wrapper):
         self.patience = patience
 
     def reset(self, **kwargs: Any):
-        """As the environment; the count starts again."""
-        self._return = self._best = 0.0
-        self._since_best = 0
+        """As the environment; return, maximum and count start again."""
+        self._return = self._max_return = 0.0
+        self._steps_since_max = 0
         return self.env.reset(**kwargs)
 
     def step(self, action: Any):
         """As the environment, but for `truncated`."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._return += float(reward)
-        self._since_best += 1
-        if self._return > self._best:
-            self._best, self._since_best = self._return, 0
-        return observation, reward, terminated, truncated or self._since_best >= self.patience, info
+        self._steps_since_max += 1
+        if self._return > self._max_return:
+            self._max_return, self._steps_since_max = self._return, 0
+        truncated = truncated or self._steps_since_max >= self.patience
+        return observation, reward, terminated, truncated, info
 
 
 class ActionRepeat(gym.Wrapper):
-    """Hold every action for `repeat` steps; the rewards add up, and only the last frame is seen.
+    """Holds every action for `repeat` steps: one agent step, whose reward is the sum of theirs.
 
-    Where the environment can (`look_away`), the frames between are not even drawn. info["steps"]
-    says how many steps it was: fewer where the episode ended in between (the frame is then a
-    little old).
+    Only the last frame is returned; an environment with `look_away` does not draw the others.
+    info["steps"] is the number of environment steps: fewer where the episode ended in between (the
+    frame is then the last one that was drawn).
     """
 
     def __init__(self, env: gym.Env, repeat: int):
@@ -126,24 +147,24 @@ class ActionRepeat(gym.Wrapper):
         return observation, total, terminated, truncated, info | {"steps": taken}
 
 
-# Below four rows torch picks other kernels, and the last bits of z and h differ. A drive is chaotic
-# enough to end elsewhere for that, and then a score would depend on who else was driving. (With
-# several threads each gets some of the rows, and one may get fewer than four: see `one_thread`.)
+# Below four rows torch picks other kernels for convolutions and the LSTM, and the last bits of z
+# and h differ (see `numerics.steady`). With several threads each gets some of the rows, and one may
+# get fewer than four: see `one_thread`.
 MIN_ROWS = 4
 
 
 @dataclass(frozen=True)
 class World:
-    """How to make lanes of an environment, here or in another process.
+    """How to make a vector environment of `num_envs` copies, here or in another process.
 
-    patience: see `NoProgressTruncation`; None (always, for scores) plays every episode to its end.
+    patience: see `NoProgressTruncation`; None (always, for scores) runs every episode to its end.
     options: keyword arguments for `gymnasium.make`.
-    repeat: steps that every action is held for, see `ActionRepeat`. A policy with a world model
-    acts at the pace that M was made for, whatever stands here.
+    repeat: environment steps that every action is held for, see `ActionRepeat`. With a world model
+    its M's `repeat` holds instead, see `at_pace`.
     """
 
     env_id: str
-    lanes: int = 16
+    num_envs: int = 16
     patience: int | None = None
     options: dict[str, Any] = field(default_factory=dict)
     repeat: int = 1
@@ -153,20 +174,20 @@ class World:
         return f"{self.env_id} {self.options}, patience {self.patience}"
 
     def make(self) -> MaskedVectorEnv:
-        """A fresh vector environment; lanes without a job rest, so too many cost nothing."""
-        return MaskedVectorEnv(self.make_one, max(self.lanes, MIN_ROWS))
+        """A fresh vector environment; unused environments rest, so too many cost no time."""
+        return MaskedVectorEnv(self.make_one, max(self.num_envs, MIN_ROWS))
 
     def make_one(self) -> gym.Env:
-        """What is in every lane."""
+        """One of its environments."""
         env = gym.make(self.env_id, disable_env_checker=True, **self.options)
         return ActionRepeat(NoProgressTruncation(env, self.patience_in_steps), self.repeat)
 
     @contextmanager
     def open(self) -> Iterator[MaskedVectorEnv]:
-        """Lanes to drive in.
+        """The vector environment, in a context.
 
-        Making them anew for every generation would cost as much as some hundred steps of each. So
-        the last ones are kept, and serve again for any pace and patience.
+        Making it anew for every generation would cost as much as some hundred steps of each of its
+        environments. So the last one is kept, and used again for any repeat and patience.
         """
         kind = dataclasses.replace(self, patience=None, repeat=1)
         kept, envs = _kept.pop() if _kept else (None, None)
@@ -184,21 +205,21 @@ class World:
         _kept.append((kind, envs))
 
     def at_pace(self, world_model: WorldModel | None) -> "World":
-        """The same world, at the pace that a world model was made for."""
+        """The same world with the action repeat that a world model was trained with."""
         if world_model is None:
             return self
         return dataclasses.replace(self, repeat=world_model.mdn_rnn.repeat)
 
     @property
     def patience_in_steps(self) -> float:
-        """Infinite where there is no end to it."""
+        """Environment steps; infinite without a patience."""
         return math.inf if self.patience is None else self.patience
 
 
 _kept: list[tuple[World, MaskedVectorEnv]] = []
 
 
-def pad_batch(rows: np.ndarray, lanes: int) -> np.ndarray:
-    """The rows (R,) of `lanes`, with others behind them where they are too few (`MIN_ROWS`)."""
-    others = np.setdiff1d(np.arange(lanes), rows)
+def pad_batch(rows: np.ndarray, num_envs: int) -> np.ndarray:
+    """The rows (R,) int64, with others of `num_envs` appended up to `MIN_ROWS` rows."""
+    others = np.setdiff1d(np.arange(num_envs), rows)
     return np.concatenate([rows, others[: max(0, MIN_ROWS - len(rows))]])

@@ -1,4 +1,14 @@
-""" """
+"""C, the controller: one linear layer from what V and M know, [z, h], to an action.
+
+Ha & Schmidhuber 2018, section 2.3 and appendix A.3: 867 parameters for CarRacing, small enough for
+an evolution strategy (`training/evolution.py`), which needs no gradient.
+
+Differs from the paper in:
+- one object holds a whole population, and every row of a batch may use another member;
+- `without`, for ablations: inputs frozen at their average.
+As in the paper's version for CarRacing, C reads [z, h] without the LSTM's cell state c, and tanh
+squashes the actions into CarRacing's ranges.
+"""
 
 import numpy as np
 import torch
@@ -52,10 +62,6 @@ class Controller:
         self._weight = matrix[:, :split].unflatten(1, (self.action_size, self.feature_size))
         self._bias = matrix[:, split:]
 
-    def __reduce__(self):
-        # Plain arrays travel to any worker; torch would send handles of shared memory instead.
-        return Controller, (self._parameters, self.feature_size, self.action_size)
-
     def __len__(self) -> int:
         """How many controllers."""
         return len(self._parameters)
@@ -77,9 +83,10 @@ class Controller:
         return Controller(parameters, self.feature_size, self.action_size)
 
     def __call__(self, features: Tensor, members: Tensor | np.ndarray | None = None) -> Tensor:
-        """Features (B, feature_size) -> actions (B, action_size); row i is driven by members[i].
+        """Features (B, feature_size) -> actions (B, action_size), both float32.
 
-        `members` (B,) int picks a controller for each row; without it the first drives them all.
+        members (B,) int: the controller of each row; by default the first for all rows. Raises
+        ValueError for features of another size.
         """
         return squash(self.raw(features, members))
 

@@ -1,6 +1,15 @@
-"""M, the memory: an LSTM whose output is a mixture of Gaussians over the next z (paper A.2).
+"""M, the memory: an LSTM whose output is a mixture of Gaussians over the next z.
 
-The idea is the network, its likelihood and its sampling, all on this page.
+Ha & Schmidhuber 2018, section 2.2 and appendix A.2: the network, its likelihood, its sampling.
+
+Differs from the paper in:
+- a reward head and a done head, which the paper's M for CarRacing does not have (its M for VizDoom
+  has a done head), so that M can be an environment by itself;
+- `repeat`: one step of M may be several environment steps with the same action;
+- `reward_input`: M may also read the previous reward, and then draws the next one with z;
+- two LSTM biases, as torch has them, where the paper's framework has one.
+As in the paper's code, every latent dimension has a mixture with weights of its own, and the
+likelihood is averaged over the dimensions.
 """
 
 import math
@@ -12,20 +21,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from wmlib.models.numerics import SteadyLinear
-
 LSTMState = tuple[Tensor, Tensor]
 
-
-TILE = 3.2  # points that a tile of the road brings, about
+TILE = 3.2  # points for a tile of the road, about: the unit in which M reads and draws rewards
 
 
 class Prediction(NamedTuple):
-    """What M says about the next moment. All float tensors.
+    """M's forecast of the next step. All float tensors.
 
-    logits, mu, log_sigma: (B, T, z_size, mixtures), one mixture for every dimension of z; the
-    logits of its weights are good up to a constant, `log_pi` are the log-weights themselves.
-    reward: (B, T). done_logit: (B, T), the log-odds that the episode ends here.
+    logits, mu, log_sigma: (B, T, D, mixtures), one mixture for every dimension of M's variable (see
+    `MDNRNN`). logits are defined up to a constant per mixture; `log_pi` is normalized.
+    reward: (B, T), the expected reward, in points. done_logit: (B, T), the log-odds that the
+    episode ends with this step.
     """
 
     logits: Tensor
@@ -36,7 +43,7 @@ class Prediction(NamedTuple):
 
     @property
     def log_pi(self) -> Tensor:
-        """log of the mixture weights, (B, T, z_size, mixtures)."""
+        """log of the mixture weights, (B, T, D, mixtures)."""
         return self.logits.log_softmax(-1)
 
 
@@ -50,13 +57,16 @@ class MDNRNNLoss(NamedTuple):
 
 
 class MDNRNN(nn.Module):
-    """[z, a] (B, T, z_size + action_size) -> a mixture over the next z, the reward, the end.
+    """(z, action) -> a mixture over the next z, the expected reward, the log-odds of the end.
+
+    M's variable has D dimensions: z alone (D = z_size), or with `reward_input` z and the previous
+    reward in tiles (D = z_size + 1). M reads this variable and predicts its next value.
 
     With the default sizes the paper's own parts have 422,368 parameters + 1,024 (torch keeps two
     LSTM biases where the paper's framework keeps one); the heads for reward and end add 514.
 
-    repeat: how many steps of the environment lie between one z and the next, the action being held
-    for all of them. The paper's M has 1.
+    repeat: environment steps from one z to the next, the action being held for all of them. The
+    paper's M has 1.
     """
 
     def __init__(
@@ -66,80 +76,95 @@ class MDNRNN(nn.Module):
         hidden_size: int = 256,
         mixtures: int = 5,
         repeat: int = 1,
+        reward_input: bool = False,
     ):
         super().__init__()
-        self.repeat = repeat
         self.z_size, self.action_size = z_size, action_size
         self.hidden_size, self.mixtures = hidden_size, mixtures
-        self.lstm = nn.LSTM(z_size + action_size, hidden_size, batch_first=True)
-        self.mixture = SteadyLinear(hidden_size, 3 * mixtures * z_size)
+        self.repeat, self.reward_input = repeat, reward_input
+        self.dimensions = z_size + reward_input
+        self.lstm = nn.LSTM(self.dimensions + action_size, hidden_size, batch_first=True)
+        self.mixture = nn.Linear(hidden_size, 3 * mixtures * self.dimensions)
         self.reward = nn.Linear(hidden_size, 1)
         self.done = nn.Linear(hidden_size, 1)
 
     @property
     def config(self) -> dict:
         """The arguments that build this network again."""
-        names = ("z_size", "action_size", "hidden_size", "mixtures", "repeat")
+        names = ("z_size", "action_size", "hidden_size", "mixtures", "repeat", "reward_input")
         return {name: getattr(self, name) for name in names}
 
     def initial_state(self, batch: int) -> LSTMState:
-        """Zeros, ((1, B, hidden), (1, B, hidden)): what M remembers before anything happened."""
+        """h and c at the start of an episode, zeros: ((1, B, hidden), (1, B, hidden))."""
         zeros = self.mixture.weight.new_zeros(1, batch, self.hidden_size)
         return zeros, zeros.clone()
 
+    def join(self, z: Tensor, reward: Tensor | None) -> Tensor:
+        """z (..., z_size) and the previous reward (...), in tiles -> M's variable (..., D).
+
+        Raises ValueError if this M reads rewards and there are none; without `reward_input` the
+        variable is z.
+        """
+        if not self.reward_input:
+            return z
+        if reward is None:
+            raise ValueError("this M has reward_input=True: it needs the previous rewards")
+        return torch.cat([z, reward[..., None].to(z)], dim=-1)
+
+    def split(self, variable: Tensor) -> tuple[Tensor, Tensor]:
+        """M's variable (..., D) -> z (..., z_size), reward (...) in tiles: 0 if M draws none."""
+        z, rest = variable.split([self.z_size, self.reward_input], dim=-1)
+        return z, rest.sum(-1)  # over one column, or none
+
     def remember(
-        self, z: Tensor, actions: Tensor, state: LSTMState | None = None
+        self,
+        z: Tensor,
+        actions: Tensor,
+        state: LSTMState | None = None,
+        reward: Tensor | None = None,
     ) -> tuple[Tensor, LSTMState]:
         """Run the LSTM alone: z (B, T, z_size), actions (B, T, action_size) -> h (B, T, hidden).
 
-        Also returns the state to carry on from. Raises ValueError on shapes that do not fit.
+        reward (B, T): in tiles, what the step before each z brought; read with `reward_input`.
+        Also returns the state after the last step. Raises ValueError on shapes that do not fit.
         """
         if z.shape[-1] != self.z_size or actions.shape[-1] != self.action_size:
             raise ValueError(
                 f"M takes z of size {self.z_size} and actions of size {self.action_size}, "
                 f"got {z.shape[-1]} and {actions.shape[-1]}"
             )
-        return self.lstm(torch.cat([z, actions], dim=-1), state)
+        return self.lstm(torch.cat([self.join(z, reward), actions], dim=-1), state)
 
-    def step(self, z: Tensor, actions: Tensor, h: Tensor, c: Tensor) -> LSTMState:
-        """One step of `remember` by itself, for a few rows at half the time.
+    def step(
+        self, z: Tensor, actions: Tensor, h: Tensor, c: Tensor, reward: Tensor | None = None
+    ) -> LSTMState:
+        """One step of `remember` without the time axis, in half the time for a few rows.
 
-        z (B, z_size), actions (B, action_size), h and c (B, hidden) -> the next h and c. (What runs
-        whole sequences packs the weights for them in every call; many rows are worth it.)
+        z (B, z_size), actions (B, action_size), h and c (B, hidden), reward (B,) -> h and c after
+        it. (torch.nn.LSTM packs its weights at every call, which pays for many rows or steps.)
         """
-        return torch.lstm_cell(torch.cat([z, actions], dim=-1), (h, c), *self.lstm.all_weights[0])
+        inputs = torch.cat([self.join(z, reward), actions], dim=-1)
+        return torch.lstm_cell(inputs, (h, c), *self.lstm.all_weights[0])
 
     def predict(self, h: Tensor) -> Prediction:
-        """Read the prediction out of h (B, T, hidden)."""
-        mixture = self.mixture(h).unflatten(-1, (3, self.z_size, self.mixtures)).unbind(-3)
-        return Prediction(*mixture, *(_of_each_row(head, h) for head in (self.reward, self.done)))
+        """The forecast that is read out of h (B, T, hidden)."""
+        mixture = self.mixture(h).unflatten(-1, (3, self.dimensions, self.mixtures)).unbind(-3)
+        return Prediction(*mixture, self.reward(h).squeeze(-1), self.done(h).squeeze(-1))
 
     def forward(
-        self, z: Tensor, actions: Tensor, state: LSTMState | None = None
+        self,
+        z: Tensor,
+        actions: Tensor,
+        state: LSTMState | None = None,
+        reward: Tensor | None = None,
     ) -> tuple[Prediction, LSTMState]:
-        """`remember`, then `predict`: step t's prediction is about z at t + 1."""
-        h, state = self.remember(z, actions, state)
+        """`remember`, then `predict`: step t's prediction is about t + 1."""
+        h, state = self.remember(z, actions, state, reward)
         return self.predict(h), state
 
 
-def _of_each_row(head: nn.Linear, h: Tensor) -> Tensor:
-    # h (..., hidden) -> (...), as head(h)[..., 0] on paper. But where a matrix product has a single
-    # column, some processors sum several rows at once, and a row's last bits depend on how many
-    # others there are. A dream is chaotic enough to end elsewhere for that.
-    return (h * head.weight[0]).sum(-1) + head.bias[0]
-
-
-def with_pay(z: Tensor, earned: Tensor) -> Tensor:
-    """z (..., z_size), and what was earned on the way there (...), in tiles: (..., z_size + 1).
-
-    For an M whose z is larger by one. From what is earned it can tell what no picture shows:
-    whether a road is driven for the first time, or back again.
-    """
-    return torch.cat([z, earned[..., None].to(z) / TILE], dim=-1)
-
-
 def mixture_nll(prediction: Prediction, z_next: Tensor) -> Tensor:
-    """-log p(z_next) per dimension, in nats: z_next (B, T, z_size) -> (B, T, z_size).
+    """-log p(z_next) per dimension, in nats: z_next, M's variable, (B, T, D) -> (B, T, D).
 
     log p = logsumexp_k [ log pi_k + log N(z; mu_k, sigma_k) ]. Summing the densities first and
     taking the log afterwards is the same on paper, but a target some fourteen sigmas off makes
@@ -161,9 +186,9 @@ def mdn_rnn_loss(
 ) -> MDNRNNLoss:
     """Likelihood of the next z (mean over dimensions, as in the paper's code) + reward + end.
 
-    z_next (B, T, z_size); rewards, done, mask (B, T) float, mask 1 where the step is real and 0
-    where a short episode was padded. z_weight: of the first term. With z_size it is the *sum* over
-    dimensions, the likelihood of the whole of z.
+    z_next (B, T, D): M's variable, see `MDNRNN.join`; rewards (in points), done, mask (B, T) float,
+    mask 1 where the step is real and 0 where a short episode was padded. z_weight: factor of the
+    first term; with D it is the likelihood of the whole variable, the *sum* over dimensions.
     """
 
     def mean(values: Tensor) -> Tensor:
@@ -176,10 +201,11 @@ def mdn_rnn_loss(
 
 
 class Noise(NamedTuple):
-    """All the chance in B steps of M, drawn beforehand; float32.
+    """Random numbers for B steps of M, drawn beforehand; float32.
 
-    pick (B, z_size) 0..1: which Gaussian of each mixture. normal (B, z_size): where in it.
-    end (B,) 0..1: whether it ends. keep (B, hidden) 0..1: what a dropout would leave.
+    pick (B, D) uniform in 0..1: selects a Gaussian of each mixture. normal (B, D) standard normal:
+    the value drawn from it. end (B,) uniform: compared with the probability of the end.
+    keep (B, hidden) uniform: compared with the dropout probability.
     """
 
     pick: Tensor
@@ -189,8 +215,8 @@ class Noise(NamedTuple):
 
     @classmethod
     def table(cls, rows: int, mdn_rnn: MDNRNN, seed: int = 0) -> "Noise":
-        """So many rows for an M of this size."""
-        return _table(rows, mdn_rnn.z_size, mdn_rnn.hidden_size, seed)
+        """Noise for `rows` steps of an M of this size; the same seed gives the same numbers."""
+        return _table(rows, mdn_rnn.dimensions, mdn_rnn.hidden_size, seed)
 
     def take(self, rows: np.ndarray) -> "Noise":
         """The rows (R,) int64 alone."""
@@ -198,11 +224,11 @@ class Noise(NamedTuple):
 
 
 @lru_cache(4)  # a new dream is made for every generation of a search
-def _table(rows: int, z_size: int, hidden_size: int, seed: int) -> Noise:
+def _table(rows: int, dimensions: int, hidden_size: int, seed: int) -> Noise:
     generator = torch.Generator().manual_seed(seed)
     return Noise(
-        torch.rand(rows, z_size, generator=generator),
-        torch.randn(rows, z_size, generator=generator),
+        torch.rand(rows, dimensions, generator=generator),
+        torch.randn(rows, dimensions, generator=generator),
         torch.rand(rows, generator=generator),
         torch.rand(rows, hidden_size, generator=generator),
     )
@@ -214,11 +240,12 @@ def sample_next(
     generator: torch.Generator | None = None,
     noise: Noise | None = None,
 ) -> Tensor:
-    """Draw the next z from M's mixtures: (B, T, z_size). noise: for T = 1, instead of a generator.
+    """Draw M's next variable from its mixtures: (B, T, D); `MDNRNN.split` takes z out of it.
 
+    noise: for T = 1, instead of a generator.
     Temperature tau divides the mixture logits and multiplies sigma by sqrt(tau) (paper, section 4):
-    0 always takes the likeliest Gaussian's mean, 1 is what M believes, more is wilder. One for all
-    entries of z, or (z_size,), one for each. Raises ValueError if one is negative.
+    at 0 the mean of the likeliest Gaussian, at 1 M's own distribution, above 1 a wider one. One for
+    all dimensions, or (D,), one for each. Raises ValueError if one is negative.
     """
     logits, mu, log_sigma = prediction.logits, prediction.mu, prediction.log_sigma
     tau = torch.as_tensor(temperature, dtype=torch.float64)
@@ -232,8 +259,8 @@ def sample_next(
         pick, normal = torch.rand(mu.shape[:-1], **like), torch.randn(mu.shape[:-1], **like)
     else:
         pick, normal = noise.pick[:, None], noise.normal[:, None]
-    # The Gaussian in which `pick` falls when the weights are laid end to end. (Not by softmax: over
-    # five entries it is several times slower than its parts.)
+    # Inverse transform sampling: the Gaussian in whose part of the cumulated weights `pick` falls.
+    # (Not by softmax: over five weights it is several times slower than its parts.)
     below = logits - logits.amax(-1, keepdim=True)
     weights = (below / tau[..., None].clamp(1e-6).to(mu)).exp().cumsum(-1)
     chosen = (weights[..., :-1] < pick[..., None] * weights[..., -1:]).sum(-1, keepdim=True)
@@ -242,5 +269,5 @@ def sample_next(
 
 
 def mixture_mean(prediction: Prediction) -> Tensor:
-    """The mean of the whole mixture, sum_k pi_k mu_k: (B, T, z_size)."""
+    """The mean of the whole mixture, sum_k pi_k mu_k: (B, T, D)."""
     return (prediction.log_pi.exp() * prediction.mu).sum(-1)

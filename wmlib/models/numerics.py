@@ -1,4 +1,4 @@
-"""What makes V and M fast and steady on any processor; no part of the idea."""
+"""Precision and rounding of V and M on different processors; no part of the idea."""
 
 from functools import lru_cache
 
@@ -6,30 +6,40 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+LEAST_ROWS = 16
 
-class SteadyLinear(nn.Linear):
-    """As `nn.Linear`, but no row's last bits depend on how many others there are.
 
-    Where a matrix has few rows (up to 3 on one processor, up to 10 on another), libraries sum in
-    another order than where it has many. An episode is chaotic enough to end elsewhere for that,
-    and a score would depend on who else was driving: so there are always `LEAST_ROWS`, the missing
-    ones being zeros.
+def steady(network: nn.Module) -> None:
+    """Let no row of a batch depend on the number of other rows, not even in its last bits.
+
+    The order in which a matrix product sums depends on the number of rows where there are few (up
+    to 3 on one processor, up to 10 on another), and where the matrix has a single column. Episodes
+    are chaotic: a score would depend on which other episodes ran beside it. So every `nn.Linear` of
+    the network computes with at least `LEAST_ROWS` rows, and a single column row by row.
+
+    Weights, names and shapes stay as they are; a second call changes nothing.
     """
+    for layer in network.modules():
+        if type(layer) is nn.Linear:
+            layer.__class__ = _SteadyLinear
 
-    LEAST_ROWS = 16
 
+class _SteadyLinear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features)."""
+        if self.out_features == 1:
+            return (input * self.weight[0]).sum(-1, keepdim=True) + self.bias
         rows = input.flatten(0, -2)
-        missing = self.LEAST_ROWS - len(rows)
+        missing = LEAST_ROWS - len(rows)
         if missing <= 0:
             return super().forward(input)
         return super().forward(pad(rows, (0, 0, 0, missing)))[:-missing].view(*input.shape[:-1], -1)
 
 
-def half_precision(device: torch.device) -> torch.autocast:
-    """A context in which V's layers use 16-bit floats, if the device is faster with them."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=_has_bfloat16(device.type))
+def half_precision(device: torch.device, wanted: bool = True) -> torch.autocast:
+    """A context in which layers compute with 16-bit floats, if wanted and faster on the device."""
+    enabled = wanted and _has_bfloat16(device.type)
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
 @lru_cache

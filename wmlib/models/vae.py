@@ -1,7 +1,12 @@
-"""V, the eye: a variational autoencoder from a frame to a vector z (Ha & Schmidhuber 2018, A.1).
+"""V, the vision model: a variational autoencoder (VAE) from a frame to a latent vector z.
 
-The idea is the network and its loss, both on this page. Reading frames from disk and the
-training loop live in `rollout/episodes.py` and `training/fit.py`.
+Ha & Schmidhuber 2018, section 2.1 and appendix A.1: the network and its loss. Frames are read from
+disk in `rollout/episodes.py`; the training loop is in `training/fit.py`.
+
+Differs from the paper in:
+- free bits (a KL tolerance): the KL divergence costs nothing below 0.5 nats per latent dimension.
+  The paper's text does not name it, its code has it;
+- `frame_size=96`, a larger network for frames as CarRacing draws them.
 """
 
 from typing import NamedTuple
@@ -9,8 +14,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-
-from wmlib.models.numerics import SteadyLinear
 
 FRAME_SIZES = (64, 96)
 
@@ -52,8 +55,8 @@ class VAE(nn.Module):
             *down(3, 32), *down(32, 64), *down(64, 128), *down(128, 256), nn.Flatten()
         )
         flat = 256 * grid * grid
-        self.mu = SteadyLinear(flat, z_size)
-        self.logvar = SteadyLinear(flat, z_size)
+        self.mu = nn.Linear(flat, z_size)
+        self.logvar = nn.Linear(flat, z_size)
 
         # The paper's decoder starts from a single 1x1 "pixel" of 1024 channels.
         start = (flat, 1, 1) if frame_size == 64 else (256, grid, grid)

@@ -1,67 +1,76 @@
-""" """
+"""V and M together: what the agent knows, and how one step changes it.
 
-import dataclasses
+Ha & Schmidhuber 2018, section 2 to 4 and appendix A.3. `observe` makes the step with a frame of the
+environment, `imagine` makes it without one: a real episode and a dream differ in nothing else.
+
+Differs from the paper in:
+- z is V's mean, where the paper's code draws a sample of V's posterior for every frame: a policy
+  then acts the same every time;
+- one agent step is `MDNRNN.repeat` environment steps (an action repeat), 1 in the paper;
+- M may read the previous reward, which is then a part of the state;
+- dropout on the h that M's forecast is read from, as one more source of uncertainty in dreams.
+As in the paper's version for CarRacing, C reads [z, h] without c.
+"""
+
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from wmlib.models.mdn_rnn import MDNRNN, Noise, Prediction, sample_next, with_pay
-from wmlib.models.numerics import half_precision
+from wmlib.models.mdn_rnn import MDNRNN, TILE, Noise, Prediction, sample_next
+from wmlib.models.numerics import half_precision, steady
 from wmlib.models.vae import VAE, frames_to_tensor
 
 
 class State(NamedTuple):
-    """What the agent knows at one moment, for a batch: z (B, z_size), h and c (B, hidden)."""
+    """What the agent knows at one agent step, for a batch of B; all float32.
+
+    z (B, z_size), h and c (B, hidden). reward (B,): the previous reward in tiles (`TILE` points), 0
+    at the start of an episode and where it is unknown; only an M with `reward_input` reads it.
+    """
 
     z: Tensor
     h: Tensor
     c: Tensor
-
-    def __reduce__(self):
-        # As for the networks: plain arrays travel to any worker.
-        return _unpack_state, tuple(part.cpu().numpy() for part in self)
+    reward: Tensor
 
     @property
     def features(self) -> Tensor:
         """What C reads: [z, h] (B, z_size + hidden)."""
         return torch.cat([self.z, self.h], dim=-1)
 
-    def take(self, rows: Tensor) -> "State":
-        """The rows (R,) int64 alone."""
+    def take(self, rows: Tensor | slice) -> "State":
+        """The state of some rows, (R,) int64."""
         return State(*(part[rows] for part in self))
 
     def put(self, rows: Tensor, other: "State") -> "State":
         """This state with `rows` (R,) int64 replaced by the R rows of `other`."""
         return State(*(a.index_copy(0, rows, b) for a, b in zip(self, other, strict=True)))
 
+    def repeat(self, count: int) -> "State":
+        """`count` copies of a state of one row."""
+        return self.take(torch.zeros(count, dtype=torch.long))
 
-@dataclasses.dataclass
+
+@dataclass
 class WorldModel:
-    """A trained V and a trained M that speak of the same z. ValueError if they do not fit.
+    """A trained V and a trained M of the same z. ValueError if they do not fit.
 
-    M's z may be larger by one: then it also knows what was just earned (see `with_pay`).
+    Both networks are set to evaluation, and `steady` (see there).
     """
 
     vae: VAE
     mdn_rnn: MDNRNN
 
     def __post_init__(self):
-        if self.mdn_rnn.z_size not in (self.vae.z_size, self.vae.z_size + 1):
+        if self.mdn_rnn.z_size != self.vae.z_size:
             raise ValueError(
                 f"V makes z of size {self.vae.z_size}, but M reads z of size {self.mdn_rnn.z_size}"
             )
-        self.vae.eval()
-        self.mdn_rnn.eval()
-
-    def __reduce__(self):
-        # Plain arrays travel to any worker; torch would send handles of shared memory instead.
-        parts = []
         for network in (self.vae, self.mdn_rnn):
-            arrays = {name: t.cpu().numpy() for name, t in network.state_dict().items()}
-            parts.append((type(network), network.config, arrays))
-        return _unpack, (type(self), *parts)
+            steady(network.eval())
 
     @property
     def device(self) -> torch.device:
@@ -81,21 +90,26 @@ class WorldModel:
 
     @torch.no_grad()
     def encode(self, frames: np.ndarray | Tensor) -> Tensor:
-        """uint8 frames (B, S, S, 3) -> z (B, z_size): V's mean, so that driving is repeatable.
+        """uint8 frames (B, S, S, 3) -> z (B, z_size) float32: V's mean.
 
         Computed with 16-bit floats where the processor has them: twice as fast, and the difference
-        (about 0.002 in z) is far below what V itself is unsure of.
+        (about 0.002 in z) is far below the standard deviation of V's posterior.
         """
         with half_precision(self.device):
             mu, _ = self.vae.encode(frames_to_tensor(frames, self.device))
         return mu.float()
 
     @torch.no_grad()
+    def decode(self, z: Tensor) -> Tensor:
+        """z (B, z_size), V's or M's -> frames (B, 3, S, S), float 0..1."""
+        return self.vae.decode(z)
+
+    @torch.no_grad()
     def begin(self, frames: np.ndarray | Tensor) -> State:
-        """The first frames (B, S, S, 3) of B episodes: z is seen, nothing is remembered yet."""
-        z = self.moment(self.encode(frames))
+        """The state at the first frames (B, S, S, 3) uint8 of B episodes: h, c and reward are 0."""
+        z = self.encode(frames)
         h, c = self.mdn_rnn.initial_state(len(z))
-        return State(z, h[0], c[0])
+        return State(z, h[0], c[0], z.new_zeros(len(z)))
 
     @torch.no_grad()
     def observe(
@@ -103,20 +117,19 @@ class WorldModel:
         state: State,
         actions: Tensor,
         frames: np.ndarray | Tensor,
-        earned: Tensor | None = None,
+        rewards: Tensor | None = None,
     ) -> State:
-        """Remember (z, a), then look at the frames (B, S, S, 3) uint8 that came next.
+        """One step with what the environment returned: frames (B, S, S, 3) uint8, rewards (B,).
 
-        actions: (B, action_size) float, as taken in `state`. earned: see `moment`.
+        actions: (B, action_size) float, as taken in `state`. rewards: in points; an M with
+        `reward_input` needs them, or raises ValueError.
         """
+        if rewards is None and self.mdn_rnn.reward_input:
+            raise ValueError("this M has reward_input=True: give it the rewards of the step")
         h, c = self.remember(state, actions)
-        return State(self.moment(self.encode(frames), earned), h, c)
-
-    def moment(self, z: Tensor, earned: Tensor | None = None) -> Tensor:
-        """What M is told of a moment: z (B, z_size of V), and what was earned (B,) if it cares."""
-        if self.mdn_rnn.z_size == self.vae.z_size:
-            return z
-        return with_pay(z, torch.zeros(len(z)) if earned is None else earned)
+        z = self.encode(frames)
+        rewards = z.new_zeros(len(z)) if rewards is None else rewards
+        return State(z, h, c, rewards.to(z) / TILE)
 
     @torch.no_grad()
     def imagine(
@@ -127,45 +140,38 @@ class WorldModel:
         generator: torch.Generator | None = None,
         noise: Noise | None = None,
         dropout: float = 0.0,
+        few_rows: bool = False,
     ) -> tuple[State, Prediction]:
-        """Remember (z, a), then draw the next z from M: no frame needed.
+        """One step without the environment: the next z is drawn from M's forecast.
 
-        Also returns the whole prediction (T = 1), with reward and end. temperature: see
-        `sample_next`. noise: in place of the generator. dropout: the share of h's entries that this
-        forecast (not the memory) goes without; it needs noise.
+        actions: (B, action_size) float, as taken in `state`. Also returns the forecast (T = 1),
+        with its reward and its end. temperature: see `sample_next`. noise: instead of the
+        generator. dropout: the probability with which the forecast (not the memory) is read out
+        without an entry of h; it needs noise. few_rows: see `remember`.
 
-        The forecast (not the memory, where rounding would add up) is computed as in `encode`, with
-        16-bit floats where the processor has them; M itself is unsure of much more.
+        The forecast (not the memory, in which rounding errors would add up) is computed as in
+        `encode`, with 16-bit floats where the processor has them, unless the rows are few.
         """
-        h, c = self.remember(state, actions)
+        h, c = self.remember(state, actions, few_rows)
         visible = h if dropout == 0 else h * (noise.keep >= dropout) / (1 - dropout)
-        with half_precision(self.device):
+        with half_precision(self.device, wanted=not few_rows):
             prediction = self.mdn_rnn.predict(visible[:, None])
         prediction = Prediction(*(part.float() for part in prediction))
-        z = sample_next(prediction, temperature, generator, noise)[:, 0]
-        return State(z, h, c), prediction
+        drawn = sample_next(prediction, temperature, generator, noise)[:, 0]
+        z, reward = self.mdn_rnn.split(drawn)
+        return State(z, h, c, reward), prediction
 
     @torch.no_grad()
-    def remember(self, state: State, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """h and c (B, hidden) after actions (B, action_size) were taken in `state`."""
+    def remember(
+        self, state: State, actions: Tensor, few_rows: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """h and c (B, hidden) after actions (B, action_size) were taken in `state`.
+
+        few_rows: half the time for a few rows, whose last bits then depend on how many they are.
+        """
+        z, actions, reward = state.z, actions.to(state.z), state.reward
+        if few_rows:
+            return self.mdn_rnn.step(z, actions, state.h, state.c, reward)
         memory = (state.h[None].contiguous(), state.c[None].contiguous())
-        _, (h, c) = self.mdn_rnn.remember(state.z[:, None], actions[:, None].to(state.z), memory)
+        _, (h, c) = self.mdn_rnn.remember(z[:, None], actions[:, None], memory, reward[:, None])
         return h[0], c[0]
-
-    @torch.no_grad()
-    def decode(self, z: Tensor) -> Tensor:
-        """z (B, z_size), V's or M's -> frames (B, 3, S, S), float 0..1."""
-        return self.vae.decode(z[..., : self.vae.z_size])
-
-
-def _unpack_state(*parts: np.ndarray) -> State:
-    return State(*(torch.from_numpy(part.copy()) for part in parts))
-
-
-def _unpack(cls: type, *parts: tuple) -> WorldModel:
-    networks = []
-    for kind, config, arrays in parts:
-        network = kind(**config)
-        network.load_state_dict({name: torch.from_numpy(a.copy()) for name, a in arrays.items()})
-        networks.append(network)
-    return cls(*networks)

@@ -12,7 +12,7 @@ from wmlib.pipeline.scales import get_machine
 from wmlib.rollout.policies import no_action_policy
 from wmlib.rollout.workers import processes
 
-BALL = World("wmlib/BouncingBall-v0", lanes=8)
+BALL = World("wmlib/BouncingBall-v0", num_envs=8)
 
 TRUTH = ("position", "velocity", "bounced")  # entries of `info` that the tests of V and M need
 

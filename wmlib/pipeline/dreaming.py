@@ -87,7 +87,7 @@ def train_dreaming_mdn_rnn(
         "batch_size": dream.batch_size,
         "learning_rate": dream.learning_rate,
         "anneal": True,
-        "pay": True,
+        "reward_input": True,
         "until": NEARLY_ROUND,
         "z_noise": dream.z_noise,
         "z_weight": dream.z_weight,
@@ -168,12 +168,13 @@ def dream_world(
     agent: the world model that C remembers with; by default the dream's.
     """
     settings, store = config.dream, EpisodeStore(latents)
-    where = {"before": settings.start_before, "newest": settings.newest}
+    moments, on_the_road = find_moments(
+        store, dream.mdn_rnn.repeat, before=settings.start_before, newest=settings.newest
+    )
 
     def starts(world_model: WorldModel) -> State:
-        return real_moments(world_model, store, settings.starts, seed=config.seed, **where)
+        return real_moments(world_model, store, moments, settings.starts, config.seed)
 
-    _, on_the_road = find_moments(store, dream.mdn_rnn.repeat, **where)
     note = "" if on_the_road else " anywhere in an episode"
     if note:
         LOG.warning(
@@ -184,10 +185,10 @@ def dream_world(
     return DreamWorld(
         dream,
         starts(dream),
-        lanes=settings.num_envs,
+        num_envs=settings.num_envs,
         max_steps=settings.steps,
         temperature=settings.temperature,
-        pay_temperature=settings.reward_temperature,
+        reward_temperature=settings.reward_temperature,
         dropout=settings.dropout,
         patience=settings.patience,
         agent=None if agent is None else (agent, starts(agent)),

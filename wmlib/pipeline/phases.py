@@ -216,7 +216,7 @@ def train_mdn_rnn(
     z_noise: float = 1.0,
     z_weight: float = 1.0,
     anneal: bool = False,
-    pay: bool = False,
+    reward_input: bool = False,
     until: float = math.inf,
     start: MDNRNN | None = None,
     name: str = "mdn_rnn",
@@ -224,12 +224,12 @@ def train_mdn_rnn(
     """M from encoded episodes; writes <name>.safetensors. Returns M and its history.
 
     repeat: environment steps per agent step in these episodes. z_noise, z_weight: see
-    `mdn_rnn_step`. anneal: see `fit`. pay: whether M is told, and foretells, what was just earned,
-    see `with_pay`. until: see `SequenceBatches`. start: an M to go on from; by default a new one.
-    Raises ValueError if the folder holds the checkpoint of another training.
+    `mdn_rnn_step`. anneal: see `fit`. reward_input: see `MDNRNN`. until: see `SequenceBatches`.
+    start: an M to go on from; by default a new one. Raises ValueError if the folder holds the
+    checkpoint of another training.
     """
     torch.manual_seed(seed)
-    mdn_rnn = MDNRNN(32 + pay, action_size=action_size, repeat=repeat)
+    mdn_rnn = MDNRNN(action_size=action_size, repeat=repeat, reward_input=reward_input)
     mdn_rnn = mdn_rnn if start is None else copy.deepcopy(start)
     settings = {
         "epochs": epochs,
@@ -246,7 +246,7 @@ def train_mdn_rnn(
     history = fit(
         mdn_rnn,
         partial(mdn_rnn_step, z_noise=z_noise, z_weight=z_weight),
-        SequenceBatches(latents, batch_size, window, seed, pay=pay, until=until),
+        SequenceBatches(latents, batch_size, window, seed, until=until),
         epochs=epochs,
         learning_rate=learning_rate,
         seed=seed,

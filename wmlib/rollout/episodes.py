@@ -190,6 +190,6 @@ def _turned(values: np.ndarray) -> np.ndarray:
     return values.transpose(0, 3, 2, 1) if values.ndim == 4 else values
 
 
-def just_earned(rewards: Tensor) -> Tensor:
-    """Of T steps' rewards (T,), what each of their T + 1 moments had just brought: first 0."""
+def previous_rewards(rewards: Tensor) -> Tensor:
+    """Rewards (T,) of T steps -> the previous reward at each of their T + 1 moments, 0 at first."""
     return torch.cat([rewards.new_zeros(1), rewards])

@@ -1,7 +1,7 @@
-"""Who holds the wheel: anything that turns what the agent knows into actions, one row a lane.
+"""Policies: what turns the agent's features into actions, one row per environment.
 
-A driver has two methods: `begin(lane, job)` when a new episode starts in a lane, and
-`act(features)`. It never sees the environment, so it cannot know whether it drives or dreams.
+A policy has two methods: `begin(row, spec)` when a new episode starts in an environment, and
+`act(features, num_envs)`. It never sees the environment, so it cannot distinguish a dream from it.
 """
 
 from collections.abc import Sequence
@@ -14,94 +14,94 @@ from wmlib.models.controller import Controller
 
 
 class EpisodeSpec(NamedTuple):
-    """One episode to drive: the track's seed, and which controller of the population drives it."""
+    """One episode to run: the track's seed, and the member of the population that acts in it."""
 
     seed: int
     member: int = 0
 
 
 class Policy(Protocol):
-    """What `rollout` asks of a driver."""
+    """What `rollout` asks of a policy; N = num_envs."""
 
-    def begin(self, lane: int, job: EpisodeSpec) -> None:
-        """An episode begins in this lane."""
+    def begin(self, row: int, spec: EpisodeSpec) -> None:
+        """An episode begins in this environment."""
 
-    def act(self, features: Tensor | None, lanes: int) -> np.ndarray:
-        """Features (lanes, n), or None where there is no world model -> actions (lanes, A)."""
+    def act(self, features: Tensor | None, num_envs: int) -> np.ndarray:
+        """Features (N, n), or None where there is no world model -> actions (N, A)."""
 
 
 class ControllerPolicy:
-    """C at the wheel; with a population, each lane is driven by its job's member."""
+    """C as a policy; with a population, each environment gets its spec's member."""
 
     def __init__(self, controller: Controller):
         self.controller = controller
         self._members: dict[int, int] = {}
 
-    def begin(self, lane: int, job: EpisodeSpec) -> None:
+    def begin(self, row: int, spec: EpisodeSpec) -> None:
         """Raises ValueError if the population has no such member."""
-        if not 0 <= job.member < len(self.controller):
+        if not 0 <= spec.member < len(self.controller):
             raise ValueError(
-                f"there are {len(self.controller)} controllers, no number {job.member}"
+                f"there are {len(self.controller)} controllers, no number {spec.member}"
             )
-        self._members[lane] = job.member
+        self._members[row] = spec.member
 
-    def act(self, features: Tensor | None, lanes: int) -> np.ndarray:
-        """Features (lanes, feature_size) -> actions (lanes, A)."""
+    def act(self, features: Tensor | None, num_envs: int) -> np.ndarray:
+        """Features (N, feature_size) -> actions (N, A)."""
         if features is None:
             raise ValueError("a controller reads [z, h]: give rollout a world model")
-        members = np.array([self._members.get(lane, 0) for lane in range(lanes)])
+        members = np.array([self._members.get(row, 0) for row in range(num_envs)])
         return self.controller(features, members).cpu().numpy()
 
 
 class ConstantPolicy:
-    """The same action (A,) for ever; an empty one for a world that takes none."""
+    """The same action (A,) at every step; an empty one for an environment without actions."""
 
     def __init__(self, action: Sequence[float]):
         self.action = np.asarray(action, dtype=np.float32)
 
-    def begin(self, lane: int, job: EpisodeSpec) -> None:
+    def begin(self, row: int, spec: EpisodeSpec) -> None:
         """Nothing to prepare."""
 
-    def act(self, features: Tensor | None, lanes: int) -> np.ndarray:
-        """Ignores the features. Returns float32 (lanes, A)."""
-        return np.tile(self.action, (lanes, 1))
+    def act(self, features: Tensor | None, num_envs: int) -> np.ndarray:
+        """Ignores the features. Returns float32 (N, A)."""
+        return np.tile(self.action, (num_envs, 1))
 
 
 class NoisyPolicy:
-    """Any driver with smooth noise on its actions, to see what lies beside its own path.
+    """Any policy with smooth noise on its actions, so that states beside its own path are visited.
 
-    action = clip(the driver's + spread * x), where x wanders: an AR(1) process of unit variance,
-    x[t + 1] = smoothness * x[t] + fresh noise. Independent noise at 50 actions a second would
-    average out to a car that trembles on the spot. The same job gets the same noise in any lane.
+    action = clip(the policy's + spread * x), where x is an AR(1) process of unit variance,
+    x[t + 1] = smoothness * x[t] + fresh noise. Independent noise at 50 actions per second would
+    average out. The same spec gets the same noise in any environment.
 
-    spread, low, high: (A,) floats. levels: degrees of noise that take turns with the job's seed;
-    of four the first drives without any, the others with a third, two thirds, and all of it.
+    spread, low, high: (A,) floats. levels: number of noise levels, chosen by the spec's seed; of
+    four the first has no noise, the others a third, two thirds, and all of it.
     """
 
     def __init__(
-        self, driver: Policy, spread, low, high, smoothness: float = 0.95, levels: int = 1
+        self, policy: Policy, spread, low, high, smoothness: float = 0.95, levels: int = 1
     ):
-        self.driver, self.spread = driver, np.asarray(spread, float)
+        self.policy, self.spread = policy, np.asarray(spread, float)
         self.low, self.high, self.smoothness = np.asarray(low), np.asarray(high), smoothness
         self.levels = np.linspace(1, 0, levels)[::-1]
         self._noise: dict[int, tuple[np.random.Generator, np.ndarray]] = {}
         self._level: dict[int, float] = {}
 
-    def begin(self, lane: int, job: EpisodeSpec) -> None:
-        """Start the lane's noise from the job's seed and member."""
-        self.driver.begin(lane, job)
-        rng = np.random.default_rng([job.seed, job.member])
-        self._noise[lane] = rng, rng.standard_normal(len(self.spread))
-        self._level[lane] = self.levels[job.seed % len(self.levels)]
+    def begin(self, row: int, spec: EpisodeSpec) -> None:
+        """Start the environment's noise from the spec's seed and member."""
+        self.policy.begin(row, spec)
+        rng = np.random.default_rng([spec.seed, spec.member])
+        self._noise[row] = rng, rng.standard_normal(len(self.spread))
+        self._level[row] = self.levels[spec.seed % len(self.levels)]
 
-    def act(self, features: Tensor | None, lanes: int) -> np.ndarray:
-        """Features, as its driver takes them -> float32 (lanes, A)."""
-        actions = self.driver.act(features, lanes).astype(float)
-        for lane in sorted(self._noise.keys() & set(range(lanes))):
-            rng, x = self._noise[lane]
-            actions[lane] += self._level[lane] * self.spread * x
+    def act(self, features: Tensor | None, num_envs: int) -> np.ndarray:
+        """Features, as its policy takes them -> float32 (N, A)."""
+        actions = self.policy.act(features, num_envs).astype(float)
+        for row in sorted(self._noise.keys() & set(range(num_envs))):
+            rng, x = self._noise[row]
+            actions[row] += self._level[row] * self.spread * x
             fresh = np.sqrt(1 - self.smoothness**2) * rng.standard_normal(len(x))
-            self._noise[lane] = rng, self.smoothness * x + fresh
+            self._noise[row] = rng, self.smoothness * x + fresh
         return np.clip(actions, self.low, self.high).astype(np.float32)
 
 
@@ -109,24 +109,24 @@ CAR_LOW, CAR_HIGH = (-1.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
 
 def random_car_policy(repeat: int = 1) -> NoisyPolicy:
-    """Steers about, mostly on the gas, brakes now and then: a learner's first hour.
+    """Random smooth steering, mostly gas, sometimes brake.
 
-    repeat: steps that each action is held for; the noise is the same in time.
+    repeat: environment steps that each action is held for; the noise is the same in time.
     """
     middle = ConstantPolicy([0.0, 0.3, -0.3])
     return NoisyPolicy(middle, [0.4, 0.3, 0.25], CAR_LOW, CAR_HIGH, 0.95**repeat)
 
 
-def noisy_car_policy(driver: Policy, repeat: int = 1, levels: int = 1) -> NoisyPolicy:
-    """Someone who can drive, disturbed: slides, detours, and the way back to the road."""
-    return NoisyPolicy(driver, [0.3, 0.2, 0.1], CAR_LOW, CAR_HIGH, 0.95**repeat, levels)
+def noisy_car_policy(policy: Policy, repeat: int = 1, levels: int = 1) -> NoisyPolicy:
+    """A trained policy, disturbed: it visits slides, detours, and the way back to the road."""
+    return NoisyPolicy(policy, [0.3, 0.2, 0.1], CAR_LOW, CAR_HIGH, 0.95**repeat, levels)
 
 
 def random_networks(population: int, feature_size: int = 288, seed: int = 0) -> ControllerPolicy:
     """The paper's code's own policy: linear controllers with random weights, each of its own size.
 
     Their weights have a standard deviation drawn from 0..0.01. They read [z, h] of an untrained
-    world model; job.member says which one drives.
+    world model; spec.member selects one.
     """
     rng = np.random.default_rng(seed)
     size = Controller(feature_size=feature_size).num_parameters
@@ -135,5 +135,5 @@ def random_networks(population: int, feature_size: int = 288, seed: int = 0) -> 
 
 
 def no_action_policy() -> ConstantPolicy:
-    """For worlds that take no action: an empty vector, every time."""
+    """For environments without actions: an empty vector at every step."""
     return ConstantPolicy([])

@@ -1,6 +1,6 @@
-"""The one rollout: frames -> z -> (z, h) -> action, for many controllers on many tracks at once.
+"""The one rollout: frames -> z -> [z, h] -> action, for many controllers and many seeds at once.
 
-Collecting is a rollout that records; scoring is a rollout that sums.
+Collecting is a rollout that records; scoring is a rollout that sums the rewards.
 """
 
 import dataclasses
@@ -23,16 +23,17 @@ from wmlib.rollout.policies import EpisodeSpec, Policy
 
 @dataclass
 class Episode:
-    """One finished episode of T steps.
+    """One finished episode of T agent steps.
 
-    lap: whether every tile was visited. terminated: whether the environment ended it (False where
-    it was truncated). recording: None, or arrays: frames (T + 1, S, S, 3) uint8
-    (the last one is what the final action led to), actions (T, A) float32, rewards (T,) float32,
-    done (T,) float32 (1 where the world ended, not where time was up), and (T + 1, ...) float64
-    for each entry of `info` that was asked for.
+    score: its return, in points. steps: environment steps. lap: whether every tile was visited.
+    terminated: whether the environment ended it; False where it was truncated (a limit of steps, or
+    early termination). recording: None, or arrays: frames (T + 1, S, S, 3) uint8 (the last one is
+    what the final action led to), actions (T, A) float32, rewards (T,) float32, done (T,) float32
+    (1 where the environment terminated), and (T + 1, ...) float64 for each entry of `info` that was
+    asked for.
     """
 
-    job: EpisodeSpec
+    spec: EpisodeSpec
     score: float = 0.0
     steps: int = 0
     lap: bool = False
@@ -43,84 +44,85 @@ class Episode:
 @torch.no_grad()
 def rollout(
     envs: MaskedVectorEnv,
-    driver: Policy,
-    jobs: Sequence[EpisodeSpec],
+    policy: Policy,
+    specs: Sequence[EpisodeSpec],
     world_model: WorldModel | None = None,
     record: Sequence[str] | None = None,
 ) -> Iterator[tuple[int, Episode]]:
-    """Drive all jobs, as many at once as there are lanes; yield (index of job, Drive) as they end.
+    """Run an episode per spec, as many at once as there are environments.
 
-    A lane that finishes takes the next job at once. `world_model` makes the driver's features; a
-    driver that needs none can go without. `record` (a possibly empty list of `info` names) turns
-    recording on.
+    Yields (index of the spec, Episode) in the order in which they end; the environment takes the
+    next spec at once. world_model: makes the policy's features; None for a policy without any.
+    record: turns recording on, with these entries of `info` (possibly none).
     """
-    lanes = envs.num_envs
-    waiting = deque(enumerate(jobs))
+    num_envs = envs.num_envs
+    waiting = deque(enumerate(specs))
     running: dict[int, tuple[int, Episode]] = {}
     tapes: dict[int, dict[str, list]] = {}
     frames, state = None, None
 
     def start(free: list[int]) -> None:
         nonlocal frames, state
-        mask, seeds = np.zeros(lanes, dtype=bool), [None] * lanes
-        for lane in free:
+        mask, seeds = np.zeros(num_envs, dtype=bool), [None] * num_envs
+        for row in free:
             if waiting:
-                index, job = waiting.popleft()
-                running[lane] = index, Episode(job)
-                mask[lane], seeds[lane] = True, job.seed
-                driver.begin(lane, job)
+                index, spec = waiting.popleft()
+                running[row] = index, Episode(spec)
+                mask[row], seeds[row] = True, spec.seed
+                policy.begin(row, spec)
         if not mask.any():
             return
         frames, info = envs.reset(seed=seeds, options={"reset_mask": mask})
         started = np.flatnonzero(mask)
         if record is not None:
-            for lane in started:
-                tapes[lane] = {
-                    "frames": [frames[lane].copy()],
+            for row in started:
+                tapes[row] = {
+                    "frames": [frames[row].copy()],
                     "actions": [],
                     "rewards": [],
                     "done": [],
                 }
-                tapes[lane] |= {name: [info["lanes"][lane][name]] for name in record}
+                tapes[row] |= {name: [info["envs"][row][name]] for name in record}
         if world_model is not None:
-            rows = pad_batch(started, lanes)
+            rows = pad_batch(started, num_envs)
             fresh = world_model.begin(frames[rows])
             if state is None:
-                state = State(*(torch.zeros(lanes, part.shape[1]).to(part) for part in fresh))
+                state = State(*(p.new_zeros(num_envs, *p.shape[1:]) for p in fresh))
             state = state.put(torch.from_numpy(started), fresh.take(slice(len(started))))
 
-    start(list(range(lanes)))
+    start(list(range(num_envs)))
     while running:
-        actions = driver.act(None if state is None else state.features, lanes)
+        actions = policy.act(None if state is None else state.features, num_envs)
         frames, rewards, terminated, truncated, info = envs.step(actions)
         if state is not None:
-            # Resting lanes need no eyes: near the end of a batch only the last drives are paid for.
-            rows = pad_batch(np.array(list(running)), lanes)
-            seen = world_model.observe(
-                state.take(torch.from_numpy(rows)), torch.from_numpy(actions[rows]), frames[rows]
-            )
-            state = state.put(torch.from_numpy(rows), seen)
+            # Nothing is encoded for finished environments: near the end of a batch only the last
+            # episodes cost time.
+            rows = pad_batch(np.array(list(running)), num_envs)
+            index = torch.from_numpy(rows)
+            taken, brought = torch.from_numpy(actions[rows]), torch.from_numpy(rewards[rows])
+            observed = world_model.observe(state.take(index), taken, frames[rows], brought)
+            state = state.put(index, observed)
         finished = []
-        for lane, (_, drive) in running.items():
-            drive.score += float(rewards[lane])
-            drive.steps += info["lanes"][lane].get("steps", 1)
+        for row, (_, episode) in running.items():
+            episode.score += float(rewards[row])
+            episode.steps += info["envs"][row].get("steps", 1)
             if record is not None:
-                tape = tapes[lane]
-                tape["frames"].append(frames[lane].copy())  # not a view of all lanes
-                tape["actions"].append(actions[lane])
-                tape["rewards"].append(rewards[lane])
-                tape["done"].append(terminated[lane])
+                tape = tapes[row]
+                tape["frames"].append(frames[row].copy())  # not a view of all environments' frames
+                tape["actions"].append(actions[row])
+                tape["rewards"].append(rewards[row])
+                tape["done"].append(terminated[row])
                 for name in record:
-                    tape[name].append(info["lanes"][lane][name])
-            if terminated[lane] or truncated[lane]:
-                drive.terminated = bool(terminated[lane])
-                drive.lap = bool(info["lanes"][lane].get("lap_finished", False))
-                finished.append(lane)
-        for lane in finished:
-            index, drive = running.pop(lane)
+                    tape[name].append(info["envs"][row][name])
+            if terminated[row] or truncated[row]:
+                episode.terminated = bool(terminated[row])
+                episode.lap = bool(info["envs"][row].get("lap_finished", False))
+                finished.append(row)
+        for row in finished:
+            index, episode = running.pop(row)
             if record is not None:
-                drive.recording = _to_arrays(tapes.pop(lane))
-            yield index, drive
+                episode.recording = _to_arrays(tapes.pop(row))
+            yield index, episode
         if finished:
             start(finished)
 
@@ -132,8 +134,8 @@ def _to_arrays(tape: dict[str, list]) -> dict[str, np.ndarray]:
 
 def run_episodes(
     world: World,
-    driver: Policy,
-    jobs: Sequence[EpisodeSpec],
+    policy: Policy,
+    specs: Sequence[EpisodeSpec],
     world_model: WorldModel | None = None,
     *,
     executor: Executor | None = None,
@@ -141,38 +143,38 @@ def run_episodes(
     record: Sequence[str] = (),
     progress: str | None = None,
 ) -> list[Episode]:
-    """`rollout` for any number of jobs on any executor; the Drives come back in the jobs' order.
+    """`rollout` for any number of specs on any executor; the episodes come in the specs' order.
 
-    With a `store`, every episode is written to it under its seed as soon as it ends, recording
-    `record` from info, and the Drives return without their recordings. Without an executor,
+    With a `store`, every episode is written to it under its seed as soon as it ends, with the
+    entries `record` of info, and is returned without its recording. Without an executor,
     everything runs in this process. `progress` names a progress bar.
     """
-    jobs, world = list(jobs), world.at_pace(world_model)
-    # As many for every worker, up to two for every lane: what ends early makes room.
+    specs, world = list(specs), world.at_pace(world_model)
+    # As many for every worker, up to two per environment: what ends early makes room.
     workers = getattr(executor, "_max_workers", 1)
-    rounds = math.ceil(len(jobs) / (2 * world.lanes * workers)) or 1
-    size = math.ceil(len(jobs) / (rounds * workers)) or 1
-    parts = [range(i, min(i + size, len(jobs))) for i in range(0, len(jobs), size)]
-    drives: list[Episode | None] = [None] * len(jobs)
+    rounds = math.ceil(len(specs) / (2 * world.num_envs * workers)) or 1
+    size = math.ceil(len(specs) / (rounds * workers)) or 1
+    parts = [range(i, min(i + size, len(specs))) for i in range(0, len(specs), size)]
+    episodes: list[Episode | None] = [None] * len(specs)
     # On a cluster, what is the same for all travels to each worker once, not with every part.
     share = getattr(executor, "share", lambda thing: thing)
-    common = share(world), share(driver), share(world_model)
-    arguments = [(*common, [jobs[i] for i in part], store, record) for part in parts]
-    # None: a bar where somebody watches, silence in a pipe.
+    common = share(world), share(policy), share(world_model)
+    arguments = [(*common, [specs[i] for i in part], store, record) for part in parts]
+    # None: a bar in a terminal, silence in a pipe.
     silent = True if progress is None else None
-    with tqdm(total=len(jobs), desc=progress, unit="drive", disable=silent, leave=False) as bar:
+    with tqdm(total=len(specs), desc=progress, unit="episode", disable=silent, leave=False) as bar:
         for part, finished in _run(executor, arguments):
-            for i, drive in zip(parts[part], finished, strict=True):
-                drives[i] = drive
+            for i, episode in zip(parts[part], finished, strict=True):
+                episodes[i] = episode
             bar.update(len(finished))
-    return drives
+    return episodes
 
 
 def _run(executor: Executor | None, arguments: list[tuple]) -> Iterator[tuple[int, list[Episode]]]:
     if executor is None:
-        yield from ((part, _drive_some(*args)) for part, args in enumerate(arguments))
+        yield from ((part, _run_part(*args)) for part, args in enumerate(arguments))
         return
-    futures = {executor.submit(_drive_some, *args): part for part, args in enumerate(arguments)}
+    futures = {executor.submit(_run_part, *args): part for part, args in enumerate(arguments)}
     try:
         for future in as_completed(futures):
             yield futures[future], future.result()
@@ -181,23 +183,23 @@ def _run(executor: Executor | None, arguments: list[tuple]) -> Iterator[tuple[in
             future.cancel()
 
 
-def _drive_some(
+def _run_part(
     world: World,
-    driver: Policy,
+    policy: Policy,
     world_model: WorldModel | None,
-    jobs: list[EpisodeSpec],
+    specs: list[EpisodeSpec],
     store: EpisodeStore | None,
     record: Sequence[str],
 ) -> list[Episode]:
-    drives: dict[int, Episode] = {}
+    episodes: dict[int, Episode] = {}
     wanted = record if store is not None else None
     with one_thread(), world.open() as envs:
-        for index, drive in rollout(envs, driver, jobs, world_model, wanted):
+        for index, episode in rollout(envs, policy, specs, world_model, wanted):
             if store is not None:
-                store.write(episode_name(drive.job), drive.recording)
-                drive.recording = None
-            drives[index] = drive
-    return [drives[index] for index in range(len(jobs))]
+                store.write(episode_name(episode.spec), episode.recording)
+                episode.recording = None
+            episodes[index] = episode
+    return [episodes[index] for index in range(len(specs))]
 
 
 @contextmanager
@@ -214,19 +216,19 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def episode_name(job: EpisodeSpec) -> str:
-    """Name of a job's episode in a store: seed and member, zero-padded so that it sorts."""
-    return f"{job.seed:07d}-{job.member:03d}"
+def episode_name(spec: EpisodeSpec) -> str:
+    """Name of a spec's episode in a store: seed and member, zero-padded so that it sorts."""
+    return f"{spec.seed:07d}-{spec.member:03d}"
 
 
 def record_episode(
-    world: World, driver: Policy, job: EpisodeSpec, world_model: WorldModel | None = None
+    world: World, policy: Policy, spec: EpisodeSpec, world_model: WorldModel | None = None
 ) -> Episode:
     """One episode, recorded, in memory."""
-    envs = dataclasses.replace(world.at_pace(world_model), lanes=1).make()
+    envs = dataclasses.replace(world.at_pace(world_model), num_envs=1).make()
     try:
         with one_thread():
-            _, drive = next(rollout(envs, driver, [job], world_model, record=()))
+            _, episode = next(rollout(envs, policy, [spec], world_model, record=()))
     finally:
         envs.close()
-    return drive
+    return episode

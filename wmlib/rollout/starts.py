@@ -1,33 +1,30 @@
-"""Real moments at which dreams begin."""
+"""Moments of real episodes at which dreams begin."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
+from wmlib.models.mdn_rnn import TILE
 from wmlib.models.world_model import State, WorldModel
-from wmlib.rollout.episodes import EpisodeStore, just_earned
+from wmlib.rollout.episodes import EpisodeStore, previous_rewards
 
 
 @torch.no_grad()
 def real_moments(
     world_model: WorldModel,
     latents: EpisodeStore,
+    moments: Sequence[tuple[str, int]],
     count: int,
-    after: int = 50,
-    recent: int = 20,
     seed: int = 0,
-    before: int | None = None,
-    newest: int = 0,
 ) -> State:
-    """`count` moments of real episodes, as the agent knew them: M has seen all that came before.
+    """States (rows: count) of a world model at moments of real episodes, drawn with replacement.
 
-    latents: encoded episodes; only the `newest` so many are used (0: all). The moments are those of
-    `find_moments`, drawn with replacement. Raises ValueError if there are no episodes.
+    latents: encoded episodes. moments: (episode, agent step) pairs, see `find_moments`. h and c are
+    those after all earlier steps of the episode. The same seed draws the same moments for any
+    world model.
     """
-    moments, _ = find_moments(
-        latents, world_model.mdn_rnn.repeat, after, recent, before=before, newest=newest
-    )
     rng = np.random.default_rng(seed)
     chosen: dict[str, list[int]] = {}
     for i in sorted(rng.integers(len(moments), size=count)):
@@ -35,17 +32,18 @@ def real_moments(
         chosen.setdefault(name, []).append(t)
     found = []
     for name, times in chosen.items():
-        mu = torch.from_numpy(latents.read(name, "mu"))
+        z = torch.from_numpy(latents.read(name, "mu"))[None]
         rewards = torch.from_numpy(latents.read(name, "rewards"))
-        z = world_model.moment(mu, just_earned(rewards))[None]
+        reward = previous_rewards(rewards).to(z)[None] / TILE
         actions = torch.from_numpy(latents.read(name, "actions"))[None]
         memory, begin = world_model.mdn_rnn.initial_state(1), 0
         for end in times:
             if end > begin:
+                part = slice(begin, end)
                 _, memory = world_model.mdn_rnn.remember(
-                    z[:, begin:end], actions[:, begin:end], memory
+                    z[:, part], actions[:, part], memory, reward[:, part]
                 )
-            found.append((z[0, end], memory[0][0, 0], memory[1][0, 0]))
+            found.append((z[0, end], memory[0][0, 0], memory[1][0, 0], reward[0, end]))
             begin = end
     shuffled = torch.from_numpy(rng.permutation(count))  # not episode after episode
     return State(*(torch.stack(part)[shuffled] for part in zip(*found, strict=True)))
@@ -65,9 +63,9 @@ def find_moments(
     latents: encoded episodes, of which only the `newest` so many are used (0: all). repeat:
     environment steps per agent step. A moment is `after` or more environment steps into its episode
     (by default, when CarRacing has zoomed in), earlier than `before`, and at most `recent` steps
-    after a reward: a car that is lost already has nothing to learn, and would dream of being found.
+    after a reward: a car that has left the road already has nothing to learn.
 
-    Where no episode has such a moment (they may all be short, or all lost), every moment of every
+    Where no episode has such a moment (all may be short, or off the road), every moment of every
     episode but its last one counts, and the second value is False. Raises ValueError if there are
     no episodes.
     """

@@ -220,7 +220,7 @@ def train_kind(last: Round, kind: str) -> MDNRNN:
     if kind in (PLAIN, SHARP, REWARD_INPUT):
         plainer = {"learning_rate": 1e-3, "anneal": False, "batch_size": config.rnn.batch_size}
     if kind in (PLAIN, SHARP):
-        plainer |= {"pay": False}
+        plainer |= {"reward_input": False}
     if kind == PLAIN:
         plainer |= {"z_noise": 1.0, "z_weight": 1.0}
     return dreaming.train_dreaming_mdn_rnn(

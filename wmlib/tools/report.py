@@ -107,9 +107,9 @@ def accuracy(world_model: WorldModel, episodes: list[dict], context: int, horizo
         real = world_model.encode(frames[context + 1 :])
         generator = torch.Generator().manual_seed(0)
         predictions = {
-            M: evaluation.imagine_from(
+            M: evaluation.open_loop_rollout(
                 world_model, frames, actions, context, 0.1, samples=4, generator=generator
-            ),
+            )[0],
             BASELINE: world_model.encode(frames[[context]]).expand(1, horizon, -1),
         }
         for name, z in predictions.items():

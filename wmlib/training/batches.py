@@ -7,11 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wmlib.models.mdn_rnn import with_pay
 from wmlib.rollout.episodes import (
     FRAMES_PER_CHUNK,
     EpisodeStore,
-    just_earned,
+    previous_rewards,
     require_finite_arrays,
 )
 
@@ -61,12 +60,14 @@ class FrameBatches:
 class Sequences:
     """One batch of windows for M, all float32: T steps, T + 1 moments.
 
-    mu, logvar (B, T + 1, z_size); actions (B, T, A); rewards, done, mask (B, T).
+    mu, logvar (B, T + 1, z_size); previous (B, T + 1), the previous reward at each moment, in
+    points; actions (B, T, A); rewards (in points), done, mask (B, T).
     """
 
     def __init__(self, **tensors: Tensor):
-        self.mu, self.logvar, self.actions = tensors["mu"], tensors["logvar"], tensors["actions"]
-        self.rewards, self.done, self.mask = tensors["rewards"], tensors["done"], tensors["mask"]
+        self.mu, self.logvar, self.previous = (tensors[k] for k in ("mu", "logvar", "previous"))
+        self.actions, self.rewards = tensors["actions"], tensors["rewards"]
+        self.done, self.mask = tensors["done"], tensors["mask"]
 
 
 def _steps_until(points: float, rewards: np.ndarray) -> int:
@@ -78,16 +79,16 @@ class SequenceBatches:
     """Windows of `window` steps cut out of encoded episodes, in random order, for M.
 
     Every step is in one window an epoch; short windows are padded and masked. The order depends on
-    (seed, epoch) alone. Encoded episodes are small (70 numbers a step): up to `buffer_steps` of
+    (seed, epoch) alone. Encoded episodes are small (70 numbers per step): up to `buffer_steps` of
     them are held in memory (1.1 GB). Of more, so many at a time: memory stays constant.
-    pay: whether z is to be larger by what was just earned (see `with_pay`).
-    until: of each drive, only as much as it took to earn so many points.
+    until: each episode is cut off after the step at which its positive rewards add up to so many
+    points.
     Raises ValueError if the store is empty.
     """
 
-    KEYS = ("mu", "logvar", "actions", "rewards", "done")
-    MOMENTS = ("mu", "logvar")  # of these, T steps have T + 1
-    PAY_LOGVAR = -2.2  # a third of a tile: exact values would make M's Gaussians infinitely sharp
+    STORED = ("mu", "logvar", "actions", "rewards", "done")
+    MOMENTS = ("mu", "logvar", "previous")  # of these, T steps have T + 1
+    KEYS = (*STORED, "previous")
 
     def __init__(
         self,
@@ -96,11 +97,10 @@ class SequenceBatches:
         window: int,
         seed: int,
         buffer_steps: int = BUFFER_STEPS,
-        pay: bool = False,
         until: float = math.inf,
     ):
         self.latents, self.batch_size, self.window, self.seed = latents, batch_size, window, seed
-        self.buffer_steps, self.pay = buffer_steps, pay
+        self.buffer_steps = buffer_steps
         self._lengths = {
             name: latents.length(name, "actions")
             if until == math.inf
@@ -123,15 +123,12 @@ class SequenceBatches:
     def _load(self, names: list[str]) -> list[dict[str, Tensor]]:
         episodes = []
         for name in names:
-            arrays = {key: self.latents.read(name, key) for key in self.KEYS}
+            arrays = {key: self.latents.read(name, key) for key in self.STORED}
             require_finite_arrays(arrays, self.latents.path(name))
             parts = {key: torch.from_numpy(values) for key, values in arrays.items()}
+            parts["previous"] = previous_rewards(parts["rewards"])
             steps = self._lengths[name]
             episodes.append({k: v[: steps + (k in self.MOMENTS)].float() for k, v in parts.items()})
-        for episode in episodes if self.pay else []:
-            unsure = torch.full_like(episode["logvar"][:, 0], self.PAY_LOGVAR)
-            episode["logvar"] = torch.cat([episode["logvar"], unsure[:, None]], dim=1)
-            episode["mu"] = with_pay(episode["mu"], just_earned(episode["rewards"]))
         return episodes
 
     def _parts(self, rng: np.random.Generator) -> Iterator[list[dict[str, Tensor]]]:

@@ -19,13 +19,16 @@ from tqdm.auto import tqdm
 
 from wmlib.files import write_atomically
 from wmlib.models.checkpoints import fill
-from wmlib.models.mdn_rnn import MDNRNN, MDNRNNLoss, Prediction, mdn_rnn_loss
+from wmlib.models.mdn_rnn import MDNRNN, TILE, MDNRNNLoss, Prediction, mdn_rnn_loss
 from wmlib.models.numerics import half_precision
 from wmlib.models.vae import VAE, VAELoss, frames_to_tensor, sample_latent, vae_loss
 from wmlib.provenance import Record, require
 from wmlib.training.batches import Sequences
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what `_deterministic` needs on CUDA
+
+# Of the previous reward: an SD of a third of a tile. Exact values would let sigma go to zero.
+REWARD_LOGVAR = -2.2
 
 
 class Batches(Protocol):
@@ -75,20 +78,26 @@ def mdn_rnn_step(
     z_noise: float = 1.0,
     z_weight: float = 1.0,
 ) -> MDNRNNLoss:
-    """M's loss on a batch of windows. z is drawn afresh every time (paper A.2): M must not learn
-    the noise of one draw by heart.
+    """M's loss on a batch of windows, with teacher forcing.
 
-    z_noise: how much of V's doubt is drawn, 0 to 1 (the paper's). z_weight: see `mdn_rnn_loss`.
+    z is sampled from V's posterior anew for every batch (paper A.2), so that M does not overfit one
+    sample; so are the previous rewards, for an M that reads them.
+
+    z_noise: scale of the samples' deviation from their mean, 0 to 1 (the paper's). z_weight: see
+    `mdn_rnn_loss`.
     """
     device = generator.device
-    mu = batch.mu.to(device)
-    z = mu.lerp(sample_latent(mu, batch.logvar.to(device), generator), z_noise)
+    mean = mdn_rnn.join(batch.mu, batch.previous / TILE).to(device)
+    reward_logvar = torch.full_like(batch.previous, REWARD_LOGVAR)
+    logvar = mdn_rnn.join(batch.logvar, reward_logvar).to(device)
+    variable = mean.lerp(sample_latent(mean, logvar, generator), z_noise)
+    z, reward = mdn_rnn.split(variable)
     # (On CPUs, 16-bit floats make an LSTM slower.)
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        prediction, _ = mdn_rnn(z[:, :-1], batch.actions.to(device))
+        prediction, _ = mdn_rnn(z[:, :-1], batch.actions.to(device), reward=reward[:, :-1])
     prediction = Prediction(*(part.float() for part in prediction))
     targets = (batch.rewards, batch.done, batch.mask)
-    return mdn_rnn_loss(prediction, z[:, 1:], *(t.to(device) for t in targets), z_weight)
+    return mdn_rnn_loss(prediction, variable[:, 1:], *(t.to(device) for t in targets), z_weight)
 
 
 def fit(

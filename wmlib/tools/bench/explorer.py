@@ -27,7 +27,7 @@ def explorers(moves: int = 20) -> list[Measurement]:
     from wmlib.view.explorers import ControllerExplorer, DreamDrive, LatentExplorer, MixtureExplorer
 
     model, best = load_agent(pretrained("car_racing"))
-    world = World("wmlib/CarRacing-v3", lanes=1, options={"max_episode_steps": STEPS})
+    world = World("wmlib/CarRacing-v3", num_envs=1, options={"max_episode_steps": STEPS})
     recording = record_episode(world, ControllerPolicy(best), EpisodeSpec(0), model).recording
     frames = recording["frames"]
     latent = LatentExplorer(model.vae, frames[::20])

@@ -47,9 +47,9 @@ def rollouts(executor: Executor | None, workers: int, steps: int) -> list[Measur
     def whole(name: str, measure: Callable[[int], float], cores: int = cores, kind: str = "real"):
         return Measurement(name, ROLLOUTS, cores, measure, GYMNASIUM, kind)
 
-    def alone(i: int, lanes: int) -> float:
+    def alone(i: int, num_envs: int) -> float:
         with one_core():
-            return _whole_rollouts(None, 1, steps, i, 1, lanes)
+            return _whole_rollouts(None, 1, steps, i, 1, num_envs)
 
     def collecting(i: int) -> float:
         return _collecting(executor, cores, steps, i, bytes_per_frame)
@@ -60,8 +60,8 @@ def rollouts(executor: Executor | None, workers: int, steps: int) -> list[Measur
             for name, skip in WHOLE.items()
         ),
         *(
-            whole(name, lambda i, lanes=lanes: alone(i, lanes), cores=1)
-            for name, lanes in ALONE.items()
+            whole(name, lambda i, num_envs=num_envs: alone(i, num_envs), cores=1)
+            for name, num_envs in ALONE.items()
         ),
         whole(DREAMS, lambda i: _dreaming(executor, cores, steps, i), kind="dream"),
         whole(COLLECTING, collecting),
@@ -96,14 +96,14 @@ def through_dask(cluster: Executor | None, workers: int, steps: int) -> list[Mea
 
 
 def _whole_rollouts(
-    executor: Executor | None, workers: int, steps: int, i: int, skip: int, lanes: int = ROWS
+    executor: Executor | None, workers: int, steps: int, i: int, skip: int, num_envs: int = ROWS
 ) -> float:
     world_model, controller = load_agent(pretrained("car_racing"))
     world_model.mdn_rnn.repeat = skip  # the policy does badly at another one, at the same speed
-    world = World("wmlib/CarRacing-v3", lanes, options={"max_episode_steps": steps})
-    specs = [EpisodeSpec(i * lanes * workers + k) for k in range(lanes * workers)]
+    world = World("wmlib/CarRacing-v3", num_envs, options={"max_episode_steps": steps})
+    specs = [EpisodeSpec(i * num_envs * workers + k) for k in range(num_envs * workers)]
     # One environment alone is much slower: two episodes are enough to time.
-    specs = specs if lanes > 1 else [EpisodeSpec(2 * i), EpisodeSpec(2 * i + 1)]
+    specs = specs if num_envs > 1 else [EpisodeSpec(2 * i), EpisodeSpec(2 * i + 1)]
     policy = ControllerPolicy(controller)
     _warm_up(world, policy, workers, world_model, executor)
     return _steps_per_second(world, policy, specs, world_model, executor=executor)
@@ -130,7 +130,7 @@ def _dreaming(executor: Executor | None, workers: int, steps: int, i: int) -> fl
     changes = 0.1 * np.random.default_rng(i).normal(size=(ROWS, best.num_parameters))
     policy = ControllerPolicy(Controller(best.parameters * (1 + changes)))
     # Not from encoded frames: these latent vectors are random, and to dream on costs as much.
-    starts = State(*(torch.randn(ROWS, size) for size in (32, 256, 256)))
+    starts = State(*(torch.randn(ROWS, size) for size in (32, 256, 256)), torch.zeros(ROWS))
     world = DreamWorld(model, starts, max_steps=min(150, steps))
     specs = [EpisodeSpec(s, member) for member in range(ROWS) for s in range(8 * workers)]
     brief = dataclasses.replace(world, max_steps=2)

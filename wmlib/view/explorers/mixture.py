@@ -1,4 +1,4 @@
-"""M's forecast at any moment of a drive: its Gaussians, what they mean, where they lead."""
+"""M's forecast at any moment of an episode: its Gaussians, their meaning, samples of the future."""
 
 import math
 
@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from wmlib.models.mdn_rnn import Prediction, mixture_mean, sample_next
+from wmlib.models.mdn_rnn import Prediction, mixture_mean
 from wmlib.models.numerics import half_precision
 from wmlib.models.vae import frames_to_tensor, kl_per_dimension, tensor_to_frames
 from wmlib.models.world_model import State, WorldModel
@@ -19,12 +19,13 @@ STRIP = 104  # pixels: height of a row of small frames
 
 
 class MixtureExplorer:
-    """A recorded drive, with what M makes of every moment of it.
+    """A recorded episode, and M's forecast at every moment of it.
 
-    frames (T + 1, S, S, 3) uint8 and actions (T, A). Choose among the `dimensions` entries of z
-    that carry most information. `dreams` dreams go on from the moment with the drive's own actions,
-    up to `horizon` looks. No moment before look `first` can be chosen: M has to have watched a
-    while to know anything. Raises ValueError if the drive is no longer than both together.
+    frames (T + 1, S, S, 3) uint8, actions (T, A), and rewards (T,) for an M that reads them. Choose
+    among the `dimensions` latent dimensions with the largest KL divergence. From the moment that is
+    chosen, `dreams` samples of M go on with the episode's own actions, up to `horizon` agent steps.
+    No moment before agent step `first` can be chosen: M's memory has to fill first. Raises
+    ValueError if the episode is no longer than both together.
     """
 
     def __init__(
@@ -36,31 +37,34 @@ class MixtureExplorer:
         horizon: int = 30,
         dreams: int = 4,
         first: int = 0,
+        rewards: np.ndarray | None = None,
     ):
         if len(actions) <= first + horizon:
             raise ValueError(
-                f"a drive of more than {first + horizon} looks is needed, got {len(actions)}"
+                f"more than {first + horizon} agent steps are needed, got {len(actions)}"
             )
         self.world_model, self.frames, self.dreams = world_model, frames, dreams
         self.actions = torch.from_numpy(actions)
-        self.states = _known(world_model, frames, self.actions)
+        self.states = _observed(world_model, frames, self.actions, rewards)
         with torch.no_grad():
             mu, logvar = world_model.vae.encode(frames_to_tensor(frames))
         order = kl_per_dimension(mu, logvar).mean(0).argsort(descending=True)[:dimensions]
         self._low, self._high = mu.amin(0) - 1, mu.amax(0) + 1
 
         self.moment = widgets.IntSlider(
-            first, first, len(actions) - horizon, description="look", style=WIDE
+            first, first, len(actions) - horizon, description="agent step", style=WIDE
         )
         self.dimension = widgets.Dropdown(
-            options=[(f"z[{d}]", d) for d in order.tolist()], description="entry of z", style=WIDE
+            options=[(f"z[{d}]", d) for d in order.tolist()],
+            description="dimension",
+            style=WIDE,
         )
         self.temperature = widgets.FloatSlider(
             1, min=0, max=2, step=0.05, description="temperature", style=WIDE
         )
-        self.horizon = widgets.IntSlider(1, 1, horizon, description="looks ahead", style=WIDE)
-        self.again_button = widgets.Button(description="again", tooltip="dream with other luck")
-        self._luck = 0
+        self.horizon = widgets.IntSlider(1, 1, horizon, description="horizon", style=WIDE)
+        self.again_button = widgets.Button(description="again", tooltip="the next random seed")
+        self._seed = 0
 
         mixtures = world_model.mdn_rnn.mixtures
         self._plot = _Density(mixtures)
@@ -86,13 +90,13 @@ class MixtureExplorer:
         self.widget = widgets.HBox([widgets.VBox(sliders), self.density, right])
 
     def again(self) -> None:
-        """The same moment with other luck."""
-        self._luck += 1
+        """The same moment with the next random seed."""
+        self._seed += 1
         self._draw()
 
     @property
     def forecast(self) -> Prediction:
-        """M's forecast of the next look, at the temperature that is set: entries (z, mixtures)."""
+        """M's forecast of the next step at the temperature that is set: entries (D, mixtures)."""
         t, tau = self.moment.value, self.temperature.value
         action = self.actions[t : t + 1]
         _, prediction = self.world_model.imagine(self.states[t], action, 0)
@@ -102,19 +106,16 @@ class MixtureExplorer:
             logits=prediction.logits / tau, log_sigma=prediction.log_sigma + 0.5 * math.log(tau)
         )
 
-    @torch.no_grad()
-    def dream(self, looks: int, temperature: float | None = None) -> torch.Tensor:
-        """z (dreams, z_size) after so many looks from the moment; None: at the one that is set."""
+    def dream(self, steps: int, temperature: float | None = None) -> torch.Tensor:
+        """z (dreams, z_size), `steps` agent steps after the moment; temperature: None is as set."""
         temperature = self.temperature.value if temperature is None else temperature
-        t, generator = self.moment.value, torch.Generator().manual_seed(self._luck)
-        m = self.world_model.mdn_rnn
-        rows = self.dreams if temperature > 0 else 1  # without luck, all dreams are the same one
-        state = State(*(part.expand(rows, -1).contiguous() for part in self.states[t]))
-        for action in self.actions[t : t + looks]:
-            # As `WorldModel.imagine`, in half the time: what is quick for many rows is not for few.
-            h, c = m.step(state.z, action.expand(rows, -1), state.h, state.c)
-            z = sample_next(m.predict(h[:, None]), temperature, generator)[:, 0]
-            state = State(z, h, c)
+        t, generator = self.moment.value, torch.Generator().manual_seed(self._seed)
+        rows = self.dreams if temperature > 0 else 1  # at 0 all dreams are equal
+        state = self.states[t].repeat(rows)
+        for action in self.actions[t : t + steps]:
+            state, _ = self.world_model.imagine(
+                state, action.expand(rows, -1), temperature, generator, few_rows=True
+            )
         return state.z.expand(self.dreams, -1)
 
     def _draw(self) -> None:
@@ -130,7 +131,7 @@ class MixtureExplorer:
         self._show_dreams(self._frames(self._dreams_ahead()))
 
     def _draw_density(self) -> torch.Tensor:
-        # Also returns the z (mixtures, z_size) that the Gaussians mean, the heaviest first.
+        # Also returns z (mixtures, z_size) with the Gaussians' means, the heaviest first.
         d, forecast = self.dimension.value, self.forecast
         parts = [part[d].numpy() for part in (forecast.log_pi, forecast.mu, forecast.log_sigma)]
         real = self.states[self.moment.value + 1].z[0, d].item()
@@ -139,7 +140,8 @@ class MixtureExplorer:
         heaviest_first = parts[0].argsort()[::-1].copy()
         shares = " ".join(f"{share:.0%}" for share in np.exp(parts[0][heaviest_first]))
         self.weights.value = f"the next frame, if z[{d}] is where each Gaussian has it ({shares})"
-        z = mixture_mean(Prediction(*(part[None, None] for part in forecast)))[0]
+        mean = mixture_mean(Prediction(*(part[None, None] for part in forecast)))[0]
+        z, _ = self.world_model.mdn_rnn.split(mean)
         z = z.repeat(len(heaviest_first), 1)
         z[:, d] = forecast.mu[d, heaviest_first]
         return z
@@ -151,45 +153,51 @@ class MixtureExplorer:
         self.meanings.value = png(row_of(frames), STRIP)
 
     def _show_dreams(self, frames: np.ndarray) -> None:
-        looks = self.horizon.value
-        self.ahead.value = f"{looks} looks ahead: what happened, and {self.dreams} dreams of it"
-        self.happened.value = png(self.frames[self.moment.value + looks], STRIP)
+        steps = self.horizon.value
+        self.ahead.value = f"{steps} agent steps ahead: what happened, and {self.dreams} dreams"
+        self.happened.value = png(self.frames[self.moment.value + steps], STRIP)
         self.dreamt.value = png(row_of(frames), STRIP)
 
     @torch.no_grad()
     def _frames(self, z: torch.Tensor) -> np.ndarray:
-        # In a hurry: 16-bit floats are off by less than a grey level.
+        # For speed: 16-bit floats are off by less than a grey level.
         with half_precision(z.device):
             return tensor_to_frames(self.world_model.decode(z).float())
 
     def contact_sheet(self, temperatures=(0.1, 0.5, 1.0, 2.0), columns: int = 8) -> Figure:
         """From the moment that is set: a row for each temperature, one dream each."""
-        looks = np.linspace(1, self.horizon.max, columns).astype(int)
-        rows = {"what happened": self.frames[self.moment.value + looks]}
+        steps = np.linspace(1, self.horizon.max, columns).astype(int)
+        rows = {"what happened": self.frames[self.moment.value + steps]}
         for tau in temperatures:
-            z = torch.stack([self.dream(k, tau)[0] for k in looks])
+            z = torch.stack([self.dream(k, tau)[0] for k in steps])
             rows[f"τ = {tau:g}"] = tensor_to_frames(self.world_model.decode(z))
         colors = dict.fromkeys(rows, DREAM) | {"what happened": REALITY}
-        return frame_grid(rows, [f"+{k}" for k in looks], colors)
+        return frame_grid(rows, [f"+{k}" for k in steps], colors)
 
 
-@torch.no_grad()
-def _known(world_model: WorldModel, frames: np.ndarray, actions: torch.Tensor) -> list[State]:
+def _observed(
+    world_model: WorldModel,
+    frames: np.ndarray,
+    actions: torch.Tensor,
+    rewards: np.ndarray | None,
+) -> list[State]:
     states = [world_model.begin(frames[:1])]
     for t in range(len(actions)):
-        states.append(world_model.observe(states[-1], actions[t : t + 1], frames[t + 1 : t + 2]))
+        reward = None if rewards is None else torch.as_tensor(rewards[t : t + 1])
+        step = actions[t : t + 1], frames[t + 1 : t + 2], reward
+        states.append(world_model.observe(states[-1], *step))
     return states
 
 
 class _Density(LivePlot):
-    """The Gaussians, their sum, and what came."""
+    """The Gaussians, their sum, and the value that V encoded next."""
 
     def __init__(self, mixtures: int):
         figure = Figure(figsize=(4.2, 2.9), dpi=80, layout="none")
         self._ax = figure.add_axes((0.04, 0.18, 0.92, 0.66))
         self._parts = [self._ax.plot([], [], color=DREAM, lw=1)[0] for _ in range(mixtures)]
         (self._sum,) = self._ax.plot([], [], color=DREAM, lw=2.5, label="M's mixture")
-        self._real = self._ax.axvline(0, color=REALITY, lw=1.5, label="what V saw next")
+        self._real = self._ax.axvline(0, color=REALITY, lw=1.5, label="next value, from V")
         self._ax.set(yticks=[], ylim=(0, 1.08))
         figure.legend(loc="upper center", ncols=2, fontsize=8, frameon=False)
         self._name = None
