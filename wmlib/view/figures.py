@@ -22,7 +22,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 from scipy import stats
 
-from wmlib.evaluation import Probe, Score, interval
+from wmlib.evaluation import Probe, Score, episode_interval, rank_correlation
 
 # From the Okabe-Ito palette: told apart by colour-blind readers, and in grey by lightness.
 REALITY, DREAM, TRUTH = "#0072B2", "#E69F00", "#7F7F7F"
@@ -106,7 +106,7 @@ def read_out(probes: Mapping[str, Probe], limit: int = 2000) -> Figure:
     figure, axes = new_axes(len(probes), height=3.2)
     for ax, (name, probe) in zip(np.atleast_1d(axes), probes.items(), strict=True):
         every = max(1, probe.truth.size // limit)
-        truth, read = probe.truth.ravel()[::every], probe.read.ravel()[::every]
+        truth, read = probe.truth.ravel()[::every], probe.predicted.ravel()[::every]
         ends = [probe.truth.min(), probe.truth.max()]
         ax.plot(truth, read, ".", ms=2, alpha=0.5, color=REALITY)
         ax.plot(ends, ends, color=TRUTH, lw=1)
@@ -121,7 +121,7 @@ def horizon_curves(
     figure, ax = new_axes(width=5.2, height=3.2)
     for name, values in errors.items():
         steps = np.arange(1, values.shape[1] + 1)
-        intervals = [interval(column) for column in values.T]
+        intervals = [episode_interval(column) for column in values.T]
         (line,) = ax.plot(
             steps, [i.mean for i in intervals], label=name, color=colors.get(name, REALITY)
         )
@@ -336,8 +336,9 @@ def against_reality(
 ) -> Figure:
     """What dreams say that drivers will earn, a panel for each dream, against what they do earn.
 
-    Values and `real`: (drivers, 2), a mean and the half-width of its 95% interval, 0 where it is
-    not known. marked: {name: row of the driver that gets it}.
+    real: (drivers, 3), a mean and the ends of its 95% interval. Values of `dreams`: (drivers, 2),
+    a mean and the half-width of its interval, 0 where it is not known. marked: {name: row of the
+    driver that gets it}.
     """
     rows = -(-len(dreams) // 4)
     figure, axes = new_axes(-(-len(dreams) // rows), rows, width=2.9, height=3.0)
@@ -348,7 +349,7 @@ def against_reality(
     for ax, (title, dreamt) in zip(axes, dreams.items(), strict=False):
         ax.plot(ends, ends, color=TRUTH, lw=1, label="just right")
         ax.errorbar(
-            *(real[:, 0], dreamt[:, 0], dreamt[:, 1], real[:, 1]),
+            *(real[:, 0], dreamt[:, 0], dreamt[:, 1], np.abs(real[:, 1:] - real[:, :1]).T),
             fmt="o",
             color=DREAM,
             ms=4,
@@ -356,8 +357,9 @@ def against_reality(
         )
         for (name, row), marker in zip(marked.items(), "Xsd", strict=False):
             ax.plot(real[row, 0], dreamt[row, 0], marker, color="black", ms=7, label=name)
-        rank = stats.spearmanr(real[:, 0], dreamt[:, 0]).statistic
-        ax.set(xlabel="score in reality", title=f"{title}\nrank correlation {rank:.2f}")
+        rank = rank_correlation(dreamt[:, 0], real[:, 0])
+        told_by = f"rank correlation {rank.rho:.2f} ({rank.low:.2f} to {rank.high:.2f})"
+        ax.set(xlabel="score in reality", title=f"{title}\n{told_by}")
         ax.set_ylim(told.min() - room, told.max() + room)
     for ax in axes[len(dreams) :]:
         ax.set_axis_off()
