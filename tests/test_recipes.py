@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -190,9 +191,17 @@ def test_no_two_rounds_and_no_two_runs_collect_on_the_same_tracks():
             rounds.training_tracks(laptop.change(**wrong), number)
 
 
-def test_a_run_in_dreams_keeps_its_language_and_dreams_ever_better(tmp_path):
+@pytest.fixture(scope="module")
+def dreaming_run(tmp_path_factory):
+    """A run in dreams that nothing disturbed: for reading, or to be copied."""
+    folder = tmp_path_factory.mktemp("dreaming")
+    car_racing.car_racing(preset("smoke").dreaming(), folder)
+    return folder
+
+
+def test_a_run_in_dreams_keeps_its_language_and_dreams_ever_better(dreaming_run, tmp_path):
     numbers = preset("smoke").dreaming()
-    car_racing.car_racing(numbers, tmp_path)
+    shutil.copytree(dreaming_run, tmp_path, dirs_exist_ok=True)
     first, second, third = (tmp_path / f"round{k}" for k in range(3))
 
     def same(name, *folders):
@@ -248,27 +257,36 @@ def test_what_a_whole_drive_would_bring():
     assert often == pytest.approx(2 / 0.0025 * (1 - np.exp(-0.0025 * length)))  # nor is haste paid
 
 
-def test_half_of_what_a_dream_learns_from_is_new(tmp_path):
-    numbers = preset("smoke").dreaming().change(episodes=(5, 2, 2))
-    car_racing.car_racing(numbers, tmp_path)
-    every, lesson = (EpisodeStore(tmp_path / "round2" / n).names() for n in ("latents", "lesson"))
+LONGER = preset("smoke").dreaming().change(episodes=(5, 2, 2, 2), hindsight_best=2, rounds=4)
+
+
+@pytest.fixture(scope="module")
+def longer_run(tmp_path_factory):
+    """One with more rounds and more episodes, for reading."""
+    folder = tmp_path_factory.mktemp("longer")
+    car_racing.car_racing(LONGER, folder)
+    return folder
+
+
+def test_half_of_what_a_dream_learns_from_is_new(longer_run):
+    numbers, last = LONGER, longer_run / "round2"
+    every, lesson = (EpisodeStore(last / name).names() for name in ("latents", "lesson"))
     assert len(every) == 9
     assert len(lesson) == 2 * numbers.dream_fresh
     assert set(every[-numbers.dream_fresh :]) < set(lesson) < set(every)
 
 
-def test_the_mean_of_the_best_few_is_where_a_round_begins(tmp_path):
-    numbers = preset("smoke").dreaming().change(hindsight_best=2, rounds=4)
-    car_racing.car_racing(numbers, tmp_path)
-    first, judged = read_log(tmp_path / "hindsight.jsonl")
+def test_the_mean_of_the_best_few_is_where_a_round_begins(longer_run):
+    first, judged = read_log(longer_run / "hindsight.jsonl")
     assert len(first["names"]) == 2
     assert len(first["chosen"]) == 1  # of two, the worse one would spoil the mean
     assert judged["names"] == ["start 1", "controller 1", "start 2", "controller 2"]
     earned = dict(zip(judged["names"], judged["dream"], strict=True))
     assert sorted(earned[name] for name in judged["chosen"]) == sorted(earned.values())[-2:]
-    two = [tmp_path / "round{1}/{0}.safetensors".format(*name.split()) for name in judged["chosen"]]
+    files = ("round{1}/{0}.safetensors".format(*name.split()) for name in judged["chosen"])
+    two = [longer_run / file for file in files]
     mean = np.mean([load_controller(path).parameters[0] for path in two], axis=0)
-    assert np.allclose(load_controller(tmp_path / CONTROLLER).parameters[0], mean, atol=1e-6)
+    assert np.allclose(load_controller(longer_run / CONTROLLER).parameters[0], mean, atol=1e-6)
 
 
 def test_what_a_run_would_stumble_over_is_said_at_once(tmp_path):
@@ -279,11 +297,10 @@ def test_what_a_run_would_stumble_over_is_said_at_once(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_in_dreams_that_was_killed_ends_up_the_same(tmp_path, monkeypatch):
+def test_a_run_in_dreams_that_was_killed_ends_up_the_same(dreaming_run, tmp_path, monkeypatch):
     """Killed again and again, each time a few drives further on."""
     numbers = preset("smoke").dreaming()
-    car_racing.car_racing(numbers, tmp_path / "whole")
-    run_episodes, kills = phases.run_episodes, 0
+    killed, run_episodes, kills = tmp_path / "killed", phases.run_episodes, 0
 
     def mortal(*args, **options):
         nonlocal left
@@ -297,7 +314,7 @@ def test_a_run_in_dreams_that_was_killed_ends_up_the_same(tmp_path, monkeypatch)
     while True:
         left = 2
         try:
-            car_racing.car_racing(numbers, tmp_path / "killed")
+            car_racing.car_racing(numbers, killed)
             break
         except KeyboardInterrupt:
             kills += 1
@@ -305,16 +322,18 @@ def test_a_run_in_dreams_that_was_killed_ends_up_the_same(tmp_path, monkeypatch)
     last = f"round{numbers.rounds - 1}"
     found = [f"{last}/{name}" for name in ("controller", "population", "start")]
     for name in ("vae", "mdn_rnn", "dream", "controller", *found):
-        one, other = (tmp_path / run / f"{name}.safetensors" for run in ("whole", "killed"))
+        one, other = (run / f"{name}.safetensors" for run in (dreaming_run, killed))
         assert one.read_bytes() == other.read_bytes(), name
     for name in ("evolution", "hindsight", "dream"):
-        one, other = (read_log(tmp_path / run / f"{name}.jsonl") for run in ("whole", "killed"))
+        one, other = (
+            read_log(run / f"{name}.jsonl") for run in (dreaming_run, tmp_path / "killed")
+        )
         assert len(one) == len(other), name
 
 
-def test_a_study_asks_the_panel_in_every_dream_and_breeds_in_each(tmp_path):
+def test_a_study_asks_the_panel_in_every_dream_and_breeds_in_each(dreaming_run, tmp_path):
     numbers = preset("smoke").dreaming()
-    car_racing.car_racing(numbers, tmp_path)
+    shutil.copytree(dreaming_run, tmp_path, dirs_exist_ok=True)
     study(numbers, tmp_path)
     panel = {row["where"]: row for row in read_log(tmp_path / "panel.jsonl")}
     assert set(panel) == {REALITY, *KINDS, RUN, RUN_IN_DOUBT}
