@@ -239,6 +239,7 @@ esac
     [
         ("lab", "-m jupyterlab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb"),
         ("unit", "-m pytest tests -m not hygiene"),
+        ("coverage", "--cov=wmlib"),
         ("notebooks", "-m pytest -x --nbval-lax"),
         ("hygiene", "-m pytest tests -m hygiene"),
         ("extras", "-e .[browser,cluster]"),
