@@ -1,6 +1,6 @@
 # Everything a reader or a contributor types. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help lab test unit notebooks hygiene extras lowest lint format sync chapters clean
+.PHONY: help lab test unit coverage notebooks hygiene extras lowest lint format sync chapters clean
 SHELL := bash
 
 # Paths are relative, and tools are modules (`python -m ruff`): a checkout may lie in any folder,
@@ -58,7 +58,10 @@ test: unit notebooks hygiene ## everything: unit tests, every cell of every chap
 
 unit: $(READY) ## the unit tests of wmlib
 	@OMP_NUM_THREADS=$(THREADS) $(PY) -m pytest tests -m "not hygiene" -n $(JOBS) --dist loadfile \
-		$(addprefix --ignore ,$(EXTRAS))
+		$(addprefix --ignore ,$(EXTRAS)) $(COVERAGE)
+
+coverage: $(READY) ## the unit tests, and which lines of wmlib none of them runs (a quarter slower)
+	@$(MAKE) --no-print-directory unit COVERAGE="--cov=wmlib --cov-report=term-missing:skip-covered"
 
 # Each chapter in a process and a folder of its own: it must run alone. The last ones take longest.
 define run_chapter

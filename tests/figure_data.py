@@ -75,6 +75,12 @@ def policies(count=5, shift=0.0):
     return np.stack([np.linspace(-50, 900, count) + shift, np.linspace(5, 50, count)], 1)
 
 
+def real_policies(count=5):
+    """Means and the ends of their skewed intervals (count, 3)."""
+    mean, half = policies(count).T
+    return np.stack([mean, mean - half, mean + half / 2], 1)
+
+
 def mixture():
     """log_pi, mu, log_sigma (2, 3) and truth (2, 4)."""
     pi = rng().dirichlet(np.ones(3), 2)

@@ -1,9 +1,11 @@
 """Dask: separate worker processes give what one process gives, also when one of them dies."""
 
+import gc
 import os
 import signal
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from test_pipeline import fingerprints
 
 from wmlib.files import read_log
 from wmlib.models.controller import Controller
+from wmlib.models.world_model import WorldModel
 from wmlib.pipeline.car_racing import training_world
 from wmlib.pipeline.phases import collect
 from wmlib.pipeline.scales import get_config
@@ -59,19 +62,31 @@ def test_a_cluster_that_is_not_there_is_named():
             pass
 
 
+class CountedWorldModel(WorldModel):
+    """Counts in this process how often it is serialized."""
+
+    sent = 0
+
+    def __reduce_ex__(self, protocol):
+        type(self).sent += 1
+        return super().__reduce_ex__(protocol)
+
+
 def test_what_all_need_travels_once(address, driver, world_model):
+    """Through generations, each of which has another policy but the same world model."""
+    counted = CountedWorldModel(world_model.vae, world_model.mdn_rnn)
+    policies, sent = [], []
     with processes(0, address) as executor:
-        sent = []
-        submit = executor._client.submit
-        executor._client.submit = lambda *args, **options: (
-            sent.append(args[1]) or submit(*args, **options)
-        )
-        for _ in range(12):  # generations: each has another driver, and the same eyes
-            drivers = ControllerPolicy(driver.controller)
+        for _ in range(12):
+            policy = ControllerPolicy(driver.controller)
+            policies.append(weakref.ref(policy))
             world = training_world(get_config("smoke").change(max_steps=8))
-            run_episodes(world, drivers, JOBS[:2], world_model, executor=executor)
-        assert sum(thing is world_model for thing in sent) == 1
-        assert len(executor._shared) == 8  # what is of no use any more is forgotten
+            run_episodes(world, policy, JOBS[:2], counted, executor=executor)
+            sent.append(CountedWorldModel.sent)
+        del policy
+        gc.collect()
+        assert [reference() is None for reference in policies[:4]] == [True] * 4  # forgotten
+    assert sent[0] == sent[-1] > 0
 
 
 def scores_while_one_dies(address, driver, world_model):

@@ -67,8 +67,24 @@ def test_directions_are_the_features_main_ones():
     assert directions.num_parameters == 9
     # Sixteen times as far, but only counted as four times: variances of 16/17 and 1/17.
     np.testing.assert_allclose(np.cov(seen.T), np.diag([16, 1]) / 17, rtol=0.1, atol=0.02)
-    with pytest.raises(ValueError, match="must be 1 to 6, got 7"):
-        Directions.of(features, 7)
+
+
+@pytest.mark.parametrize("samples", [1, 10, 24])
+def test_more_directions_than_samples_can_tell_are_refused(samples):
+    """They would be rounding errors, divided by almost 0."""
+    features = torch.randn(samples, 288)
+    with pytest.raises(ValueError, match=f"1 to {samples - 1}, .* {samples} samples .*, got 24"):
+        Directions.of(features, 24)
+
+
+def test_as_many_directions_as_the_features_vary_in():
+    features = torch.randn(25, 288)
+    assert np.abs(Directions.of(features, 24).matrix).max() < 1
+    features[:, 3:] = 0.5  # inactive
+    assert Directions.of(features, 3).matrix.shape == (3, 288)
+    for wrong in (0, 4):
+        with pytest.raises(ValueError, match=f"must be 1 to 3, .*, got {wrong}"):
+            Directions.of(features, wrong)
 
 
 def test_a_point_is_a_linear_controller_on_those_directions():

@@ -1,25 +1,180 @@
+import math
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm, spearmanr
+from torch.distributions import Categorical, MixtureSameFamily, Normal
 
 from wmlib.envs import HELD_OUT_SEEDS, TRAINING_SEEDS
-from wmlib.evaluation import interval, linear_probe, open_loop_rollout, score, watch
+from wmlib.evaluation import (
+    Interval,
+    Score,
+    coverage,
+    dream_frames,
+    episode_interval,
+    linear_probe,
+    open_loop_rollout,
+    quantiles,
+    rank_correlation,
+    score,
+    seed_interval,
+    watch,
+)
 from wmlib.models.controller import Controller
-from wmlib.models.mdn_rnn import MDNRNN
+from wmlib.models.mdn_rnn import MDNRNN, Prediction
+from wmlib.models.vae import tensor_to_frames
 from wmlib.models.world_model import WorldModel
 from wmlib.pipeline.ball import BALL
 from wmlib.pipeline.phases import collect
 from wmlib.rollout.policies import ControllerPolicy, no_action_policy
 
 
-def test_the_interval_is_students():
+def test_the_interval_over_seeds_is_students():
     # Mean 3, variance 2.5, t(0.975, 4) = 2.776445
-    i = interval([1, 2, 3, 4, 5])
+    i = seed_interval([1, 2, 3, 4, 5])
     assert (i.mean, i.std, i.n) == (3.0, pytest.approx(2.5**0.5), 5)
     half = 2.776445 * 2.5**0.5 / 5**0.5
     assert (i.low, i.high) == (pytest.approx(3 - half), pytest.approx(3 + half))
+
+
+# Most episodes are good, a few fail.
+SKEWED = np.r_[np.linspace(890, 920, 95), np.linspace(200, 700, 5)]
+
+
+def test_the_interval_over_episodes_reaches_further_to_the_side_of_the_rare_failures():
+    i, t = episode_interval(SKEWED), seed_interval(SKEWED)
+    assert (i.mean, i.std, i.n) == (t.mean, t.std, t.n) == (SKEWED.mean(), SKEWED.std(ddof=1), 100)
+    assert i.mean - i.low > 1.3 * (i.high - i.mean) > 0
+    assert i.low < t.low
+    mirrored = episode_interval(-SKEWED)
+    assert (mirrored.low, mirrored.high) == (
+        pytest.approx(-i.high, 0.01),
+        pytest.approx(-i.low, 0.01),
+    )
+
+
+def test_the_interval_over_many_symmetric_episodes_is_nearly_students():
+    values = norm.ppf((np.arange(400) + 0.5) / 400)
+    i, t = episode_interval(values), seed_interval(values)
+    assert (i.low, i.high) == (pytest.approx(t.low, rel=0.05), pytest.approx(t.high, rel=0.05))
+
+
+def test_the_same_scores_have_the_same_interval_and_numpys_global_state_is_left_alone():
+    np.random.seed(1)  # noqa: NPY002
+    expected = np.random.rand()  # noqa: NPY002
+    np.random.seed(1)  # noqa: NPY002
+    assert episode_interval(SKEWED) == episode_interval(SKEWED.tolist())
+    assert np.random.rand() == expected  # noqa: NPY002
+
+
+def test_scores_that_do_not_differ_have_an_interval_without_width():
+    assert episode_interval([7.0, 7.0, 7.0]) == Interval(7.0, 0.0, 7.0, 7.0, 3)
+
+
+@pytest.mark.parametrize("interval", [episode_interval, seed_interval])
+def test_an_interval_needs_two_finite_values(interval):
     with pytest.raises(ValueError, match="at least two values"):
         interval([1.0])
+    with pytest.raises(ValueError, match="finite values, got nan"):
+        interval([1.0, math.nan, 2.0])
+
+
+def test_both_ends_of_an_interval_are_told():
+    told = Interval(897.73, 67.88, 893.04, 901.52, 1000).describe()
+    assert told == "897.7 ± 67.9 SD (95% CI of the mean 893.0 to 901.5, n = 1000)"
+    assert Interval(0.1234, 1, -0.5, 2, 8).describe(2).endswith("-0.50 to 2.00, n = 8)")
+
+
+def test_a_score_is_summarized_with_the_interval_over_episodes():
+    result = Score(list(range(100)), SKEWED, np.full(100, 900), SKEWED > 800)
+    i = episode_interval(SKEWED)
+    assert result.interval == i
+    assert result.summary()["ci95"] == [round(i.low, 1), round(i.high, 1)]
+    assert result.summary()["lap_completion"] == 0.95
+    assert result.summary()["worst_tracks"] == [95, 96, 97]
+    assert i.describe() in str(result)
+
+
+def test_what_imports_the_statistics_does_not_wait_for_all_of_scipys():
+    code = "import sys, wmlib.evaluation; sys.exit('scipy.stats' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_rank_correlation_is_spearmans_with_ties():
+    rng = np.random.default_rng(0)
+    actual = rng.normal(size=16).round(0)
+    predicted = actual**3 + rng.normal(size=16).round(0)
+    rank = rank_correlation(predicted, actual)
+    assert rank.rho == pytest.approx(spearmanr(predicted, actual).statistic)
+    assert -1 < rank.low < rank.rho < rank.high <= 1
+    assert rank == rank_correlation(predicted, actual)
+    assert rank.describe() == f"{rank.rho:.2f} (95% CI {rank.low:.2f} to {rank.high:.2f}, n = 16)"
+    unrelated = rank_correlation(rng.normal(size=16), actual)
+    assert unrelated.low < 0 < unrelated.high
+
+
+def test_a_rank_correlation_knows_order_alone():
+    order = np.arange(9.0)
+    same, opposite = rank_correlation(np.exp(order), order), rank_correlation(-order, order)
+    assert (same.rho, same.low, same.high) == pytest.approx((1, 1, 1))
+    assert (opposite.rho, opposite.low, opposite.high) == pytest.approx((-1, -1, -1))
+
+
+def test_without_an_order_there_is_no_rank_correlation():
+    for predicted, actual in (([1, 2], [1, 2]), ([3, 3, 3], [1, 2, 3]), ([1, 2, 3], [0, 0, 0])):
+        rank = rank_correlation(predicted, actual)
+        assert np.isnan([rank.rho, rank.low, rank.high]).all()
+    with pytest.raises(ValueError, match="2 predictions cannot rank 3 policies"):
+        rank_correlation([1, 2], [1, 2, 3])
+    with pytest.raises(ValueError, match="finite"):
+        rank_correlation([1, 2, math.inf], [1, 2, 3])
+
+
+def prediction_of(mixtures) -> Prediction:
+    log_pi = torch.randn(2, 5, 3, mixtures).log_softmax(-1)
+    zeros = torch.zeros(2, 5)
+    return Prediction(
+        log_pi, torch.randn(2, 5, 3, mixtures), torch.randn(2, 5, 3, mixtures), zeros, zeros
+    )
+
+
+def test_the_quantile_of_one_component_is_the_normal_cdf():
+    prediction, z = prediction_of(1), torch.randn(2, 5, 3)
+    normal = Normal(prediction.mu[..., 0], prediction.log_sigma[..., 0].exp())
+    torch.testing.assert_close(quantiles(prediction, z), normal.cdf(z))
+
+
+def test_the_quantile_of_a_mixture_is_its_cdf():
+    prediction, z = prediction_of(4), torch.randn(2, 5, 3)
+    mixture = MixtureSameFamily(
+        Categorical(logits=prediction.log_pi), Normal(prediction.mu, prediction.log_sigma.exp())
+    )
+    torch.testing.assert_close(quantiles(prediction, z), mixture.cdf(z))
+
+
+GRID = (torch.arange(10_000) + 0.5) / 10_000  # equally likely quantiles of whatever is drawn
+
+
+def test_uniform_quantiles_are_calibrated():
+    nominal, empirical = coverage(GRID.view(100, 50, 2), points=21)
+    np.testing.assert_allclose(nominal, np.linspace(0, 1, 21))
+    np.testing.assert_allclose(empirical, nominal, atol=2e-4)
+
+
+@pytest.mark.parametrize("sigma", [0.5, 0.8, 1.5])
+def test_the_coverage_of_a_wrong_sigma_is_the_analytic_one(sigma):
+    """Of standard normal values, |z| < sigma q holds for a share of 2 Phi(sigma q) - 1."""
+    z = torch.special.ndtri(GRID.double()).view(-1, 1, 1)
+    zeros = torch.zeros_like(z)[..., None]
+    prediction = Prediction(zeros, zeros, zeros + math.log(sigma), z[..., 0], z[..., 0])
+    nominal, empirical = coverage(quantiles(prediction, z))
+    analytic = 2 * norm.cdf(sigma * norm.ppf((1 + nominal) / 2)) - 1
+    np.testing.assert_allclose(empirical, analytic, atol=5e-4)
+    inner = slice(1, -1)
+    assert ((empirical < nominal) if sigma < 1 else (empirical > nominal))[inner].all()
 
 
 def test_a_probe_reads_what_is_linear_and_nothing_else():
@@ -85,3 +240,17 @@ def test_the_contexts_rewards_count_for_an_m_with_reward_input(world_model):
         assert bool((low != high).any()) == differs
         low, high = (watch(model, frames, actions, r)[1] for r in rewards)
         assert bool((low != high).any()) == differs
+
+
+def test_a_dream_begins_with_reconstructions_of_its_context(world_model):
+    frames = np.random.default_rng(0).integers(0, 256, (9, 64, 64, 3), dtype=np.uint8)
+    actions = np.random.default_rng(0).uniform(size=(8, 3)).astype(np.float32)
+    dreamt = dream_frames(world_model, frames, actions, context=5)
+    assert (dreamt.shape, dreamt.dtype) == (frames.shape, np.uint8)
+    with torch.no_grad():
+        seen = tensor_to_frames(world_model.decode(world_model.encode(frames[:6])))
+    np.testing.assert_array_equal(dreamt[:6], seen)
+    np.testing.assert_array_equal(dreamt, dream_frames(world_model, frames, actions, context=5))
+    another = dream_frames(world_model, frames, actions, context=5, seed=1)
+    assert (another[:6] == dreamt[:6]).all()
+    assert (another[6:] != dreamt[6:]).any((1, 2, 3)).all()

@@ -87,6 +87,50 @@ def test_episodes_survive_the_round_trip(tmp_path):
     np.testing.assert_array_equal(store.read("a", "frames", 60, 70), episode["frames"][60:70])
 
 
+def test_only_a_write_makes_the_folder(tmp_path):
+    mistyped = EpisodeStore(tmp_path / "episods")
+    assert (mistyped.names(), len(mistyped), mistyped.record) == ([], 0, None)
+    assert "a" not in mistyped
+    for read in (mistyped.episode, mistyped.length, mistyped.keys, lambda a: mistyped.read(a, "z")):
+        with pytest.raises(FileNotFoundError, match=r"there is no folder .*episods"):
+            read("a")
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*episods"):
+        EpisodeStore(tmp_path / "other").include(mistyped)
+    assert not list(tmp_path.iterdir())
+    EpisodeStore(tmp_path / "new" / "episodes").write("a", {"rewards": np.zeros(3)})
+    EpisodeStore(tmp_path / "linked").include(EpisodeStore(tmp_path / "new" / "episodes"))
+    assert EpisodeStore(tmp_path / "linked").names() == ["a"]
+
+
+def test_what_an_episode_does_not_have_is_named_and_no_damage(tmp_path):
+    store = EpisodeStore(tmp_path)
+    store.write("a", {"rewards": np.zeros(3), "actions": np.zeros((3, 2))})
+    assert store.keys("a") == ["actions", "rewards"]
+    for read in (store.read, store.length):
+        with pytest.raises(KeyError, match=r"a\.zip has no 'frames', only actions, rewards"):
+            read("a", "frames")
+    with pytest.raises(FileNotFoundError, match="there is no episode 'b' in"):
+        store.episode("b")
+
+
+@pytest.mark.parametrize("damage", ["empty", "torn", "a chunk", "the index"])
+def test_a_damaged_episode_is_named(tmp_path, damage):
+    store = EpisodeStore(tmp_path)
+    frames = np.random.default_rng(0).integers(0, 256, (70, 64, 64, 3), dtype=np.uint8)
+    store.write("a", {"frames": frames})
+    content = bytearray(store.path("a").read_bytes())
+    if damage in ("empty", "torn"):
+        del content[0 if damage == "empty" else len(content) // 2 :]
+    else:
+        place = len(content) // 2 if damage == "a chunk" else content.rindex(b"PK\x01\x02")
+        content[place : place + 40] = bytes(40)
+    store.path("a").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.zip is damaged: delete it"):
+        store.episode("a")
+    with pytest.raises(ValueError, match=r"a\.zip is damaged: delete it"):
+        store.read("a", "frames")
+
+
 def _write_forever(folder):
     store = EpisodeStore(folder)
     frames = np.random.default_rng(0).integers(0, 256, (500, 64, 64, 3), dtype=np.uint8)

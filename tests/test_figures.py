@@ -26,6 +26,7 @@ from figure_data import (
     policies,
     probe,
     published,
+    real_policies,
     rng,
     score,
     timeline,
@@ -35,7 +36,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 from scipy import stats
 
-from wmlib.evaluation import interval
+from wmlib.evaluation import episode_interval
 from wmlib.view import figures
 from wmlib.view.figures import BASELINE, DREAM, REALITY
 
@@ -62,7 +63,7 @@ ALL = {
     "dream_returns": lambda: figures.dream_returns(np.arange(5.0), rng().normal(size=(5, 3))),
     "predicted_against_real": lambda: figures.predicted_against_real(
         {f"dream {k}, learning faster": policies(shift=k) for k in range(6)},
-        policies(),
+        real_policies(),
         {"never steers": 0, "bred sharper": 1, "the run's C": 4},
     ),
     "returns_by_dream": lambda: figures.returns_by_dream([evolved(), evolved(1)]),
@@ -121,7 +122,7 @@ EMPTY = {
     "score_histogram": (lambda: figures.score_histogram(score([900])), "at least two values"),
     "dream_returns": (lambda: figures.dream_returns(np.ones(3), np.ones((2, 4))), "3 episodes,"),
     "predicted_against_real": (
-        lambda: figures.predicted_against_real({"a dream": policies(4)}, policies(5)),
+        lambda: figures.predicted_against_real({"a dream": policies(4)}, real_policies(5)),
         r"a dream: shape \(4, 2\)",
     ),
     "returns_by_dream": (lambda: figures.returns_by_dream([]), "no runs"),
@@ -209,7 +210,7 @@ def test_horizon_curves_are_means_with_their_intervals():
         assert list(x) == [1, 2, 3, 4]
         assert y == pytest.approx(episodes.mean(0)), name
     band = ax.collections[0].get_paths()[0].vertices
-    expected = interval(values["M"][:, 2])
+    expected = episode_interval(values["M"][:, 2])
     at_three = band[band[:, 0] == 3, 1]
     assert (at_three.min(), at_three.max()) == pytest.approx((expected.low, expected.high))
     assert legend(figure) == ["M", "last value"]
@@ -225,7 +226,7 @@ def test_a_probe_is_its_predictions_against_the_truth():
     ((x, y),) = drawn(ax, REALITY)
     np.testing.assert_array_equal(np.sort(x), np.sort(known.truth.ravel()))
     np.testing.assert_array_equal(
-        y[np.argsort(x)], known.read.ravel()[known.truth.ravel().argsort()]
+        y[np.argsort(x)], known.predicted.ravel()[known.truth.ravel().argsort()]
     )
     ((a, b),) = drawn(ax, BASELINE)
     assert list(a) == list(b) == [known.truth.min(), known.truth.max()]
@@ -274,7 +275,7 @@ def test_a_search_shows_candidates_and_where_one_and_two_sigma_are():
 
 
 def test_source_is_the_code_in_the_package():
-    page = figures.source(interval).data
+    page = figures.source(episode_interval).data
     text = re.sub("<[^>]+>", "", page)
-    assert "def interval(" in text
-    assert "half = stdtrit" in text
+    assert "def episode_interval(" in text
+    assert "bootstrap" in text

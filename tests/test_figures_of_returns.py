@@ -11,6 +11,7 @@ from figure_data import (
     legend,
     policies,
     published,
+    real_policies,
     score,
     timeline,
 )
@@ -86,7 +87,7 @@ def test_returns_of_dreams_are_drawn_against_their_episodes():
 
 
 def test_predicted_returns_have_their_intervals_their_marks_and_their_rank():
-    real = policies(4)
+    real = real_policies(4)
     predicted = np.stack([[0.0, 2.0, 1.0, 3.0], [0.5, 0, 0.5, 1]], 1)
     figure = figures.predicted_against_real({"its dream": predicted}, real, {"the run's C": 3})
     (ax,) = figure.axes
@@ -95,18 +96,18 @@ def test_predicted_returns_have_their_intervals_their_marks_and_their_rank():
         np.stack(line.get_data(), 1), np.stack([real[:, 0], [0, 2, 1, 3]], 1)
     )
     sides = np.array(across.get_segments())
-    np.testing.assert_allclose(sides[:, 1, 0] - sides[:, 0, 0], 2 * real[:, 1])
+    np.testing.assert_allclose(sides[:, :, 0], real[:, 1:])
     ends = np.array(down.get_segments())
     np.testing.assert_allclose(ends[:, 1, 1] - ends[:, 0, 1], 2 * predicted[:, 1])
     assert to_hex(line.get_color()).upper() == DREAM
     assert [(float(x[0]), float(y[0])) for x, y in drawn(ax, "#000000")] == [(real[3, 0], 3)]
-    assert ax.get_title() == "its dream\nrank correlation 0.80"
+    assert ax.get_title() == "its dream\nrank correlation 0.80\n(95% CI -1.00 to 1.00)"
     assert set(legend(figure)) == {"the run's C", "a policy (95% CI)", "predicted = real"}
 
 
 def test_five_dreams_take_two_rows_and_leave_three_places_empty():
     predicted = {f"dream {k}": policies(shift=k) for k in range(5)}
-    figure = figures.predicted_against_real(predicted, policies())
+    figure = figures.predicted_against_real(predicted, real_policies())
     assert len(figure.axes) == 6
     assert [ax.axison for ax in figure.axes] == [True] * 5 + [False]
 

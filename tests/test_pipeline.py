@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -315,9 +316,17 @@ def test_no_two_rounds_and_no_two_runs_collect_on_the_same_tracks():
             Round.of(laptop.change(**wrong), number).training_tracks()
 
 
-def test_a_run_in_dreams_keeps_its_language_and_dreams_ever_better(tmp_path):
+@pytest.fixture(scope="module")
+def dreaming_run(tmp_path_factory):
+    """A run in dreams that nothing disturbed: for reading, or to be copied."""
+    folder = tmp_path_factory.mktemp("dreaming")
+    car_racing.run_all_rounds(dreaming(get_config("smoke")), folder)
+    return folder
+
+
+def test_a_run_in_dreams_freezes_v_and_m_but_trains_its_dreams(dreaming_run, tmp_path):
     config = dreaming(get_config("smoke"))
-    car_racing.run_all_rounds(config, tmp_path)
+    shutil.copytree(dreaming_run, tmp_path, dirs_exist_ok=True)
     first, second, third = (tmp_path / f"round{k}" for k in range(3))
 
     def same(name, *folders):
@@ -374,9 +383,19 @@ def test_what_a_whole_drive_would_bring():
     assert often == pytest.approx(2 / 0.0025 * (1 - np.exp(-0.0025 * length)))  # nor is haste paid
 
 
-def test_half_of_what_a_dream_learns_from_is_new(tmp_path):
-    config = dreaming(get_config("smoke")).change(episodes=(5, 2, 2))
-    car_racing.run_all_rounds(config, tmp_path)
+LONGER = dreaming(get_config("smoke")).change(episodes=(5, 2, 2, 2), averaged=2, num_rounds=4)
+
+
+@pytest.fixture(scope="module")
+def longer_run(tmp_path_factory):
+    """One with more rounds and more episodes, for reading."""
+    folder = tmp_path_factory.mktemp("longer")
+    car_racing.run_all_rounds(LONGER, folder)
+    return folder
+
+
+def test_half_of_what_a_dream_learns_from_is_new(longer_run):
+    config, tmp_path = LONGER, longer_run
     every, lesson = (
         EpisodeStore(tmp_path / "round2" / n).names() for n in ("latents", "training_subset")
     )
@@ -386,19 +405,18 @@ def test_half_of_what_a_dream_learns_from_is_new(tmp_path):
     assert set(every[-newest:]) < set(lesson) < set(every)
 
 
-def test_the_mean_of_the_best_few_is_where_a_round_begins(tmp_path):
-    config = dreaming(get_config("smoke")).change(averaged=2, num_rounds=4)
-    car_racing.run_all_rounds(config, tmp_path)
-    first, judged = read_log(tmp_path / "reevaluation.jsonl")
+def test_the_mean_of_the_best_few_is_where_a_round_begins(longer_run):
+    first, judged = read_log(longer_run / "reevaluation.jsonl")
     assert len(first["names"]) == 2
     assert len(first["chosen"]) == 1  # of two, the worse one would spoil the mean
     # Review, fault 8: "initial 2", the mean of one, is that one, and is not counted twice.
     assert judged["names"] == ["initial 1", "controller 1", "controller 2"]
     earned = dict(zip(judged["names"], judged["predicted_return"], strict=True))
     assert sorted(earned[name] for name in judged["chosen"]) == sorted(earned.values())[-2:]
-    two = [tmp_path / "round{1}/{0}.safetensors".format(*name.split()) for name in judged["chosen"]]
-    mean = np.mean([load_controller(path).parameters[0] for path in two], axis=0)
-    assert np.allclose(load_controller(tmp_path / CONTROLLER).parameters[0], mean, atol=1e-6)
+    files = ("round{1}/{0}.safetensors".format(*name.split()) for name in judged["chosen"])
+    two = [load_controller(longer_run / file).parameters[0] for file in files]
+    result = load_controller(longer_run / CONTROLLER).parameters[0]
+    assert np.allclose(result, np.mean(two, axis=0), atol=1e-6)
 
 
 def test_what_a_run_would_stumble_over_is_said_at_once(tmp_path):
@@ -409,10 +427,9 @@ def test_what_a_run_would_stumble_over_is_said_at_once(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_in_dreams_that_was_killed_ends_up_the_same(tmp_path, monkeypatch):
+def test_a_run_in_dreams_that_was_killed_ends_up_the_same(dreaming_run, tmp_path, monkeypatch):
     """Killed again and again, each time a few drives further on."""
     config = dreaming(get_config("smoke"))
-    car_racing.run_all_rounds(config, tmp_path / "whole")
     run_episodes, kills = phases.run_episodes, 0
 
     def mortal(*args, **options):
@@ -435,16 +452,18 @@ def test_a_run_in_dreams_that_was_killed_ends_up_the_same(tmp_path, monkeypatch)
     last = f"round{len(config.rounds) - 1}"
     found = [f"{last}/{name}" for name in ("controller", "population", "initial")]
     for name in ("vae", "mdn_rnn", "dream", "controller", *found):
-        one, other = (tmp_path / run / f"{name}.safetensors" for run in ("whole", "killed"))
+        one, other = (run / f"{name}.safetensors" for run in (dreaming_run, tmp_path / "killed"))
         assert one.read_bytes() == other.read_bytes(), name
     for name in ("evolution", "reevaluation", "dream"):
-        one, other = (read_log(tmp_path / run / f"{name}.jsonl") for run in ("whole", "killed"))
+        one, other = (
+            read_log(run / f"{name}.jsonl") for run in (dreaming_run, tmp_path / "killed")
+        )
         assert len(one) == len(other), name
 
 
-def test_ablations_score_all_policies_in_every_dream_and_evolve_in_each(tmp_path):
+def test_ablations_score_all_policies_in_every_dream_and_evolve_in_each(dreaming_run, tmp_path):
     config = dreaming(get_config("smoke"))
-    car_racing.run_all_rounds(config, tmp_path)
+    shutil.copytree(dreaming_run, tmp_path, dirs_exist_ok=True)
     run_ablations(config, tmp_path)
     matrix = {row["where"]: row for row in read_log(tmp_path / "score_matrix.jsonl")}
     assert set(matrix) == {REAL, *KINDS, OWN_DREAM, WITH_TEMPERATURE}

@@ -1,5 +1,6 @@
-"""Numbers one can trust: scores with intervals, probes, errors against the horizon."""
+"""Scores with intervals, rank correlations, linear probes, calibration, open-loop rollouts."""
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ from wmlib.models.vae import tensor_to_frames
 from wmlib.models.world_model import WorldModel
 from wmlib.rollout.episodes import previous_rewards
 from wmlib.rollout.policies import EpisodeSpec, Policy
-from wmlib.rollout.rollout import Episode, run_episodes
+from wmlib.rollout.rollout import run_episodes
+
+RESAMPLES = 9_999  # of every bootstrap
 
 
 @dataclass(frozen=True)
@@ -30,27 +33,119 @@ class Interval:
     n: int
 
     def describe(self, digits: int = 1) -> str:
-        """One line, rounded to so many digits behind the point."""
-        half = (self.high - self.low) / 2
+        """One line, rounded to `digits` decimals: "897.7 ± 67.8 SD (95% CI of the mean ...)"."""
         return (
-            f"{self.mean:.{digits}f} ± {self.std:.{digits}f} "
-            f"(95% CI of the mean ± {half:.{digits}f}, n = {self.n})"
+            f"{self.mean:.{digits}f} ± {self.std:.{digits}f} SD (95% CI of the mean "
+            f"{self.low:.{digits}f} to {self.high:.{digits}f}, n = {self.n})"
         )
 
 
-def interval(values: Sequence[float] | np.ndarray) -> Interval:
-    """Mean, spread and Student's 95% interval of at least two independent values."""
-    values = np.asarray(values, dtype=float)
-    if values.ndim != 1 or len(values) < 2:
-        raise ValueError(f"an interval needs at least two values, got shape {values.shape}")
+def episode_interval(scores: Sequence[float] | np.ndarray) -> Interval:
+    """The mean of independent episodes' scores (n,), with a BCa bootstrap interval (Efron 1987).
+
+    Scores of episodes are skewed: most lie just above 900, a few far below, and a symmetric
+    interval ends too low above and too high below. The random stream is fixed, so the same scores
+    give the same interval. Where failures are rare, few episodes contain none, and no interval that
+    is computed from them can know: of 20, 50 and 100 episodes drawn from the 1,000 scores of the
+    pretrained CarRacing agent, 70%, 84% and 90% of these intervals contained the mean of all (of
+    Student's 65%, 81%, 87%; of the percentile bootstrap's 65%, 82%, 88%).
+
+    (`tests/interval_coverage.py` prints these shares.) Raises ValueError if there are fewer than
+    two scores, or one of them is not finite.
+    """
+    values = _require_values(scores)
+    mean, std = float(values.mean()), float(values.std(ddof=1))
+    if np.ptp(values) == 0:  # every resample is the same
+        return Interval(mean, std, mean, mean, len(values))
+    from scipy.stats import bootstrap  # only here: its import takes a second
+
+    low, high = bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        batch=1_000,
+        method="BCa",
+        random_state=np.random.default_rng(0),
+    ).confidence_interval
+    return Interval(mean, std, float(low), float(high), len(values))
+
+
+def seed_interval(values: Sequence[float] | np.ndarray) -> Interval:
+    """The mean of one value (n,) per training seed, with Student's t interval.
+
+    For few values without a heavy tail, such as mean scores of repeated trainings: a bootstrap of
+    three values would be far too narrow. Raises ValueError if there are fewer than two values, or
+    one of them is not finite.
+    """
+    values = _require_values(values)
     mean, std = values.mean(), values.std(ddof=1)
     half = stdtrit(len(values) - 1, 0.975) * std / np.sqrt(len(values))
     return Interval(float(mean), float(std), float(mean - half), float(mean + half), len(values))
 
 
+def _require_values(values: Sequence[float] | np.ndarray) -> np.ndarray:
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 1 or len(values) < 2:
+        raise ValueError(f"an interval needs at least two values, got shape {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError(f"an interval needs finite values, got {values[~np.isfinite(values)][0]}")
+    return values
+
+
+@dataclass(frozen=True)
+class RankCorrelation:
+    """Spearman's rank correlation over n policies, -1 to 1, and its 95% confidence interval."""
+
+    rho: float
+    low: float
+    high: float
+    n: int
+
+    def describe(self, digits: int = 2) -> str:
+        """One line, rounded to `digits` decimals: "0.85 (95% CI 0.42 to 0.98, n = 16)"."""
+        rho, low, high = (f"{value:.{digits}f}" for value in (self.rho, self.low, self.high))
+        return f"{rho} (95% CI {low} to {high}, n = {self.n})"
+
+
+def rank_correlation(
+    predicted: Sequence[float] | np.ndarray, actual: Sequence[float] | np.ndarray
+) -> RankCorrelation:
+    """Does a prediction rank policies as their actual scores do? Both (n,), a value per policy.
+
+    The interval is a percentile bootstrap over the policies, with a fixed random stream; equal
+    values share their mean rank, and resamples in which all values of one side are equal, which
+    have no order, are left out. Where there is no order to compare (fewer than three policies, or
+    all values of one side equal), all three numbers are NaN. Raises ValueError if the lengths
+    differ, or a value is not finite.
+    """
+    if len(predicted) != len(actual):
+        raise ValueError(f"{len(predicted)} predictions cannot rank {len(actual)} policies")
+    pairs, n = np.array([predicted, actual], dtype=float), len(actual)
+    if not np.isfinite(pairs).all():
+        raise ValueError(f"a rank correlation needs finite values, got {pairs}")
+    if n < 3 or (np.ptp(pairs, axis=1) == 0).any():
+        return RankCorrelation(math.nan, math.nan, math.nan, n)
+    drawn = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
+    resampled = pairs[:, drawn]
+    resampled = resampled[:, (np.ptp(resampled, axis=-1) > 0).all(0)]
+    low, high = np.quantile(_spearman(*resampled), [0.025, 0.975])
+    return RankCorrelation(float(_spearman(*pairs)), float(low), float(high), n)
+
+
+def _spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    # Pearson's correlation of the ranks, along the last axis.
+    from scipy.stats import rankdata  # only here: its import takes a second
+
+    x, y = (rankdata(part, axis=-1) - (part.shape[-1] + 1) / 2 for part in (x, y))
+    return (x * y).sum(-1) / np.sqrt((x**2).sum(-1) * (y**2).sum(-1))
+
+
 @dataclass(frozen=True)
 class Score:
-    """How well a driver drives: one entry per held-out track, in the order of `tracks`."""
+    """The result of an evaluation: one entry per held-out track, in the order of `tracks`.
+
+    tracks: seeds. scores: returns, float. steps: environment steps, int. laps: bool. Each (n,).
+    """
 
     tracks: list[int]
     scores: np.ndarray
@@ -59,11 +154,11 @@ class Score:
 
     @property
     def interval(self) -> Interval:
-        """Of the scores."""
-        return interval(self.scores)
+        """Of the mean score over tracks, see `episode_interval`."""
+        return episode_interval(self.scores)
 
     def first(self, n: int) -> "Score":
-        """On the first n tracks alone: to compare with whoever drove no others."""
+        """On the first n tracks alone: to compare with a policy that was scored on no others."""
         return Score(self.tracks[:n], self.scores[:n], self.steps[:n], self.laps[:n])
 
     def summary(self) -> dict:
@@ -85,13 +180,13 @@ class Score:
 
 
 def scoring_world(max_steps: int = 1000, frame_size: int = 64, repeat: int = 1) -> World:
-    """The untouched CarRacing-v3, every drive to its end: where all scores are taken."""
+    """The untouched CarRacing-v3, every episode to its end: where all scores are taken."""
     options = {"max_episode_steps": max_steps, "frame_size": frame_size}
     return World("wmlib/CarRacingOriginal-v3", num_envs=8, options=options, repeat=repeat)
 
 
 def score(
-    driver: Policy,
+    policy: Policy,
     world_model: WorldModel | None,
     tracks: int = 100,
     *,
@@ -101,55 +196,52 @@ def score(
     frame_size: int = 64,
     progress: str | None = "scoring",
 ) -> Score:
-    """Drive `tracks` held-out tracks of the untouched CarRacing-v3, every episode to its end.
+    """Score a policy on `tracks` held-out tracks of the untouched CarRacing-v3.
 
     They are the first ones, or the first after `skip` others.
-    max_steps below 1000 is for tests only: such a score compares with nothing.
+    Every episode runs to its end; max_steps below 1000 is for tests only, because such scores
+    cannot be compared with others.
     """
     world = scoring_world(max_steps, frame_size)
     seeds = HELD_OUT_SEEDS[skip : skip + tracks]
-    drives = run_episodes(
+    episodes = run_episodes(
         world,
-        driver,
+        policy,
         [EpisodeSpec(s) for s in seeds],
         world_model,
         executor=executor,
         progress=progress,
     )
-    return to_score(drives)
-
-
-def to_score(drives: Sequence[Episode]) -> Score:
-    """Drives -> Score."""
     return Score(
-        [drive.spec.seed for drive in drives],
-        np.array([drive.score for drive in drives]),
-        np.array([drive.steps for drive in drives]),
-        np.array([drive.lap for drive in drives]),
+        [episode.spec.seed for episode in episodes],
+        np.array([episode.score for episode in episodes]),
+        np.array([episode.steps for episode in episodes]),
+        np.array([episode.lap for episode in episodes]),
     )
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A linear read-out: `truth`, and what the probe `read`, on examples it was not fitted to."""
+    """A fitted linear probe on held-out examples: `truth` and `predicted`, each (N, d)."""
 
     truth: np.ndarray
-    read: np.ndarray
+    predicted: np.ndarray
 
     @property
     def r2(self) -> float:
-        """Share of the truth's variance that was read out, over all columns; 1 is all of it."""
-        residual = ((self.truth - self.read) ** 2).sum()
+        """Explained share of the truth's variance over all columns: 1 is all of it."""
+        residual = ((self.truth - self.predicted) ** 2).sum()
         return float(1 - residual / ((self.truth - self.truth.mean(0)) ** 2).sum())
 
 
 def linear_probe(
     features: np.ndarray, truth: np.ndarray, groups: np.ndarray, held_out: float = 0.3
 ) -> Probe:
-    """Can `truth` (N, d) be read out of `features` (N, n) by a linear map?
+    """Ridge regression of `truth` (N, d) on `features` (N, n): is it there, in a linear form?
 
     Fitted on some groups (N,) int (episodes, say), tested on the others: neighbouring frames of
-    one episode are nearly copies, and a random split would test on what was fitted.
+    one episode are nearly copies, and a random split would test on what was fitted. held_out: the
+    share of the groups to test on. Raises ValueError if there are fewer than two groups.
     """
     names = np.unique(groups)
     test = np.isin(groups, names[: max(1, int(len(names) * held_out))])
@@ -256,19 +348,21 @@ def dream_frames(
 
 
 def quantiles(prediction: Prediction, z: Tensor) -> Tensor:
-    """Where z falls in M's mixtures, sum_k pi_k Phi((z - mu_k) / sigma_k): (B, T, z_size), 0..1.
+    """The CDF of M's mixtures at z, sum_k pi_k Phi((z - mu_k) / sigma_k): (B, T, z_size), 0..1.
 
-    Uniform if M is honest (Gneiting et al. 2007, "probability integral transform").
+    prediction: of mixtures (B, T, z_size, K); z: (B, T, z_size) float. Uniformly distributed if M
+    is calibrated: the probability integral transform (Gneiting, Balabdaoui & Raftery 2007).
     """
     standardized = (z.unsqueeze(-1) - prediction.mu) * torch.exp(-prediction.log_sigma)
     return (prediction.log_pi.exp() * torch.special.ndtr(standardized)).sum(-1)
 
 
 def coverage(quantile: Tensor, points: int = 51) -> tuple[np.ndarray, np.ndarray]:
-    """(claimed, found): of M's central intervals of each probability, the share of values inside.
+    """(nominal, empirical) coverage of M's central intervals, each (points,), 0..1.
 
-    quantile: what `quantiles` returned, any shape. Honest: found = claimed. Overconfident: below.
+    quantile: what `quantiles` returned, any shape. Empirical: the share of values inside the
+    central interval of each nominal probability. Calibrated: equal. Overconfident: below nominal.
     """
-    claimed = np.linspace(0, 1, points)
-    central = 2 * (quantile.flatten().numpy() - 0.5)
-    return claimed, (np.abs(central)[:, None] <= claimed).mean(0)
+    nominal = np.linspace(0, 1, points)
+    central = np.sort(np.abs(2 * quantile.flatten().numpy() - 1))
+    return nominal, np.searchsorted(central, nominal, side="right") / len(central)

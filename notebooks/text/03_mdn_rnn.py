@@ -139,8 +139,8 @@ error = [
     (mixture_mean(p)[0] - z[1:])[:, active].square().sum(1).mean().item()
     for p, (z, h) in zip(forecasts, known, strict=True)
 ]
-print("nothing changes:", evaluation.interval(change).describe(3))
-print("M:              ", evaluation.interval(error).describe(3))
+print("nothing changes:", evaluation.episode_interval(change).describe(3))
+print("M:              ", evaluation.episode_interval(error).describe(3))
 
 # %%
 e, (z, h) = episodes[0], known[0]
@@ -352,7 +352,7 @@ figures.horizon_curves(
 # %%
 gain = np.stack(errors["M, another drive's actions"]) - np.stack(errors["M"])
 for step in (ahead // 3, 2 * ahead // 3, ahead):
-    print(f"+{step:2}: {evaluation.interval(gain[:, step - 1]).describe(2)}")
+    print(f"+{step:2}: {evaluation.episode_interval(gain[:, step - 1]).describe(2)}")
 
 # %% [markdown]
 # If an interval includes 0, so many drives cannot tell. (25 looks are a second of driving.)
@@ -372,9 +372,9 @@ with torch.no_grad():
         alone, _ = world_model.mdn_rnn(z[:-1, None], actions)  # T batches of one step each
         off = (mixture_mean(alone)[:, 0] - z[1:])[:, active]
         wiped.append(off.square().sum(1).mean().item())
-print("memory wiped:   ", evaluation.interval(wiped).describe(3))
-print("with its memory:", evaluation.interval(error).describe(3))
-print("nothing changes:", evaluation.interval(change).describe(3))
+print("memory wiped:   ", evaluation.episode_interval(wiped).describe(3))
+print("with its memory:", evaluation.episode_interval(error).describe(3))
+print("nothing changes:", evaluation.episode_interval(change).describe(3))
 
 # %% [markdown]
 # Worse than saying nothing at all! This network was trained to lean on its memory, and without it, it takes every moment for the start of a drive. An M *trained* with a zero state would do better than that; but however long it trained, it could never know how fast the world streams past, because no single frame tells. When you write your own M, this comparison is the test that catches the bug, and the repository has one like it: `tests/test_rollout.py` checks at every step of a drive that C sees the $h$ of exactly the frames before.

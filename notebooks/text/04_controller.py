@@ -30,7 +30,7 @@
 import numpy as np
 import torch
 
-from wmlib.evaluation import features, interval
+from wmlib.evaluation import episode_interval, features, seed_interval
 from wmlib.models.checkpoints import load_agent
 from wmlib.models.controller import Controller, squash
 from wmlib.models.vae import frames_to_tensor, kl_per_dimension
@@ -151,7 +151,7 @@ for name, values in {
     "the mean's true height": mean,
     "mean minus winner, truly": mean - best,
 }.items():
-    print(f"{name:30} {interval(values).describe(2)}")
+    print(f"{name:30} {seed_interval(values).describe(2)}")
 
 # %% [markdown]
 # The winner claims to stand *above the summit* (which is at 0): the maximum of many noisy measurements is mostly luck. The mean of the distribution never stood out in any generation, and it is the better answer. So this series keeps and scores the mean, always. Saving the winner instead is an easy mistake: it is the number that looks best in the log.
@@ -249,7 +249,7 @@ jobs = [EpisodeSpec(500_200 + i) for i in range(config.search.check_tracks)]
 with processes(machine.workers) as executor:
     for name, (found, _) in searches.items():
         drives = run_episodes(world, ControllerPolicy(found), jobs, world_model, executor=executor)
-        result = interval([drive.score for drive in drives])
+        result = episode_interval([drive.score for drive in drives])
         print(f"{name:>8} numbers, after {chapter.trial_generations}: {result.describe()}")
 
 # %% [markdown]
@@ -306,7 +306,7 @@ with processes(machine.workers) as executor:
     for name, c in drivers.items():
         drives = run_episodes(world, ControllerPolicy(c), jobs, world_model, executor=executor)
         scores[name] = [drive.score for drive in drives]
-        print(f"{name:8} {interval(scores[name]).describe()}")
+        print(f"{name:8} {episode_interval(scores[name]).describe()}")
 
 # %% [markdown]
 # By the bars, $h$ moves the wheel nearly as much as $z$ does; yet without $z$ the car leaves the road at once. That is no contradiction. The two work together, and a sum of which one half is missing is not half right. (And *h alone* is not blind: M has read all the earlier frames, so the road is in $h$ too, one look old. What only $h$ can add is motion.) And this is surgery on a finished driver: it shows what *this* controller leans on, not what one could learn with $z$ alone. (The paper trained such drivers: 632 ± 251 with $z$ alone, 906 ± 21 with both.)
@@ -391,7 +391,7 @@ explorer.cut.value = "nothing"
 #
 # ```python
 # small = np.array([noisy_search(seed, population=6, generations=80) for seed in range(40)]).T[2]
-# print(interval(small).describe(2), "against", interval(mean).describe(2))
+# print(seed_interval(small).describe(2), "against", seed_interval(mean).describe(2))
 # ```
 #
 # With strong noise, a large population averages it out, and takes fewer but surer steps; with none, small ones are faster. That trade is why each candidate of chapter 5 drives more tracks as the search goes on.
@@ -402,7 +402,7 @@ explorer.cut.value = "nothing"
 #
 # <details><summary>Solution</summary>
 #
-# Put the two cells of 4.5 into a loop over `seed` (in `Evolution(..., seed=seed)`; give each seed its own tracks, too, by adding `1000 * seed` to 500_100: the tracks of the test must stay out of it). Keep the mean scores in a list for each space, and print `interval(np.subtract(a, b)).describe()`.
+# Put the two cells of 4.5 into a loop over `seed` (in `Evolution(..., seed=seed)`; give each seed its own tracks, too, by adding `1000 * seed` to 500_100: the tracks of the test must stay out of it). Keep the mean scores in a list for each space, and print `seed_interval(np.subtract(a, b)).describe()`.
 # </details>
 
 # %% [markdown]

@@ -36,7 +36,7 @@ import gymnasium as gym
 import numpy as np
 
 from wmlib import paths
-from wmlib.evaluation import interval, scoring_world
+from wmlib.evaluation import episode_interval, scoring_world, seed_interval
 from wmlib.files import read_log
 from wmlib.models.checkpoints import load_controller, load_world_model
 from wmlib.models.vae import tensor_to_frames
@@ -188,7 +188,7 @@ shared = min(len(result.tracks) for result in runs.values())
 runs = {name: result.first(shared) for name, result in runs.items()}
 for name, result in runs.items():
     print(f"{name:11} {result}")
-between = interval([result.interval.mean for result in runs.values()])
+between = seed_interval([result.interval.mean for result in runs.values()])
 print(f"between runs: {between.mean:.0f} ± {between.std:.0f}, from {between.n} runs")
 
 # %% [markdown]
@@ -318,7 +318,7 @@ forgetful = Forgetful(world_model.vae, world_model.mdn_rnn)
 jobs = [EpisodeSpec(500_300 + i) for i in range(config.search.check_tracks)]
 for name, mind in {"with memory:": world_model, "without memory:": forgetful}.items():
     drives = run_episodes(car_racing.training_world(config), driver, jobs, mind)
-    print(f"{name:16}", interval([drive.score for drive in drives]).describe())
+    print(f"{name:16}", episode_interval([drive.score for drive in drives]).describe())
 
 # %% [markdown]
 # It does, and badly. Mind what this shows: this C never met such an $h$, and this M was never trained to start afresh at every look. It is what *this* agent loses, not what memory is worth to an agent that was made without one.
@@ -459,13 +459,13 @@ for times in (1, 32, 512):
 # ```
 # </details>
 #
-# **2. How many tracks are enough?** Take the first 5, 10, 20, 50, 100 scores, and all of them, and print `interval(...)` of each. With how many tracks could you tell apart two drivers whose true means differ by 20 points?
+# **2. How many tracks are enough?** Take the first 5, 10, 20, 50, 100 scores, and all of them, and print `episode_interval(...)` of each. With how many tracks could you tell apart two drivers whose true means differ by 20 points?
 #
 # <details><summary>Solution</summary>
 #
 # ```python
 # for n in (5, 10, 20, 50, 100, len(score.scores)):
-#     print(interval(score.scores[:n]).describe())
+#     print(episode_interval(score.scores[:n]).describe())
 # ```
 #
 # On average, the interval's half-width shrinks with the square root of n. To tell 20 points apart, it should be about 10 or less for each driver: n of at least (2 × SD / 10)². With a standard deviation of 68 that is about 185 tracks; with the paper's 21 it is 18. But look at what was printed: with 20 tracks the interval is four points to either side, as narrow as with a thousand, and the mean of the thousand lies far outside it. None of the rare disasters happened to be among the twenty. A small sample does not know what it has not seen.

@@ -32,12 +32,11 @@ import time
 
 import numpy as np
 import torch
-from scipy import stats
 
 # %%
 from wmlib import evaluation
 from wmlib.envs.dream import Dream, PassThroughEncoder
-from wmlib.evaluation import interval
+from wmlib.evaluation import episode_interval, rank_correlation, seed_interval
 from wmlib.files import read_log
 from wmlib.models import checkpoints
 from wmlib.models.checkpoints import load_agent, load_network
@@ -217,7 +216,7 @@ figures.dream_returns(earned, promised)
 
 # %%
 off = promised - earned[:, None]
-print("dreams promise more than was earned by", interval(off.mean(1)).describe())
+print("dreams promise more than was earned by", episode_interval(off.mean(1)).describe())
 print(f"a single dream is off by {np.abs(off).mean():.0f}, of {earned.mean():.0f} earned")
 
 # %% [markdown]
@@ -240,10 +239,12 @@ print(f"a single dream is off by {np.abs(off).mean():.0f}, of {earned.mean():.0f
 # %%
 panel = {row["where"]: row for row in read_log(folder / ablations.SCORE_MATRIX)}
 row = panel.pop(ablations.REAL)
-real = np.array([(i.mean, i.high - i.mean) for i in map(interval, row["scores"])])
+real = np.array([(i.mean, i.low, i.high) for i in map(episode_interval, row["scores"])])
 known = (ablations.NEVER_STEERS, f"evolved: {ablations.SHARP}", "the run's C")
 marked = {name: row["policies"].index(name) for name in known}
-foreseen = {where: np.stack([row["predicted_return"], row["margin"]], 1) for where, row in panel.items()}
+foreseen = {
+    where: np.stack([row["predicted_return"], row["margin"]], 1) for where, row in panel.items()
+}
 figures.predicted_against_real(foreseen, real, marked)
 
 # %% [markdown]
@@ -255,11 +256,12 @@ studied = [run for run in (folder, *seeds) if (run / matrix).exists()]
 panels = [{row["where"]: row for row in read_log(run / matrix)} for run in studied]
 roads = [np.mean(panel[ablations.REAL]["scores"], axis=1) for panel in panels]
 straight = marked[ablations.NEVER_STEERS]
-print(f"{'':24}rank correlation         never steers")
+print(f"{'':24}{'  rank correlation (95% CI)':{24 * len(panels) + 6}}never steers")
 for where in foreseen:
     told = [panel[where]["predicted_return"] for panel in panels]
-    ranks = [stats.spearmanr(road, f).statistic for road, f in zip(roads, told, strict=True)]
-    row = [f"{r:6.2f}" for r in ranks] + ["      "] + [f"{f[straight]:5.0f}" for f in told]
+    ranks = [rank_correlation(f, road) for road, f in zip(roads, told, strict=True)]
+    row = [f"{r.rho:6.2f} ({r.low:5.2f} to {r.high:5.2f})" for r in ranks]
+    row += ["      "] + [f"{f[straight]:5.0f}" for f in told]
     print(f"{where:24}{' '.join(row)}")
 
 # %% [markdown]
@@ -365,7 +367,8 @@ hindsight = np.array([(later[name], 0.0) for name in judged])
 half = 2 / np.sqrt(config.search.check_tracks)
 mean = f"{last['check']:.0f} ± {last['check_std']:.0f}"
 print(f"the run's C, the mean of {', '.join(last['chosen'])}: {mean} on the road")
-real = np.array([(found[n]["check"], half * found[n]["check_std"]) for n in judged])
+checks = np.array([(found[n]["check"], found[n]["check_std"]) for n in judged])
+real = checks[:, :1] + half * checks[:, 1:] * np.array([0, -1, 1])
 figures.predicted_against_real(
     {"foresight: its own dream": foresight, "hindsight: the last dream": hindsight}, real
 )
@@ -449,11 +452,11 @@ runs = {"this agent": score} | {seed.name: scoring.read_score(seed) for seed in 
 for name, result in runs.items():
     print(f"{name:11} {result}")
 if seeds:
-    means = interval([result.scores.mean() for result in runs.values()])
+    means = seed_interval([result.scores.mean() for result in runs.values()])
     print(f"over the training seeds: {means.describe()}")
 paid = scoring.read_score(pretrained("car_racing"))
 theirs = paid.scores[np.isin(paid.tracks, score.tracks)]
-print(f"chapter 5's, on the same tracks: {interval(theirs).describe()}")
+print(f"chapter 5's, on the same tracks: {episode_interval(theirs).describe()}")
 print(f"drives below 700: {(score.scores < 700).sum()} here, {(theirs < 700).sum()} there")
 
 # %%
@@ -583,7 +586,7 @@ ride.restart()
 #     shorter = dataclasses.replace(world, max_steps=looks)
 #     earned_there = fitness.returns(shorter, PassThroughEncoder(agent), both, range(64))
 #     for name, scores in zip(("naive", "trained"), earned_there, strict=True):
-#         print(f"{looks} looks, {name:8}", interval(scores).describe())
+#         print(f"{looks} looks, {name:8}", episode_interval(scores).describe())
 # ```
 # </details>
 #
@@ -597,7 +600,7 @@ ride.restart()
 # foreign = dream_world(config, dreaming, latents.folder)
 # for name, place in {"its own h": world, "the dream's h": foreign}.items():
 #     scores = fitness.returns(place, PassThroughEncoder(agent), controller, range(64))[0]
-#     print(f"{name:14}", interval(scores).describe())
+#     print(f"{name:14}", episode_interval(scores).describe())
 # ```
 # </details>
 #
@@ -617,7 +620,7 @@ ride.restart()
 #     ("this world", world, PassThroughEncoder(agent)),
 #     ("reality", car_racing.training_world(config), agent),
 # ):
-#     print(f"{name:11}", interval(fitness.returns(place, mind, mine, range(500_200, 500_216))[0]).describe())
+#     print(f"{name:11}", episode_interval(fitness.returns(place, mind, mine, range(500_200, 500_216))[0]).describe())
 # ```
 #
 # Over a hundred there, about nothing here, -93 on the road. The M of this `world` has seen drivers that brake.

@@ -39,11 +39,14 @@ FORMAT = {"zarr_format": 2} if int(zarr.__version__.split(".")[0]) >= 3 else {}
 
 
 class EpisodeStore:
-    """A folder of episodes; an episode is a dictionary of arrays that share their first axis."""
+    """A folder of episodes; an episode is a dictionary of arrays that share their first axis.
+
+    The folder is made by the first write. What reads an episode raises FileNotFoundError if the
+    folder or the episode does not exist, and ValueError if the file is damaged.
+    """
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, name: str, episode: dict[str, np.ndarray]) -> None:
         """Add an episode, or replace it. All or nothing.
@@ -99,32 +102,49 @@ class EpisodeStore:
     def __contains__(self, name: str) -> bool:
         return self.path(name).exists()
 
+    def keys(self, name: str) -> list[str]:
+        """The names of an episode's arrays, sorted."""
+        self._require_folder()
+        if name not in self:
+            raise FileNotFoundError(f"there is no episode {name!r} in {self.folder}")
+        with self._decoding(name), ZipFile(self.path(name)) as file:
+            keys = {entry.split("/")[0] for entry in file.namelist() if "/" in entry}
+            if not keys:
+                raise BadZipFile("an archive without arrays")
+            return sorted(keys)
+
     def read(self, name: str, key: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Rows start:stop of one array; only the chunks they lie in are decompressed.
 
-        This and what follows raise ValueError for a file that is damaged.
+        Raises KeyError if the episode has no such array.
         """
-        with self._open(name) as store:
+        self._require_key(name, key)
+        with self._decoding(name), ZipStore(str(self.path(name)), mode="r") as store:
             return _turned(zarr.open_array(store=store, path=key, mode="r")[start:stop])
 
     def episode(self, name: str) -> dict[str, np.ndarray]:
         """All arrays of an episode."""
-        with self._open(name) as store:
-            group = zarr.open_group(store=store, mode="r")
-            return {key: _turned(array[:]) for key, array in group.arrays()}
+        keys = self.keys(name)
+        with self._decoding(name), ZipStore(str(self.path(name)), mode="r") as store:
+            arrays = {key: zarr.open_array(store=store, path=key, mode="r") for key in keys}
+            return {key: _turned(array[:]) for key, array in arrays.items()}
 
     def length(self, name: str, key: str = "frames") -> int:
-        """First axis of one array, without reading it."""
-        with self._open(name) as store:
+        """First axis of one array, without reading it. Raises KeyError if there is none."""
+        self._require_key(name, key)
+        with self._decoding(name), ZipStore(str(self.path(name)), mode="r") as store:
             return zarr.open_array(store=store, path=key, mode="r").shape[0]
 
+    def _require_key(self, name: str, key: str) -> None:
+        if key not in (keys := self.keys(name)):
+            raise KeyError(f"{self.path(name)} has no {key!r}, only {', '.join(keys)}")
+
     @contextmanager
-    def _open(self, name: str) -> Iterator[ZipStore]:
+    def _decoding(self, name: str) -> Iterator[None]:
+        # For opening and decoding a file, and nothing else: what fails then means damage.
         try:
-            with ZipStore(str(self.path(name)), mode="r") as store:
-                yield store
-        # (AttributeError: what Zarr says on closing a file that it could not open.)
-        except (BadZipFile, AttributeError, KeyError, RuntimeError, zlib.error) as error:
+            yield
+        except (BadZipFile, KeyError, RuntimeError, zlib.error) as error:
             raise ValueError(
                 f"{self.path(name)} is damaged: delete it (and its like in other rounds, which "
                 f"are the same file), and collect or encode again"
@@ -138,8 +158,17 @@ class EpisodeStore:
                 f"{self.path(name)} is damaged: delete it, and collect again"
             ) from error
 
+    def _require_folder(self) -> None:
+        if not self.folder.is_dir():
+            raise FileNotFoundError(f"there is no folder {self.folder}: collect or encode first")
+
     def include(self, other: "EpisodeStore", names: Sequence[str] | None = None) -> None:
-        """Take in all episodes of another store, or those: by links, where the disk has them."""
+        """Take in another store's episodes (default: all): by links, where the disk has them.
+
+        Raises FileNotFoundError if the other store's folder does not exist.
+        """
+        other._require_folder()
+        self.folder.mkdir(parents=True, exist_ok=True)
         for name in other.names() if names is None else names:
             if name not in self:
                 _link_or_copy(other.path(name), self.path(name))

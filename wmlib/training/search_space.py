@@ -27,11 +27,20 @@ class Directions:
 
     @classmethod
     def of(cls, features: Tensor, k: int, action_size: int = 3) -> "Directions":
-        """The first k of features (N, n). Raises ValueError if there are fewer than k."""
+        """The first k principal components of features (N, n) float.
+
+        Raises ValueError unless k is 1 to the number of directions in which the features vary at
+        all: at most n, at most N - 1. Along any other, the weights would be divided by almost 0.
+        """
         x = features.double().cpu().numpy()
-        variances, vectors = np.linalg.eigh(np.cov(x.T))
-        if not 1 <= k <= len(variances):
-            raise ValueError(f"the number of directions must be 1 to {len(variances)}, got {k}")
+        covariance = np.atleast_2d(np.cov(x.T)) if len(x) > 1 else np.zeros((x.shape[1],) * 2)
+        rank = int(np.linalg.matrix_rank(covariance, hermitian=True))
+        if not 1 <= k <= rank:
+            raise ValueError(
+                f"the number of directions must be 1 to {rank}, in so many do these {len(x)} "
+                f"samples of {x.shape[1]} features vary, got {k}"
+            )
+        variances, vectors = np.linalg.eigh(covariance)
         deviations = np.sqrt(variances[::-1][:k])
         matrix = (vectors[:, ::-1][:, :k] / np.sqrt(deviations)).T
         return cls(x.mean(0), matrix / np.sqrt(deviations.sum()), action_size)

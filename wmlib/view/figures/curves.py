@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from wmlib.evaluation import interval
+from wmlib.evaluation import episode_interval
 from wmlib.view.figures.style import BASELINE, REALITY, column, new_axes, panels, require_data
 
 
@@ -44,7 +44,7 @@ def horizon_curves(
     lowest = 0.0
     for name, values in errors.items():
         steps = np.arange(1, values.shape[1] + 1)
-        intervals = [interval(episodes) for episodes in values.T]
+        intervals = [episode_interval(episodes) for episodes in values.T]
         color = colors.get(name, REALITY)
         ax.plot(steps, [i.mean for i in intervals], label=name, color=color)
         low, high = [i.low for i in intervals], [i.high for i in intervals]

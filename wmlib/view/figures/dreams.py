@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy import stats
 
+from wmlib.evaluation import rank_correlation
 from wmlib.view.figures.style import (
     BASELINE,
     DREAM,
@@ -48,14 +48,16 @@ def predicted_against_real(
 ) -> Figure:
     """Returns that each dream predicts for a policy set, against the real ones: a panel each.
 
-    Values and `real`: (policies, 2), a mean and the half-width of its 95% interval, 0 where it is
-    not known. marked: {name: row of the policy that gets it}, at most three. Raises ValueError if
-    there are no dreams, or not of as many policies.
+    real: (policies, 3), a mean and the ends of its 95% interval. Values of `predicted`:
+    (policies, 2), a mean and the half-width of its interval, 0 where it is not known. marked:
+    {name: row of the policy that gets it}, at most three. Raises ValueError if there are no dreams,
+    or not of as many policies.
     """
     require_data("dreams", predicted)
     for title, values in predicted.items():
-        if values.shape != real.shape:
+        if len(values) != len(real):
             raise ValueError(f"{title}: shape {values.shape}, but the real returns: {real.shape}")
+    half = np.abs(real[:, 1:] - real[:, :1]).T
     figure, axes = panels(len(predicted), columns=4, width=2.9, height=3.0)
     ends = [real[:, 0].min(), real[:, 0].max()]
     shown = np.concatenate([ends, *(values[:, 0] for values in predicted.values())])
@@ -64,11 +66,12 @@ def predicted_against_real(
     for ax, (title, values) in zip(axes, predicted.items(), strict=True):
         ax.plot(ends, ends, color=BASELINE, lw=1, label=PERFECT)
         bars = {"fmt": "o", "color": DREAM, "ms": 4, "lw": 0.8, "label": "a policy (95% CI)"}
-        ax.errorbar(real[:, 0], values[:, 0], values[:, 1], real[:, 1], **bars)
+        ax.errorbar(real[:, 0], values[:, 0], values[:, 1], half, **bars)
         for (name, row), marker in zip(marked.items(), "Xsd", strict=False):
             ax.plot(real[row, 0], values[row, 0], marker, color="black", label=name, **front)
-        rank = stats.spearmanr(real[:, 0], values[:, 0]).statistic
-        ax.set(xlabel=REAL, title=f"{title}\nrank correlation {rank:.2f}")
+        rank = rank_correlation(values[:, 0], real[:, 0])
+        interval = f"95% CI {rank.low:.2f} to {rank.high:.2f}"
+        ax.set(xlabel=REAL, title=f"{title}\nrank correlation {rank.rho:.2f}\n({interval})")
         if ax.get_subplotspec().is_first_col():
             ax.set_ylabel(PREDICTED)
         ax.set_ylim(shown.min() - room, shown.max() + room)

@@ -19,7 +19,7 @@ def linear_probes(probes: Mapping[str, Probe], limit: int = 2000) -> Figure:
     figure, axes = panels(len(probes), height=3.2)
     for ax, (name, probe) in zip(axes, probes.items(), strict=True):
         every = max(1, probe.truth.size // limit)
-        truth, read = probe.truth.ravel()[::every], probe.read.ravel()[::every]
+        truth, read = probe.truth.ravel()[::every], probe.predicted.ravel()[::every]
         ends = [probe.truth.min(), probe.truth.max()]
         ax.plot(truth, read, ".", ms=2, alpha=0.5, color=REALITY)
         ax.plot(ends, ends, color=BASELINE, lw=1, label="predicted = true")
