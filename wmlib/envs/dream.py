@@ -15,6 +15,7 @@ Differs from the paper in:
 - common random numbers: the seed fixes all noise of an episode.
 """
 
+import itertools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -103,7 +104,7 @@ class Dream(gym.vector.VectorEnv):
         for i in rows:
             if seeds[i] is None:
                 seeds[i] = int(self.np_random.integers(2**31))
-            self._noise_row[i] = np.random.default_rng(seeds[i]).integers(NOISE_ROWS)
+            self._noise_row[i] = noise_row(seeds[i])
         moments = torch.tensor([seeds[i] for i in rows]) % len(self.starts.z)
         index = torch.from_numpy(rows)
         self._state = self._state.put(index, self.starts.take(moments))
@@ -154,6 +155,33 @@ class Dream(gym.vector.VectorEnv):
     def render(self) -> np.ndarray:
         """Frames (N, S, S, 3) uint8: every environment's z, decoded by V."""
         return tensor_to_frames(self.world_model.decode(self._state.z))
+
+
+def noise_row(seed: int) -> int:
+    """The row of the noise table, of `NOISE_ROWS`, at which the dream of a seed begins."""
+    return int(np.random.default_rng(seed).integers(NOISE_ROWS))
+
+
+def independent_seeds(count: int, steps: int) -> list[int]:
+    """The first `count` seeds whose dreams of so many steps have no row of noise in common.
+
+    Raises ValueError if they would take more than half of the table.
+    """
+    if 2 * count * steps > NOISE_ROWS:
+        raise ValueError(
+            f"at most {NOISE_ROWS // (2 * steps)} dreams of {steps} steps share no noise, "
+            f"got {count}"
+        )
+    seeds: list[int] = []
+    taken = np.zeros(NOISE_ROWS, dtype=bool)
+    for seed in itertools.count():
+        rows = (noise_row(seed) + np.arange(steps)) % NOISE_ROWS
+        if not taken[rows].any():
+            seeds.append(seed)
+            taken[rows] = True
+        if len(seeds) == count:
+            return seeds
+    raise AssertionError  # the loop does not end otherwise
 
 
 class PassThroughEncoder:
