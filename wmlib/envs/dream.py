@@ -81,7 +81,8 @@ class Dream(gym.vector.VectorEnv):
         self.temperature, self.reward_temperature = temperature, reward_temperature
         self.dropout = dropout
         self.patience = math.inf if patience is None else patience
-        self._agent, self._agent_starts = agent or (None, starts)
+        self._agent: WorldModel | None = None if agent is None else agent[0]
+        self._agent_starts = starts if agent is None else agent[1]
         shape = (self._agent_starts.features.shape[1],)
         self.single_observation_space = gym.spaces.Box(-np.inf, np.inf, shape, np.float32)
         self.single_action_space = CAR_ACTIONS
@@ -102,9 +103,9 @@ class Dream(gym.vector.VectorEnv):
         seeds = seed_per_env(seed, self.num_envs)
         rows = np.flatnonzero(mask)
         for i in rows:
-            if seeds[i] is None:
-                seeds[i] = int(self.np_random.integers(2**31))
-            self._noise_row[i] = noise_row(seeds[i])
+            seed = seeds[i]
+            seeds[i] = seed = int(self.np_random.integers(2**31)) if seed is None else seed
+            self._noise_row[i] = noise_row(seed)
         moments = torch.tensor([seeds[i] for i in rows]) % len(self.starts.z)
         index = torch.from_numpy(rows)
         self._state = self._state.put(index, self.starts.take(moments))
@@ -152,7 +153,7 @@ class Dream(gym.vector.VectorEnv):
         self._steps_since_max = np.where(risen, 0, self._steps_since_max + 1)
         return (self._steps >= self.max_steps) | (self._steps_since_max >= self.patience)
 
-    def render(self) -> np.ndarray:
+    def render(self) -> np.ndarray:  # type: ignore[override]  # Gymnasium: a tuple, one each
         """Frames (N, S, S, 3) uint8: every environment's z, decoded by V."""
         return tensor_to_frames(self.world_model.decode(self._state.z))
 

@@ -78,7 +78,8 @@ class Eye:
     def __init__(self, frame_size: int):
         self.frame_size = frame_size
         self._sprites = _sprites(frame_size)
-        self._field: list[np.ndarray] | None = None
+        self._field: list[np.ndarray] = []
+        self._painted: list[tuple[slice, slice]] = []
 
     def draw_track(self, env: CarRacing) -> None:
         """Paint the grass and the road; to be called once for every new track."""

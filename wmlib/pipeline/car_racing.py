@@ -298,7 +298,10 @@ def evolve_controller(this: Round) -> tuple[Controller, Evolution]:
             fitness: MeanReturn
             if dreams is None:
                 world = training_world(config, search.patience)
-                fitness, start = MeanReturn(world, world_model, *numbers), _initial(this, world_model)
+                fitness, start = (
+                    MeanReturn(world, world_model, *numbers),
+                    _initial(this, world_model),
+                )
             else:
                 encoder, steps = PassThroughEncoder(world_model), config.agent_steps_left
                 fitness = ExtrapolatedReturn(dreams, encoder, *numbers, steps)

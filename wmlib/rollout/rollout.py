@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, as_completed
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -29,7 +28,9 @@ class Encoder(Protocol):
     """What makes the state, and with it [z, h], from observations: a `WorldModel`, or in dreams,
     whose observations are [z, h], a `PassThroughEncoder`."""
 
-    feature_size: Any
+    @property
+    def feature_size(self) -> int:
+        """Length of [z, h]."""
 
     def begin(self, frames: Any, /) -> State:
         """The states of episodes at their first observations."""
@@ -41,7 +42,9 @@ class Encoder(Protocol):
 class EpisodeWorld(Protocol):
     """What makes the vector environment that episodes run in: a `World` or a `DreamWorld`."""
 
-    num_envs: Any
+    @property
+    def num_envs(self) -> int:
+        """Environments that run at once."""
 
     def open(self) -> AbstractContextManager[gym.vector.VectorEnv]:
         """The vector environment, in a context."""
@@ -103,7 +106,8 @@ def rollout(
                 policy.begin(row, spec)
         if not mask.any():
             return
-        frames, info = envs.reset(seed=seeds, options={"reset_mask": mask})
+        each: Any = seeds  # Gymnasium's own vector environments take lists, too
+        frames, info = envs.reset(seed=each, options={"reset_mask": mask})
         started = np.flatnonzero(mask)
         if record is not None:
             for row in started.tolist():

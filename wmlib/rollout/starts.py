@@ -80,7 +80,9 @@ def find_moments(
         steps = lengths[name] = len(rewarded)
         lately = np.convolve(rewarded, np.ones(recent))[:steps] > 0  # up to and with step t
         on_the_road += [
-            (name, t + 1) for t in np.flatnonzero(lately).tolist() if after <= t + 1 < min(steps, latest)
+            (name, t + 1)
+            for t in np.flatnonzero(lately).tolist()
+            if after <= t + 1 < min(steps, latest)
         ]
     if on_the_road:
         return on_the_road, True
