@@ -84,10 +84,11 @@ class Eye:
     def draw_track(self, env: CarRacing) -> None:
         """Paint the grass and the road; to be called once for every new track."""
         # Colours of tiles change when they are touched. Rows of one matrix can be watched at once.
-        self._colors = np.array([tile.color for tile in env.road], dtype=np.float64)
-        shared = {id(tile.color): row for tile, row in zip(env.road, self._colors, strict=True)}
+        road: list = env.road or []
+        self._colors = np.array([tile.color for tile in road], dtype=np.float64)
+        shared = {id(tile.color): row for tile, row in zip(road, self._colors, strict=True)}
         env.road_poly = [(poly, shared.get(id(color), color)) for poly, color in env.road_poly]
-        for tile, row in zip(env.road, self._colors, strict=True):
+        for tile, row in zip(road, self._colors, strict=True):
             tile.color = row
         self._drawn = self._colors.copy()
 
@@ -132,7 +133,7 @@ class Eye:
         close_up = CloseUp(self.frame_size, zoom)
         canvas = close_up.enlarge(picture)
         for part, pose in enumerate(_poses(env.car)):
-            self._sprites.shape.draw(canvas, part, *pose, close_up)
+            self._sprites.shape.draw(canvas, part, close_up, *pose)
         frame[close_up.window] = close_up.shrink(canvas)
         return frame
 
@@ -264,7 +265,7 @@ class CarShape:
             for part in car.drawlist
         ]
 
-    def draw(self, canvas, part: int, place, angle: float, phase, close_up: CloseUp) -> None:
+    def draw(self, canvas, part: int, close_up: CloseUp, place, angle: float, phase) -> None:
         """One part, at a place and angle seen from the hull; phase is None for the hull."""
         c, s = math.cos(angle), math.sin(angle)
         turn = np.array([[c, s], [-s, c]]) * close_up.scale
@@ -325,7 +326,7 @@ class CarSprites:
     def _look(self, close_up: CloseUp, part: int, *pose) -> tuple[np.ndarray, np.ndarray]:
         on_black, on_white = close_up.canvas(0), close_up.canvas(255)
         for canvas in (on_black, on_white):
-            self.shape.draw(canvas, part, *pose, close_up)
+            self.shape.draw(canvas, part, close_up, *pose)
         add, white = (close_up.shrink(c).astype(np.float32) for c in (on_black, on_white))
         return (white - add)[..., :1] / 255, add
 
