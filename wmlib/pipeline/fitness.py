@@ -54,26 +54,26 @@ def dream_outcomes(
     """
     repeat, patience = world.world_model.mdn_rnn.repeat, world.patience or 0
     rows = _run_all(world, encoder, controllers, seeds, executor)
-    earned = np.array([[episode.score for episode in row] for row in rows])
+    gained = np.array([[episode.score for episode in row] for row in rows])
     steps = np.array([[episode.steps / repeat for episode in row] for row in rows])
     ended = np.array([[episode.terminated for episode in row] for row in rows])
     failed = steps < world.max_steps
-    return earned, np.maximum(steps - patience * (failed & ~ended), 1), failed | ended
+    return gained, np.maximum(steps - patience * (failed & ~ended), 1), failed | ended
 
 
 def extrapolate(
-    earned: np.ndarray, steps: np.ndarray, failed: np.ndarray, agent_steps: int
+    gained: np.ndarray, steps: np.ndarray, failed: np.ndarray, agent_steps: int
 ) -> np.ndarray:
     """The expected return of an episode of `agent_steps`, by many dreams of it: (P,).
 
-    earned, steps, failed: (P, dreams), see `dream_outcomes`. With a reward of v per step and a
+    gained, steps, failed: (P, dreams), see `dream_outcomes`. With a reward of v per step and a
     probability of r per step to fail, T steps bring v (1 - exp(-r T)) / r. v is capped at a lap in
     this time: what is left to gain by being faster is a tenth of a point per step, and in a dream
     that gain would be certain and the risk doubtful. The mean over the dreams' returns would know
     nothing of laps, and is noisier: there it is chance, too, *when* a controller fails.
     """
     total = steps.sum(1)
-    pace = np.minimum(earned.sum(1) / total, LAP / agent_steps)
+    pace = np.minimum(gained.sum(1) / total, LAP / agent_steps)
     rate = (failed.sum(1) + 0.5) / total  # no failure so far does not mean never
     return pace * -np.expm1(-rate * agent_steps) / rate
 
@@ -148,7 +148,7 @@ class MeanReturn:
 
 @dataclass(frozen=True)
 class ExtrapolatedReturn(MeanReturn):
-    """What a controller would earn in `agent_steps` of an episode, by its dreams; see there."""
+    """The return of a controller in `agent_steps` of an episode, extrapolated from its dreams."""
 
     agent_steps: int = 500
 

@@ -137,12 +137,12 @@ def score_policies(last: Round, where: str, executor: Executor | None) -> dict:
     world = dream_of(dataclasses.replace(last, config=changed), where)
     encoder, steps = PassThroughEncoder(agent), config.agent_steps_left
     seeds = independent_seeds(min(DREAMS, NOISE_ROWS // (2 * world.max_steps)), world.max_steps)
-    earned, alive, failed = fitness.dream_outcomes(world, encoder, everyone, seeds, executor)
+    gained, alive, failed = fitness.dream_outcomes(world, encoder, everyone, seeds, executor)
     drawn = np.random.default_rng(0).integers(len(seeds), size=(200, len(seeds)))  # a bootstrap
-    again = [fitness.extrapolate(earned[:, k], alive[:, k], failed[:, k], steps) for k in drawn]
+    again = [fitness.extrapolate(gained[:, k], alive[:, k], failed[:, k], steps) for k in drawn]
     return {
         "policies": list(policies),
-        "predicted_return": fitness.extrapolate(earned, alive, failed, steps).round(4).tolist(),
+        "predicted_return": fitness.extrapolate(gained, alive, failed, steps).round(4).tolist(),
         "margin": (1.96 * np.std(again, axis=0)).round(2).tolist(),
     }
 
