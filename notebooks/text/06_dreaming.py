@@ -45,7 +45,7 @@ from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.vae import tensor_to_frames
 from wmlib.models.world_model import WorldModel
 from wmlib.paths import pretrained
-from wmlib.pipeline import car_racing, phases, rounds, scoring, search
+from wmlib.pipeline import car_racing, phases, rounds, scoring
 from wmlib.pipeline.scales import get_chapter_config, get_config, get_machine
 from wmlib.pipeline.dreaming import dream_world, reevaluate
 from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec, random_car_policy
@@ -226,7 +226,7 @@ print(f"a single dream is off by {np.abs(off).mean():.0f}, of {earned.mean():.0f
 #
 # A dream does not have to be *right* to be useful. C is chosen by its rank, so what counts is whether the dream puts drivers in the right order. That can be measured, and hardly anyone shows it: take a panel of drivers, from hopeless to good, let all of them drive on the road and in the dream, and compare.
 #
-# Ours has one made by hand that gives some gas and **never steers**; one bred from nothing in each of the first six dreams below (6.4 tells how they fared); what the searches of 6.5 found; and `the run's C`, the driver that we ship. All of them see through the same V and read the same $h$. And there are eight dreams. The first is of an M just like chapter 3's, fed with random driving. Each of the next three adds one thing: `sharper` (less noise on $z$, all of $z$ counts), `told the pay`, and `learning faster`. That one again, fed with `its own driving`: drives of the agents that learned in dreams; and with `both`, half and half. All of these six learned from equally many drives, in equally many passes (a drive of its own is about four times as long as a random one). Everything but the dream's M is the same for all: V, the agent's M, and the moments at which dreams begin. The last two are of the M of this chapter, which has learned through all the rounds: dreams as it has learned them, and dreams `in doubt`, at the temperature in which its drivers were evolved, 1.3.
+# Ours has one made by hand that gives some gas and **never steers**; one bred from nothing in each of the first six dreams below (6.4 tells how they fared); what the searches of 6.5 found; and `the run's C`, the driver that we ship. All of them see through the same V and read the same $h$. And there are eight dreams. The first is of an M just like chapter 3's, fed with random driving. Each of the next three adds one thing: `posterior scale, sum over z` (less noise on $z$, all of $z$ counts), `previous reward as an input`, and `annealed learning rate` (six times as high at first). That one again, fed with `on-policy episodes`: those of the agents that learned in dreams; and with `random and on-policy episodes`, half and half. All of these six learned from equally many drives, in equally many passes (a drive of its own is about four times as long as a random one). Everything but the dream's M is the same for all: V, the agent's M, and the moments at which dreams begin. The last two are of the M of this chapter, which has learned through all the rounds: dreams as it has learned them, and dreams at the temperature in which its drivers were evolved, 1.3.
 #
 # What a driver earns in one dream is mostly luck. So we ask all of its dreams together two things: what does it earn a look, $v$, while it is on its way; and how often, a look, does it get lost for good, $r$? A drive of $T$ looks should then bring
 #
@@ -268,15 +268,15 @@ for where in foreseen:
 # (A column for each seed, the shipped one first.) In the figure, each dot is a driver, with 95% intervals both ways; on the grey line, the dream would be just right. Now look along the rows of the figure, which is the shipped seed's.
 #
 # - **As in chapter 3**: nobody earns anything. In this dream all roads end soon, and the best driver is worth as much as one that never steers. In such a place evolution wanders.
-# - **Sharper**: one earns much more than all the others, and is the *worst* in reality. (6.4 is about this one.)
-# - **Told the pay**: the cheat is gone, but the dream is as poor as the first one.
-# - **Learning faster**: the same drives, as many passes. Suddenly the hopeless and the others are told apart. But the best are not: they drive as no random driver ever has.
-# - **Its own driving, both, the run's own**: now the good ones come out on top, though in *both* only just. M has seen their like. (With the first other seed, `learning faster` ranks as well as these three.)
-# - **In doubt**: the best order of all, if only by a little; but with every seed.
+# - **Posterior scale, sum over z**: one earns much more than all the others, and is the *worst* in reality. (6.4 is about this one.)
+# - **Previous reward as an input**: the cheat is gone, but the dream is as poor as the first one.
+# - **Annealed learning rate**: the same drives, as many passes. Suddenly the hopeless and the others are told apart. But the best are not: they drive as no random driver ever has.
+# - **On-policy episodes, random and on-policy episodes, the run's M**: now the good ones come out on top, though in the mixture only just. M has seen their like. (With the first other seed, `annealed learning rate` ranks as well as these three.)
+# - **The run's M, temperature**: the highest correlation with every seed, but the intervals overlap: eleven or twelve policies cannot tell it from the three before.
 #
 # And the one that never steers? It earns *most*, 82 points (113 and 79 with other seeds), in the dream that was fed with good driving alone. M learns there that a road follows the car, because it nearly always did. It is a small fault: the good ones earn 900 in the same dream. With random drives added it is hardly smaller.
 #
-# Two limits of this picture. The correlations mostly tell groups apart; *among* the good drivers they are between -0.2 and 0.6, and no dream here says for sure who is best. And in the run's own dreams the best are promised 1,000, which is all that our formula can say: a hundred too much, because the dreams begin after the start, and do not know that a tile left out is missed for good.
+# Two limits of this picture. The correlations mostly tell groups apart; *among* the good drivers they are between -0.2 and 0.6, and no dream here says for sure who is best. And in the dreams of the run's M the best are promised 1,000, which is all that our formula can say: a hundred too much, because the dreams begin after the start, and do not know that a tile left out is missed for good.
 #
 # ## 6.4 The cheat
 #
@@ -292,9 +292,9 @@ figures.returns_by_dream(sure)
 #
 # Thin lines and dots are training seeds, thick lines their mean, bars their standard deviation; the shipped seed comes first in what follows. Read its first five from left to right, as a ladder from a dream that teaches nothing to one that teaches to drive. In the first three nobody learns to drive, with any seed: -90 to -3. Then an M that has really learned its random drives: **418**, -24 and **586** points in reality, from drivers whose search never saw a real reward. With drives of its own: **702**, **370** and **684**. With both: 497, 592, and -93. All are twelve generations each.
 #
-# What *not* to read from it: that the step to 418 is sure, for with one seed nothing comes of it, at the same promise. Or that both kinds of drives are better than one. Or that a promise means anything: with the same -90 on the road, one `sharper` dream had promised 189 and another 48; and where reality was worst, -93, the promise was among the highest here, 498. With one seed only, each of these could have been told as a fact.
+# What *not* to read from it: that the step to 418 is sure, for with one seed nothing comes of it, at the same promise. Or that both kinds of drives are better than one. Or that a promise means anything: with the same -90 on the road, one dream of that kind had promised 189 and another 48; and where reality was worst, -93, the promise was among the highest here, 498. With one seed only, each of these could have been told as a fact.
 #
-# Look at `sharper` of the shipped seed, generation by generation:
+# Look at `posterior scale, sum over z` of the shipped seed, generation by generation:
 
 # %%
 naive_dream = WorldModel(agent.vae, load_network(MDNRNN, folder / "naive_dream.safetensors"))
@@ -343,7 +343,7 @@ curves = {"this run": rounds.timeline(folder)}
 figures.dream_learning_curve(curves | {seed.name: rounds.timeline(seed) for seed in seeds})
 
 # %% [markdown]
-# Random driving alone gives a driver that earns 769, in eight minutes. (By the same recipe as 6.4's `learning faster`, but at this run's temperature, with an earlier V, and three generations longer.) The next search failed: it promised 756, and kept 495, the lowest of the circles. In round 2, V and the agent's M learn once more, now that there is somebody who shows them a whole lap. From there on the dream's promise and the road's score rise together. (The promise is the average of a whole generation, bad candidates included: hence its 115 at the beginning.)
+# Random driving alone gives a driver that earns 769, in eight minutes. (By the same recipe as 6.4's `annealed learning rate`, but at this run's temperature, with an earlier V, and three generations longer.) The next search failed: it promised 756, and kept 495, the lowest of the circles. In round 2, V and the agent's M learn once more, now that there is somebody who shows them a whole lap. From there on the dream's promise and the road's score rise together. (The promise is the average of a whole generation, bad candidates included: hence its 115 at the beginning.)
 #
 # **The same with other seeds** are the thin lines: all chance drawn anew. Their first dreams bred drivers that earn 220 and 408, not 769. Rounds repair that, to 826 and 815 in the end (847 on the way), and no further. (They take about an hour, too; the second one shared its machine with other work, and that is counted.) Both drivers have the same habits. They hardly brake, give little gas (0.07 and 0.11, on average; the shipped driver 0.23) and weave instead (the wheel is two thirds and half over; with the shipped driver it is one third). So they cut their bends over the grass, and leave out one tile in seventeen.
 #
@@ -383,7 +383,7 @@ figures.predicted_against_real(
 # **Predict:** where will dream and reality be closest? And where will reality be best?
 
 # %%
-figures.returns_by_temperature([[row for row in run if row["kind"] == ablations.BOTH] for run in bred])
+figures.returns_by_temperature([[row for row in run if row["kind"] == ablations.MIXED] for run in bred])
 
 # %% [markdown]
 # Look at the thin lines, which are single seeds; the thick ones average in a seed that never drives, of which more below. With the shipped seed, without dropout: at temperature 0.5, which is even less than no doubt, the dream promises most and keeps least, 561 and 311. At 1.0 the two agree, 494 and 497. In doubt more is kept than was promised: 719 at 1.3, 691 at 1.8. So where dream and reality are closest is *not* where reality is best. The paper found the same with its other game: best at 1.15, worse at 1.3. The first other seed says so, too: it earned 551, 592, 772 and 668, where 469, 393, 456 and 385 were promised; closest at 0.5, best at 1.3. A tenth of dropout helped both at 0.5 (311 to 523, 551 to 603) and cost both something at 1.3 (719 to 495, 772 to 718); in between and above, the two do not agree, or it changes next to nothing.
@@ -475,9 +475,7 @@ def drives_of(run):
     """How many real drives a run collected, and in how many its candidates were judged."""
     judged = 0
     for row in read_log(run / "evolution.jsonl"):
-        rollouts, double_every = (row["settings"][name] for name in ("rollouts", "double_every"))
-        tracks = search.tracks_of(row["generation"] - 1, rollouts, double_every)
-        judged += len(row["scores"]) * tracks
+        judged += len(row["scores"]) * row["rollouts"]
     return sum(row["episodes"] for row in read_log(run / "collect.jsonl")), judged
 
 

@@ -36,7 +36,8 @@ def evolve(
 
     The search begins at `start` with step size `sigma`, over all weights, or over the changes to
     them that lie in `directions`. Every `check_every` generations, and at the end, `check` scores
-    the mean, and its columns are added to the log; the search never hears of them.
+    the mean, and its columns are added to the log; the search does not use them. "rollouts" in the
+    log is the number of episodes of each candidate.
 
     Writes evolution.jsonl, controller.safetensors, and the last generation's candidates as
     population.safetensors. Raises ValueError if the log there is of another search.
@@ -48,9 +49,11 @@ def evolve(
         return Controller(first + changes, **size)
 
     def extra(evolution: Evolution) -> dict:
+        columns = {"rollouts": len(fitness.tracks(evolution.generation - 1))}
         last = evolution.generation == generations
-        due = check is not None and (last or evolution.generation % check_every == 0)
-        return check(controllers(evolution.mean)) if check is not None and due else {}
+        if check is not None and (last or evolution.generation % check_every == 0):
+            columns |= check(controllers(evolution.mean))
+        return columns
 
     folder, objective = Path(folder), fitness.record
     made_from = objective.made_from | {"start": digest(first)}
