@@ -272,7 +272,7 @@ for where in foreseen:
 # - **Previous reward as an input**: the cheat is gone, but the dream is as poor as the first one.
 # - **Annealed learning rate**: the same drives, as many passes. Suddenly the hopeless and the others are told apart. But the best are not: they drive as no random driver ever has.
 # - **On-policy episodes, random and on-policy episodes, the run's M**: now the good ones come out on top, though in the mixture only just. M has seen their like. (With the first other seed, `annealed learning rate` ranks as well as these three.)
-# - **The run's M, temperature**: the highest correlation with every seed, but the intervals overlap: eleven or twelve policies cannot tell it from the three before.
+# - **The run's M, temperature**: the highest correlation with every seed, but the intervals overlap: sixteen policies cannot tell it from the three before.
 #
 # And the one that never steers? It earns *most*, 82 points (113 and 79 with other seeds), in the dream that was fed with good driving alone. M learns there that a road follows the car, because it nearly always did. It is a small fault: the good ones earn 900 in the same dream. With random drives added it is hardly smaller.
 #
