@@ -1,4 +1,4 @@
-"""What several tests need: small networks, a checkout that is read-only."""
+"""Fixtures of several tests: untrained networks, and a checkout that is mounted read-only."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ def _seed():
 
 @pytest.fixture
 def chapter_style() -> Iterator[None]:
-    """The chapters' style; afterwards there is no figure that pyplot would keep for ever."""
+    """The chapters' figure style; the test fails if it leaves a figure open in pyplot."""
     import matplotlib.pyplot as plt
 
     from wmlib.view import figures
@@ -41,26 +41,26 @@ def world_model() -> WorldModel:
 
 @pytest.fixture
 def ball_model() -> WorldModel:
-    """Untrained, for the world without actions; a small memory."""
+    """Untrained, for the environment without actions; 16 hidden units."""
     return WorldModel(VAE(), MDNRNN(action_size=0, hidden_size=16))
 
 
 ROOT = Path(__file__).parents[1]
-# A mount of the checkout over itself, for one process and its children: nobody else sees it.
+# A bind mount of the checkout over itself, visible to one process and its children alone.
 READ_ONLY = """
 mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && cd "$0" && exec "$@"
 """
 
 
 @pytest.fixture
-def on_a_read_only_checkout(tmp_path) -> Callable[..., subprocess.CompletedProcess]:
-    """A function that runs Python with some arguments, in the checkout, mounted read-only.
+def run_in_read_only_checkout(tmp_path) -> Callable[..., subprocess.CompletedProcess]:
+    """A function that runs Python with these arguments in the checkout, which is read-only.
 
     The user's data folder is tmp_path / "home". Skips where such a mount cannot be made.
     """
     unshare = shutil.which("unshare")
     if unshare is None:
-        pytest.skip("a read-only mount for one process needs `unshare`, which Linux alone has")
+        pytest.skip("a read-only mount for one process needs `unshare`, which only Linux has")
     root = [] if os.geteuid() == 0 else ["--map-root-user"]
     mounted = [unshare, *root, "--mount", "sh", "-c", READ_ONLY, str(ROOT)]
     refused = subprocess.run([*mounted, "true"], capture_output=True, text=True)

@@ -26,7 +26,7 @@ DISTRIBUTIONS = {
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",
 }
-# What may be imported where: a file may use the extras of every line that its path begins with.
+# The extras that a file may import from: those of every key that its path begins with.
 MAY_USE = {
     "wmlib/": {"core"},
     "wmlib/rollout/workers.py": {"cluster"},

@@ -1,4 +1,4 @@
-"""Data for figures, as the logs have them, and what a figure shows, read back from its axes."""
+"""Data in the form of the logs, and functions that read back what a figure shows."""
 
 import itertools
 import json
@@ -48,7 +48,7 @@ def dream_timeline(offset=0.0):
 
 
 def evolved(seed=0, kinds=("as in chapter 3", "learning faster", "both")):
-    """Rows of evolved.jsonl that differ in kind."""
+    """Rows of evolved.jsonl that differ in the kind of dream."""
     return [
         {"kind": kind, "temperature": 1.0, "dropout": 0.0, "real_std": 40.0 + k,
          "predicted_return": 300.0 + 10 * k + seed, "real": 200.0 + 30 * k - 7 * seed}
@@ -56,7 +56,7 @@ def evolved(seed=0, kinds=("as in chapter 3", "learning faster", "both")):
     ]  # fmt: skip
 
 
-def doubtful(seed=0):
+def evolved_by_temperature(seed=0):
     """Rows of evolved.jsonl that differ in temperature and dropout."""
     return [
         {"kind": "both", "temperature": tau, "dropout": rate, "real_std": 40.0,
@@ -97,8 +97,8 @@ def probe():
     return Probe(truth, truth + 0.1 * rng().normal(size=truth.shape))
 
 
-ONE_GENERATION = [np.array([[0.0, 1.0], [1.0, -1.0]])]
-ITS_DISTRIBUTION = [(np.array([0.5, 0.2]), np.array([[1.0, 0.6], [0.6, 0.5]]))]
+GENERATIONS = [np.array([[0.0, 1.0], [1.0, -1.0]])]
+DISTRIBUTIONS = [(np.array([0.5, 0.2]), np.array([[1.0, 0.6], [0.6, 0.5]]))]
 
 
 def hill(x):
@@ -128,11 +128,11 @@ def drawn(ax, color):
 def legend(figure):
     """The labels of all legends of a figure."""
     legends = [*figure.legends, *(ax.get_legend() for ax in figure.axes if ax.get_legend())]
-    return [text.get_text() for one in legends for text in one.get_texts()]
+    return [text.get_text() for box in legends for text in box.get_texts()]
 
 
 def error_bars(container):
-    """Of an error bar plot: (x, y, lower ends, upper ends)."""
+    """The arrays (x, y, lower ends, upper ends) of an error bar plot."""
     line, _, (bars, *_) = container.lines
     segments = np.array(bars.get_segments())
     return (*line.get_data(), segments[:, 0, 1], segments[:, 1, 1])

@@ -2,9 +2,9 @@
 
     python tests/smoke_seeds.py --seeds 0-19
 
-No run may end in an error because of how its tiny training happened to come out. Results differ
-between processors; that every run ends does not. The exit code is 1 if one did not. (The test suite
-runs a slice of this.)
+No run may fail because of the result of its very short training. Results differ between processors;
+that every run completes must not. The exit code is 1 if a run failed. (The test suite runs a few of
+these cases.)
 """
 
 import argparse
@@ -22,7 +22,7 @@ from multiprocessing import get_context
 KINDS = {"real": [], "dream": ["--dream"], "short": ["--dream", "--max-steps", "60"]}
 
 
-def end_of(seed: int, kind: str, size: int) -> str:
+def outcome_of(seed: int, kind: str, size: int) -> str:
     """ "ok", or the error that `python -m wmlib run car_racing` ended in."""
     import torch
 
@@ -41,7 +41,7 @@ def end_of(seed: int, kind: str, size: int) -> str:
 
 
 def main() -> int:
-    """Run them all; 0 if all ended well."""
+    """Run all cases; returns 0 if every run completed, else 1."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", default="0-19", help="FIRST-LAST; default: 0-19")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
@@ -50,19 +50,17 @@ def main() -> int:
     cases = list(itertools.product(range(first, last + 1), KINDS, (64, 96)))
     began = time.monotonic()
     with ProcessPoolExecutor(arguments.processes, get_context("spawn")) as executor:
-        ends = list(executor.map(end_of, *zip(*cases, strict=True)))
+        outcomes = list(executor.map(outcome_of, *zip(*cases, strict=True)))
     columns = list(itertools.product(KINDS, (64, 96)))
     print("seed  " + "  ".join(f"{kind} {size}".ljust(8) for kind, size in columns))
-    found = dict(zip(cases, ends, strict=True))
+    outcome = dict(zip(cases, outcomes, strict=True))
     for seed in range(first, last + 1):
-        cells = ("ok" if found[(seed, *column)] == "ok" else "ERROR" for column in columns)
+        cells = ("ok" if outcome[(seed, *column)] == "ok" else "ERROR" for column in columns)
         print(f"{seed:>4}  " + "  ".join(cell.ljust(8) for cell in cells))
-    failed = {case: end for case, end in found.items() if end != "ok"}
-    for case, end in failed.items():
-        print(*case, end)
-    print(
-        f"{len(cases) - len(failed)} of {len(cases)} ended well, {time.monotonic() - began:.0f} s"
-    )
+    failed = {case: error for case, error in outcome.items() if error != "ok"}
+    for case, error in failed.items():
+        print(*case, error)
+    print(f"{len(cases) - len(failed)} of {len(cases)} completed, {time.monotonic() - began:.0f} s")
     return 1 if failed else 0
 
 

@@ -1,4 +1,4 @@
-"""The benchmark: what is in the timed part and what is not, never how fast this machine is."""
+"""The benchmark: which work is timed and which is not; never how fast this machine is."""
 
 import json
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ from wmlib.tools.bench import environment, explorer, network, rollout, timing
 
 
 class Clock:
-    """In place of the bench's `time`: it stands still but for what a test lets something take."""
+    """Replaces the bench's `time`: it advances only by the durations that a test sets."""
 
     now = 0.0
 
@@ -38,7 +38,7 @@ def measurement(name, rates, panel=bench.ENVIRONMENTS, reference="reference", or
     return bench.Measurement(name, panel, 1, measure, reference)
 
 
-def test_it_measures_in_turns_and_keeps_the_ratio():
+def test_repetitions_are_interleaved_and_ratios_are_of_medians():
     order = []
     measured = [
         measurement("reference", [2, 4, 3], order=order),
@@ -55,7 +55,7 @@ def test_it_measures_in_turns_and_keeps_the_ratio():
         next(bench.run(measured, repetitions=0))
 
 
-def test_the_table_has_a_part_for_each_unit_and_ratios_only_of_what_compares():
+def test_the_table_has_a_section_per_unit_and_ratios_only_to_a_reference():
     measured = [
         measurement("first", [2, 4, 3], reference="first"),
         measurement("a slider", [8, 5, 6], bench.EXPLORERS, None),
@@ -70,15 +70,15 @@ def test_the_table_has_a_part_for_each_unit_and_ratios_only_of_what_compares():
     assert slider == ["a", "slider", "6.0", "5.0", "to", "8.0", "1"]
 
 
-def test_what_was_published_is_of_the_names_that_are_measured_now():
+def test_the_published_bench_has_every_current_measurement():
     rows = json.loads(paths.published("bench.json").read_text(encoding="utf-8"))["rows"]
-    now = [*bench.environments(), *bench.networks(), *bench.rollouts(None, 0, 1)]
-    names = {m.name for m in now} | {bench.DASK, bench.ENVPOOL, bench.DRIVING_A_DREAM}
+    current = [*bench.environments(), *bench.networks(), *bench.rollouts(None, 0, 1)]
+    names = {m.name for m in current} | {bench.DASK, bench.ENVPOOL, bench.DRIVING_A_DREAM}
     assert names <= {row["name"] for row in rows}
 
 
 class Slow(gym.Env):
-    """A reset takes 100 s, an environment step half a second, each of the first ones 10 s."""
+    """A reset takes 100 s, each of the first environment steps 10 s, each later one 0.5 s."""
 
     action_space = gym.spaces.Box(-1, 1, (3,))
 
@@ -126,50 +126,50 @@ def test_latency_is_the_95th_percentile_without_the_first_move(clock):
 
 @pytest.fixture
 def rollouts_run(clock, monkeypatch) -> list[SimpleNamespace]:
-    """What `run_episodes` is called with; every episode has 30 steps and takes a second."""
-    asked = []
+    """The calls of `run_episodes`; every episode has 30 steps and takes a second."""
+    calls = []
 
     def run_episodes(world, policy, specs, world_model=None, *, executor=None, store=None):
         clock.now += len(specs)
         skip = world_model.mdn_rnn.repeat if hasattr(world_model, "mdn_rnn") else None
-        asked.append(SimpleNamespace(world=world, specs=specs, skip=skip, executor=executor))
+        calls.append(SimpleNamespace(world=world, specs=specs, skip=skip, executor=executor))
         if store is not None:
             store.write("0", {"frames": np.zeros((31, 8, 8, 3), np.uint8)})
         return [SimpleNamespace(steps=30) for _ in specs]
 
     monkeypatch.setattr(rollout, "run_episodes", run_episodes)
-    return asked
+    return calls
 
 
 @pytest.mark.parametrize("name", [*bench.WHOLE, *bench.ALONE, bench.DREAMS, bench.COLLECTING])
-def test_rollouts_are_whole_and_timed_when_every_worker_is_warm(name, rollouts_run):
+def test_rollouts_time_whole_episodes_after_every_worker_is_warm(name, rollouts_run):
     (measured,) = (m for m in bench.rollouts("pool", 2, steps=40) if m.name == name)
-    assert measured.measure(3) == pytest.approx(30)  # and not what the warm-up took as well
+    assert measured.measure(3) == pytest.approx(30)  # without the time of the warm-up
     warm, timed = rollouts_run
-    assert len(warm.specs) >= 2 * (name not in bench.ALONE)  # for each worker some
+    assert len(warm.specs) >= 2 * (name not in bench.ALONE)  # at least one per worker
     assert (measured.kind == "dream") == (name == bench.DREAMS)
     if name == bench.DREAMS:
         assert warm.world.max_steps < timed.world.max_steps
         return
     assert timed.world.options == {"max_episode_steps": 40}
-    assert warm.world.patience  # soon over
+    assert warm.world.patience  # ends early
     assert timed.world.patience is None
     assert timed.skip == {**bench.WHOLE, **dict.fromkeys(bench.ALONE, 1)}.get(name)
     assert timed.executor == (None if name in bench.ALONE else "pool")
     num_envs = bench.ALONE | {bench.COLLECTING: rollout.COLLECTED}
     assert timed.world.num_envs == num_envs.get(name, bench.ROWS)
-    again = {spec.seed for spec in timed.specs}
+    seeds = {spec.seed for spec in timed.specs}
     measured.measure(4)
-    assert again.isdisjoint(spec.seed for spec in rollouts_run[-1].specs)  # other tracks
+    assert seeds.isdisjoint(spec.seed for spec in rollouts_run[-1].specs)  # other tracks
 
 
-def test_frames_on_disk_are_those_that_were_collected(rollouts_run):
+def test_the_size_on_disk_is_that_of_the_collected_frames(rollouts_run):
     *_, collecting, on_disk = bench.rollouts(None, 0, steps=3)
     collecting.measure(0)
-    assert on_disk.measure(0) > 31 / (31 * 8 * 8 * 3 / 1e6)  # they are all black
+    assert on_disk.measure(0) > 31 / (31 * 8 * 8 * 3 / 1e6)  # black frames compress well
 
 
-def test_environments_come_with_their_baselines():
+def test_environments_have_their_baselines():
     measurements = bench.environments(steps=3)
     references = {m.name: m.reference for m in measurements}
     kinds = {m.name: m.kind for m in measurements}
@@ -180,7 +180,7 @@ def test_environments_come_with_their_baselines():
     assert kinds[bench.FAST] == "real"
 
 
-def test_every_move_of_an_explorer_is_timed_with_its_picture(monkeypatch):
+def test_the_moves_of_explorers_are_timed_with_their_pictures(monkeypatch):
     measurements = bench.explorers(moves=3)
     pictures = []
     save = Image.Image.save
@@ -196,7 +196,7 @@ def test_every_move_of_an_explorer_is_timed_with_its_picture(monkeypatch):
         assert len(pictures) >= 3, measured.name
 
 
-def test_a_cluster_is_measured_where_there_is_dask(monkeypatch):
+def test_a_cluster_is_measured_if_dask_is_installed(monkeypatch):
     pytest.importorskip("dask.distributed", reason="needs Dask: see `make extras`")
     with bench.local_cluster(2) as cluster:
         submitted, submit = [], cluster.submit
@@ -204,5 +204,5 @@ def test_a_cluster_is_measured_where_there_is_dask(monkeypatch):
         (measured,) = bench.through_dask(cluster, 2, steps=3)
         assert (measured.name, measured.cores) == (bench.DASK, 2)
         measured.measure(0)
-    assert len(submitted) == 4  # to each worker something to get warm with, and what is timed
+    assert len(submitted) == 4  # a warm-up and a timed task for each of two workers
     assert bench.through_dask(None, 2, steps=3) == []

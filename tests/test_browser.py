@@ -1,4 +1,4 @@
-"""A reader's hands: the real JupyterLab in a real browser, sliders dragged and keys pressed.
+"""Chapters in JupyterLab in a real browser: sliders are dragged, keys and buttons pressed.
 
 Needs Playwright (without browsers of its own) and a Chromium or Chrome: see `make extras`.
 """
@@ -29,7 +29,7 @@ if BROWSER is None:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """Address of a JupyterLab over a copy of the chapters: what is typed there harms nobody."""
+    """Address of a JupyterLab that serves a copy of the chapters, not the checkout."""
     home = tmp_path_factory.mktemp("lab")
     shutil.copytree(ROOT / "notebooks", home / "notebooks")
     shutil.copytree(ROOT / "figures", home / "figures")
@@ -37,7 +37,7 @@ def lab(tmp_path_factory):
     settings.parent.mkdir(parents=True)
     settings.write_text(
         json.dumps({"windowingMode": "none"}), encoding="utf-8"
-    )  # cells out of sight exist, too
+    )  # renders cells outside the viewport, too
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -73,7 +73,7 @@ def lab(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page():
-    """A page that offers no network but this machine's, and takes its time."""
+    """A page of a headless browser; an action on it times out after 60 s."""
     arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     with playwright.sync_playwright() as p:
         browser = p.chromium.launch(executable_path=BROWSER, headless=True, args=arguments)
@@ -84,7 +84,7 @@ def page():
 
 
 def run_all(page, lab, notebook):
-    """Open a notebook, run every cell of it, and wait until the last one is done."""
+    """Open a notebook, run all its cells, and wait until the last one is done."""
     page.goto(f"{lab}/lab/tree/{notebook}?reset")
     page.wait_for_function("window.jupyterapp?.shell.currentWidget?.sessionContext?.isReady")
     # The command's promise is settled when the last cell is done, or one has failed.
@@ -101,7 +101,7 @@ def run_all(page, lab, notebook):
 
 
 def drag(page, slider, pixels):
-    """Take a slider's handle and pull it sideways, in several moves as a hand does."""
+    """Drag a slider's handle horizontally, in ten moves of the mouse."""
     slider.scroll_into_view_if_needed()
     box = slider.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -113,7 +113,7 @@ def drag(page, slider, pixels):
 
 
 def picture(image):
-    """What an image shows, pixel by pixel. (A screenshot also tells where it was scrolled to.)"""
+    """The pixels of an image, as a data URL. (A screenshot depends on the scroll position.)"""
     return image.evaluate(
         """(image) => {
             const canvas = document.createElement("canvas");
@@ -125,7 +125,7 @@ def picture(image):
 
 
 def wait_until(condition, seconds=20):
-    """Until a condition holds; it fails as the condition does."""
+    """Wait until a condition holds; fails if it does not within `seconds`."""
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
         time.sleep(0.1)
@@ -136,7 +136,7 @@ def test_a_chapter_runs_and_a_dragged_slider_changes_the_picture(lab, page):
     run_all(page, lab, "notebooks/02_vae.ipynb")
     explorer = page.locator(".jp-OutputArea .widget-hbox", has=page.get_by_text("what V keeps"))
     explorer = explorer.first
-    slider = explorer.locator(".noUi-handle").nth(3)  # the first one below frame, towards, how far
+    slider = explorer.locator(".noUi-handle").nth(3)  # the first three are frame, towards, how far
     decoded = explorer.locator("img.widget-image").nth(2)
     slider.scroll_into_view_if_needed()
     before = picture(decoded)
@@ -144,7 +144,7 @@ def test_a_chapter_runs_and_a_dragged_slider_changes_the_picture(lab, page):
     wait_until(lambda: picture(decoded) != before)
     explorer.get_by_role("button", name="reset").click()
     wait_until(lambda: picture(decoded) == before)
-    assert page.locator(".jp-OutputArea img.widget-image").count() == 3  # no pile of old ones
+    assert page.locator(".jp-OutputArea img.widget-image").count() == 3  # updated in place
 
 
 def test_arrow_keys_and_buttons_drive_the_dream(lab, page):
@@ -152,30 +152,32 @@ def test_arrow_keys_and_buttons_drive_the_dream(lab, page):
     pad = page.locator(".wmlib-keypad")
     explorer = page.locator(".jp-OutputArea-output", has=pad)
     dream = explorer.locator("img.widget-image").first
-    at_the_wheel = explorer.locator(
+    selected_policy = explorer.locator(
         ".widget-toggle-button.mod-active, .widget-toggle-buttons .mod-active"
     )
-    assert "the agent" in at_the_wheel.all_inner_texts()
+    assert "the agent" in selected_policy.all_inner_texts()
 
     explorer.get_by_role("button", name="drive").click()
     before = picture(dream)
     wait_until(lambda: picture(dream) != before)  # the agent drives
 
     pad.click(position={"x": 320, "y": 20})
-    where = """() => [
+    position = """() => [
         window.jupyterapp.shell.currentWidget.content.activeCellIndex,
         ...[...document.querySelectorAll(".jp-WindowedPanel-outer")].map((e) => e.scrollTop),
     ]"""
-    before = page.evaluate(where)
+    before = page.evaluate(position)
     page.keyboard.down("ArrowLeft")
     pressed = pad.locator("button[aria-pressed=true]")
     wait_until(lambda: pressed.count() == 1)
-    wait_until(lambda: "you" in at_the_wheel.all_inner_texts())
+    wait_until(lambda: "you" in selected_policy.all_inner_texts())
     page.keyboard.up("ArrowLeft")
     wait_until(lambda: pressed.count() == 0)
     page.keyboard.press("ArrowDown")
-    assert page.evaluate(where) == before  # the keys are the pad's, not the page's
-    assert max(before[1:]) > 0  # though it could have scrolled
+    assert (
+        page.evaluate(position) == before
+    )  # the keypad handles the keys, the page does not scroll
+    assert max(before[1:]) > 0  # it was scrolled, so it could have moved
 
     gas = pad.get_by_role("button", name="gas")
     gas.hover()
@@ -185,7 +187,7 @@ def test_arrow_keys_and_buttons_drive_the_dream(lab, page):
     wait_until(lambda: pressed.count() == 0)
 
     explorer.get_by_role("button", name="the agent").click()
-    wait_until(lambda: "you" not in at_the_wheel.all_inner_texts())
+    wait_until(lambda: "you" not in selected_policy.all_inner_texts())
     wait_until(lambda: explorer.get_by_text("agent steps per second").count() == 1)
     explorer.get_by_role("button", name="drive").click()
     time.sleep(0.5)

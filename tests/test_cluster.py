@@ -1,4 +1,4 @@
-"""Dask: separate worker processes give what one process gives, also when one of them dies."""
+"""Dask: worker processes give the results of a single process, also if a worker dies."""
 
 import gc
 import os
@@ -27,7 +27,7 @@ distributed = pytest.importorskip(
     "dask.distributed", reason="the cluster tests need Dask: see `make extras`"
 )
 
-JOBS = [EpisodeSpec(seed, member) for member in range(3) for seed in range(4)]
+SPECS = [EpisodeSpec(seed, member) for member in range(3) for seed in range(4)]
 
 
 @pytest.fixture(scope="module")
@@ -40,23 +40,23 @@ def address():
 
 
 @pytest.fixture
-def driver():
+def policy():
     return ControllerPolicy(Controller(np.random.default_rng(0).normal(size=(3, 867))))
 
 
-def scores(driver, world_model, executor, steps=60):
+def scores(policy, world_model, executor, steps=60):
     world = training_world(get_config("smoke").change(max_steps=steps))
-    drives = run_episodes(world, driver, JOBS, world_model, executor=executor)
-    return [(drive.spec, drive.score, drive.steps) for drive in drives]
+    episodes = run_episodes(world, policy, SPECS, world_model, executor=executor)
+    return [(episode.spec, episode.score, episode.steps) for episode in episodes]
 
 
-def test_the_same_seeds_give_the_same_scores(address, driver, world_model):
-    alone = scores(driver, world_model, None)
+def test_the_same_seeds_give_the_same_scores(address, policy, world_model):
+    alone = scores(policy, world_model, None)
     with processes(0, address) as executor:
-        assert scores(driver, world_model, executor) == alone
+        assert scores(policy, world_model, executor) == alone
 
 
-def test_a_cluster_that_is_not_there_is_named():
+def test_a_missing_cluster_is_named():
     with pytest.raises(ValueError, match="no Dask scheduler answers at 'tcp:"):
         with processes(0, "tcp://127.0.0.1:9"):
             pass
@@ -72,27 +72,27 @@ class CountedWorldModel(WorldModel):
         return super().__reduce_ex__(protocol)
 
 
-def test_what_all_need_travels_once(address, driver, world_model):
-    """Through generations, each of which has another policy but the same world model."""
+def test_the_world_model_is_serialized_once(address, policy, world_model):
+    """Over generations, which have different policies but the same world model."""
     counted = CountedWorldModel(world_model.vae, world_model.mdn_rnn)
     policies, sent = [], []
     with processes(0, address) as executor:
         for _ in range(12):
-            policy = ControllerPolicy(driver.controller)
-            policies.append(weakref.ref(policy))
+            copy = ControllerPolicy(policy.controller)
+            policies.append(weakref.ref(copy))
             world = training_world(get_config("smoke").change(max_steps=8))
-            run_episodes(world, policy, JOBS[:2], counted, executor=executor)
+            run_episodes(world, copy, SPECS[:2], counted, executor=executor)
             sent.append(CountedWorldModel.sent)
-        del policy
+        del copy
         gc.collect()
-        assert [reference() is None for reference in policies[:4]] == [True] * 4  # forgotten
+        assert [reference() is None for reference in policies[:4]] == [True] * 4  # freed
     assert sent[0] == sent[-1] > 0
 
 
-def scores_while_one_dies(address, driver, world_model):
-    """The scores of a generation in whose middle a worker is killed."""
+def scores_while_one_dies(address, policy, world_model):
+    """The scores of a generation during which a worker is killed."""
     with processes(0, address) as executor:
-        victims = executor._client.run(os.getpid)
+        workers = executor._client.run(os.getpid)
         busy = []
 
         def kill():
@@ -100,49 +100,49 @@ def scores_while_one_dies(address, driver, world_model):
                 time.sleep(0.01)
             time.sleep(0.2)
             busy.append(any(executor._client.processing().values()))
-            os.kill(next(iter(victims.values())), signal.SIGKILL)
+            os.kill(next(iter(workers.values())), signal.SIGKILL)
 
         killer = threading.Thread(target=kill)
         killer.start()
-        result = scores(driver, world_model, executor, steps=200)
+        result = scores(policy, world_model, executor, steps=200)
         killer.join()
-        assert busy == [True]  # it was in the middle
-        executor._client.wait_for_workers(len(victims), timeout=60)
-        assert set(executor._client.run(os.getpid).values()) != set(victims.values())
+        assert busy == [True]  # episodes were running
+        executor._client.wait_for_workers(len(workers), timeout=60)
+        assert set(executor._client.run(os.getpid).values()) != set(workers.values())
     return result
 
 
-def test_a_worker_that_dies_costs_time_not_results(address, driver, world_model):
-    alone = scores(driver, world_model, None, steps=200)
-    assert scores_while_one_dies(address, driver, world_model) == alone
+def test_scores_do_not_change_if_a_worker_dies(address, policy, world_model):
+    alone = scores(policy, world_model, None, steps=200)
+    assert scores_while_one_dies(address, policy, world_model) == alone
 
 
-def test_not_even_if_it_was_the_only_one(driver, world_model):
-    alone = scores(driver, world_model, None, steps=200)
+def test_scores_do_not_change_if_the_only_worker_dies(policy, world_model):
+    alone = scores(policy, world_model, None, steps=200)
     with distributed.LocalCluster(
         n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0"
     ) as cluster:
-        assert scores_while_one_dies(cluster.scheduler_address, driver, world_model) == alone
+        assert scores_while_one_dies(cluster.scheduler_address, policy, world_model) == alone
 
 
-def test_a_cluster_that_is_lost_is_said_in_one_sentence(driver, world_model):
+def test_a_lost_cluster_is_reported_in_one_sentence(policy, world_model):
     cluster = distributed.LocalCluster(
         n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0"
     )
 
-    def drive_on():
+    def run_until_the_cluster_is_lost():
         with processes(0, cluster.scheduler_address) as executor:
             threading.Timer(1.0, cluster.close).start()
             while True:
-                scores(driver, world_model, executor, steps=200)
+                scores(policy, world_model, executor, steps=200)
 
     with pytest.raises(ValueError, match=r"the cluster at tcp://\S+ was lost"):
-        drive_on()
+        run_until_the_cluster_is_lost()
 
 
-@pytest.mark.parametrize("kind", ["on the road", "in dreams"])
-def test_a_whole_run_through_a_cluster_is_the_same(address, tmp_path, monkeypatch, kind):
-    """From the shell, in a relative folder: the workers have another one."""
+@pytest.mark.parametrize("kind", ["in the real environment", "in dreams"])
+def test_a_run_on_a_cluster_equals_a_local_one(address, tmp_path, monkeypatch, kind):
+    """From the command line, in a relative folder: that of the workers is another one."""
     monkeypatch.chdir(tmp_path)
     run = ["run", "car_racing", "--scale", "smoke", "--num-rounds", "1", "--final-eval"]
     run += ["--dream"] if kind == "in dreams" else []

@@ -8,7 +8,7 @@ from wmlib.pipeline.config import Config, EnvConfig, Machine
 from wmlib.pipeline.scales import SCALES, dreaming, get_chapter_config, get_config, get_machine
 
 
-def test_the_environment_variable_picks_the_scale(monkeypatch):
+def test_the_environment_variable_selects_the_scale(monkeypatch):
     monkeypatch.delenv("WM_SCALE", raising=False)
     assert get_config().scale == "laptop"
     monkeypatch.setenv("WM_SCALE", "smoke")
@@ -22,10 +22,10 @@ def test_the_environment_variable_picks_the_scale(monkeypatch):
 
 
 def column(config, name):
-    return tuple(getattr(one, name) for one in config.rounds)
+    return tuple(getattr(row, name) for row in config.rounds)
 
 
-def test_one_number_counts_for_all_rounds_and_a_tuple_says_how_many_there_are():
+def test_a_single_value_applies_to_all_rounds_and_a_tuple_sets_their_number():
     laptop = get_config("laptop")
     assert column(laptop.change(generations=7), "generations") == (7, 7, 7)
     two = laptop.change(generations=(7, 8), population=10)
@@ -42,7 +42,7 @@ def test_one_number_counts_for_all_rounds_and_a_tuple_says_how_many_there_are():
             laptop.change(**wrong)
 
 
-def test_a_part_is_changed_by_its_name_or_by_a_field_that_no_other_part_has():
+def test_a_part_is_changed_by_its_name_or_by_a_unique_field():
     config = get_config("laptop").change(vae={"batch_size": 7}, population=9, directions=3)
     assert (config.vae.batch_size, config.rnn.batch_size) == (7, 32)
     assert (config.search.population, config.search.directions) == (9, 3)
@@ -54,15 +54,15 @@ def test_a_part_is_changed_by_its_name_or_by_a_field_that_no_other_part_has():
 
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("dream", [False, True])
-def test_settings_come_back(tmp_path, scale, dream):
+def test_saved_settings_are_loaded_unchanged(tmp_path, scale, dream):
     config = get_config(scale, dream).change(seed=3, temperature=0.5, generations=(1, 2, 3))
     config.save(tmp_path, "car_racing")
     assert Config.load(tmp_path, "car_racing") == config
     assert config.in_dreams == dream
 
 
-def test_settings_that_are_not_those_of_a_run_are_refused(tmp_path):
-    """Nothing is filled in: what a run was made with is in its file, or it is an error."""
+def test_damaged_or_incomplete_settings_are_refused(tmp_path):
+    """Missing values are not replaced by defaults: the file holds every setting of the run."""
     config = get_config("smoke")
     config.save(tmp_path, "car_racing")
     with pytest.raises(ValueError, match="is of car_racing, not of ball"):
@@ -91,7 +91,7 @@ def test_settings_that_are_not_those_of_a_run_are_refused(tmp_path):
             load(change)
 
 
-def test_nothing_about_the_machine_is_stored_with_a_run(tmp_path):
+def test_settings_of_the_machine_are_not_stored_with_a_run(tmp_path):
     get_config("smoke").save(tmp_path, "car_racing")
     stored = (tmp_path / "settings.json").read_text(encoding="utf-8")
     assert not any(f'"{name}"' in stored for name in asdict(Machine()))
@@ -118,14 +118,14 @@ def test_values_that_are_not_allowed_are_named(wrong, message):
         get_config("smoke").change(**wrong)
 
 
-def test_a_dataclass_checks_itself():
+def test_a_config_dataclass_validates_its_fields():
     with pytest.raises(ValueError, match="workers must be 0 or more, got -1"):
         Machine(workers=-1)
     with pytest.raises(ValueError, match="repeat must be an integer, got True"):
         EnvConfig(repeat=True)
 
 
-def test_in_dreams_there_are_more_rounds_and_most_freeze_v():
+def test_a_config_in_dreams_has_more_rounds_and_freezes_v_in_the_last():
     for scale in SCALES:
         config = dreaming(get_config(scale))
         assert config.in_dreams

@@ -22,7 +22,7 @@ def test_flat_vector_is_weights_then_biases():
     torch.testing.assert_close(controller(features)[0], expected)
 
 
-def test_a_population_acts_as_its_members():
+def test_a_population_acts_like_its_members_one_by_one():
     parameters = np.random.default_rng(0).normal(size=(5, 867))
     features, members = torch.randn(7, 288), np.array([4, 0, 0, 3, 1, 2, 4])
     together = Controller(parameters)(features, members)
@@ -31,18 +31,18 @@ def test_a_population_acts_as_its_members():
         torch.testing.assert_close(together[row], alone[0])
 
 
-def test_actions_are_the_papers():
+def test_actions_are_squashed_as_in_the_paper():
     raw = torch.tensor([[0.0, 0.0, 0.0], [9.0, 9.0, 9.0], [-9.0, -9.0, -9.0]])
     expected = torch.tensor([[0.0, 0.5, 0.0], [1.0, 1.0, 1.0], [-1.0, 0.0, 0.0]])
     torch.testing.assert_close(squash(raw), expected, atol=1e-6, rtol=0)
 
 
-def test_a_controller_can_travel():
+def test_a_controller_can_be_pickled():
     controller = Controller(np.random.default_rng(0).normal(size=(2, 867)))
-    there = pickle.loads(pickle.dumps(controller))
-    np.testing.assert_array_equal(there.parameters, controller.parameters)
+    loaded = pickle.loads(pickle.dumps(controller))
+    np.testing.assert_array_equal(loaded.parameters, controller.parameters)
     features = torch.randn(2, 288)
-    torch.testing.assert_close(there(features, [0, 1]), controller(features, [0, 1]))
+    torch.testing.assert_close(loaded(features, [0, 1]), controller(features, [0, 1]))
 
 
 def test_bad_input_is_named():
@@ -52,32 +52,32 @@ def test_bad_input_is_named():
         Controller()(torch.zeros(1, 32))
 
 
-def features_along_a_line():
+def features_in_two_directions():
     generator = torch.Generator().manual_seed(0)
-    # Two directions out of six, one moving 16 times as far as the other, around a mean.
+    # They vary in two directions out of six, with SDs of 16 and 1, around a mean.
     hidden = torch.randn(4000, 2, generator=generator) * torch.tensor([16.0, 1.0])
     basis, _ = torch.linalg.qr(torch.randn(6, 2, generator=generator))
     return hidden @ basis.T + torch.arange(6.0)
 
 
-def test_directions_are_the_features_main_ones():
-    features = features_along_a_line()
+def test_directions_are_the_principal_components_of_the_features():
+    features = features_in_two_directions()
     directions = Directions.of(features, 2, action_size=3)
-    seen = (features.double().numpy() - directions.mean) @ directions.matrix.T
+    projected = (features.double().numpy() - directions.mean) @ directions.matrix.T
     assert directions.num_parameters == 9
-    # Sixteen times as far, but only counted as four times: variances of 16/17 and 1/17.
-    np.testing.assert_allclose(np.cov(seen.T), np.diag([16, 1]) / 17, rtol=0.1, atol=0.02)
+    # The SDs of 16 and 1 are scaled to a ratio of 4: variances of 16/17 and 1/17.
+    np.testing.assert_allclose(np.cov(projected.T), np.diag([16, 1]) / 17, rtol=0.1, atol=0.02)
 
 
 @pytest.mark.parametrize("samples", [1, 10, 24])
-def test_more_directions_than_samples_can_tell_are_refused(samples):
-    """They would be rounding errors, divided by almost 0."""
+def test_more_directions_than_the_samples_determine_are_refused(samples):
+    """The others would be rounding errors divided by almost 0."""
     features = torch.randn(samples, 288)
     with pytest.raises(ValueError, match=f"1 to {samples - 1}, .* {samples} samples .*, got 24"):
         Directions.of(features, 24)
 
 
-def test_as_many_directions_as_the_features_vary_in():
+def test_there_are_at_most_as_many_directions_as_the_features_vary_in():
     features = torch.randn(25, 288)
     assert np.abs(Directions.of(features, 24).matrix).max() < 1
     features[:, 3:] = 0.5  # inactive
@@ -88,11 +88,11 @@ def test_as_many_directions_as_the_features_vary_in():
 
 
 def test_a_point_is_a_linear_controller_on_those_directions():
-    features = features_along_a_line()
+    features = features_in_two_directions()
     directions = Directions.of(features, 2)
     points = np.random.default_rng(0).normal(size=(5, directions.num_parameters))
     raw = Controller(directions.expand(points), feature_size=6).raw(features[:5], np.arange(5))
-    seen = (features[:5].double().numpy() - directions.mean) @ directions.matrix.T
+    projected = (features[:5].double().numpy() - directions.mean) @ directions.matrix.T
     weight, bias = points[:, :6].reshape(5, 3, 2), points[:, 6:]
-    np.testing.assert_allclose(raw, np.einsum("pak,pk->pa", weight, seen) + bias, atol=1e-4)
+    np.testing.assert_allclose(raw, np.einsum("pak,pk->pa", weight, projected) + bias, atol=1e-4)
     assert not directions.expand(np.zeros(directions.num_parameters)).any()

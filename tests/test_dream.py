@@ -1,4 +1,4 @@
-"""The dream against what is known about it: closed forms, and the world model's own `imagine`."""
+"""The dream environment, compared with closed forms and with `WorldModel.imagine`."""
 
 import math
 from functools import partial
@@ -30,7 +30,7 @@ def starts():
 
 @pytest.fixture
 def plain(world_model):
-    """An M without weights: whatever happens, its forecast is its biases."""
+    """A world model whose M has zero weights: whatever its input, it predicts its biases."""
     m = world_model.mdn_rnn
     for head in (m.mixture, m.reward, m.done):
         torch.nn.init.zeros_(head.weight)
@@ -44,7 +44,7 @@ def population(size=6):
     return Controller(np.random.default_rng(0).normal(size=(size, 867)))
 
 
-def test_it_is_a_vector_environment(world_model, starts):
+def test_a_dream_is_a_vector_environment(world_model, starts):
     dream = Dream(world_model, starts, num_envs=5)
     observations, _ = dream.reset(seed=3)
     assert observations in dream.observation_space
@@ -55,7 +55,7 @@ def test_it_is_a_vector_environment(world_model, starts):
     assert dream.render().shape == (5, 64, 64, 3)
 
 
-def test_one_seed_gives_every_dream_its_own(world_model, starts):
+def test_an_integer_seed_gives_every_dream_its_own_seed(world_model, starts):
     """As in Gymnasium's vector environments: seed + i."""
     one, each = (Dream(world_model, starts, num_envs=5) for _ in range(2))
     observations, _ = one.reset(seed=3)
@@ -65,7 +65,7 @@ def test_one_seed_gives_every_dream_its_own(world_model, starts):
     np.testing.assert_array_equal(one.step(actions)[0], each.step(actions)[0])
 
 
-def test_its_rewards_and_its_end_are_ms(plain, starts):
+def test_rewards_and_termination_are_those_that_m_predicts(plain, starts):
     for steps, ends in ((12, -math.inf), (1, math.inf)):
         plain.mdn_rnn.done.bias.data.fill_(ends)
         world = DreamWorld(plain, starts, max_steps=12)
@@ -80,7 +80,7 @@ def test_its_rewards_and_its_end_are_ms(plain, starts):
 def test_a_dream_without_progress_is_truncated(plain, starts):
     world = DreamWorld(plain, starts, max_steps=12, patience=4)
     policy, encoder = ConstantPolicy([0, 0, 0]), PassThroughEncoder(plain)
-    # With 0.1 points per step, or less, patience runs out; 0.5 exceed PROGRESS in three steps.
+    # A reward of 0.1 per step, or less, is no progress; 0.5 exceeds PROGRESS in three steps.
     for reward, steps in ((-0.1, 4), (0.1, 4), (0.5, 12)):
         plain.mdn_rnn.reward.bias.data.fill_(reward)
         episodes = run_episodes(world, policy, [EpisodeSpec(1), EpisodeSpec(2)], encoder)
@@ -98,7 +98,7 @@ def test_temperature_is_a_variance(plain, starts, temperature):
     assert z.var() == pytest.approx(temperature, rel=0.05)
 
 
-def test_without_chance_it_is_imagine(world_model, starts):
+def test_a_dream_at_temperature_zero_equals_imagine(world_model, starts):
     world_model.mdn_rnn.done.bias.data.fill_(-math.inf)
     dream = Dream(world_model, starts, num_envs=7, temperature=0)
     observations, _ = dream.reset(seed=list(range(7)))
@@ -112,45 +112,45 @@ def test_without_chance_it_is_imagine(world_model, starts):
         np.testing.assert_allclose(rewards, prediction.reward[:, 0])
 
 
-def test_an_agent_may_remember_with_another_m_than_the_dream(world_model, starts):
-    """z as the dream makes it; h as the agent's own M makes it of that z and the actions."""
+def test_the_agents_m_may_differ_from_the_dreams_m(world_model, starts):
+    """z is the dream's; h is that of the agent's own M, given this z and the actions."""
     world_model.mdn_rnn.done.bias.data.fill_(-math.inf)
     agent = WorldModel(world_model.vae, MDNRNN(hidden_size=16))
-    known = starts._replace(h=torch.randn(7, 16), c=torch.randn(7, 16))
-    dream = Dream(world_model, starts, num_envs=7, agent=(agent, known))
+    state = starts._replace(h=torch.randn(7, 16), c=torch.randn(7, 16))
+    dream = Dream(world_model, starts, num_envs=7, agent=(agent, state))
     alone = Dream(world_model, starts, num_envs=7)
     seeds = list(range(7))
     observations, _ = dream.reset(seed=seeds)
-    np.testing.assert_array_equal(observations, known.features)
+    np.testing.assert_array_equal(observations, state.features)
     alone.reset(seed=seeds)
     for _ in range(5):
         actions = alone.action_space.sample()
-        observations, *brought = dream.step(actions)
-        dreamt, *same = alone.step(actions)
+        observations, *outcome = dream.step(actions)
+        dreamt, *expected = alone.step(actions)
         np.testing.assert_array_equal(observations[:, :32], dreamt[:, :32])
-        np.testing.assert_array_equal(brought[0], same[0])
-        h, c = agent.remember(known, torch.from_numpy(actions))
-        known = known._replace(z=torch.from_numpy(dreamt[:, :32]), h=h, c=c)
-        np.testing.assert_allclose(observations, known.features, atol=1e-6)
+        np.testing.assert_array_equal(outcome[0], expected[0])
+        h, c = agent.remember(state, torch.from_numpy(actions))
+        state = state._replace(z=torch.from_numpy(dreamt[:, :32]), h=h, c=c)
+        np.testing.assert_allclose(observations, state.features, atol=1e-6)
     assert observations in dream.observation_space
 
 
-def test_observations_do_not_hold_the_reward_that_m_reads(world_model, starts):
+def test_observations_do_not_contain_the_reward_that_m_reads(world_model, starts):
     model = WorldModel(world_model.vae, MDNRNN(reward_input=True))
     starts = starts._replace(reward=torch.ones(7))
     for agent in (None, (world_model, starts)):
         dream = Dream(model, starts, num_envs=7, agent=agent)
-        known, _ = dream.reset(seed=list(range(7)))
+        observations, _ = dream.reset(seed=list(range(7)))
         for _ in range(3):
-            assert known in dream.observation_space
+            assert observations in dream.observation_space
             assert dream.render().shape == (7, 64, 64, 3)
-            known, *_ = dream.step(dream.action_space.sample())
-        assert known.shape == (7, model.feature_size) == (7, 288)
+            observations, *_ = dream.step(dream.action_space.sample())
+        assert observations.shape == (7, model.feature_size) == (7, 288)
 
 
 @pytest.mark.parametrize("temperature", [0.25, 1.0, 3.0])
-def test_the_rewards_temperature_has_a_limit_of_its_own(world_model, temperature):
-    """A tile in one step of ten: flattened by temperature 3, it comes in a third of them."""
+def test_the_temperature_of_the_reward_has_its_own_limit(world_model, temperature):
+    """M predicts a tile in 10% of the steps, and at temperature 3 in a third of them."""
     m = MDNRNN(reward_input=True)
     for parameter in m.parameters():
         torch.nn.init.zeros_(parameter)
@@ -160,14 +160,16 @@ def test_the_rewards_temperature_has_a_limit_of_its_own(world_model, temperature
     of_reward[[0, 2]] = of_reward[[0, 2]].log()
     model, num_envs = WorldModel(world_model.vae, m), 4000
     start = State(*(torch.zeros(1, size) for size in (32, 256, 256)), torch.zeros(1))
-    for most in (1.0, math.inf):
-        world = DreamWorld(model, start, num_envs, temperature=temperature, reward_temperature=most)
+    for limit in (1.0, math.inf):
+        world = DreamWorld(
+            model, start, num_envs, temperature=temperature, reward_temperature=limit
+        )
         with world.open() as dream:
             dream.reset(seed=list(range(num_envs)))
             dream.step(np.zeros((num_envs, 3), np.float32))
             state = dream._state
         assert state.z.var().item() == pytest.approx(temperature, rel=0.05)
-        power = 1 / min(temperature, most)
+        power = 1 / min(temperature, limit)
         share = 0.1**power / (0.1**power + 0.9**power)
         assert state.reward.mean().item() == pytest.approx(share, abs=0.02)
     world = DreamWorld(model, start, temperature=temperature, reward_temperature=1.0)
@@ -187,7 +189,7 @@ def test_dropout_adds_variance_and_no_bias(world_model, starts):
         Dream(world_model, starts, 1, dropout=1)
 
 
-def test_company_does_not_change_a_dream(world_model, starts):
+def test_a_dream_does_not_depend_on_the_number_of_environments(world_model, starts):
     policy, encoder = ControllerPolicy(population()), PassThroughEncoder(world_model)
     specs = [EpisodeSpec(seed, member) for member in range(6) for seed in range(9)]
     scores = []
@@ -207,7 +209,7 @@ def test_a_check_does_not_change_the_search(world_model, starts, tmp_path):
         DreamWorld(world_model, starts, num_envs=8, max_steps=10),
         PassThroughEncoder(world_model),
     )
-    found = []
+    results = []
     for steps in (20, 40):
         real = car_racing.training_world(get_config("smoke").change(max_steps=steps))
         _, evolution = search.evolve(
@@ -218,20 +220,20 @@ def test_a_check_does_not_change_the_search(world_model, starts, tmp_path):
             generations=2,
             check=partial(search.check_in_environment, real, world_model, tracks=2),
         )
-        found.append((evolution.mean, evolution.history[-1]["check"]))
-    np.testing.assert_array_equal(found[0][0], found[1][0])
-    assert found[0][1] != found[1][1]
+        results.append((evolution.mean, evolution.history[-1]["check"]))
+    np.testing.assert_array_equal(results[0][0], results[1][0])
+    assert results[0][1] != results[1][1]
 
 
-def test_moments_are_what_the_agent_knew(world_model, tmp_path):
+def test_starts_are_states_of_the_agent_in_recorded_episodes(world_model, tmp_path):
     latents = EpisodeStore(tmp_path)
     rng = np.random.default_rng(0)
-    known = []
+    expected = []
     for name, length in (("a", 9), ("b", 14), ("short", 3)):
         z, actions = rng.normal(size=(length + 1, 32)), rng.normal(size=(length, 3))
         z, actions = z.astype(np.float32), actions.astype(np.float32)
         rewards = np.full(length, -0.1, np.float32)
-        rewards[6:8] = 3.0  # the last tiles; three steps later no moment counts any more
+        rewards[6:8] = 3.0  # the last tiles: moments more than three steps later do not qualify
         latents.write(name, {"mu": z, "actions": actions, "rewards": rewards})
         zeros = torch.zeros(1, 256), torch.zeros(1, 256), torch.zeros(1)
         state = State(torch.from_numpy(z[:1]), *zeros)
@@ -240,16 +242,16 @@ def test_moments_are_what_the_agent_knew(world_model, tmp_path):
                 h, c = world_model.remember(state, torch.from_numpy(actions[t : t + 1]))
             state = State(torch.from_numpy(z[t + 1 : t + 2]), h, c, state.reward)
             if name != "short" and 7 <= t + 1 < min(length, 11):
-                known.append(state.features[0].numpy())
+                expected.append(state.features[0].numpy())
     where, on_the_road = find_moments(latents, 1, after=5, recent=3)
     assert on_the_road
     moments = real_moments(world_model, latents, where, count=40)
     assert moments.z.shape == (40, 32)
     for features in moments.features.numpy():
-        assert min(np.abs(features - other).max() for other in known) < 1e-5
-    assert len(np.unique(moments.z.numpy(), axis=0)) == len(known)
-    reads = WorldModel(world_model.vae, MDNRNN(reward_input=True))
-    others = real_moments(reads, latents, where, count=40)
+        assert min(np.abs(features - other).max() for other in expected) < 1e-5
+    assert len(np.unique(moments.z.numpy(), axis=0)) == len(expected)
+    with_rewards = WorldModel(world_model.vae, MDNRNN(reward_input=True))
+    others = real_moments(with_rewards, latents, where, count=40)
     assert torch.equal(others.z, moments.z)
     assert {round(r * TILE, 3) for r in others.reward.tolist()} == {3.0, -0.1}
     assert (others.h != moments.h).any()
@@ -258,7 +260,7 @@ def test_moments_are_what_the_agent_knew(world_model, tmp_path):
 
 
 def test_the_moments_of_a_dream_world_are_found_once(world_model, tmp_path, monkeypatch):
-    """They are the same for the dream's M and the agent's: reading all episodes takes long."""
+    """The dream's M and the agent's M use the same moments: reading all episodes is slow."""
     latents = EpisodeStore(tmp_path)
     episode = {"mu": np.zeros((4, 32), np.float32), "actions": np.zeros((3, 3), np.float32)}
     latents.write("a", episode | {"rewards": np.zeros(3, np.float32)})
@@ -276,8 +278,8 @@ def test_the_moments_of_a_dream_world_are_found_once(world_model, tmp_path, monk
     assert torch.equal(world.starts.z, world.agent[1].z)
 
 
-def test_where_no_car_is_on_the_road_dreams_begin_anywhere(world_model, tmp_path):
-    """No training, however small or unlucky, may leave dreams without a start."""
+def test_dreams_start_anywhere_if_no_episode_has_a_reward(world_model, tmp_path):
+    """Dreams have starts however short the training and however bad its episodes."""
     latents = EpisodeStore(tmp_path)
     with pytest.raises(ValueError, match="no episodes in"):
         find_moments(latents, repeat=1)
@@ -293,7 +295,7 @@ def test_where_no_car_is_on_the_road_dreams_begin_anywhere(world_model, tmp_path
     assert len(np.unique(moments.z.numpy(), axis=0)) == 4
     begin = np.flatnonzero((moments.h == 0).all(1).numpy())
     assert len(np.unique(moments.z.numpy()[begin], axis=0)) == 2  # moment 0 of either episode
-    # One reward in time is enough to begin on the road alone.
+    # With a single recent reward, dreams start only on the road.
     actions, rewards = np.zeros((8, 3), np.float32), np.eye(8, dtype=np.float32)[5]
     z = np.zeros((9, 32), np.float32)
     latents.write("c", {"mu": z, "actions": actions, "rewards": rewards})

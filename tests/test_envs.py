@@ -17,8 +17,8 @@ def test_the_ball_is_a_gymnasium_environment():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_ball_flies_as_the_folded_straight_line(seed):
-    """Bouncing in a box is flying straight in an unfolded one."""
+def test_the_ball_follows_a_folded_straight_line(seed):
+    """Bouncing in a box equals moving straight in the unfolded box."""
     env = BouncingBall()
     _, info = env.reset(seed=seed)
     start, velocity = info["position"], info["velocity"]
@@ -35,7 +35,7 @@ def test_the_ball_flies_as_the_folded_straight_line(seed):
     assert frame.dtype == np.uint8
 
 
-def test_the_ball_is_drawn_where_it_is():
+def test_the_ball_is_drawn_at_its_position():
     env = BouncingBall()
     _, info = env.reset(seed=3)
     row, column = np.unravel_index(env.render()[..., 1].argmax(), (64, 64))
@@ -45,7 +45,7 @@ def test_the_ball_is_drawn_where_it_is():
 
 
 @pytest.mark.parametrize("size", [64, 96])
-def test_the_window_changes_nothing_but_the_frame(size):
+def test_the_wrapper_changes_nothing_but_the_frame(size):
     ours = gym.make("wmlib/CarRacingOriginal-v3", frame_size=size)
     theirs = gym.make("CarRacing-v3")
     assert ours.action_space == theirs.action_space
@@ -62,7 +62,7 @@ def test_the_window_changes_nothing_but_the_frame(size):
         assert [reward, terminated, truncated, info] == rest
 
 
-def test_the_window_keeps_the_time_limit():
+def test_the_wrapper_keeps_the_time_limit():
     env = gym.make("wmlib/CarRacingOriginal-v3", max_episode_steps=3)
     env.reset(seed=0)
     truncated = [env.step(np.zeros(3, np.float32))[3] for _ in range(3)]
@@ -94,7 +94,7 @@ def test_an_action_out_of_range_is_named(action):
 
 
 class Counter(gym.Env):
-    """Pays `pay` a step for ten steps, then ends after `length`."""
+    """Rewards of 1 for ten steps, then of -0.1; terminates after `length` steps."""
 
     observation_space = gym.spaces.Box(0, 1e6, (1,), np.float32)
     action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
@@ -114,7 +114,7 @@ class Counter(gym.Env):
         return observation, reward, self.t >= self.length, False, {}
 
 
-def test_environments_rest_when_finished_until_they_are_reset():
+def test_finished_environments_are_masked_until_they_are_reset():
     envs = MaskedVectorEnv(lambda: Counter(2), 3)
     observations, _ = envs.reset(seed=[10, 20, 30])
     np.testing.assert_array_equal(observations[:, 0], [10, 20, 30])
@@ -131,7 +131,7 @@ def test_environments_rest_when_finished_until_they_are_reset():
     np.testing.assert_array_equal(terminated, [True, False, True])
 
 
-def test_one_seed_gives_every_environment_its_own():
+def test_an_integer_seed_gives_every_environment_its_own_seed():
     """As in Gymnasium's vector environments: seed + i."""
     ours = MaskedVectorEnv(Counter, 3)
     theirs = gym.vector.SyncVectorEnv([Counter] * 3)
@@ -146,7 +146,7 @@ def test_one_seed_gives_every_environment_its_own():
 
 
 class Tiles(Counter):
-    """A tile of 3.2 points every 40 steps, of which each costs 0.1, as in CarRacing."""
+    """A tile of 3.2 points every 40 steps, and -0.1 at every step, as in CarRacing."""
 
     def step(self, action):
         observation, _, terminated, truncated, info = super().step(action)
@@ -164,7 +164,7 @@ def test_progress_is_a_new_maximum_of_the_return():
     assert steps == 61
 
 
-def test_early_termination_waits_for_patience_and_starts_afresh():
+def test_patience_is_counted_from_the_last_progress_and_anew_in_each_episode():
     env = NoProgressTruncation(Counter(), patience=5)
     for _ in range(2):
         env.reset(seed=0)

@@ -44,7 +44,7 @@ def test_the_interval_over_seeds_is_students():
 SKEWED = np.r_[np.linspace(890, 920, 95), np.linspace(200, 700, 5)]
 
 
-def test_the_interval_over_episodes_reaches_further_to_the_side_of_the_rare_failures():
+def test_the_interval_over_episodes_is_longer_on_the_side_of_rare_failures():
     i, t = episode_interval(SKEWED), seed_interval(SKEWED)
     assert (i.mean, i.std, i.n) == (t.mean, t.std, t.n) == (SKEWED.mean(), SKEWED.std(ddof=1), 100)
     assert i.mean - i.low > 1.3 * (i.high - i.mean) > 0
@@ -62,7 +62,7 @@ def test_the_interval_over_many_symmetric_episodes_is_nearly_students():
     assert (i.low, i.high) == (pytest.approx(t.low, rel=0.05), pytest.approx(t.high, rel=0.05))
 
 
-def test_the_same_scores_have_the_same_interval_and_numpys_global_state_is_left_alone():
+def test_an_interval_is_deterministic_and_leaves_numpys_global_state_unchanged():
     np.random.seed(1)  # noqa: NPY002
     expected = np.random.rand()  # noqa: NPY002
     np.random.seed(1)  # noqa: NPY002
@@ -70,7 +70,7 @@ def test_the_same_scores_have_the_same_interval_and_numpys_global_state_is_left_
     assert np.random.rand() == expected  # noqa: NPY002
 
 
-def test_scores_that_do_not_differ_have_an_interval_without_width():
+def test_equal_scores_have_an_interval_of_zero_width():
     assert episode_interval([7.0, 7.0, 7.0]) == Interval(7.0, 0.0, 7.0, 7.0, 3)
 
 
@@ -82,9 +82,9 @@ def test_an_interval_needs_two_finite_values(interval):
         interval([1.0, math.nan, 2.0])
 
 
-def test_both_ends_of_an_interval_are_told():
-    told = Interval(897.73, 67.88, 893.04, 901.52, 1000).describe()
-    assert told == "897.7 ± 67.9 SD (95% CI of the mean 893.0 to 901.5, n = 1000)"
+def test_a_description_states_both_ends_of_the_interval():
+    description = Interval(897.73, 67.88, 893.04, 901.52, 1000).describe()
+    assert description == "897.7 ± 67.9 SD (95% CI of the mean 893.0 to 901.5, n = 1000)"
     assert Interval(0.1234, 1, -0.5, 2, 8).describe(2).endswith("-0.50 to 2.00, n = 8)")
 
 
@@ -98,7 +98,7 @@ def test_a_score_is_summarized_with_the_interval_over_episodes():
     assert i.describe() in str(result)
 
 
-def test_what_imports_the_statistics_does_not_wait_for_all_of_scipys():
+def test_importing_evaluation_does_not_import_scipy_stats():
     code = "import sys, wmlib.evaluation; sys.exit('scipy.stats' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
@@ -116,14 +116,14 @@ def test_a_rank_correlation_is_spearmans_with_ties():
     assert unrelated.low < 0 < unrelated.high
 
 
-def test_a_rank_correlation_knows_order_alone():
+def test_a_rank_correlation_depends_on_the_order_alone():
     order = np.arange(9.0)
     same, opposite = rank_correlation(np.exp(order), order), rank_correlation(-order, order)
     assert (same.rho, same.low, same.high) == pytest.approx((1, 1, 1))
     assert (opposite.rho, opposite.low, opposite.high) == pytest.approx((-1, -1, -1))
 
 
-def test_without_an_order_there_is_no_rank_correlation():
+def test_the_rank_correlation_of_too_few_or_equal_values_is_nan():
     for predicted, actual in (([1, 2], [1, 2]), ([3, 3, 3], [1, 2, 3]), ([1, 2, 3], [0, 0, 0])):
         rank = rank_correlation(predicted, actual)
         assert np.isnan([rank.rho, rank.low, rank.high]).all()
@@ -155,7 +155,7 @@ def test_the_quantile_of_a_mixture_is_its_cdf():
     torch.testing.assert_close(quantiles(prediction, z), mixture.cdf(z))
 
 
-GRID = (torch.arange(10_000) + 0.5) / 10_000  # equally likely quantiles of whatever is drawn
+GRID = (torch.arange(10_000) + 0.5) / 10_000  # the quantiles of a large sample of any distribution
 
 
 def test_uniform_quantiles_are_calibrated():
@@ -177,7 +177,7 @@ def test_the_coverage_of_a_wrong_sigma_is_the_analytic_one(sigma):
     assert ((empirical < nominal) if sigma < 1 else (empirical > nominal))[inner].all()
 
 
-def test_a_probe_reads_what_is_linear_and_nothing_else():
+def test_a_linear_probe_fits_linear_targets_and_not_noise():
     rng = np.random.default_rng(0)
     features, groups = rng.normal(size=(2000, 6)), np.repeat(np.arange(20), 100)
     linear = linear_probe(features, features @ rng.normal(size=(6, 2)), groups)
@@ -187,8 +187,8 @@ def test_a_probe_reads_what_is_linear_and_nothing_else():
     assert len(linear.truth) == 600
 
 
-def test_a_probe_is_tested_on_other_episodes():
-    """Features that name the episode read anything out of it, until another episode comes."""
+def test_a_linear_probe_is_tested_on_other_episodes():
+    """Features that identify the episode predict any target, but not for other episodes."""
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(20), 50)
     features, truth = np.eye(20)[groups], rng.normal(size=(20, 1))[groups]
@@ -209,12 +209,12 @@ def test_scores_are_taken_on_held_out_tracks(world_model):
     assert (result.first(1).tracks, result.first(1).scores) == (alone.tracks, alone.scores)
 
 
-def test_nobody_learns_on_a_held_out_track(tmp_path):
+def test_collecting_on_a_held_out_track_is_refused(tmp_path):
     with pytest.raises(ValueError, match="seed 1000000 is kept for scoring"):
         collect(BALL, no_action_policy(), [1_000_000], tmp_path)
 
 
-def test_the_open_loop_begins_where_the_context_ends(world_model):
+def test_the_open_loop_rollout_begins_where_the_context_ends(world_model):
     frames = np.random.default_rng(0).integers(0, 256, (9, 64, 64, 3), dtype=np.uint8)
     actions = torch.rand(8, 3)
     imagined, rewards = open_loop_rollout(world_model, frames, actions, 5, 0, samples=2)
@@ -231,10 +231,10 @@ def test_the_open_loop_begins_where_the_context_ends(world_model):
         open_loop_rollout(world_model, frames, actions, context=8)
 
 
-def test_the_contexts_rewards_count_for_an_m_with_reward_input(world_model):
+def test_rewards_of_the_context_matter_only_to_an_m_with_reward_input(world_model):
     frames = np.random.default_rng(0).integers(0, 256, (9, 64, 64, 3), dtype=np.uint8)
-    actions, reads = torch.rand(8, 3), WorldModel(world_model.vae, MDNRNN(reward_input=True))
-    for model, differs in ((world_model, False), (reads, True)):
+    actions, with_rewards = torch.rand(8, 3), WorldModel(world_model.vae, MDNRNN(reward_input=True))
+    for model, differs in ((world_model, False), (with_rewards, True)):
         rewards = [np.full(8, reward, np.float32) for reward in (0.0, 3.0)]
         low, high = (open_loop_rollout(model, frames, actions, 5, 0, rewards=r)[0] for r in rewards)
         assert bool((low != high).any()) == differs
@@ -248,8 +248,8 @@ def test_a_dream_begins_with_reconstructions_of_its_context(world_model):
     dreamt = dream_frames(world_model, frames, actions, context=5)
     assert (dreamt.shape, dreamt.dtype) == (frames.shape, np.uint8)
     with torch.no_grad():
-        seen = tensor_to_frames(world_model.decode(world_model.encode(frames[:6])))
-    np.testing.assert_array_equal(dreamt[:6], seen)
+        reconstructed = tensor_to_frames(world_model.decode(world_model.encode(frames[:6])))
+    np.testing.assert_array_equal(dreamt[:6], reconstructed)
     np.testing.assert_array_equal(dreamt, dream_frames(world_model, frames, actions, context=5))
     another = dream_frames(world_model, frames, actions, context=5, seed=1)
     assert (another[:6] == dreamt[:6]).all()

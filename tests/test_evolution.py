@@ -14,8 +14,8 @@ def closeness(candidates, generation):
     return -((candidates - TARGET) ** 2).sum(1)
 
 
-def test_it_climbs_to_the_top():
-    """A wrong sign would run away from the target instead."""
+def test_a_search_converges_to_the_maximum():
+    """With a wrong sign, the search would diverge from the target."""
     evolution = Evolution(4, population=16, sigma=0.5, seed=0)
     rows = list(evolution.run(closeness, 60))
     np.testing.assert_allclose(evolution.mean, TARGET, atol=1e-3)
@@ -23,7 +23,7 @@ def test_it_climbs_to_the_top():
     assert rows[0]["best"] == max(rows[0]["scores"])
 
 
-def test_the_seed_decides_and_numpys_global_state_is_left_alone():
+def test_the_seed_determines_a_search_and_numpys_global_state_is_unchanged():
     np.random.seed(1)  # noqa: NPY002
     expected = np.random.rand()  # noqa: NPY002
     results = []
@@ -37,22 +37,22 @@ def test_the_seed_decides_and_numpys_global_state_is_left_alone():
     assert (results[0] != results[2]).any()
 
 
-def test_the_mean_is_no_candidate():
-    """The best sample is the luckiest one; what is kept is the middle of the distribution."""
-    drawn = []
+def test_the_result_is_the_mean_and_not_a_candidate():
+    """The best of many noisy scores is biased upwards (the winner's curse)."""
+    evaluated = []
 
     def noisy(candidates, generation):
-        drawn.append(candidates)
+        evaluated.append(candidates)
         return closeness(candidates, generation)
 
     evolution = Evolution(4, population=8, seed=0)
     list(evolution.run(noisy, 3))
-    assert not (np.concatenate(drawn) == evolution.mean).all(1).any()
-    np.testing.assert_array_equal(evolution.candidates, drawn[-1])
+    assert not (np.concatenate(evaluated) == evolution.mean).all(1).any()
+    np.testing.assert_array_equal(evolution.candidates, evaluated[-1])
 
 
 @pytest.mark.parametrize("cut", [1, 6, 11])
-def test_a_resumed_search_is_an_uninterrupted_one(tmp_path, cut):
+def test_a_resumed_search_equals_an_uninterrupted_one(tmp_path, cut):
     whole = Evolution(4, population=8, seed=0)
     list(whole.run(closeness, 12))
 
@@ -77,7 +77,7 @@ def test_a_resumed_search_is_an_uninterrupted_one(tmp_path, cut):
     assert [r["scores"] for r in resumed.history] == [r["scores"] for r in whole.history]
 
 
-def test_a_line_torn_by_a_kill_is_dropped(tmp_path):
+def test_an_incomplete_last_line_is_dropped(tmp_path):
     log = tmp_path / "log"
     whole = Evolution(4, population=8, seed=0, log=log)
     list(whole.run(closeness, 5))
@@ -99,8 +99,8 @@ def test_bad_input_is_named(tmp_path):
         Evolution(4, population=8, seed=1, log=tmp_path / "log")
 
 
-def test_another_objective_does_not_go_on_with_the_log(tmp_path):
-    """Review, fault 3: settings that a log did not have were no reason to refuse it."""
+def test_a_log_of_another_objective_is_refused(tmp_path):
+    """Also where the log does not have the setting that differs."""
     log, options = tmp_path / "log", {"population": 8, "seed": 0}
     list(Evolution(4, log=log, **options).run(closeness, 2))
     for record in (Record({}, {"agent_steps": 500}), Record({"world_model": "abc"})):
@@ -110,8 +110,8 @@ def test_another_objective_does_not_go_on_with_the_log(tmp_path):
 
 
 @pytest.mark.parametrize("edited", ["scores", "sigma", "mean_checksum"])
-def test_a_log_that_does_not_lead_to_its_own_search_is_refused(tmp_path, edited):
-    """Review, fault 4: edited scores were accepted, although the logged step sizes differ."""
+def test_an_edited_log_is_refused(tmp_path, edited):
+    """The logged scores must lead to the logged sigma and mean."""
     log = tmp_path / "log"
     list(Evolution(4, population=8, seed=0, log=log).run(closeness, 5))
     rows = read_log(log)

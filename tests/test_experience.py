@@ -12,25 +12,25 @@ from wmlib.rollout.episodes import FRAMES_PER_CHUNK, EpisodeStore, previous_rewa
 from wmlib.training.batches import FrameBatches, SequenceBatches
 
 
-def numbered(lengths, tmp_path) -> EpisodeStore:
-    """Episodes whose every frame holds its own number."""
+def indexed(lengths, tmp_path) -> EpisodeStore:
+    """Episodes in which every frame holds its own index, counted over all of them."""
     store, count = EpisodeStore(tmp_path), 0
     for i, length in enumerate(lengths):
-        numbers = np.arange(count, count + length)
+        indices = np.arange(count, count + length)
         frames = np.zeros((length, 8, 8, 3), np.uint8)
-        frames[:, 0, 0, 0], frames[:, 0, 0, 1] = numbers % 256, numbers // 256
+        frames[:, 0, 0, 0], frames[:, 0, 0, 1] = indices % 256, indices // 256
         store.write(f"{i:03d}", {"frames": frames})
         count += length
     return store
 
 
-def numbers_of(batches) -> np.ndarray:
+def indices_of(batches) -> np.ndarray:
     frames = np.concatenate([batch.numpy() for batch in batches])
     return frames[:, 0, 0, 0].astype(int) + 256 * frames[:, 0, 0, 1].astype(int)
 
 
 def latents(lengths, tmp_path) -> EpisodeStore:
-    """Encoded episodes in which mu counts the moments and the action counts the steps."""
+    """Encoded episodes: mu holds the index of the moment, actions and rewards that of the step."""
     store = EpisodeStore(tmp_path)
     for i, length in enumerate(lengths):
         moments = 1000.0 * i + np.arange(length + 1, dtype=np.float32)
@@ -48,7 +48,7 @@ def latents(lengths, tmp_path) -> EpisodeStore:
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf])
-def test_a_number_that_is_not_finite_is_never_written(tmp_path, wrong):
+def test_values_that_are_not_finite_are_not_written(tmp_path, wrong):
     store = EpisodeStore(tmp_path)
     rewards = np.array([1, 2, wrong], np.float32)
     with pytest.raises(ValueError, match=r"a\.zip: rewards is not finite .* at step 2"):
@@ -56,8 +56,8 @@ def test_a_number_that_is_not_finite_is_never_written(tmp_path, wrong):
     assert not len(store)
 
 
-def test_a_latent_that_is_not_finite_is_named_before_m_learns_from_it(tmp_path, monkeypatch):
-    with monkeypatch.context() as before:  # as a store of before, which did not look
+def test_a_latent_that_is_not_finite_is_named_before_m_is_trained_on_it(tmp_path, monkeypatch):
+    with monkeypatch.context() as before:  # as a version without this check wrote it
         before.setattr("wmlib.rollout.episodes.require_finite_arrays", lambda *_: None)
         store = latents([5, 4], tmp_path)
         episode = store.episode("001")
@@ -87,7 +87,7 @@ def test_episodes_survive_the_round_trip(tmp_path):
     np.testing.assert_array_equal(store.read("a", "frames", 60, 70), episode["frames"][60:70])
 
 
-def test_only_a_write_makes_the_folder(tmp_path):
+def test_only_writing_creates_the_folder(tmp_path):
     mistyped = EpisodeStore(tmp_path / "episods")
     assert (mistyped.names(), len(mistyped), mistyped.record) == ([], 0, None)
     assert "a" not in mistyped
@@ -102,7 +102,7 @@ def test_only_a_write_makes_the_folder(tmp_path):
     assert EpisodeStore(tmp_path / "linked").names() == ["a"]
 
 
-def test_what_an_episode_does_not_have_is_named_and_no_damage(tmp_path):
+def test_a_missing_array_is_named_and_not_reported_as_damage(tmp_path):
     store = EpisodeStore(tmp_path)
     store.write("a", {"rewards": np.zeros(3), "actions": np.zeros((3, 2))})
     assert store.keys("a") == ["actions", "rewards"]
@@ -113,13 +113,13 @@ def test_what_an_episode_does_not_have_is_named_and_no_damage(tmp_path):
         store.episode("b")
 
 
-@pytest.mark.parametrize("damage", ["empty", "torn", "a chunk", "the index"])
+@pytest.mark.parametrize("damage", ["empty", "truncated", "a chunk", "the index"])
 def test_a_damaged_episode_is_named(tmp_path, damage):
     store = EpisodeStore(tmp_path)
     frames = np.random.default_rng(0).integers(0, 256, (70, 64, 64, 3), dtype=np.uint8)
     store.write("a", {"frames": frames})
     content = bytearray(store.path("a").read_bytes())
-    if damage in ("empty", "torn"):
+    if damage in ("empty", "truncated"):
         del content[0 if damage == "empty" else len(content) // 2 :]
     else:
         place = len(content) // 2 if damage == "a chunk" else content.rindex(b"PK\x01\x02")
@@ -138,7 +138,7 @@ def _write_forever(folder):
         store.write(f"{i:05d}", {"frames": frames})
 
 
-def test_a_killed_writer_leaves_only_whole_episodes(tmp_path):
+def test_a_killed_writer_leaves_only_complete_episodes(tmp_path):
     writer = multiprocessing.get_context("spawn").Process(target=_write_forever, args=(tmp_path,))
     writer.start()
     store = EpisodeStore(tmp_path)
@@ -152,7 +152,7 @@ def test_a_killed_writer_leaves_only_whole_episodes(tmp_path):
 
 
 def test_episodes_are_linked_or_else_copied(tmp_path, monkeypatch):
-    store = numbered([5, 7], tmp_path / "first")
+    store = indexed([5, 7], tmp_path / "first")
     linked = EpisodeStore(tmp_path / "linked")
     linked.include(store)
     assert os.path.samefile(tmp_path / "first/000.zip", tmp_path / "linked/000.zip")
@@ -163,7 +163,7 @@ def test_episodes_are_linked_or_else_copied(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "link", refuse)  # as between disks, and on FAT
     copied = EpisodeStore(tmp_path / "copied")
     copied.include(store)
-    copied.include(store)  # what is there stays
+    copied.include(store)  # nothing that exists is replaced
     assert copied.names() == linked.names() == store.names()
     for name in store.names():
         np.testing.assert_array_equal(copied.read(name, "frames"), store.read(name, "frames"))
@@ -171,10 +171,10 @@ def test_episodes_are_linked_or_else_copied(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("buffer_chunks", [1, 2, 100])
-def test_every_frame_comes_once_an_epoch(tmp_path, buffer_chunks):
-    store = numbered([FRAMES_PER_CHUNK + 5, 3, 2 * FRAMES_PER_CHUNK], tmp_path)
+def test_every_frame_comes_once_per_epoch(tmp_path, buffer_chunks):
+    store = indexed([FRAMES_PER_CHUNK + 5, 3, 2 * FRAMES_PER_CHUNK], tmp_path)
     batches = FrameBatches(store, 10, seed=0, buffer_chunks=buffer_chunks)
-    first, again, second = (numbers_of(batches(epoch)) for epoch in (0, 0, 1))
+    first, again, second = (indices_of(batches(epoch)) for epoch in (0, 0, 1))
     assert len(list(batches(0))) == len(batches)
     np.testing.assert_array_equal(np.sort(first), np.arange(batches.num_frames))
     np.testing.assert_array_equal(first, again)
@@ -184,7 +184,7 @@ def test_every_frame_comes_once_an_epoch(tmp_path, buffer_chunks):
 
 @pytest.mark.parametrize("buffer_steps", [1000, 25, 1])  # all at once, some, one episode at a time
 @pytest.mark.parametrize("epoch", [0, 1, 2, 3])
-def test_every_step_comes_once_an_epoch(tmp_path, epoch, buffer_steps):
+def test_every_step_comes_once_per_epoch(tmp_path, epoch, buffer_steps):
     store = latents([25, 7, 10], tmp_path)
     batches = SequenceBatches(store, 2, window=10, seed=0, buffer_steps=buffer_steps)
     steps = []
@@ -200,7 +200,7 @@ def test_every_step_comes_once_an_epoch(tmp_path, epoch, buffer_steps):
     assert len(list(batches(epoch))) == len(batches)
 
 
-def test_each_episode_is_cut_off_at_its_return(tmp_path):
+def test_episodes_are_truncated_at_a_given_return(tmp_path):
     store = latents([25, 7], tmp_path)  # step t has reward t in the first, 1000 + t in the second
     batches = SequenceBatches(store, 2, window=10, seed=0, until=10)  # 0 + 1 + 2 + 3 + 4
     taken = torch.cat([b.actions[..., 0][b.mask.bool()] for b in batches(0)]).sort().values

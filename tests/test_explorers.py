@@ -1,4 +1,4 @@
-"""What a hand would do, done by code: every control set through its range, the picture watched."""
+"""Explorers: controls are set through their ranges, pictures compared with V, M and C."""
 
 import asyncio
 import math
@@ -36,7 +36,7 @@ def latent(world_model, frames):
     return LatentExplorer(world_model.vae, frames, torch.randn(100, 32), dimensions=5)
 
 
-def shown(vae, z):
+def decoded_png(vae, z):
     with torch.no_grad():
         return png(tensor_to_frames(vae.decode(z))[0])
 
@@ -52,13 +52,13 @@ def test_every_slider_moves_its_own_latent_dimension(latent):
         for value in np.linspace(-LIMIT, LIMIT, 5):
             slider.value = value
             after = latent.z[0]
-            assert after[d] == pytest.approx(value, abs=0.006)  # to half a slider's step
+            assert after[d] == pytest.approx(value, abs=0.006)  # rounded to the slider's step
             after[d] = before[d]
             assert close(after, before)
-            assert latent.decoded.value == shown(latent.vae, latent.z)
+            assert latent.decoded.value == decoded_png(latent.vae, latent.z)
 
 
-def test_every_frame_and_reset_show_what_was_encoded(latent, frames):
+def test_a_frame_and_a_reset_show_the_encoded_z(latent, frames):
     for basis in latent.bases:
         latent.basis.value = basis
         for i, frame in enumerate(frames):
@@ -67,19 +67,19 @@ def test_every_frame_and_reset_show_what_was_encoded(latent, frames):
             latent.reset_button.click()
             assert close(latent.z[0], latent.mu[i])
             assert latent.original.value == png(frame)
-            assert latent.plain.value == shown(latent.vae, latent.mu[i : i + 1])
+            assert latent.plain.value == decoded_png(latent.vae, latent.mu[i : i + 1])
 
 
-def test_the_same_place_by_other_sliders(latent):
-    """From z to components and back: z stays, and a component then moves along itself alone."""
+def test_changing_the_basis_keeps_z(latent):
+    """Also back again; a component's slider then moves z along this component alone."""
     latent.randomize()
-    there = latent.z
+    before = latent.z
     for basis in (COMPONENTS, "z", COMPONENTS):
         latent.basis.value = basis
-        assert close(latent.z, there)
+        assert close(latent.z, before)
     start = latent.sliders[1].value
     latent.sliders[1].value = start + 1 if start < 0 else start - 1
-    moved = (latent.z - there)[0]
+    moved = (latent.z - before)[0]
     component = latent.bases[COMPONENTS].rows[1]
     assert abs(torch.cosine_similarity(moved, component, dim=0)) == pytest.approx(1, abs=1e-4)
     assert moved.norm() == pytest.approx(component.norm().item(), rel=1e-3)
@@ -92,7 +92,7 @@ def test_a_morph_goes_from_one_frame_to_the_other(latent):
         assert close(latent.z[0], torch.lerp(latent.mu[0], latent.mu[2], share))
 
 
-def test_frozen_sliders_stay_where_they_are(latent):
+def test_frozen_sliders_keep_their_values(latent):
     latent.randomize()
     values = [slider.value for slider in latent.sliders]
     latent.freeze.value = True
@@ -108,12 +108,12 @@ def test_the_contact_sheet_is_what_dragging_shows(latent):
     for i, picture in enumerate(pictures):
         latent.reset()
         row, column = divmod(i, 4)
-        if column > 0:  # the first shows the picture as it is
+        if column > 0:  # the first column shows the unchanged z
             latent.sliders[row].value = (-LIMIT, 0, LIMIT)[column - 1]
         assert latent.decoded.value == png(np.asarray(picture))
 
 
-def test_few_frames_make_their_own_components(world_model, frames):
+def test_a_few_frames_suffice_for_principal_components(world_model, frames):
     explorer = LatentExplorer(world_model.vae, frames)
     explorer.basis.value = COMPONENTS
     assert torch.isfinite(explorer.z).all()
@@ -122,7 +122,7 @@ def test_few_frames_make_their_own_components(world_model, frames):
     assert close(explorer.z[0], mu[0])
 
 
-def test_the_dream_player_shows_the_moment_and_the_temperature_that_are_set():
+def test_the_dream_player_shows_the_selected_moment_and_temperature():
     rng = np.random.default_rng(0)
     dreams = {t: rng.integers(0, 255, (7, 64, 64, 3), dtype=np.uint8) for t in (0.1, 1.0, 1.5)}
     player = DreamPlayer(dreams)
@@ -131,12 +131,12 @@ def test_the_dream_player_shows_the_moment_and_the_temperature_that_are_set():
         for moment, frame in enumerate(frames):
             player.moment.value = moment
             assert player.picture.value == png(frame)
-    player.play.value = 2  # as the running film does
+    player.play.value = 2  # as the playing film does
     assert player.picture.value == png(dreams[1.5][2])
     assert len(player.contact_sheet().axes) == 3 * 9
 
 
-def test_dreams_to_compare_are_equally_long():
+def test_dreams_to_compare_must_have_equal_lengths():
     frames = np.zeros((7, 64, 64, 3), np.uint8)
     with pytest.raises(ValueError, match="lengths \\[5, 7\\]"):
         DreamPlayer({0.5: frames, 1.0: frames[:5]})
@@ -150,7 +150,7 @@ def mixture(world_model):
     return MixtureExplorer(world_model, frames, actions, dimensions=3, horizon=6, dreams=2)
 
 
-def test_the_forecast_is_ms_for_the_moment_that_is_set(mixture, world_model):
+def test_the_forecast_is_ms_at_the_selected_moment(mixture, world_model):
     _, h = watch(world_model, mixture.frames, mixture.actions)
     for t in range(mixture.moment.max + 1):
         mixture.moment.value = t
@@ -161,7 +161,7 @@ def test_the_forecast_is_ms_for_the_moment_that_is_set(mixture, world_model):
         assert mixture.happened.value == png(mixture.frames[t + mixture.horizon.value], 104)
 
 
-def test_temperature_widens_and_zero_is_the_likeliest_mean_alone(mixture):
+def test_temperature_widens_the_mixture_and_zero_leaves_the_likeliest_mean(mixture):
     def spread():
         forecast = mixture.forecast
         return forecast.log_sigma.exp().mean().item(), forecast.log_pi.exp().amax(-1).mean().item()
@@ -171,18 +171,18 @@ def test_temperature_widens_and_zero_is_the_likeliest_mean_alone(mixture):
     assert spread() == (pytest.approx(0, abs=0.01), pytest.approx(1, abs=0.05))
     sharp = mixture.dream(3)
     assert torch.equal(sharp[0], sharp[1])  # no randomness left
-    seen = []
+    spreads = []
     for tau in (0.25, 1.0, 2.0):
         mixture.temperature.value = tau
-        seen.append(spread())
+        spreads.append(spread())
         assert not torch.allclose(*mixture.dream(3), atol=1e-2)
-    sigmas, largest = zip(*seen, strict=True)
+    sigmas, largest = zip(*spreads, strict=True)
     assert sigmas[1] == pytest.approx(2 * sigmas[0], rel=1e-4)  # sqrt(tau)
     assert list(sigmas) == sorted(sigmas)
     assert list(largest) == sorted(largest, reverse=True)
 
 
-def test_a_dream_goes_on_from_the_moment_as_ms_own_parts_do(mixture, world_model):
+def test_a_dream_continues_from_the_moment_as_m_does(mixture, world_model):
     mixture.moment.value = 3
     generator = torch.Generator().manual_seed(0)
     state = mixture.states[3].repeat(2)  # two dreams
@@ -194,7 +194,7 @@ def test_a_dream_goes_on_from_the_moment_as_ms_own_parts_do(mixture, world_model
     assert torch.allclose(mixture.dream(4, 0.7), state.z, atol=1e-4)
 
 
-def test_every_control_of_the_mixtures_changes_the_picture_it_names(mixture):
+def test_every_control_of_the_mixture_explorer_changes_its_picture(mixture):
     for control, values, picture in [
         (mixture.dimension, [d for _, d in mixture.dimension.options], mixture.density),
         (mixture.temperature, (0, 0.5, 2), mixture.density),
@@ -212,14 +212,14 @@ def test_every_control_of_the_mixtures_changes_the_picture_it_names(mixture):
     assert len(mixture.contact_sheet(columns=4).axes) == 5 * 4
 
 
-def test_the_mixtures_want_a_drive_that_is_long_enough(world_model):
+def test_the_mixture_explorer_refuses_an_episode_that_is_too_short(world_model):
     frames, actions = np.zeros((7, 64, 64, 3), np.uint8), np.zeros((6, 3), np.float32)
     for first in (0, 2):
         with pytest.raises(ValueError, match="more than 6 agent steps"):
             MixtureExplorer(world_model, frames, actions, horizon=6 - first, first=first)
 
 
-def test_before_the_first_moment_m_has_watched(world_model, mixture):
+def test_m_observes_the_episode_before_the_first_moment(world_model, mixture):
     later = MixtureExplorer(world_model, mixture.frames, mixture.actions.numpy(), 3, 6, 2, first=4)
     assert (later.moment.min, later.moment.max) == (4, mixture.moment.max)
     mixture.moment.value = 4
@@ -227,19 +227,19 @@ def test_before_the_first_moment_m_has_watched(world_model, mixture):
     assert later.density.value == mixture.density.value
 
 
-ROAD = World("wmlib/CarRacing-v3", num_envs=1, options={"max_episode_steps": 30})
+CAR = World("wmlib/CarRacing-v3", num_envs=1, options={"max_episode_steps": 30})
 
 
-def driver_of(world_model, seed=0):
+def random_controller(world_model, seed=0):
     weights = 0.3 * np.random.default_rng(seed).standard_normal(867)
     return Controller(weights, feature_size=world_model.feature_size)
 
 
 def test_contributions_add_up_to_the_action(world_model):
-    """Contributions are differences from the average: their sums differ as the raw actions do."""
-    explorer = ControllerExplorer(world_model, driver_of(world_model), ROAD, 7, steps=12)
-    whole = explorer.episodes["nothing"].features
-    raw = explorer.controllers["nothing"].raw(whole)
+    """Contributions are differences from the mean over the episode, as are the raw actions here."""
+    explorer = ControllerExplorer(world_model, random_controller(world_model), CAR, 7, steps=12)
+    features = explorer.episodes["nothing"].features
+    raw = explorer.controllers["nothing"].raw(features)
     for t in range(explorer.step.max + 1):
         explorer.step.value = t
         added = explorer.contributions().sum(1)
@@ -250,8 +250,8 @@ def test_contributions_add_up_to_the_action(world_model):
     assert explorer.contributions()[:, :32].abs().max() == 0
 
 
-def test_every_control_of_the_cut_controller_shows_its_own_episode(world_model):
-    explorer = ControllerExplorer(world_model, driver_of(world_model), ROAD, 7, steps=12)
+def test_every_ablated_controller_shows_its_own_episode(world_model):
+    explorer = ControllerExplorer(world_model, random_controller(world_model), CAR, 7, steps=12)
     for name, episode in explorer.episodes.items():
         explorer.cut.value = name
         for t in range(explorer.step.max + 1):
@@ -268,125 +268,127 @@ def test_every_control_of_the_cut_controller_shows_its_own_episode(world_model):
 
 
 @pytest.fixture
-def ride(world_model):
+def dream_drive(world_model):
     world_model.mdn_rnn.done.bias.data.fill_(-math.inf)  # untrained, it would end at once
-    drive = DreamDrive(world_model, driver_of(world_model), ROAD, track=7, context=5)
-    yield drive
-    drive.close()
+    explorer = DreamDrive(world_model, random_controller(world_model), CAR, track=7, context=5)
+    yield explorer
+    explorer.close()
 
 
-def test_dream_and_reality_begin_together_and_a_resync_joins_them(ride):
-    assert ride.difference == 0
+def test_the_dream_begins_in_the_real_state_and_a_resync_returns_to_it(dream_drive):
+    assert dream_drive.difference == 0
     for _ in range(4):
-        ride.tick()
-    assert ride.difference > 0
-    ride.resync_button.click()
-    assert ride.difference == 0
-    ride.tick()
-    before = ride.real.value
-    ride.restart_button.click()
-    assert ride.real.value != before
+        dream_drive.tick()
+    assert dream_drive.difference > 0
+    dream_drive.resync_button.click()
+    assert dream_drive.difference == 0
+    dream_drive.tick()
+    before = dream_drive.real.value
+    dream_drive.restart_button.click()
+    assert dream_drive.real.value != before
 
 
-def test_the_same_track_and_hands_give_the_same_ride(ride):
-    def pictures():
-        ride.restart()
+def test_the_same_track_and_actions_give_the_same_frames(dream_drive):
+    def frames():
+        dream_drive.restart()
         shown = []
         for _ in range(4):
-            ride.tick()
-            shown += [ride.dreamt.value, ride.real.value]
+            dream_drive.tick()
+            shown += [dream_drive.dreamt.value, dream_drive.real.value]
         return shown
 
-    first = pictures()
-    assert pictures() == first
-    ride.track.value = 8
-    assert pictures()[1] != first[1]
+    first = frames()
+    assert frames() == first
+    dream_drive.track.value = 8
+    assert frames()[1] != first[1]
 
 
-def test_keys_take_over_and_the_agent_takes_back(ride):
-    ride.tick()
-    assert ride.who.value == "the agent"
-    ride.keypad.held = ["left"]
-    assert ride.who.value == "you"
+def test_a_key_selects_the_user_until_the_agent_is_selected(dream_drive):
+    dream_drive.tick()
+    assert dream_drive.who.value == "the agent"
+    dream_drive.keypad.held = ["left"]
+    assert dream_drive.who.value == "you"
     steering = []
     for _ in range(4):
-        ride.tick()
-        steering.append(ride.action[0])
+        dream_drive.tick()
+        steering.append(dream_drive.action[0])
     assert steering == sorted(steering, reverse=True)  # further and further to the left
     assert steering[-1] < -0.5
-    ride.keypad.held = ["up", "right"]
+    dream_drive.keypad.held = ["up", "right"]
     for _ in range(6):
-        ride.tick()
-    assert ride.action[0] > 0.5
-    assert ride.action[1] > 0.8
-    ride.keypad.held = []
-    assert ride.who.value == "you"  # letting go is not giving back
-    ride.who.value = "the agent"
-    ride.tick()
-    assert ride.who.value == "the agent"
+        dream_drive.tick()
+    assert dream_drive.action[0] > 0.5
+    assert dream_drive.action[1] > 0.8
+    dream_drive.keypad.held = []
+    assert dream_drive.who.value == "you"  # releasing the keys changes nothing
+    dream_drive.who.value = "the agent"
+    dream_drive.tick()
+    assert dream_drive.who.value == "the agent"
 
 
-def test_a_ride_goes_on_by_itself_until_it_is_stopped_and_says_when_it_breaks(ride):
+def test_a_dream_drive_runs_until_it_is_stopped_and_reports_an_error(dream_drive):
     async def run():
-        ride.running.value = True
+        dream_drive.running.value = True
         await asyncio.sleep(0.3)
-        before = ride.dreamt.value
+        before = dream_drive.dreamt.value
         await asyncio.sleep(0.3)
-        assert ride.dreamt.value != before
-        ride.running.value = False
+        assert dream_drive.dreamt.value != before
+        dream_drive.running.value = False
         await asyncio.sleep(0)
-        before = ride.dreamt.value
+        before = dream_drive.dreamt.value
         await asyncio.sleep(0.2)
-        assert ride.dreamt.value == before
-        assert "agent steps per second" in ride.status.value
+        assert dream_drive.dreamt.value == before
+        assert "agent steps per second" in dream_drive.status.value
 
-        ride.tick = lambda: 1 / 0
-        ride.running.value = True
-        task = ride._task
+        dream_drive.tick = lambda: 1 / 0
+        dream_drive.running.value = True
+        task = dream_drive._task
         await asyncio.wait([task])
-        assert "ZeroDivisionError" in ride.status.value
+        assert "ZeroDivisionError" in dream_drive.status.value
         with pytest.raises(ZeroDivisionError):
             task.result()
 
     asyncio.run(run())
 
 
-def test_a_ride_in_a_dream_of_another_m(world_model):
-    """The same drive up to the dream; then other pictures. With the same M twice, nothing new."""
+def test_the_dreams_m_may_differ_from_the_agents_m(world_model):
+    """The context is the same and the dream differs, unless it is passed the agent's own M."""
     torch.manual_seed(1)
     other = WorldModel(world_model.vae, MDNRNN())
-    told = WorldModel(world_model.vae, MDNRNN(reward_input=True))
-    for model in (world_model, other, told):
+    with_rewards = WorldModel(world_model.vae, MDNRNN(reward_input=True))
+    for model in (world_model, other, with_rewards):
         model.mdn_rnn.done.bias.data.fill_(-math.inf)  # untrained, it would end at once
     shown = []
-    for dream in (None, world_model, other, told):
-        ride = DreamDrive(world_model, driver_of(world_model), ROAD, 7, context=5, dream=dream)
-        begin = ride.frames
+    for dream in (None, world_model, other, with_rewards):
+        dream_drive = DreamDrive(
+            world_model, random_controller(world_model), CAR, 7, context=5, dream=dream
+        )
+        context = dream_drive.frames
         for _ in range(3):
-            ride.tick()
-        shown.append([*begin, *ride.frames])
-        ride.close()
+            dream_drive.tick()
+        shown.append([*context, *dream_drive.frames])
+        dream_drive.close()
     np.testing.assert_array_equal(shown[0], shown[1])
     for another in shown[2:]:
         np.testing.assert_array_equal(shown[0][:2], another[:2])
         assert (shown[0][2] != another[2]).any()
 
 
-def test_a_dream_that_is_over_stands_still_until_the_resync(world_model):
+def test_a_terminated_dream_stands_still_until_a_resync(world_model):
     world_model.mdn_rnn.done.bias.data.fill_(math.inf)
-    ride = DreamDrive(world_model, driver_of(world_model), ROAD, 7, context=5)
-    ride.tick()
-    assert ride.dream_label.value.endswith("(over)")
-    assert not ride.real_label.value.endswith("(over)")
-    before = ride.dreamt.value, ride.real.value
-    ride.tick()
-    assert ride.dreamt.value == before[0]
-    assert ride.real.value != before[1]
-    ride.resync_button.click()
-    assert ride.difference == 0
-    assert not ride.dream_label.value.endswith("(over)")
-    ride.close()
+    dream_drive = DreamDrive(world_model, random_controller(world_model), CAR, 7, context=5)
+    dream_drive.tick()
+    assert dream_drive.dream_label.value.endswith("(over)")
+    assert not dream_drive.real_label.value.endswith("(over)")
+    before = dream_drive.dreamt.value, dream_drive.real.value
+    dream_drive.tick()
+    assert dream_drive.dreamt.value == before[0]
+    assert dream_drive.real.value != before[1]
+    dream_drive.resync_button.click()
+    assert dream_drive.difference == 0
+    assert not dream_drive.dream_label.value.endswith("(over)")
+    dream_drive.close()
 
 
-def test_the_contact_sheet_of_a_ride(ride):
-    assert len(ride.contact_sheet(steps=4, columns=3).axes) == 2 * 3
+def test_the_contact_sheet_of_a_dream_drive(dream_drive):
+    assert len(dream_drive.contact_sheet(steps=4, columns=3).axes) == 2 * 3

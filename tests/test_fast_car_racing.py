@@ -1,4 +1,4 @@
-"""The fast eye against Gymnasium's own CarRacing-v3. If these fail, Gymnasium has changed."""
+"""The fast eye compared with Gymnasium's CarRacing-v3. If these fail, Gymnasium has changed."""
 
 import gc
 from pathlib import Path
@@ -18,15 +18,15 @@ from wmlib.rollout.policies import EpisodeSpec, random_car_policy
 
 
 def together(seed, steps, frame_size=64, action=None):
-    """Drive ours and the original alike: (t, our step's result, the original's, both worlds)."""
+    """The same actions in both: yields (t, our result, the original's, our env, the original)."""
     ours = gym.make("wmlib/CarRacing-v3", frame_size=frame_size)
     original = gym.make("CarRacing-v3")
-    driver = random_car_policy()
-    driver.begin(0, EpisodeSpec(seed))
+    policy = random_car_policy()
+    policy.begin(0, EpisodeSpec(seed))
     yield 0, (ours.reset(seed=seed)[0],), (original.reset(seed=seed)[0],), ours, original
     for t in range(1, steps):
-        chosen = driver.act(None, 1)[0] if action is None else action
-        a, b = ours.step(chosen), original.step(chosen)
+        action_t = policy.act(None, 1)[0] if action is None else action
+        a, b = ours.step(action_t), original.step(action_t)
         yield t, a, b, ours, original
         if a[2] or b[2]:
             return
@@ -60,8 +60,8 @@ def test_frames_are_within_a_grey_level(seed, frame_size):
     assert np.mean(differences) < 0.6
 
 
-def test_frames_agree_to_the_edge_of_the_world_and_beyond():
-    """Straight on: over the grass and off the field, which ends the episode."""
+def test_frames_agree_up_to_the_edge_of_the_playing_field_and_beyond():
+    """Straight ahead: over the grass and off the field, which terminates the episode."""
     straight = np.array([0.0, 0.3, 0.0], np.float32)
     differences, last = [], None
     for _, a, b, *_ in together(6, 1000, action=straight):
@@ -76,7 +76,7 @@ def test_frames_agree_to_the_edge_of_the_world_and_beyond():
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_touched_tiles_have_the_shade_of_touched_tiles(seed):
-    """Behind the car, where all tiles were touched. Their first shades are up to 5 levels off."""
+    """Behind the car, where all tiles are touched. Untouched tiles differ by up to 5 levels."""
     compared = 0
     for t, a, b, *_ in together(seed, 110, action=np.array([0.0, 0.3, 0.0], np.float32)):
         if t < 60:  # until then the camera moves
@@ -85,13 +85,13 @@ def test_touched_tiles_have_the_shade_of_touched_tiles(seed):
         road = (np.ptp(expected, axis=-1) <= 2) & (abs(expected.mean(-1) - 102) < 12)
         road[:51] = False  # the lowest fifth of the frame is behind the car
         off = np.abs(a[0].astype(int) - expected)[road]
-        assert off.mean() < 0.8  # at most 0.5; 1.7 and more where no tile is repainted
+        assert off.mean() < 0.8  # at most 0.5; 1.7 or more if touched tiles are not redrawn
         compared += len(off)
     assert compared > 1000
 
 
-def test_the_same_track_after_another_one_looks_the_same():
-    """The texture is mended, not painted anew, between tracks: nothing of the last may stay."""
+def test_the_frame_of_a_track_does_not_depend_on_the_track_before():
+    """Between tracks the texture is repaired, not redrawn: nothing of the last one may remain."""
     env = gym.make("wmlib/CarRacing-v3")
     first, _ = env.reset(seed=1)
     env.reset(seed=2)
@@ -99,8 +99,8 @@ def test_the_same_track_after_another_one_looks_the_same():
     np.testing.assert_array_equal(first, again)
 
 
-def test_v_sees_the_same_on_both():
-    """In no dimension is z further off, on average, than half of what V itself is unsure of."""
+def test_v_encodes_the_frames_of_both_alike():
+    """In every active latent dimension, z differs on average by less than half a posterior SD."""
     vae = load_world_model(pretrained("car_racing")).vae
     ours, originals = [], []
     for t, a, b, *_ in together(11, 200):
@@ -111,14 +111,14 @@ def test_v_sees_the_same_on_both():
     with torch.no_grad():
         z, _ = vae.encode(frames_to_tensor(np.array(ours)))
         expected, logvar = vae.encode(frames_to_tensor(np.array(originals)))
-    unsure = (0.5 * logvar).exp().mean(0)
-    active = unsure < 0.9  # the others are noise, whatever the frame
+    posterior_std = (0.5 * logvar).exp().mean(0)
+    active = posterior_std < 0.9  # inactive dimensions hold noise
     assert active.sum() >= 5
-    assert ((z - expected).abs().mean(0) / unsure)[active].max() < 0.5
+    assert ((z - expected).abs().mean(0) / posterior_std)[active].max() < 0.5
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
-def test_memory_stays_flat_over_resets():
+def test_memory_does_not_grow_over_resets():
     import resource  # not on Windows
 
     env = gym.make("wmlib/CarRacing-v3", disable_env_checker=True)
@@ -131,20 +131,20 @@ def test_memory_stays_flat_over_resets():
         return pages * resource.getpagesize() / 1e6
 
     before = megabytes_after(40)
-    assert megabytes_after(200) < before + 10  # a leak of one texture a reset would be 3,000
+    assert megabytes_after(200) < before + 10  # a leak of one texture per reset would be 3,000
 
 
-def test_looking_away_changes_nothing_but_what_is_drawn():
-    """Four steps held as one: the same world, the same rewards, and the last frame."""
-    held = ActionRepeat(gym.make("wmlib/CarRacing-v3", disable_env_checker=True), 4)
+def test_action_repeat_skips_frames_and_nothing_else():
+    """One step of four environment steps: the summed reward, and the last of the four frames."""
+    repeated = ActionRepeat(gym.make("wmlib/CarRacing-v3", disable_env_checker=True), 4)
     env = gym.make("wmlib/CarRacing-v3")
-    held.reset(seed=3)
+    repeated.reset(seed=3)
     env.reset(seed=3)
-    driver = random_car_policy()
-    driver.begin(0, EpisodeSpec(3))
+    policy = random_car_policy()
+    policy.begin(0, EpisodeSpec(3))
     for _ in range(30):
-        action = driver.act(None, 1)[0]
-        frame, reward, terminated, _, info = held.step(action)
+        action = policy.act(None, 1)[0]
+        frame, reward, terminated, _, info = repeated.step(action)
         results = [env.step(action) for _ in range(4)]
         np.testing.assert_array_equal(frame, results[-1][0])
         assert reward == pytest.approx(sum(result[1] for result in results))
@@ -152,7 +152,7 @@ def test_looking_away_changes_nothing_but_what_is_drawn():
         assert info["steps"] == 4
 
 
-def test_it_is_a_gymnasium_environment_that_people_can_watch():
+def test_it_is_a_gymnasium_environment_and_renders_as_gymnasium_does():
     check_env(gym.make("wmlib/CarRacing-v3").unwrapped, skip_render_check=True)
     env = gym.make("wmlib/CarRacing-v3", render_mode="rgb_array")
     theirs = gym.make("CarRacing-v3", render_mode="rgb_array")

@@ -1,7 +1,7 @@
 """Figures: what is drawn is the data, everything is labelled, and nothing is cut off.
 
-Whether a figure is easy to read no test says: look at it. (Figures of returns and speeds:
-test_figures_of_returns.py.)
+Whether a figure is easy to read, no test can say: look at it. (Figures of returns and speeds are
+tested in test_figures_of_returns.py.)
 """
 
 import base64
@@ -12,12 +12,12 @@ import re
 import numpy as np
 import pytest
 from figure_data import (
-    ITS_DISTRIBUTION,
-    ONE_GENERATION,
-    doubtful,
+    DISTRIBUTIONS,
+    GENERATIONS,
     drawn,
     dream_timeline,
     evolved,
+    evolved_by_temperature,
     frames,
     hill,
     history,
@@ -55,7 +55,7 @@ ALL = {
     "mixtures": lambda: figures.mixtures(*mixture(), ["z[3]", "z[12]"]),
     "scatter_map": lambda: figures.scatter_map(rng().normal(size=(9, 2)), np.arange(9), "share"),
     "search_steps": lambda: figures.search_steps(
-        hill, ONE_GENERATION * 5, ITS_DISTRIBUTION * 5, extent=3
+        hill, GENERATIONS * 5, DISTRIBUTIONS * 5, extent=3
     ),
     "learning_curve": lambda: figures.learning_curve(timeline()),
     "wall_clock": lambda: figures.wall_clock(timeline(), [timeline(offset=1)]),
@@ -64,10 +64,12 @@ ALL = {
     "predicted_against_real": lambda: figures.predicted_against_real(
         {f"dream {k}, learning faster": policies(shift=k) for k in range(6)},
         real_policies(),
-        {"never steers": 0, "bred sharper": 1, "the run's C": 4},
+        {"never steers": 0, "evolved sharper": 1, "the run's C": 4},
     ),
     "returns_by_dream": lambda: figures.returns_by_dream([evolved(), evolved(1)]),
-    "returns_by_temperature": lambda: figures.returns_by_temperature([doubtful(), doubtful(1)]),
+    "returns_by_temperature": lambda: figures.returns_by_temperature(
+        [evolved_by_temperature(), evolved_by_temperature(1)]
+    ),
     "dream_learning_curve": lambda: figures.dream_learning_curve(
         {"this run": dream_timeline(), "seed1": dream_timeline(2), "seed2": dream_timeline(4)}
     ),
@@ -146,7 +148,7 @@ def test_too_few_data_are_an_error_that_says_what_is_missing(name):
         draw()
 
 
-def test_the_grid_shows_its_frames_as_large_as_it_says():
+def test_the_frame_grid_shows_its_frames_at_the_given_size():
     rows = {"frame": frames(3), "a long label of a row\nin two lines": frames(2, 8, 16)}
     figure = figures.frame_grid(rows, ["+1", "+2", "+3"], {"frame": REALITY}, size=1.5)
     FigureCanvasAgg(figure).draw()
@@ -187,7 +189,7 @@ def test_a_moving_picture_has_all_frames_and_its_speed(tmp_path):
     assert total == 3 * 50  # milliseconds: equal frames may be one, shown for longer
 
 
-def test_training_curves_put_one_round_behind_the_other():
+def test_training_curves_show_the_rounds_one_after_another():
     figure = figures.training_curves(history(), {"nll": "nats", "kl": "KL (nats)"})
     nll, kl = figure.axes
     assert (nll.get_ylabel(), kl.get_ylabel()) == ("nats", "KL (nats)")
@@ -219,7 +221,7 @@ def test_horizon_curves_are_means_with_their_intervals():
     assert below.get_ylim()[0] < -values["M"].mean(0).max()
 
 
-def test_a_probe_is_its_predictions_against_the_truth():
+def test_a_linear_probe_is_drawn_as_predictions_over_the_truth():
     known = probe()
     figure = figures.linear_probes({"position (box widths)": known})
     (ax,) = figure.axes
@@ -236,15 +238,15 @@ def test_a_probe_is_its_predictions_against_the_truth():
     assert len(drawn(few, REALITY)[0][0]) == 20
 
 
-def test_a_mixture_is_its_density_with_the_real_values():
+def test_a_mixture_is_drawn_as_its_density_with_the_real_values():
     log_pi, mu, log_sigma, truth = mixture()
     figure = figures.mixtures(log_pi, mu, log_sigma, truth, ["z[3]", "z[12]"])
     for d, ax in enumerate(figure.axes):
         (z, density), *parts = drawn(ax, DREAM)
         parts = np.array([y for _, y in parts])
         for k in range(3):
-            one = stats.norm.pdf(z, mu[d, k], np.exp(log_sigma[d, k]))
-            np.testing.assert_allclose(parts[k], np.exp(log_pi[d, k]) * one)
+            component = stats.norm.pdf(z, mu[d, k], np.exp(log_sigma[d, k]))
+            np.testing.assert_allclose(parts[k], np.exp(log_pi[d, k]) * component)
         np.testing.assert_allclose(density, parts.sum(0))
         assert density.sum() * (z[1] - z[0]) == pytest.approx(1, abs=0.01)  # nothing lies outside
         assert [x[0] for x, _ in drawn(ax, REALITY)] == list(truth[d])
@@ -252,7 +254,7 @@ def test_a_mixture_is_its_density_with_the_real_values():
     assert legend(figure) == ["M's mixture", "its components", "real next z"]
 
 
-def test_a_map_has_every_point_and_its_value():
+def test_a_scatter_map_has_every_point_and_its_value():
     points, values = rng().normal(size=(7, 2)), np.arange(7.0)
     ax, bar = figures.scatter_map(points, values, "steering").axes
     (dots,) = ax.collections
@@ -261,11 +263,11 @@ def test_a_map_has_every_point_and_its_value():
     assert bar.get_ylabel() == "steering"
 
 
-def test_a_search_shows_candidates_and_where_one_and_two_sigma_are():
-    (ax,) = figures.search_steps(hill, ONE_GENERATION, ITS_DISTRIBUTION, extent=3).axes
+def test_search_steps_show_candidates_and_ellipses_of_one_and_two_sigma():
+    (ax,) = figures.search_steps(hill, GENERATIONS, DISTRIBUTIONS, extent=3).axes
     ((x, y),) = drawn(ax, REALITY)
-    np.testing.assert_array_equal(np.stack([x, y], 1), ONE_GENERATION[0])
-    (mean, covariance), (*ellipses, cross) = ITS_DISTRIBUTION[0], drawn(ax, "#000000")
+    np.testing.assert_array_equal(np.stack([x, y], 1), GENERATIONS[0])
+    (mean, covariance), (*ellipses, cross) = DISTRIBUTIONS[0], drawn(ax, "#000000")
     assert [float(value[0]) for value in cross] == list(mean)
     for sigma, (a, b) in enumerate(ellipses, start=1):
         off = np.stack([a, b], 1) - mean
@@ -274,7 +276,7 @@ def test_a_search_shows_candidates_and_where_one_and_two_sigma_are():
     assert ax.get_xlim() == ax.get_ylim() == (-3, 3)
 
 
-def test_source_is_the_code_in_the_package():
+def test_source_shows_the_code_of_the_package():
     page = figures.source(episode_interval).data
     text = re.sub("<[^>]+>", "", page)
     assert "def episode_interval(" in text

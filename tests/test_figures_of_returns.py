@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from figure_data import (
-    doubtful,
     drawn,
     dream_timeline,
     error_bars,
     evolved,
+    evolved_by_temperature,
     legend,
     policies,
     published,
@@ -23,7 +23,7 @@ from wmlib.view.figures import BASELINE, DREAM, REALITY
 pytestmark = pytest.mark.usefixtures("chapter_style")
 
 
-def test_a_learning_curve_is_the_population_and_the_checks_over_the_minutes():
+def test_a_learning_curve_shows_the_population_and_the_checks_over_minutes():
     rows = timeline()
     figure = figures.learning_curve(rows)
     (ax,) = figure.axes
@@ -44,7 +44,7 @@ def test_a_learning_curve_is_the_population_and_the_checks_over_the_minutes():
     assert any("± SD of episodes" in label for label in legend(figure))
 
 
-def test_wall_clock_is_in_hours_beside_the_papers():
+def test_wall_clock_is_in_hours_with_the_papers_results():
     other = timeline(offset=1)
     figure = figures.wall_clock(timeline(), [other])
     (ax,) = figure.axes
@@ -73,7 +73,7 @@ def test_the_histogram_has_every_track_and_the_interval_of_the_mean():
     assert drawn(ax, BASELINE)[0][0][0] == 906
 
 
-def test_returns_of_dreams_are_drawn_against_their_episodes():
+def test_returns_of_dreams_are_drawn_over_the_real_returns():
     real, predicted = np.array([10.0, 30.0]), np.array([[8.0, 14.0], [20.0, 50.0]])
     figure = figures.dream_returns(real, predicted)
     (ax,) = figure.axes
@@ -86,7 +86,7 @@ def test_returns_of_dreams_are_drawn_against_their_episodes():
     assert legend(figure) == ["one dream", "mean of an episode's dreams", "predicted = real"]
 
 
-def test_predicted_returns_have_their_intervals_their_marks_and_their_rank():
+def test_predicted_returns_have_intervals_marks_and_a_rank_correlation():
     real = real_policies(4)
     predicted = np.stack([[0.0, 2.0, 1.0, 3.0], [0.5, 0, 0.5, 1]], 1)
     figure = figures.predicted_against_real({"its dream": predicted}, real, {"the run's C": 3})
@@ -105,14 +105,14 @@ def test_predicted_returns_have_their_intervals_their_marks_and_their_rank():
     assert set(legend(figure)) == {"the run's C", "a policy (95% CI)", "predicted = real"}
 
 
-def test_five_dreams_take_two_rows_and_leave_three_places_empty():
+def test_five_dreams_take_two_rows_of_axes():
     predicted = {f"dream {k}": policies(shift=k) for k in range(5)}
     figure = figures.predicted_against_real(predicted, real_policies())
     assert len(figure.axes) == 6
     assert [ax.axison for ax in figure.axes] == [True] * 5 + [False]
 
 
-def test_dreams_of_several_kinds_are_means_and_spreads_of_the_seeds():
+def test_returns_by_dream_are_means_and_sds_of_the_seeds():
     runs = [evolved(0), evolved(1), evolved(4)]
     figure = figures.returns_by_dream(runs)
     (ax,) = figure.axes
@@ -127,22 +127,24 @@ def test_dreams_of_several_kinds_are_means_and_spreads_of_the_seeds():
     labels = [label.get_text().replace("\n", " ") for label in ax.get_xticklabels()]
     assert labels == [row["kind"] for row in runs[0]]
     assert legend(figure) == ["predicted by the dream", "in the real environment"]
-    runs[2][0]["population_return"] = runs[2][0].pop("predicted_return")  # an older log
+    runs[2][0]["population_return"] = runs[2][0].pop(
+        "predicted_return"
+    )  # a log of an earlier version
     for row in (row for run in runs for row in run):
         row.setdefault("population_return", 1.0)
     figure = figures.returns_by_dream(runs)
     assert legend(figure)[0] == "predicted for the last population"
 
 
-def test_with_one_seed_the_spread_is_of_its_episodes_and_of_real_ones_alone():
+def test_with_one_seed_error_bars_are_the_sd_of_real_episodes():
     predicted, real = figures.returns_by_dream([evolved()]).axes[0].containers
     assert len(predicted.lines[2]) == 0
     *_, low, high = error_bars(real)
     assert list((high - low) / 2) == [row["real_std"] for row in evolved()]
 
 
-def test_a_panel_for_each_dropout_rate_and_temperature_across():
-    runs = [doubtful(0), doubtful(3)]
+def test_returns_by_temperature_have_a_panel_per_dropout_rate():
+    runs = [evolved_by_temperature(0), evolved_by_temperature(3)]
     axes = figures.returns_by_temperature(runs).axes
     assert [ax.get_title() for ax in axes] == ["dropout 0", "dropout 0.1"]
     for ax, rate in zip(axes, (0.0, 0.1), strict=True):
@@ -153,7 +155,7 @@ def test_a_panel_for_each_dropout_rate_and_temperature_across():
     assert axes[0].get_ylim() == axes[1].get_ylim()
 
 
-def test_a_search_in_dreams_shows_predicted_returns_above_real_ones():
+def test_the_learning_curve_in_dreams_has_axes_of_predicted_and_of_real_returns():
     first, other = dream_timeline(), dream_timeline(2)
     figure = figures.dream_learning_curve({"this run": first, "seed1": other})
     above, below = figure.axes
@@ -170,7 +172,7 @@ def test_a_search_in_dreams_shows_predicted_returns_above_real_ones():
     assert above.get_legend().get_texts()[1].get_text() == "seed1"
 
 
-def test_the_bench_has_a_panel_for_each_unit_and_bars_of_the_medians():
+def test_the_bench_has_a_panel_per_unit_and_bars_of_the_medians():
     result = published()
     figure = figures.bench(result)
     rows = {panel: [row for row in result["rows"] if row["panel"] == panel]

@@ -1,4 +1,4 @@
-"""What `pip install .` brings, without the checkout: the package, and the pretrained weights."""
+"""`pip install .` installs the package and the pretrained weights, without the checkout."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from declared import PYPROJECT, ROOT, allowed, modules, sources
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """A Python that has wmlib from its wheel, and all else from the environment of these tests.
+    """A Python with wmlib from its wheel, and all else from the environment of these tests.
 
     Built from a copy, in a folder with a space and an accent: the checkout may be read-only.
     """
@@ -36,7 +36,7 @@ def installed(tmp_path_factory):
     shared = [path for path in sys.path if path.endswith("-packages")]
 
     def run(code: str, *arguments: str) -> subprocess.CompletedProcess:
-        # Appended, not by PYTHONPATH: what was installed comes first, as it would.
+        # Appended, not by PYTHONPATH: installed packages come first, as without this line.
         code = f"import sys; sys.path += {shared!r}\n{code}"
         return subprocess.run(
             [python, "-I", "-X", "utf8", "-c", code, *arguments],
@@ -51,7 +51,7 @@ def installed(tmp_path_factory):
 
 @pytest.mark.install
 def test_an_installed_package_finds_its_weights(installed):
-    told = installed("""
+    process = installed("""
 import wmlib
 from wmlib.models.checkpoints import load_agent
 from wmlib.paths import pretrained
@@ -59,15 +59,15 @@ for world in ("car_racing", "car_racing_dream"):
     load_agent(pretrained(world))
 print(wmlib.__file__, pretrained("ball"), sep="\\n")
 """)
-    assert told.returncode == 0, told.stderr
-    package, weights = map(Path, told.stdout.splitlines())
+    assert process.returncode == 0, process.stderr
+    package, weights = map(Path, process.stdout.splitlines())
     assert weights == package.parent / "pretrained" / "ball"
     assert ROOT not in package.parents
 
 
 @pytest.mark.install
-def test_the_core_needs_no_notebooks(installed):
-    """As if nothing of that extra were installed."""
+def test_the_core_works_without_the_notebooks_extra(installed):
+    """No distribution of that extra can be imported."""
     hidden = sorted(modules("notebooks") - modules("core"))
     core = [
         path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
@@ -75,7 +75,7 @@ def test_the_core_needs_no_notebooks(installed):
         if path.startswith("wmlib/") and "notebooks" not in allowed(path)
     ]
     assert len(core) > 20
-    told = installed(f"""
+    process = installed(f"""
 sys.modules.update(dict.fromkeys({hidden!r}))
 import importlib
 for name in {core!r}:
@@ -84,10 +84,10 @@ from wmlib.tools.cli import main
 assert main(["figures"]) == 1
 main(["--help"])
 """)
-    assert told.returncode == 0, told.stderr
-    assert "COMMAND" in told.stdout
-    assert "Warning" not in told.stderr
-    assert re.search(r"is not installed: pip install .*\[notebooks\]", told.stderr)
+    assert process.returncode == 0, process.stderr
+    assert "COMMAND" in process.stdout
+    assert "Warning" not in process.stderr
+    assert re.search(r"is not installed: pip install .*\[notebooks\]", process.stderr)
 
 
 @pytest.mark.install

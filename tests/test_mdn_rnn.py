@@ -25,8 +25,8 @@ def prediction_of(pi, mu, sigma, rows=1) -> Prediction:
 
 
 @pytest.mark.parametrize("rows", range(1, 24))
-def test_company_does_not_change_a_row(rows):
-    """To the last bit, or a dream would depend on how many others are dreamt beside it."""
+def test_a_row_does_not_depend_on_the_size_of_the_batch(rows):
+    """Bitwise: otherwise a dream would depend on how many others are in its batch."""
     m, many = WorldModel(VAE(), MDNRNN()).mdn_rnn, 64
     z, actions, h = torch.randn(many, 1, 32), torch.rand(many, 1, 3), torch.randn(2, many, 256)
     with torch.no_grad(), one_thread():  # as in a rollout
@@ -44,7 +44,7 @@ def test_paper_size():
     assert sum(p.numel() for p in mdn_rnn.parameters()) - heads == 422_368 + 1024
 
 
-def test_likelihood_is_the_closed_form():
+def test_the_likelihood_is_the_closed_form():
     mdn_rnn = MDNRNN()
     prediction, _ = mdn_rnn(torch.randn(3, 7, 32), torch.randn(3, 7, 3))
     target = torch.randn(3, 7, 32)
@@ -54,14 +54,14 @@ def test_likelihood_is_the_closed_form():
     torch.testing.assert_close(mixture_nll(prediction, target), -mixture.log_prob(target))
 
 
-def test_likelihood_stays_finite_where_densities_vanish():
+def test_the_likelihood_is_finite_where_densities_vanish():
     prediction = prediction_of([0.5, 0.5], [0.0, 1.0], [1e-2, 1e-2])
     nll = mixture_nll(prediction, torch.full((1, 1, 1), 100.0))
     nearest = 0.5 * (99 / 1e-2) ** 2 + math.log(1e-2) + 0.5 * math.log(2 * math.pi) + math.log(2)
     assert nll.item() == pytest.approx(nearest, rel=1e-5)
 
 
-def test_one_step_at_a_time_is_the_sequence():
+def test_single_steps_equal_the_sequence():
     mdn_rnn = MDNRNN()
     z, actions = torch.randn(2, 9, 32), torch.randn(2, 9, 3)
     whole, _ = mdn_rnn(z, actions)
@@ -71,15 +71,15 @@ def test_one_step_at_a_time_is_the_sequence():
         step, state = mdn_rnn(z[:, t : t + 1], actions[:, t : t + 1], state)
         h, c = mdn_rnn.step(z[:, t], actions[:, t], h, c)
         torch.testing.assert_close((h[None], c[None]), state, atol=1e-6, rtol=1e-5)
-        for one, all_of_them in zip(step, whole, strict=True):
-            torch.testing.assert_close(one[:, 0], all_of_them[:, t], atol=1e-6, rtol=1e-5)
+        for now, sequence in zip(step, whole, strict=True):
+            torch.testing.assert_close(now[:, 0], sequence[:, t], atol=1e-6, rtol=1e-5)
 
 
-def test_with_reward_input_the_variable_is_z_and_the_reward():
+def test_with_reward_input_m_models_z_and_the_reward():
     m, z, reward = MDNRNN(4, 3, 8, reward_input=True), torch.randn(2, 5, 4), torch.randn(2, 5)
-    back, same = m.split(m.join(z, reward))
-    assert torch.equal(back, z)
-    assert torch.equal(same, reward)
+    split_z, split_reward = m.split(m.join(z, reward))
+    assert torch.equal(split_z, z)
+    assert torch.equal(split_reward, reward)
     prediction, _ = m(z, torch.randn(2, 5, 3), reward=reward)
     assert prediction.mu.shape == (2, 5, 5, 5)
     with pytest.raises(ValueError, match="needs the previous rewards"):
@@ -89,7 +89,7 @@ def test_with_reward_input_the_variable_is_z_and_the_reward():
     assert not plain.split(z)[1].any()
 
 
-def test_gradients_reach_everything():
+def test_gradients_reach_all_parameters():
     mdn_rnn = MDNRNN(z_size=4, hidden_size=8)
     prediction, _ = mdn_rnn(torch.randn(2, 5, 4), torch.randn(2, 5, 3))
     ones = torch.ones(2, 5)
@@ -97,7 +97,7 @@ def test_gradients_reach_everything():
     assert all(p.grad.abs().sum() > 0 for p in mdn_rnn.parameters())
 
 
-def test_padding_does_not_count():
+def test_padding_does_not_change_the_loss():
     mdn_rnn = MDNRNN(z_size=4, hidden_size=8)
     z, actions = torch.randn(2, 6, 4), torch.randn(2, 6, 3)
     rewards, done, mask = torch.randn(2, 6), torch.zeros(2, 6), torch.ones(2, 6)
@@ -112,7 +112,7 @@ def test_padding_does_not_count():
     assert loss() == before
 
 
-def test_weighted_by_its_size_z_counts_as_a_whole():
+def test_a_z_weight_of_the_size_of_z_gives_the_sum_over_dimensions():
     mdn_rnn = MDNRNN(z_size=4, hidden_size=8)
     z, actions, target = torch.randn(2, 6, 4), torch.randn(2, 6, 3), torch.randn(2, 6, 4)
     zeros, ones = torch.zeros(2, 6), torch.ones(2, 6)
@@ -134,7 +134,7 @@ def test_samples_have_the_tempered_moments(temperature):
     assert draws.var().item() == pytest.approx(variance.item(), rel=0.02)
 
 
-def test_every_dimension_may_have_a_temperature_of_its_own():
+def test_every_dimension_may_have_its_own_temperature():
     prediction = prediction_of([0.5, 0.5], [0.0, 0.0], [1.0, 1.0], rows=100_000)
     both = Prediction(*(torch.cat([part, part], dim=2) for part in prediction[:3]), *prediction[3:])
     each = torch.tensor([2.0, 0.25])
@@ -142,7 +142,7 @@ def test_every_dimension_may_have_a_temperature_of_its_own():
     torch.testing.assert_close(draws.flatten(0, 1).var(0), each, rtol=0.03, atol=0)
     mixed = sample_next(both, torch.tensor([2.0, 0.0]), torch.Generator().manual_seed(1))
     torch.testing.assert_close(mixed[..., 0], draws[..., 0])
-    assert not mixed[..., 1].any()  # the mean of its likeliest, for everyone
+    assert not mixed[..., 1].any()  # the mean of the likeliest component, in every row
 
 
 def test_temperature_zero_is_the_likeliest_mean():

@@ -1,4 +1,4 @@
-"""Where files are written: the checkout, the user's data folder, never a tracked file."""
+"""Where files are written: to the checkout or the user's data folder, never to a tracked file."""
 
 import json
 import os
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_named(monkeypatch, tmp_path):
+def _no_folder_is_set(monkeypatch, tmp_path):
     monkeypatch.delenv("WM_RUNS", raising=False)
     monkeypatch.delenv("WM_FIGURES", raising=False)
     monkeypatch.setattr(paths, "user_data_dir", lambda name, **_: str(tmp_path / "home" / name))
@@ -29,7 +29,7 @@ def _nothing_is_named(monkeypatch, tmp_path):
 
 @pytest.fixture
 def checkout(monkeypatch, tmp_path) -> Path:
-    """An empty one, in which the package seems to lie."""
+    """An empty checkout, which the package takes for its own."""
     folder = tmp_path / "checkout"
     folder.mkdir()
     (folder / "pyproject.toml").touch()
@@ -37,13 +37,15 @@ def checkout(monkeypatch, tmp_path) -> Path:
     return folder
 
 
-def test_runs_are_written_to_the_checkout_and_asking_where_leaves_nothing(checkout, capsys):
+def test_runs_are_written_to_the_checkout_and_asking_for_the_folder_creates_nothing(
+    checkout, capsys
+):
     assert get_config("smoke").run_folder("ball") == checkout / "data" / "runs" / "smoke" / "ball"
     assert [path.name for path in checkout.rglob("*")] == ["pyproject.toml"]
     assert capsys.readouterr() == ("", "")
 
 
-def test_runs_can_be_kept_elsewhere(monkeypatch, tmp_path):
+def test_an_environment_variable_sets_the_folder_of_runs(monkeypatch, tmp_path):
     monkeypatch.setenv("WM_RUNS", str(tmp_path))
     assert get_config("smoke").run_folder("ball") == tmp_path / "smoke" / "ball"
 
@@ -54,17 +56,17 @@ def test_without_a_checkout_runs_are_written_to_the_users_data_folder(checkout, 
     assert [get_config("smoke").run_folder("ball") for _ in range(2)] == [
         home / "smoke" / "ball"
     ] * 2
-    out, told = capsys.readouterr()
+    out, notice = capsys.readouterr()
     assert not out
-    assert told.count("\n") == 1
-    assert str(home) in told
-    assert "installed without a checkout" in told
+    assert notice.count("\n") == 1
+    assert str(home) in notice
+    assert "installed without a checkout" in notice
 
 
 def test_on_a_read_only_checkout_runs_are_written_to_the_users_data_folder(
-    on_a_read_only_checkout, tmp_path
+    run_in_read_only_checkout, tmp_path
 ):
-    done = on_a_read_only_checkout(
+    done = run_in_read_only_checkout(
         "-c",
         "from wmlib.pipeline.scales import get_config\n"
         "for _ in range(2):\n"
@@ -73,9 +75,9 @@ def test_on_a_read_only_checkout_runs_are_written_to_the_users_data_folder(
     runs = tmp_path / "home" / "world-models" / "runs"
     wanted = [str(runs / "smoke" / "ball"), str(runs / "smoke" / "figures" / "a.png")]
     assert done.stdout.splitlines() == wanted * 2, done.stderr
-    (told,) = done.stderr.splitlines()
-    assert f"{ROOT} cannot be written to" in told
-    assert str(runs) in told
+    (notice,) = done.stderr.splitlines()
+    assert f"{ROOT} cannot be written to" in notice
+    assert str(runs) in notice
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -90,12 +92,12 @@ def test_a_chapter_saves_no_figure_among_the_committed_ones(scale, tmp_path, mon
     assert get_config(scale).figure("05_drive.gif") == tmp_path / "05_drive.gif"
 
 
-def test_commands_write_among_the_runs_and_not_to_the_current_directory(monkeypatch, tmp_path):
+def test_commands_write_to_the_folder_of_runs_and_not_to_the_current_one(monkeypatch, tmp_path):
     monkeypatch.setenv("WM_RUNS", str(tmp_path / "runs"))
     monkeypatch.chdir(tmp_path)
     written = []
 
-    def play(driver, world_model, track, video):
+    def play(policy, world_model, track, video):
         written.append(video)
         return Episode(EpisodeSpec(track))
 
@@ -117,7 +119,7 @@ def test_commands_write_among_the_runs_and_not_to_the_current_directory(monkeypa
 
 
 @pytest.mark.parametrize(("scale", "folder"), [("laptop", ROOT / "figures"), ("smoke", None)])
-def test_make_chapters_alone_does_and_never_from_a_smoke_run(scale, folder, tmp_path):
+def test_make_chapters_saves_committed_figures_but_not_at_smoke_scale(scale, folder, tmp_path):
     book = nbformat.v4.new_notebook()
     source = "import os; print(os.environ.get('WM_FIGURES'))"  # which `paths.figures` follows
     book.cells = [nbformat.v4.new_code_cell(source)]
@@ -130,9 +132,7 @@ def test_make_chapters_alone_does_and_never_from_a_smoke_run(scale, folder, tmp_
     assert output.text == f"{folder}\n"
 
 
-def test_what_was_published_is_found_from_a_notebook_without_its_checkout_around_the_package(
-    monkeypatch, tmp_path
-):
+def test_published_results_are_found_from_a_notebook_if_wmlib_lies_elsewhere(monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "ROOT", tmp_path / "site-packages")
     monkeypatch.chdir(ROOT / "notebooks")
     assert json.loads(paths.published("bench.json").read_text(encoding="utf-8"))["rows"]

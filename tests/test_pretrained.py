@@ -1,4 +1,4 @@
-"""The shipped weights do what the chapters say."""
+"""The pretrained weights have the properties that the chapters state."""
 
 import json
 
@@ -16,7 +16,7 @@ from wmlib.pipeline.scoring import agent_digest, score_run
 from wmlib.rollout.policies import no_action_policy
 
 
-def test_the_balls_position_is_in_z_and_its_velocity_in_h(tmp_path):
+def test_the_balls_position_is_linear_in_z_and_its_velocity_in_h(tmp_path):
     world_model = load_world_model(pretrained("ball"))
     store = collect(BALL, no_action_policy(), range(700_000, 700_030), tmp_path, record=TRUTH)
     z, h, position, velocity = [], [], [], []
@@ -35,7 +35,7 @@ def test_the_balls_position_is_in_z_and_its_velocity_in_h(tmp_path):
 
 
 @pytest.mark.parametrize("agent", ["car_racing", "car_racing_dream"])
-def test_the_shipped_driver_belongs_to_the_shipped_world_model(agent):
+def test_the_pretrained_controller_fits_the_pretrained_world_model(agent):
     folder = pretrained(agent)
     world_model = load_world_model(folder)
     controller = load_controller(folder / "controller.safetensors")
@@ -44,10 +44,10 @@ def test_the_shipped_driver_belongs_to_the_shipped_world_model(agent):
 
 
 @pytest.mark.parametrize("agent", ["car_racing", "car_racing_dream"])
-def test_the_card_and_the_shipped_scores_agree(agent):
+def test_the_card_and_the_score_log_agree(agent):
     folder = pretrained(agent)
     first = json.loads((folder / "score.jsonl").read_text(encoding="utf-8").splitlines()[0])
-    assert first["agent"] == agent_digest(folder)  # or chapter 0 would score it all over again
+    assert first["agent"] == agent_digest(folder)  # otherwise chapter 0 would score it again
     card = json.loads((folder / "controller.json").read_text(encoding="utf-8"))
     result = score_run(get_config("laptop"), folder)
     assert card["score"] == json.loads(json.dumps(result.summary()))

@@ -1,4 +1,4 @@
-"""The project's own promises: notebooks, declared dependencies, links."""
+"""The project's files: notebooks, declared dependencies, links, names, commands."""
 
 import ast
 import json
@@ -62,12 +62,12 @@ def test_small_and_without_stale_widgets(path):
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
-def test_cells_can_be_read(path):
+def test_code_cells_are_short(path):
     lengths = [len(cell.source.splitlines()) for cell in code_cells(path)]
     assert max(lengths) <= 25
 
 
-def asks_for_the_scale(source: str) -> bool:
+def reads_the_scale(source: str) -> bool:
     """Whether code reads a config's scale, or the environment that it comes from."""
     names = {"scale", "environ", "getenv"}
     return any(
@@ -78,13 +78,13 @@ def asks_for_the_scale(source: str) -> bool:
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
-def test_no_chapter_asks_for_the_scale(path):
-    """Numbers come from the config: a chapter at smoke scale runs the cells that a reader runs."""
-    for asking in ("if numbers.scale == 'smoke': pass", "os.environ", "getattr(config, 'scale')"):
-        assert asks_for_the_scale(asking)
-    assert not asks_for_the_scale("rng.normal(scale=numbers.sigma)")
+def test_no_chapter_reads_the_scale(path):
+    """Values come from the config: at smoke scale a chapter runs the same cells."""
+    for reading in ("if config.scale == 'smoke': pass", "os.environ", "getattr(config, 'scale')"):
+        assert reads_the_scale(reading)
+    assert not reads_the_scale("rng.normal(scale=config.sigma)")
     for cell in code_cells(path):
-        assert not asks_for_the_scale(cell.source), cell.source
+        assert not reads_the_scale(cell.source), cell.source
 
 
 def markdown_files():
@@ -106,13 +106,13 @@ def test_links_lead_somewhere():
     assert not broken
 
 
-def test_pictures_say_what_they_show():
+def test_pictures_have_a_description():
     for path, text in markdown_files():
         for description in re.findall(r"!\[([^\]]*)\]", text):
             assert len(description) > 10, f"{path.name}: a picture without a description"
 
 
-def test_conda_users_get_the_same():
+def test_the_conda_environment_has_the_same_dependencies():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     (from_pip,) = [d["pip"] for d in environment["dependencies"] if isinstance(d, dict)]
     wanted = [*EXTRAS["core"], *EXTRAS["notebooks"], *EXTRAS["dev"]]
@@ -121,7 +121,7 @@ def test_conda_users_get_the_same():
 
 
 def test_every_import_is_declared():
-    """In pyproject.toml, for those who have only the extras that `declared.MAY_USE` names."""
+    """In pyproject.toml, by the extras that `declared.MAY_USE` allows the file."""
     used = {path: imports(file) for path, file in sources().items()}
     assert "torch" in used["wmlib/models/vae.py"]
     undeclared = {path: found - names(*allowed(path)) for path, found in used.items()}
@@ -129,7 +129,7 @@ def test_every_import_is_declared():
 
 
 @pytest.mark.parametrize("agent", ["car_racing", "car_racing_dream"])
-def test_the_readme_tells_the_cards_score(agent):
+def test_the_readme_states_the_score_of_the_card(agent):
     card = json.loads(
         (ROOT / "data/pretrained" / agent / "controller.json").read_text(encoding="utf-8")
     )
@@ -164,11 +164,11 @@ def test_help_lists_every_target():
     assert {line.split()[1] for line in text.splitlines()} == targets
 
 
-def test_shipped_files_are_small_and_have_cards():
-    shipped = list((ROOT / "data" / "pretrained").rglob("*.safetensors"))
-    assert len(shipped) >= 5
-    assert sum(path.stat().st_size for path in shipped) < 40e6
-    for path in shipped:
+def test_pretrained_files_are_small_and_have_cards():
+    weights = list((ROOT / "data" / "pretrained").rglob("*.safetensors"))
+    assert len(weights) >= 5
+    assert sum(path.stat().st_size for path in weights) < 40e6
+    for path in weights:
         card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         assert {"sha256", "config", "record", "training_seconds", "machine"} <= set(card)
 
@@ -182,7 +182,7 @@ def called_without_encoding(file):
 
 
 def test_text_is_read_and_written_as_utf_8():
-    """Ruff's PLW1514 finds only what it knows to be a path."""
+    """Ruff's PLW1514 finds only calls on what it can infer to be a path."""
     assert not [
         f"{path}, line {line}"
         for path, file in sources().items()
@@ -192,9 +192,9 @@ def test_text_is_read_and_written_as_utf_8():
 
 @pytest.fixture
 def checkout(tmp_path):
-    """The Makefile in a folder with a space and an accent; its Python only notes what it is told.
+    """The Makefile in a folder with a space and an accent; its Python only logs its arguments.
 
-    Returns a function: make with these arguments, the lines that it printed, and all calls.
+    Returns a function that runs make with its arguments: what make printed, and the logged calls.
     """
     folder, log = tmp_path / "My Drive" / "Wörld Models", tmp_path / "calls"
     stub = tmp_path / "stub"
@@ -207,7 +207,7 @@ def checkout(tmp_path):
 
     def run(*arguments, **environment):
         log.unlink(missing_ok=True)
-        told = subprocess.run(
+        process = subprocess.run(
             ["make", "--no-print-directory", f"PYTHON={stub}", *arguments],
             cwd=folder,
             env=os.environ | environment,
@@ -215,14 +215,14 @@ def checkout(tmp_path):
             text=True,
             encoding="utf-8",
         )
-        assert told.returncode == 0, told.stderr
-        assert not told.stderr
-        return told.stdout, log.read_text(encoding="utf-8").splitlines()
+        assert process.returncode == 0, process.stderr
+        assert not process.stderr
+        return process.stdout, log.read_text(encoding="utf-8").splitlines()
 
     return run
 
 
-# Makes a "venv" as Python does, with itself in it. Has no network: a chosen index fails.
+# `-m venv` copies this script into the "venv" as its Python. Without a network: an index URL fails.
 STUB = """#!/bin/bash
 echo "$*" >> LOG
 case "$*" in
@@ -235,7 +235,7 @@ esac
 
 @needs_make
 @pytest.mark.parametrize(
-    ("target", "told"),
+    ("target", "command"),
     [
         ("lab", "-m jupyterlab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb"),
         ("unit", "-m pytest tests -m not hygiene"),
@@ -250,10 +250,10 @@ esac
         ("chapters", "notebooks/run.py notebooks/00_start.ipynb"),
     ],
 )
-def test_a_checkout_may_lie_in_any_folder(checkout, target, told):
+def test_targets_work_in_a_folder_with_a_space_and_an_accent(checkout, target, command):
     _, calls = checkout(target)
-    assert any(told in call for call in calls)
-    assert any("-e .[notebooks,dev]" in call for call in calls)  # it was set up before
+    assert any(command in call for call in calls)
+    assert any("-e .[notebooks,dev]" in call for call in calls)  # the set-up comes first
 
 
 @needs_make
@@ -267,15 +267,19 @@ def test_the_set_up_is_done_once(checkout):
     ("option", "gpu", "taken"),
     [("cpu", True, True), ("default", False, False), ("auto", True, False)],
 )
-def test_torch_without_a_gpu(checkout, tmp_path, option, gpu, taken):
-    """The CPU build is asked for first, and where its index cannot be reached, the rest goes on."""
+def test_without_a_gpu_the_cpu_build_of_torch_is_tried_first(
+    checkout, tmp_path, option, gpu, taken
+):
+    """The CPU build is tried first; where its index cannot be reached, the default one is used."""
     smi = tmp_path / "smi" / "nvidia-smi"
     smi.parent.mkdir()
     smi.write_text(f"#!/bin/sh\nexit {0 if gpu else 9}\n", encoding="utf-8")
     smi.chmod(0o755)
     path = f"{smi.parent}{os.pathsep}{os.environ['PATH']}"
     printed, calls = checkout("hygiene", f"TORCH={option}", PATH=path)
-    asked = [call for call in calls if "--index-url https://download.pytorch.org/whl/cpu" in call]
-    assert len(asked) == taken
+    cpu_builds = [
+        call for call in calls if "--index-url https://download.pytorch.org/whl/cpu" in call
+    ]
+    assert len(cpu_builds) == taken
     assert ("going on with the default index" in printed) == taken
-    assert all("--no-deps -c constraints.txt" in call for call in asked)  # our version of torch
+    assert all("--no-deps -c constraints.txt" in call for call in cpu_builds)  # the pinned torch

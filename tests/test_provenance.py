@@ -28,12 +28,12 @@ def test_every_key_of_both_records_counts(other, message):
         require("it", ONE, other)
 
 
-def test_no_record_is_not_taken_for_an_equal_one():
+def test_a_missing_record_does_not_count_as_an_equal_one():
     with pytest.raises(ValueError, match="does not say what it was made from"):
         require("it", None, Record())
 
 
-def test_a_record_travels_with_weights_and_with_episodes(tmp_path):
+def test_a_record_is_stored_with_weights_and_with_episodes(tmp_path):
     network = MDNRNN(hidden_size=4)
     save_network(network, tmp_path / "m.safetensors", record=ONE)
     assert read_record(tmp_path / "m.safetensors") == ONE
@@ -46,7 +46,7 @@ def test_a_record_travels_with_weights_and_with_episodes(tmp_path):
     assert ONE.code == EpisodeStore(tmp_path / "episodes").record.code == provenance.code_version()
 
 
-def test_a_store_with_another_record_is_refused_or_built_again(tmp_path):
+def test_a_store_with_another_record_is_refused_or_rebuilt(tmp_path):
     store = EpisodeStore(tmp_path)
     store.begin(ONE)
     store.write("a", {"rewards": np.zeros(3)})
@@ -66,7 +66,7 @@ def test_the_digest_of_a_store_is_that_of_its_content(tmp_path):
         digests.append(store.digest())
     assert digests[0] == digests[1]
     assert len(set(digests)) == 3
-    (tmp_path / "1" / "a.zip").write_bytes(b"torn")
+    (tmp_path / "1" / "a.zip").write_bytes(b"damaged")
     with pytest.raises(ValueError, match="is damaged"):
         EpisodeStore(tmp_path / "1").digest()
 

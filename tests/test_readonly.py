@@ -1,6 +1,6 @@
-"""Chapters on a read-only checkout, as a course folder on a JupyterHub is. See `make extras`.
+"""Chapters in a read-only checkout, such as a course folder on a JupyterHub. See `make extras`.
 
-Chapter 0 stands for all, because each takes up to a minute; WM_ALL_CHAPTERS=1 runs every one.
+Only chapter 0, because each takes up to a minute; WM_ALL_CHAPTERS=1 runs every one.
 """
 
 import os
@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 CHAPTERS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
-TRIED = CHAPTERS if os.environ.get("WM_ALL_CHAPTERS") else CHAPTERS[:1]
+TESTED = CHAPTERS if os.environ.get("WM_ALL_CHAPTERS") else CHAPTERS[:1]
 
 
-@pytest.mark.parametrize("chapter", TRIED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("chapter", TESTED, ids=lambda path: path.stem)
 def test_a_chapter_runs_and_writes_to_the_users_data_folder(
-    chapter, on_a_read_only_checkout, tmp_path
+    chapter, run_in_read_only_checkout, tmp_path
 ):
-    done = on_a_read_only_checkout(
+    done = run_in_read_only_checkout(
         *("-m", "pytest", "-x", "--nbval-lax", "--nbval-cell-timeout=240"),
         *("-p", "no:cacheprovider", chapter),
     )

@@ -35,7 +35,7 @@ def scores(episodes):
     return [episode.score for episode in episodes]
 
 
-def test_neither_company_nor_order_changes_a_score():
+def test_a_score_does_not_depend_on_other_episodes_or_their_order():
     specs = [EpisodeSpec(seed) for seed in (5, 6, 7)]
     together = run_episodes(CAR, random_car_policy(), specs)
     alone = [run_episodes(CAR, random_car_policy(), [spec])[0] for spec in specs]
@@ -55,8 +55,8 @@ def test_processes_give_the_same_scores(world_model):
 
 
 @pytest.mark.parametrize("num_envs", [1, 5])
-def test_company_does_not_change_an_episode(world_model, num_envs):
-    """To the last bit: an episode is chaotic, and the least difference would grow."""
+def test_an_episode_does_not_depend_on_the_number_of_environments(world_model, num_envs):
+    """Bitwise: an episode is chaotic, so that the smallest difference would grow."""
     policy = ControllerPolicy(Controller(np.random.default_rng(0).normal(scale=0.3, size=867)))
     options = {"max_episode_steps": 40}
     specs = [EpisodeSpec(seed) for seed in (20, 21, 22)]
@@ -67,8 +67,8 @@ def test_company_does_not_change_an_episode(world_model, num_envs):
     assert together[2].score == alone.score
 
 
-def test_each_member_acts_in_its_own_episode(world_model):
-    """Gas by the bias alone: member 0 stands still, member 1 goes."""
+def test_each_member_of_a_population_acts_in_its_own_episode(world_model):
+    """The biases set the gas: member 0 stands still, member 1 accelerates."""
     parameters = np.zeros((2, 867))
     parameters[:, -2] = [-9, 9]
     world = World(CAR.env_id, 2, options={"max_episode_steps": 60})
@@ -86,18 +86,18 @@ def test_noise_varies_smoothly_about_the_policys_action():
     assert actions[:, 0].mean() == pytest.approx(0.2, abs=0.05)
     assert actions[:, 0].std() == pytest.approx(0.1, abs=0.03)
     assert np.corrcoef(actions[1:, 0], actions[:-1, 0])[0, 1] == pytest.approx(0.95, abs=0.02)
-    assert (actions[:, 1] == 0).all()  # clipped to what the world allows
+    assert (actions[:, 1] == 0).all()  # clipped to the given range
 
 
-def test_degrees_of_noise_take_turns():
-    calm, spread = ConstantPolicy([0.5, 0.5]), [0.1, 0.2]
-    policy = NoisyPolicy(calm, spread, [-9, -9], [9, 9], levels=3)
-    loud = NoisyPolicy(calm, spread, [-9, -9], [9, 9])
+def test_the_noise_level_alternates_with_the_seed():
+    constant, spread = ConstantPolicy([0.5, 0.5]), [0.1, 0.2]
+    policy = NoisyPolicy(constant, spread, [-9, -9], [9, 9], levels=3)
+    full = NoisyPolicy(constant, spread, [-9, -9], [9, 9])
     for seed, level in ((0, 0.0), (4, 0.5), (8, 1.0)):
         policy.begin(0, EpisodeSpec(seed))
-        loud.begin(0, EpisodeSpec(seed))
-        moved, most = (d.act(None, 1) - 0.5 for d in (policy, loud))
-        np.testing.assert_allclose(moved, level * most, atol=1e-6)
+        full.begin(0, EpisodeSpec(seed))
+        noise, full_noise = (p.act(None, 1) - 0.5 for p in (policy, full))
+        np.testing.assert_allclose(noise, level * full_noise, atol=1e-6)
 
 
 def test_a_controller_acts_with_noise_and_without(world_model):
@@ -109,28 +109,28 @@ def test_a_controller_acts_with_noise_and_without(world_model):
         for policy in (plain, noisy)
     ]
     assert np.abs(recordings[0][0] - recordings[1][0]).mean() > 0.05
-    assert not np.array_equal(recordings[0][0], recordings[0][1])  # each its own weights
+    assert not np.array_equal(recordings[0][0], recordings[0][1])  # members have different weights
 
 
-def test_held_actions_are_counted_in_steps():
+def test_with_action_repeat_environment_steps_are_counted():
     world = World("wmlib/CarRacing-v3", num_envs=2, options={"max_episode_steps": 10}, repeat=4)
     episode = record_episode(world, random_car_policy(), EpisodeSpec(5))
     assert episode.steps == 10
     assert len(episode.recording["actions"]) == 3
 
 
-def test_kept_environments_remember_nothing():
-    """Neither the last world's patience nor its action repeat."""
+def test_reused_environments_keep_nothing_of_the_last_world():
+    """Neither its patience nor its action repeat."""
     options = {"max_episode_steps": 60}
-    hasty = World("wmlib/CarRacing-v3", num_envs=4, patience=5, options=options, repeat=4)
+    impatient = World("wmlib/CarRacing-v3", num_envs=4, patience=5, options=options, repeat=4)
     patient = World("wmlib/CarRacing-v3", num_envs=4, options=options)
-    assert run_episodes(hasty, random_car_policy(), [EpisodeSpec(5)])[0].steps < 60
+    assert run_episodes(impatient, random_car_policy(), [EpisodeSpec(5)])[0].steps < 60
     again = run_episodes(patient, random_car_policy(), [EpisodeSpec(5)])[0]
     fresh = record_episode(patient, random_car_policy(), EpisodeSpec(5))
     assert (again.score, again.steps) == (fresh.score, fresh.steps) == (again.score, 60)
 
 
-def test_a_recording_lines_up(ball_model, tmp_path):
+def test_frames_actions_and_rewards_of_a_recording_are_aligned(ball_model, tmp_path):
     store = EpisodeStore(tmp_path)
     run_episodes(
         BALL,
@@ -143,13 +143,13 @@ def test_a_recording_lines_up(ball_model, tmp_path):
     assert episode["frames"].shape == (10, 64, 64, 3)
     assert episode["actions"].shape == (9, 0)
     assert episode["rewards"].shape == episode["done"].shape == (9,)
-    assert not episode["done"].any()  # time was up; the world did not end
+    assert not episode["done"].any()  # truncated by the time limit, not terminated
     moved = np.diff(episode["position"], axis=0)
     straight = np.isclose(np.abs(moved), np.abs(episode["velocity"][1:])).all(1)
     assert straight.sum() >= 7  # all but the bounces
 
 
-def test_what_is_recorded_is_what_was_driven():
+def test_replaying_the_recorded_actions_gives_the_recorded_frames_and_rewards():
     episode = record_episode(CAR, random_car_policy(), EpisodeSpec(5))
     assert episode.recording["rewards"].sum() == pytest.approx(episode.score, rel=1e-6)
     env = CAR.make().envs[0]
@@ -160,16 +160,16 @@ def test_what_is_recorded_is_what_was_driven():
         assert episode.recording["rewards"][t] == np.float32(reward)
 
 
-def test_h_is_not_a_step_late(world_model):
-    """At every moment C must see the z of this frame and the h of everything before it."""
+def test_h_is_of_the_frames_before_the_present_one(world_model):
+    """At every step, C reads the z of this frame and the h of all frames before it."""
     seen = []
 
-    class Watcher(ControllerPolicy):
+    class Recorder(ControllerPolicy):
         def act(self, features, num_envs):
             seen.append(features.clone())
             return super().act(features, num_envs)
 
-    policy = Watcher(Controller(np.random.default_rng(0).normal(scale=0.1, size=867)))
+    policy = Recorder(Controller(np.random.default_rng(0).normal(scale=0.1, size=867)))
     recording = record_episode(CAR, policy, EpisodeSpec(5), world_model).recording
     with torch.no_grad():
         z = world_model.encode(recording["frames"])
@@ -181,20 +181,20 @@ def test_h_is_not_a_step_late(world_model):
             torch.testing.assert_close(features[0, 32:], h[0, t - 1], atol=1e-5, rtol=1e-4)
 
 
-def test_an_m_with_reward_input_gets_the_rewards_of_the_episode(world_model):
+def test_an_m_with_reward_input_reads_the_rewards_of_the_episode(world_model):
     """z and h in a rollout are those of M run over the recording, rewards included."""
     m = MDNRNN(reward_input=True)
     torch.nn.init.constant_(m.lstm.weight_ih_l0[:, 32], 1.0)  # the previous reward matters much
     model = WorldModel(world_model.vae, m)
     seen = []
 
-    class Watcher(ControllerPolicy):
+    class Recorder(ControllerPolicy):
         def act(self, features, num_envs):
             seen.append(features[0].clone())
             return super().act(features, num_envs)
 
     flat = np.random.default_rng(0).normal(scale=0.1, size=3 * (model.feature_size + 1))
-    policy = Watcher(Controller(flat, feature_size=model.feature_size))
+    policy = Recorder(Controller(flat, feature_size=model.feature_size))
     recording = record_episode(CAR, policy, EpisodeSpec(5), model).recording
     rewards = torch.from_numpy(recording["rewards"])
     assert rewards.std() > 0.5  # the first step touches tiles
@@ -207,17 +207,17 @@ def test_an_m_with_reward_input_gets_the_rewards_of_the_episode(world_model):
         torch.testing.assert_close(features[32:], h[0, t - 1], atol=1e-5, rtol=1e-4)
 
 
-def test_an_episode_says_whether_the_environment_ended_it():
+def test_an_episode_distinguishes_termination_from_truncation():
     """The ball's limit of steps truncates; a car that leaves the playing field is terminated."""
     assert not record_episode(BALL, no_action_policy(), EpisodeSpec(4)).terminated
-    far = World("wmlib/CarRacing-v3", num_envs=1, options={"max_episode_steps": 1000})
-    away = record_episode(far, ConstantPolicy([0.0, 0.5, 0.0]), EpisodeSpec(5))
-    assert away.terminated
-    assert away.recording["done"].tolist() == [0.0] * (away.steps - 1) + [1.0]
+    long = World("wmlib/CarRacing-v3", num_envs=1, options={"max_episode_steps": 1000})
+    off_the_field = record_episode(long, ConstantPolicy([0.0, 0.5, 0.0]), EpisodeSpec(5))
+    assert off_the_field.terminated
+    assert off_the_field.recording["done"].tolist() == [0.0] * (off_the_field.steps - 1) + [1.0]
 
 
-def test_tensors_reach_a_worker_as_they_are(world_model):
-    """Views and strides included: V's convolutions are "channels last", and faster for it."""
+def test_tensors_reach_a_worker_with_their_strides(world_model):
+    """V's convolutions are stored "channels last", which makes them faster."""
     tensors = [
         torch.arange(12.0).view(3, 4)[1:, ::2],
         torch.zeros(0),
@@ -235,7 +235,7 @@ def _strides(tensors):
     return [tensor.stride() for tensor in tensors]
 
 
-def test_a_worker_that_fails_says_so():
+def test_an_error_in_a_worker_is_raised_in_the_parent():
     with processes(1) as executor, pytest.raises(ValueError, match="give rollout a world model"):
         run_episodes(CAR, ControllerPolicy(Controller()), [EpisodeSpec(0)], executor=executor)
 
@@ -251,36 +251,36 @@ from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec
 from wmlib.rollout.rollout import run_episodes
 from wmlib.rollout.workers import processes
 
-class Mine:
+class Straight:
     def begin(self, row, spec): pass
     def act(self, features, num_envs): return np.tile(np.float32([0, 0.2, 0]), (num_envs, 1))
 
-class Short(WorldModel):  # a world model that forgets
+class Forgetful(WorldModel):  # its h is always 0
     def remember(self, state, actions): return state.h * 0, state.c * 0
 
-def fitness(candidate): return float(Mine().act(None, 1).sum() - candidate ** 2)
+def fitness(candidate): return float(Straight().act(None, 1).sum() - candidate ** 2)
 
 car = World("wmlib/CarRacing-v3", num_envs=2, options={"max_episode_steps": 12})
-specs, mind = [EpisodeSpec(0), EpisodeSpec(1)], Short(VAE(), MDNRNN())
-pilot = ControllerPolicy(Controller(np.ones(867)))
-alone = run_episodes(car, Mine(), specs) + run_episodes(car, pilot, specs, mind)
+specs, model = [EpisodeSpec(0), EpisodeSpec(1)], Forgetful(VAE(), MDNRNN())
+policy = ControllerPolicy(Controller(np.ones(867)))
+alone = run_episodes(car, Straight(), specs) + run_episodes(car, policy, specs, model)
 with processes(2) as executor:
-    there = run_episodes(car, Mine(), specs, executor=executor)
-    there += run_episodes(car, pilot, specs, mind, executor=executor)
+    there = run_episodes(car, Straight(), specs, executor=executor)
+    there += run_episodes(car, policy, specs, model, executor=executor)
     found = list(executor.map(fitness, [0.0, 1.0]))
-assert [d.score for d in alone] == [d.score for d in there], (alone, there)
+assert [e.score for e in alone] == [e.score for e in there], (alone, there)
 assert found == [fitness(0.0), fitness(1.0)]
-print("driven")
+print("done")
 """
 
 
 def test_workers_run_what_a_cell_defines():
-    """A policy, a world model, a fitness: of the main module, without an "if __name__ ..."."""
+    """A policy, a world model and a fitness of the main module, which has no "if __name__ ..."."""
     done = subprocess.run([sys.executable, "-c", CELLS], capture_output=True, text=True)
-    assert done.stdout == "driven\n", done.stderr
+    assert done.stdout == "done\n", done.stderr
 
 
-def test_idle_workers_are_taken_over():
+def test_idle_workers_are_reused():
     with processes(1) as executor:
         first = executor.submit(os.getpid).result()
     with processes(1) as executor:
@@ -289,13 +289,13 @@ def test_idle_workers_are_taken_over():
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal to a group of processes")
 def test_an_interrupt_does_not_wait_for_the_workers():
-    """As a notebook does it: a signal for the whole group of processes."""
+    """The signal goes to the whole process group, as in a notebook."""
     code = (
         "import time\n"
         "from wmlib.rollout.workers import processes\n"
         "with processes(2) as executor:\n"
         "    executor.submit(abs, 1).result()\n"
-        "    print('at work', flush=True)\n"
+        "    print('started', flush=True)\n"
         "    executor.submit(time.sleep, 600).result()\n"
     )
     process = subprocess.Popen(
@@ -305,16 +305,16 @@ def test_an_interrupt_does_not_wait_for_the_workers():
         text=True,
         start_new_session=True,
     )
-    assert process.stdout.readline() == "at work\n"
+    assert process.stdout.readline() == "started\n"
     os.killpg(process.pid, signal.SIGINT)
-    _, error = process.communicate(timeout=60)  # of the 600 seconds
-    assert error.count("Traceback") == 1  # the workers have nothing to say
+    _, error = process.communicate(timeout=60)  # less than the 600 s of the task
+    assert error.count("Traceback") == 1  # the workers print none
     assert "KeyboardInterrupt" in error
 
 
 @pytest.mark.skipif(os.name != "posix", reason="asks with POSIX signals whether a worker lives")
-def test_workers_leave_with_a_killed_parent():
-    """Or they would go on, unseen, for nobody."""
+def test_workers_end_when_their_parent_is_killed():
+    """Otherwise they would continue as orphans."""
     code = (
         "import os, time\n"
         "from wmlib.rollout.workers import processes\n"

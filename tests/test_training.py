@@ -58,7 +58,7 @@ CUTS += [(M, cut, anneal) for cut in (1, 5, 8) for anneal in (False, True)]
 
 
 @pytest.mark.parametrize(("kind", "cut", "anneal"), CUTS)
-def test_a_resumed_fit_is_an_uninterrupted_one(tmp_path, kind, cut, anneal):
+def test_a_resumed_fit_equals_an_uninterrupted_one(tmp_path, kind, cut, anneal):
     make, step, batch = kind
 
     def run(checkpoint, step):
@@ -87,26 +87,26 @@ def test_a_resumed_fit_is_an_uninterrupted_one(tmp_path, kind, cut, anneal):
     for a, b in zip(whole_history, history, strict=True):
         assert a | {"seconds": 0} == b | {"seconds": 0}
 
-    # What is finished is not done again.
+    # A finished fit takes no further step.
     def never(*arguments):
-        raise AssertionError("a finished fit made another step")
+        raise AssertionError("a finished fit took another step")
 
     again, _ = run(tmp_path / "checkpoint", never)
     assert torch.equal(next(again.parameters()), next(whole.parameters()))
 
 
-def test_m_hears_as_much_of_vs_doubt_as_it_is_told():
+def test_z_noise_scales_the_posterior_noise_of_ms_input():
     batch, mdn_rnn = sequences(torch.Generator().manual_seed(0)), MDNRNN(4, 3, 8)
 
     def losses(z_noise):
-        """Of three draws."""
+        """The losses of three draws of z."""
         generator = torch.Generator().manual_seed(1)
         return [mdn_rnn_step(mdn_rnn, batch, generator, z_noise).total.item() for _ in range(3)]
 
     assert len(set(losses(0.0))) == 1  # always V's mean
     assert len(set(losses(0.3))) == 3
-    everything = mdn_rnn_step(mdn_rnn, batch, torch.Generator().manual_seed(1)).total.item()
-    assert losses(1.0)[0] == everything
+    full_noise = mdn_rnn_step(mdn_rnn, batch, torch.Generator().manual_seed(1)).total.item()
+    assert losses(1.0)[0] == full_noise
 
 
 def test_other_settings_are_named(tmp_path):
@@ -184,7 +184,7 @@ def test_a_fit_that_began_on_another_kind_of_device_says_so(tmp_path):
         fit(MDNRNN(4, 3, 8), mdn_rnn_step, FewBatches(sequences), device="cpu", **fitting)
 
 
-def test_an_annealed_fit_takes_half_the_way_of_a_constant_one(tmp_path):
+def test_an_annealed_fit_moves_half_as_far_as_a_constant_one(tmp_path):
     class Loss(NamedTuple):
         total: torch.Tensor
 
@@ -204,7 +204,7 @@ def test_an_annealed_fit_takes_half_the_way_of_a_constant_one(tmp_path):
         run(anneal=False, checkpoint=tmp_path / "annealed")
 
 
-def test_the_history_holds_means():
+def test_the_history_holds_means_per_epoch():
     class Loss(NamedTuple):
         total: torch.Tensor
         part: torch.Tensor

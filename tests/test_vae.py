@@ -21,7 +21,7 @@ def test_shapes_and_gradients(size):
     assert all(p.grad.abs().sum() > 0 for p in vae.parameters())
 
 
-def test_the_larger_one_has_the_seeds_layers():
+def test_the_vae_for_96_pixels_has_four_padded_convolutions():
     vae = VAE(96)
     convolutions = [m for m in vae.encoder if isinstance(m, torch.nn.Conv2d)]
     assert [c.out_channels for c in convolutions] == [32, 64, 128, 256]
@@ -32,21 +32,21 @@ def test_the_larger_one_has_the_seeds_layers():
     assert vae.decoder[0].out_features == 9216
 
 
-def test_kl_is_the_closed_form():
+def test_the_kl_is_the_closed_form():
     mu, logvar = torch.randn(5, 32), torch.randn(5, 32)
     expected = kl_divergence(Normal(mu, (logvar / 2).exp()), Normal(0.0, 1.0))
     torch.testing.assert_close(kl_per_dimension(mu, logvar), expected)
 
 
-def test_loss_sums_over_pixels_and_has_a_floor():
+def test_the_loss_sums_over_pixels_and_has_free_bits():
     frames = torch.zeros(4, 3, 64, 64)
     mu = logvar = torch.zeros(4, 32)
     loss = vae_loss(frames + 0.5, frames, mu, logvar)
     assert loss.squared_error.item() == 0.25 * 3 * 64 * 64
     assert loss.kl.item() == 0
     assert loss.total.item() == 0.25 * 3 * 64 * 64 + 0.5 * 32
-    far = torch.full((4, 32), 2.0)
-    assert vae_loss(frames, frames, far, logvar).total.item() == 32 * 2.0
+    large = torch.full((4, 32), 2.0)
+    assert vae_loss(frames, frames, large, logvar).total.item() == 32 * 2.0
 
 
 def test_frames_survive_the_round_trip():

@@ -30,15 +30,15 @@ def frames(count: int, size: int = 64) -> np.ndarray:
     return np.random.default_rng(count).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
 
 
-def test_observe_and_imagine_remember_alike(world_model):
+def test_observe_and_imagine_update_h_alike(world_model):
     state = world_model.begin(frames(4))
     assert state.features.shape == (4, 288)
     assert not state.h.any()
     actions = torch.rand(4, 3)
-    seen = world_model.observe(state, actions, frames(4))
+    observed = world_model.observe(state, actions, frames(4))
     dreamt, prediction = world_model.imagine(state, actions)
-    torch.testing.assert_close(seen.h, dreamt.h)
-    torch.testing.assert_close(seen.z, world_model.encode(frames(4)))
+    torch.testing.assert_close(observed.h, dreamt.h)
+    torch.testing.assert_close(observed.z, world_model.encode(frames(4)))
     assert prediction.reward.shape == (4, 1)
 
 
@@ -70,16 +70,16 @@ def test_without_reward_input_rewards_make_no_difference(world_model):
     assert world_model.imagine(observed, actions)[0].reward.tolist() == [0, 0]
 
 
-def test_one_step_is_the_same_in_the_way_for_few_rows(world_model):
+def test_the_code_path_for_few_rows_gives_the_same_step(world_model):
     state, actions = world_model.begin(frames(2)), torch.rand(2, 3)
     state = world_model.observe(state, actions, frames(2))
-    usual, _ = world_model.imagine(state, actions, temperature=0)
-    quick, _ = world_model.imagine(state, actions, temperature=0, few_rows=True)
-    for a, b in zip(usual, quick, strict=True):
+    default, _ = world_model.imagine(state, actions, temperature=0)
+    few_rows, _ = world_model.imagine(state, actions, temperature=0, few_rows=True)
+    for a, b in zip(default, few_rows, strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
 
-def test_a_dream_at_temperature_zero_repeats_itself(world_model):
+def test_a_dream_at_temperature_zero_is_deterministic(world_model):
     state = world_model.begin(frames(2))
     first, _ = world_model.imagine(state, torch.zeros(2, 3), temperature=0)
     second, _ = world_model.imagine(state, torch.zeros(2, 3), temperature=0)
@@ -99,12 +99,12 @@ def test_weights_survive_the_round_trip(world_model, tmp_path, half):
         assert card["config"] == {"class": type(before).__name__, **before.config}
 
 
-def test_a_world_model_can_travel(world_model):
-    there = pickle.loads(pickle.dumps(world_model))
-    torch.testing.assert_close(there.encode(frames(2)), world_model.encode(frames(2)))
+def test_a_world_model_can_be_pickled(world_model):
+    loaded = pickle.loads(pickle.dumps(world_model))
+    torch.testing.assert_close(loaded.encode(frames(2)), world_model.encode(frames(2)))
 
 
-def test_controllers_are_kept_exactly(tmp_path):
+def test_controllers_are_saved_exactly(tmp_path):
     controller = Controller(np.random.default_rng(0).normal(size=867))
     save_controller(controller, tmp_path / "c.safetensors")
     back = load_controller(tmp_path / "c.safetensors")
@@ -137,7 +137,7 @@ def rewritten(path, change_tensors=lambda tensors: None, change_config=lambda co
     save_file(tensors, path, metadata={"config": json.dumps(config)})
 
 
-SPOILT = {
+DAMAGES = {
     "no class": ({"change_config": lambda c: c.pop("class")}, "no class in its config, not a"),
     "another class": (
         {"change_config": lambda c: c.update({"class": "GAN"})},
@@ -162,15 +162,15 @@ SPOILT = {
 }
 
 
-@pytest.mark.parametrize("spoil", SPOILT)
+@pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("kind", ["V", "M", "C"])
-def test_weights_that_do_not_fit_are_refused_in_one_sentence(tmp_path, kind, spoil):
+def test_weights_that_do_not_fit_are_refused_in_one_sentence(tmp_path, kind, damage):
     path = tmp_path / "weights.safetensors"
     if kind == "C":
         save_controller(Controller(np.ones(867)), path)
     else:
         save_network(VAE() if kind == "V" else MDNRNN(), path)
-    changes, message = SPOILT[spoil]
+    changes, message = DAMAGES[damage]
     rewritten(path, **changes)
     with pytest.raises(ValueError, match=message) as error:
         load_controller(path) if kind == "C" else load_network(VAE if kind == "V" else MDNRNN, path)
@@ -209,7 +209,7 @@ def test_unknown_world_is_named():
         pretrained("chess")
 
 
-def test_missing_pretrained_weights_say_where_they_were_looked_for(monkeypatch, tmp_path):
+def test_missing_pretrained_weights_are_reported_with_the_searched_folders(monkeypatch, tmp_path):
     places = (tmp_path / "checkout", tmp_path / "installed")
     monkeypatch.setattr("wmlib.paths.PLACES", places)
     monkeypatch.setattr("wmlib.paths.PRETRAINED", places[0])
@@ -218,21 +218,21 @@ def test_missing_pretrained_weights_say_where_they_were_looked_for(monkeypatch, 
     assert all(str(place) in str(error.value) for place in places)
 
 
-def test_a_folder_is_ours_alone_but_for_our_own_thread(tmp_path):
-    """As the oldest filelock that we allow must do it."""
-    said = []
+def test_an_exclusive_lock_is_reentrant_and_excludes_other_threads(tmp_path):
+    """Also with the oldest filelock that pyproject.toml allows."""
+    messages = []
 
     def another():
         try:
             with exclusive_lock(tmp_path):
-                said.append("ours")
+                messages.append("locked")
         except ValueError as error:
-            said.append(str(error))
+            messages.append(str(error))
 
     with exclusive_lock(tmp_path), exclusive_lock(tmp_path):
         thread = threading.Thread(target=another)
         thread.start()
         thread.join()
     another()
-    assert "another process is at work" in said[0]
-    assert said[1] == "ours"
+    assert "another process is at work" in messages[0]
+    assert messages[1] == "locked"
