@@ -15,7 +15,7 @@ from wmlib.models.vae import frames_to_tensor, tensor_to_frames
 from wmlib.models.world_model import State, WorldModel
 from wmlib.view.explorers import (
     ControllerExplorer,
-    DreamDrive,
+    DreamExplorer,
     DreamPlayer,
     LatentExplorer,
     MixtureExplorer,
@@ -67,7 +67,7 @@ def test_every_frame_and_reset_show_what_was_encoded(latent, frames):
             latent.reset_button.click()
             assert close(latent.z[0], latent.mu[i])
             assert latent.original.value == png(frame)
-            assert latent.plain.value == shown(latent.vae, latent.mu[i : i + 1])
+            assert latent.reconstruction.value == shown(latent.vae, latent.mu[i : i + 1])
 
 
 def test_the_same_place_by_other_sliders(latent):
@@ -86,9 +86,9 @@ def test_the_same_place_by_other_sliders(latent):
 
 
 def test_a_morph_goes_from_one_frame_to_the_other(latent):
-    latent.moment.value, latent.other.value = 0, 2
+    latent.moment.value, latent.end.value = 0, 2
     for share in (0.0, 0.5, 1.0):
-        latent.morph.value = share
+        latent.fraction.value = share
         assert close(latent.z[0], torch.lerp(latent.mu[0], latent.mu[2], share))
 
 
@@ -158,7 +158,7 @@ def test_the_forecast_is_ms_for_the_moment_that_is_set(mixture, world_model):
             expected = world_model.mdn_rnn.predict(h[None, t : t + 1])
         for name, part in mixture.forecast._asdict().items():
             assert torch.allclose(part, getattr(expected, name)[0, 0], atol=0.05), name  # 16 bits
-        assert mixture.happened.value == png(mixture.frames[t + mixture.horizon.value], 104)
+        assert mixture.real.value == png(mixture.frames[t + mixture.horizon.value], 104)
 
 
 def test_temperature_widens_and_zero_is_the_likeliest_mean_alone(mixture):
@@ -199,7 +199,7 @@ def test_every_control_of_the_mixtures_changes_the_picture_it_names(mixture):
         (mixture.dimension, [d for _, d in mixture.dimension.options], mixture.density),
         (mixture.temperature, (0, 0.5, 2), mixture.density),
         (mixture.horizon, range(2, 7), mixture.dreamt),
-        (mixture.moment, range(1, mixture.moment.max + 1), mixture.happened),
+        (mixture.moment, range(1, mixture.moment.max + 1), mixture.real),
     ]:
         for value in values:
             before = picture.value
@@ -207,7 +207,7 @@ def test_every_control_of_the_mixtures_changes_the_picture_it_names(mixture):
                 control.value = value
                 assert picture.value != before
     before = mixture.dreamt.value
-    mixture.again_button.click()
+    mixture.resample_button.click()
     assert mixture.dreamt.value != before
     assert len(mixture.contact_sheet(columns=4).axes) == 5 * 4
 
@@ -270,7 +270,7 @@ def test_every_control_of_the_cut_controller_shows_its_own_episode(world_model):
 @pytest.fixture
 def ride(world_model):
     world_model.mdn_rnn.done.bias.data.fill_(-math.inf)  # untrained, it would end at once
-    drive = DreamDrive(world_model, driver_of(world_model), ROAD, track=7, context=5)
+    drive = DreamExplorer(world_model, driver_of(world_model), ROAD, track=7, context=5)
     yield drive
     drive.close()
 
@@ -305,9 +305,9 @@ def test_the_same_track_and_hands_give_the_same_ride(ride):
 
 def test_keys_take_over_and_the_agent_takes_back(ride):
     ride.tick()
-    assert ride.who.value == "the agent"
+    assert ride.policy.value == "the agent"
     ride.keypad.held = ["left"]
-    assert ride.who.value == "you"
+    assert ride.policy.value == "you"
     steering = []
     for _ in range(4):
         ride.tick()
@@ -320,10 +320,10 @@ def test_keys_take_over_and_the_agent_takes_back(ride):
     assert ride.action[0] > 0.5
     assert ride.action[1] > 0.8
     ride.keypad.held = []
-    assert ride.who.value == "you"  # letting go is not giving back
-    ride.who.value = "the agent"
+    assert ride.policy.value == "you"  # letting go is not giving back
+    ride.policy.value = "the agent"
     ride.tick()
-    assert ride.who.value == "the agent"
+    assert ride.policy.value == "the agent"
 
 
 def test_a_ride_goes_on_by_itself_until_it_is_stopped_and_says_when_it_breaks(ride):
@@ -360,7 +360,7 @@ def test_a_ride_in_a_dream_of_another_m(world_model):
         model.mdn_rnn.done.bias.data.fill_(-math.inf)  # untrained, it would end at once
     shown = []
     for dream in (None, world_model, other, told):
-        ride = DreamDrive(world_model, driver_of(world_model), ROAD, 7, context=5, dream=dream)
+        ride = DreamExplorer(world_model, driver_of(world_model), ROAD, 7, context=5, dream=dream)
         begin = ride.frames
         for _ in range(3):
             ride.tick()
@@ -374,7 +374,7 @@ def test_a_ride_in_a_dream_of_another_m(world_model):
 
 def test_a_dream_that_is_over_stands_still_until_the_resync(world_model):
     world_model.mdn_rnn.done.bias.data.fill_(math.inf)
-    ride = DreamDrive(world_model, driver_of(world_model), ROAD, 7, context=5)
+    ride = DreamExplorer(world_model, driver_of(world_model), ROAD, 7, context=5)
     ride.tick()
     assert ride.dream_label.value.endswith("(over)")
     assert not ride.real_label.value.endswith("(over)")
