@@ -94,8 +94,9 @@ lowest: ## the unit tests with the lowest versions that pyproject.toml allows (T
 	@$(LOWEST)/bin/python -m uv pip install --quiet -c $(LOWEST)/pins.txt -e ".[notebooks,dev]"
 	@$(LOWEST)/bin/python -m pytest $(TESTS) -m "not hygiene"
 
-lint: $(READY) ## ruff: check and format, notebooks too; the floors of the package
+lint: $(READY) ## ruff: check and format, notebooks too; types; the floors of the package
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
+	@$(PY) -m mypy
 	@$(PY) -c "from importlinter.cli import lint_imports_command as floors; floors()" --no-cache
 
 format: $(READY) ## let ruff mend what it can, then sync the pairs

@@ -342,7 +342,7 @@ def test_an_option_that_is_none_exits_with_2(flags, message, tmp_path, capsys):
         (["--device", "cuda:7"], "no device 'cuda:7' on this machine"),
         (["--cluster", "tcp://127.0.0.1:9"], "for a cluster, install Dask"),
         (["--round", "9"], "round must be 0 to 1, got 9"),
-        (["--generations", "1", "2", "--episodes", "1", "2", "3"], "lists of [2, 3] entries"),
+        (["--generations", "3", "4", "--episodes", "1", "2", "3"], "lists of [2, 3] entries"),
     ],
 )
 def test_what_is_not_there_is_said_in_one_sentence(flags, message, tmp_path, capsys, monkeypatch):

@@ -52,7 +52,7 @@ class PowerCutError(Exception):
 V = (VAE, vae_step, frames)
 M = (lambda: MDNRNN(4, 3, 8), mdn_rnn_step, sequences)
 M_WITH_REWARDS = (lambda: MDNRNN(4, 3, 8, reward_input=True), mdn_rnn_step, sequences)
-# V has twenty times M's weights, and nothing else that a checkpoint could forget.
+# V has ten times M's weights, and nothing else that a checkpoint could forget.
 CUTS = [(V, 5, True), (M_WITH_REWARDS, 5, True)]
 CUTS += [(M, cut, anneal) for cut in (1, 5, 8) for anneal in (False, True)]
 

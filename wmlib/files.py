@@ -44,7 +44,7 @@ def write_atomically(path: str | Path, write) -> None:
 
 @contextmanager
 def exclusive_lock(folder: str | Path) -> Iterator[None]:
-    """As long as this lasts, nobody else is at work in the folder.
+    """A lock on a folder, as long as this lasts.
 
     Raises ValueError if another process is, or another thread; the same thread may be twice.
     """

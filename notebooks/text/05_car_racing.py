@@ -377,7 +377,7 @@ for name, function in parts.items():
 # %%
 fast = gym.make("wmlib/CarRacing-v3")
 fast.reset(seed=1)
-figures.frame_grid({"the track": fast.unwrapped.eye.levels[1][None, ::-1]}, size=4)
+figures.frame_grid({"the track": fast.unwrapped.renderer.levels[1][None, ::-1]}, size=4)
 
 # %% [markdown]
 # and make every frame by one *warp* of that picture: for each of the 64 × 64 pixels of the frame, where does it lie on the track? (The car goes on top; it is always at the same place, so it comes out of a table. A tile that is touched changes its shade, and is painted again.) And where an action is held for two steps, the frame between is not drawn at all. The physics, the rewards and the tracks are Gymnasium's, untouched. Is it the same world? Drive both alike:

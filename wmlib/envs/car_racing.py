@@ -2,7 +2,7 @@
 
 Physics, tracks, rewards and drawing are Gymnasium's own. The window crops the instrument bar
 (so speed is not on the picture: it must come from h) and shrinks the rest to 64x64 or 96x96.
-`fast_car_racing.py` has the same world behind a much faster eye.
+`fast_car_racing.py` has the same environment with a much faster renderer.
 """
 
 import cv2

@@ -15,6 +15,7 @@ Differs from the paper in:
 - common random numbers: the seed fixes all noise of an episode.
 """
 
+import itertools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,7 +81,8 @@ class Dream(gym.vector.VectorEnv):
         self.temperature, self.reward_temperature = temperature, reward_temperature
         self.dropout = dropout
         self.patience = math.inf if patience is None else patience
-        self._agent, self._agent_starts = agent or (None, starts)
+        self._agent: WorldModel | None = None if agent is None else agent[0]
+        self._agent_starts = starts if agent is None else agent[1]
         shape = (self._agent_starts.features.shape[1],)
         self.single_observation_space = gym.spaces.Box(-np.inf, np.inf, shape, np.float32)
         self.single_action_space = CAR_ACTIONS
@@ -101,9 +103,9 @@ class Dream(gym.vector.VectorEnv):
         seeds = seed_per_env(seed, self.num_envs)
         rows = np.flatnonzero(mask)
         for i in rows:
-            if seeds[i] is None:
-                seeds[i] = int(self.np_random.integers(2**31))
-            self._noise_row[i] = np.random.default_rng(seeds[i]).integers(NOISE_ROWS)
+            seed = seeds[i]
+            seeds[i] = seed = int(self.np_random.integers(2**31)) if seed is None else seed
+            self._noise_row[i] = noise_row(seed)
         moments = torch.tensor([seeds[i] for i in rows]) % len(self.starts.z)
         index = torch.from_numpy(rows)
         self._state = self._state.put(index, self.starts.take(moments))
@@ -151,9 +153,36 @@ class Dream(gym.vector.VectorEnv):
         self._steps_since_max = np.where(risen, 0, self._steps_since_max + 1)
         return (self._steps >= self.max_steps) | (self._steps_since_max >= self.patience)
 
-    def render(self) -> np.ndarray:
+    def render(self) -> np.ndarray:  # type: ignore[override]  # Gymnasium: a tuple, one each
         """Frames (N, S, S, 3) uint8: every environment's z, decoded by V."""
         return tensor_to_frames(self.world_model.decode(self._state.z))
+
+
+def noise_row(seed: int) -> int:
+    """The row of the noise table, of `NOISE_ROWS`, at which the dream of a seed begins."""
+    return int(np.random.default_rng(seed).integers(NOISE_ROWS))
+
+
+def independent_seeds(count: int, steps: int) -> list[int]:
+    """The first `count` seeds whose dreams of so many steps have no row of noise in common.
+
+    Raises ValueError if they would take more than half of the table.
+    """
+    if 2 * count * steps > NOISE_ROWS:
+        raise ValueError(
+            f"at most {NOISE_ROWS // (2 * steps)} dreams of {steps} steps share no noise, "
+            f"got {count}"
+        )
+    seeds: list[int] = []
+    taken = np.zeros(NOISE_ROWS, dtype=bool)
+    for seed in itertools.count():
+        rows = (noise_row(seed) + np.arange(steps)) % NOISE_ROWS
+        if not taken[rows].any():
+            seeds.append(seed)
+            taken[rows] = True
+        if len(seeds) == count:
+            return seeds
+    raise AssertionError  # the loop does not end otherwise
 
 
 class PassThroughEncoder:

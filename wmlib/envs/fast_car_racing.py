@@ -1,19 +1,19 @@
-"""CarRacing-v3 with Gymnasium's own physics, tracks and rewards, seen through a fast eye.
+"""CarRacing-v3 with Gymnasium's own physics, tracks and rewards, and a fast renderer ("fast eye").
 
-Where the time goes: nearly all of a CarRacing step is drawing. Gymnasium paints hundreds of
-polygons on a canvas of 1000 x 800 pixels and shrinks it to 96 x 96, fifty times a second. But the
-track does not move; the camera does, and a camera that shifts, turns and zooms is an affine map. So
-the track is painted once an episode, into a texture seen from straight above; every frame is one
-affine warp of that texture, with the car on top. (Tiles that are touched change their shade, and
-are painted again.) `tests/test_fast_car_racing.py` holds the mean of every frame's differences from
+Nearly all of the time of a CarRacing step is drawing. Gymnasium draws hundreds of polygons on a
+canvas of 1000 x 800 pixels and shrinks it to 96 x 96, fifty times per second. But the track does
+not move; the camera does, and a camera that shifts, turns and zooms is an affine map. So the track
+is drawn once per episode, into a texture seen from above; every frame is one affine warp of that
+texture, with the car on top. (Tiles that are touched change their shade, and are drawn again.)
+`tests/test_fast_car_racing.py` holds the mean of every frame's differences from
 Gymnasium's below one grey level, and everything else to equality.
 
-The car is small, always at the same place of the frame, and only its wheels change: it comes out
-of a table. What is left of a step's time is half physics, a quarter the warp.
+The car is small, always at the same place of the frame, and only its wheels change: it is read
+from a table. Half of the remaining time of a step is physics, a quarter the warp.
 
 Libraries compared for the warp (64 x 64 samples, bilinear, one core, one run, microseconds):
 OpenCV 18, Numba 30 (our own loop, and a compiler to install), torch's grid_sample 78, Pillow 96,
-pygame's rotozoom 249, NumPy's indexing 329 (60 without interpolation). OpenCV it is.
+pygame's rotozoom 249, NumPy's indexing 329 (60 without interpolation).
 """
 
 import math
@@ -44,13 +44,13 @@ class CarRacing(car_racing.CarRacing):
     cropped and area-resized, to within one grey level on average. `render()` is Gymnasium's own.
     """
 
-    look_away = False  # True: `step` moves the world, and shows the frame of before
+    look_away = False  # True: `step` does not draw, and returns the frame drawn last
 
     def __init__(self, frame_size: int = 64, render_mode: str | None = None, **kwargs: Any):
         super().__init__(render_mode=render_mode, **kwargs)
         self.frame_size = frame_size
         self.observation_space = gym.spaces.Box(0, 255, (frame_size, frame_size, 3), np.uint8)
-        self.eye = Eye(frame_size)
+        self.renderer = Renderer(frame_size)
 
     def _create_track(self) -> bool:
         self.look_away = False
@@ -64,13 +64,13 @@ class CarRacing(car_racing.CarRacing):
         if self.look_away:
             return self.state
         if not self._track_is_drawn:
-            self.eye.draw_track(self)
+            self.renderer.draw_track(self)
             self._track_is_drawn = True
-        return self.eye.look(self)
+        return self.renderer.frame(self)
 
 
-class Eye:
-    """Paints a track once, then looks at it from anywhere.
+class Renderer:
+    """Draws a track once, and then frames of it for any pose of the car.
 
     levels: the track from straight above, (H, W, 3) uint8 each, every one half as fine as the last.
     """
@@ -78,15 +78,17 @@ class Eye:
     def __init__(self, frame_size: int):
         self.frame_size = frame_size
         self._sprites = _sprites(frame_size)
-        self._field: list[np.ndarray] | None = None
+        self._field: list[np.ndarray] = []
+        self._drawn_areas: list[tuple[slice, slice]] = []
 
     def draw_track(self, env: CarRacing) -> None:
-        """Paint the grass and the road; to be called once for every new track."""
+        """Draw the grass and the road; to be called once for every new track."""
         # Colours of tiles change when they are touched. Rows of one matrix can be watched at once.
-        self._colors = np.array([tile.color for tile in env.road], dtype=np.float64)
-        shared = {id(tile.color): row for tile, row in zip(env.road, self._colors, strict=True)}
+        road: list = env.road or []
+        self._colors = np.array([tile.color for tile in road], dtype=np.float64)
+        shared = {id(tile.color): row for tile, row in zip(road, self._colors, strict=True)}
         env.road_poly = [(poly, shared.get(id(color), color)) for poly, color in env.road_poly]
-        for tile, row in zip(env.road, self._colors, strict=True):
+        for tile, row in zip(road, self._colors, strict=True):
             tile.color = row
         self._drawn = self._colors.copy()
 
@@ -101,8 +103,8 @@ class Eye:
             self._field, self.levels = field, [level.copy() for level in field]
         else:
             # Only what the last track covered has to become grass again.
-            for level, grass, painted in zip(self.levels, field, self._painted, strict=True):
-                level[painted] = grass[painted]
+            for level, grass, area in zip(self.levels, field, self._drawn_areas, strict=True):
+                level[area] = grass[area]
         colors = [color for (_, color), seen in zip(env.road_poly, wide, strict=True) if seen]
         for corners, color in zip(_corners(polygons[wide], TEXELS), colors, strict=True):
             _fill(self.levels[0], corners, color)
@@ -110,19 +112,19 @@ class Eye:
         left, top = (np.floor((low + PLAYFIELD) * TEXELS / BLOCK).astype(int) - 1).clip(0)
         right, bottom = np.ceil((high + PLAYFIELD) * TEXELS / BLOCK).astype(int) + 1
         sizes = [BLOCK >> level for level in range(LEVELS)]
-        self._painted = [np.s_[top * s : bottom * s, left * s : right * s] for s in sizes]
-        parts = _halved(self.levels[0][self._painted[0]])
-        for level, painted, part in zip(self.levels, self._painted, parts, strict=True):
-            level[painted] = part
+        self._drawn_areas = [np.s_[top * s : bottom * s, left * s : right * s] for s in sizes]
+        parts = _halved(self.levels[0][self._drawn_areas[0]])
+        for level, area, part in zip(self.levels, self._drawn_areas, parts, strict=True):
+            level[area] = part
 
-    def look(self, env: CarRacing) -> np.ndarray:
+    def frame(self, env: CarRacing) -> np.ndarray:
         """The frame (frame_size, frame_size, 3) uint8 for the environment's present state."""
         if not np.array_equal(self._colors, self._drawn):
             # The coarser textures are only looked at from far away, at the start.
-            self._repaint(range(LEVELS if env.t < 1.2 else 2))
+            self._redraw(range(LEVELS if env.t < 1.2 else 2))
         if env.t >= 1:  # the camera has come to rest, and with it the car's place in the frame
             frame = self._warp(env.car, ZOOM * TRACK_SCALE, self.frame_size)
-            self._sprites.paint(frame, env.car)
+            self._sprites.draw(frame, env.car)
             return frame
         zoom = 0.1 * TRACK_SCALE * (1 - env.t) + ZOOM * TRACK_SCALE * env.t
         # Samples a pixel, each way: more while the camera is far away.
@@ -131,11 +133,11 @@ class Eye:
         close_up = CloseUp(self.frame_size, zoom)
         canvas = close_up.enlarge(picture)
         for part, pose in enumerate(_poses(env.car)):
-            self._sprites.shape.draw(canvas, part, *pose, close_up)
+            self._sprites.shape.draw(canvas, part, close_up, *pose)
         frame[close_up.window] = close_up.shrink(canvas)
         return frame
 
-    def _repaint(self, levels: range) -> None:
+    def _redraw(self, levels: range) -> None:
         for i in np.flatnonzero((self._colors != self._drawn).any(1)):
             self._drawn[i] = self._colors[i]
             for level in levels:
@@ -263,7 +265,7 @@ class CarShape:
             for part in car.drawlist
         ]
 
-    def draw(self, canvas, part: int, place, angle: float, phase, close_up: CloseUp) -> None:
+    def draw(self, canvas, part: int, close_up: CloseUp, place, angle: float, phase) -> None:
         """One part, at a place and angle seen from the hull; phase is None for the hull."""
         c, s = math.cos(angle), math.sin(angle)
         turn = np.array([[c, s], [-s, c]]) * close_up.scale
@@ -305,14 +307,14 @@ class CarSprites:
         self.shape = CarShape(car_dynamics.Car(b2World(), 0, 0, 0))
         close_up = CloseUp(frame_size, ZOOM * TRACK_SCALE)
         self._window = close_up.window
-        hull_keep, hull = self._look(close_up, 4, (0, 0), 0, None)
-        looks = [
-            self._look(close_up, wheel, np.array(place) * car_dynamics.SIZE, angle, phase)
+        hull_keep, hull = self._view(close_up, 4, (0, 0), 0, None)
+        views = [
+            self._view(close_up, wheel, np.array(place) * car_dynamics.SIZE, angle, phase)
             for wheel, place in enumerate(car_dynamics.WHEELPOS)
             for angle in np.linspace(-self.LOCK, self.LOCK, self.TURNS)
             for phase in np.arange(self.ROLLS) * (2 * math.pi / self.ROLLS)
         ]
-        keep, add = (np.stack(pictures) for pictures in zip(*looks, strict=True))
+        keep, add = (np.stack(pictures) for pictures in zip(*views, strict=True))
         # The wheels lie under the hull, beside each other. So the car is the product of what its
         # parts keep and the sum of what they add; the hull goes with the first wheel.
         table = len(car_dynamics.WHEELPOS), self.TURNS, self.ROLLS
@@ -321,14 +323,14 @@ class CarSprites:
         self._keep[0] *= hull_keep
         self._add[0] += hull
 
-    def _look(self, close_up: CloseUp, part: int, *pose) -> tuple[np.ndarray, np.ndarray]:
+    def _view(self, close_up: CloseUp, part: int, *pose) -> tuple[np.ndarray, np.ndarray]:
         on_black, on_white = close_up.canvas(0), close_up.canvas(255)
         for canvas in (on_black, on_white):
-            self.shape.draw(canvas, part, *pose, close_up)
+            self.shape.draw(canvas, part, close_up, *pose)
         add, white = (close_up.shrink(c).astype(np.float32) for c in (on_black, on_white))
         return (white - add)[..., :1] / 255, add
 
-    def paint(self, frame: np.ndarray, car) -> None:
+    def draw(self, frame: np.ndarray, car) -> None:
         """Put the car into a frame (frame_size, frame_size, 3) uint8."""
         straight, bins = car.hull.angle, (self.TURNS - 1) / (2 * self.LOCK)
         turns = [
@@ -336,14 +338,14 @@ class CarSprites:
             for wheel in car.wheels
         ]
         rolls = [round(w.phase * self.ROLLS / (2 * math.pi)) % self.ROLLS for w in car.wheels]
-        looks = [0, 1, 2, 3], turns, rolls
+        views = [0, 1, 2, 3], turns, rolls
         ground = frame[self._window]
-        ground[:] = ground * self._keep[looks].prod(0) + self._add[looks].sum(0) + 0.5
+        ground[:] = ground * self._keep[views].prod(0) + self._add[views].sum(0) + 0.5
 
 
 @lru_cache(maxsize=2)
 def _sprites(frame_size: int) -> CarSprites:
-    return CarSprites(frame_size)  # one table serves every lane
+    return CarSprites(frame_size)  # one table serves all environments
 
 
 def _wheel_stripe(phase: float) -> np.ndarray | None:

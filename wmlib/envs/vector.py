@@ -36,7 +36,8 @@ class MaskedVectorEnv(gym.vector.VectorEnv):
         self.single_action_space = self.envs[0].action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._observations = np.zeros(self.observation_space.shape, self.observation_space.dtype)
+        space = self.observation_space
+        self._observations = np.zeros(space.shape or (num_envs,), space.dtype or np.float32)
         self._terminated = np.ones(num_envs, dtype=bool)
         self._truncated = np.zeros(num_envs, dtype=bool)
 
@@ -139,7 +140,8 @@ class ActionRepeat(gym.Wrapper):
         """As the environment, `repeat` times."""
         total = 0.0
         for taken in range(1, self.repeat + 1):
-            self.unwrapped.look_away = taken < self.repeat
+            environment: Any = self.unwrapped
+            environment.look_away = taken < self.repeat
             observation, reward, terminated, truncated, info = self.env.step(action)
             total += float(reward)
             if terminated or truncated:
@@ -190,13 +192,13 @@ class World:
         environments. So the last one is kept, and used again for any repeat and patience.
         """
         kind = dataclasses.replace(self, patience=None, repeat=1)
-        kept, envs = _kept.pop() if _kept else (None, None)
+        kept, envs = _kept.pop() if _kept else (kind, self.make())
         if kept != kind:
-            if envs is not None:
-                envs.close()
+            envs.close()
             envs = self.make()
         for env in envs.envs:
-            env.repeat, env.env.patience = self.repeat, self.patience_in_steps
+            wrapped: Any = env  # as `make_one` made it
+            wrapped.repeat, wrapped.env.patience = self.repeat, self.patience_in_steps
         try:
             yield envs
         except BaseException:

@@ -37,7 +37,8 @@ def save_network(
         name: tensor.detach().cpu().contiguous().to(torch.float16 if half else tensor.dtype)
         for name, tensor in network.state_dict().items()
     }
-    _save(tensors, {"class": type(network).__name__, **network.config}, path, card, record)
+    config: Any = network.config
+    _save(tensors, {"class": type(network).__name__, **config}, path, card, record)
 
 
 def load_network(kind: type[nn.Module], path: str | Path) -> Any:

@@ -14,7 +14,7 @@ likelihood is averaged over the dimensions.
 
 import math
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -149,7 +149,9 @@ class MDNRNN(nn.Module):
     def predict(self, h: Tensor) -> Prediction:
         """The forecast that is read out of h (B, T, hidden)."""
         mixture = self.mixture(h).unflatten(-1, (3, self.dimensions, self.mixtures)).unbind(-3)
-        return Prediction(*mixture, self.reward(h).squeeze(-1), self.done(h).squeeze(-1))
+        logits, mu, log_sigma = mixture
+        reward, done_logit = self.reward(h).squeeze(-1), self.done(h).squeeze(-1)
+        return Prediction(logits, mu, log_sigma, reward, done_logit)
 
     def forward(
         self,
@@ -255,7 +257,7 @@ def sample_next(
         chosen = logits.argmax(-1, keepdim=True)
         return mu.gather(-1, chosen)[..., 0]
     if noise is None:
-        like = {"generator": generator, "device": mu.device, "dtype": mu.dtype}
+        like: dict[str, Any] = {"generator": generator, "device": mu.device, "dtype": mu.dtype}
         pick, normal = torch.rand(mu.shape[:-1], **like), torch.randn(mu.shape[:-1], **like)
     else:
         pick, normal = noise.pick[:, None], noise.normal[:, None]

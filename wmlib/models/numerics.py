@@ -47,4 +47,5 @@ def _has_bfloat16(device: str) -> bool:
     if device != "cpu":
         return device == "cuda"
     # Other processors would only emulate them, and be slower for it. (Older torch cannot tell.)
-    return getattr(torch.cpu, "get_capabilities", dict)().get("avx512_bf16", False)
+    capabilities: dict = getattr(torch.cpu, "get_capabilities", dict)()
+    return capabilities.get("avx512_bf16", False)

@@ -153,7 +153,11 @@ class WorldModel:
         `encode`, with 16-bit floats where the processor has them, unless the rows are few.
         """
         h, c = self.remember(state, actions, few_rows)
-        visible = h if dropout == 0 else h * (noise.keep >= dropout) / (1 - dropout)
+        visible = h
+        if dropout > 0:
+            if noise is None:
+                raise ValueError("dropout draws from the noise: give imagine some")
+            visible = h * (noise.keep >= dropout) / (1 - dropout)
         with half_precision(self.device, wanted=not few_rows):
             prediction = self.mdn_rnn.predict(visible[:, None])
         prediction = Prediction(*(part.float() for part in prediction))

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from wmlib.envs.dream import PassThroughEncoder
+from wmlib.envs.dream import DreamWorld, PassThroughEncoder
 from wmlib.envs.vector import World
 from wmlib.evaluation import features
 from wmlib.files import digest, exclusive_lock, write_atomically
@@ -39,6 +39,7 @@ from wmlib.provenance import Record, require
 from wmlib.rollout.episodes import EpisodeStore
 from wmlib.rollout.policies import (
     ControllerPolicy,
+    Policy,
     noisy_car_policy,
     random_car_policy,
     random_networks,
@@ -107,7 +108,8 @@ def collect_episodes(this: Round) -> EpisodeStore:
     candidates drive, with four levels of noise: M must tell apart what the search will ask about.
     """
     config, env = this.config, this.config.env
-    policy, world_model, members = random_car_policy(env.repeat), None, 1
+    policy: Policy = random_car_policy(env.repeat)
+    world_model, members = None, 1
     made_from, first = {}, this.number == 0
     if not first:
         (world_model, controller), levels = this.previous.agent(), 1
@@ -280,14 +282,10 @@ def evolve_controller(this: Round) -> tuple[Controller, Evolution]:
     config, search = this.config, this.config.search
     with exclusive_lock(this.folder):
         world_model = load_world_model(this.work)
-        world, encoder, seed = training_world(config, search.patience), world_model, config.seed
-        if config.in_dreams:
-            dream = WorldModel(world_model.vae, train_dream(this))
-            world = dream_world(config, dream, this.work / "latents", agent=world_model)
-            encoder = PassThroughEncoder(world_model)
-            seed += 1000 * this.number  # many short searches: other random numbers for each
+        seed = config.seed + 1000 * this.number * config.in_dreams  # other numbers for each search
         k = search.directions
         directions = search_directions(world_model, this.work, k) if k else None
+        dreams = _dreams(this, world_model) if config.in_dreams else None
         with processes(this.machine.workers, this.machine.cluster) as executor:
             check = partial(
                 check_in_environment,
@@ -296,15 +294,19 @@ def evolve_controller(this: Round) -> tuple[Controller, Evolution]:
                 tracks=search.check_tracks,
                 executor=executor,
             )
-            fitness = MeanReturn(
-                world, encoder, this.settings.rollouts, search.double_every, seed, executor
-            )
-            if config.in_dreams:
-                fitness = ExtrapolatedReturn(**vars(fitness), agent_steps=config.agent_steps_left)
-            if this.reevaluates:
-                start = reevaluate(this, fitness, check)
+            numbers = (this.settings.rollouts, search.double_every, seed, executor)
+            fitness: MeanReturn
+            if dreams is None:
+                world = training_world(config, search.patience)
+                fitness, start = (
+                    MeanReturn(world, world_model, *numbers),
+                    _initial(this, world_model),
+                )
             else:
-                start = _initial(this, world_model)
+                encoder, steps = PassThroughEncoder(world_model), config.agent_steps_left
+                fitness = ExtrapolatedReturn(dreams, encoder, *numbers, steps)
+                again = this.reevaluates
+                start = reevaluate(this, fitness, check) if again else _initial(this, world_model)
             result = evolve(
                 fitness,
                 this.work,
@@ -319,6 +321,12 @@ def evolve_controller(this: Round) -> tuple[Controller, Evolution]:
             )
         this.publish(*WORLD_MODEL, "dream", "reevaluation", "evolution", "controller")
     return result
+
+
+def _dreams(this: Round, world_model: WorldModel) -> DreamWorld:
+    # The M that makes them is trained here.
+    dream = WorldModel(world_model.vae, train_dream(this))
+    return dream_world(this.config, dream, this.work / "latents", agent=world_model)
 
 
 def _initial(this: Round, world_model: WorldModel) -> Controller:

@@ -16,7 +16,7 @@ from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.world_model import State, WorldModel
 from wmlib.pipeline.config import Config
-from wmlib.pipeline.fitness import NEARLY_ROUND, ExtrapolatedReturn, extrapolated_returns
+from wmlib.pipeline.fitness import NEARLY_ROUND, ExtrapolatedReturn
 from wmlib.pipeline.phases import append_to_log, train_mdn_rnn
 from wmlib.pipeline.rounds import Round
 from wmlib.provenance import Record, require
@@ -142,14 +142,7 @@ def reevaluate(
         np.concatenate([candidates[name].parameters for name in names]),
         feature_size=candidates[names[0]].feature_size,
     )
-    predicted = extrapolated_returns(
-        fitness.world,  # type: ignore[arg-type]  # this objective has dreams only
-        fitness.encoder,  # type: ignore[arg-type]
-        everyone,
-        range(dream.reevaluations),
-        fitness.executor,
-        agent_steps=fitness.agent_steps,
-    )
+    predicted = fitness.of(everyone, range(dream.reevaluations))
     best = np.argsort(-predicted)[: min(dream.averaged, math.ceil(len(names) / 2))]
     mean = Controller(everyone.parameters[best].mean(0), feature_size=everyone.feature_size)
     row = {"names": names, "predicted_return": predicted.tolist()}

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from wmlib.envs.dream import DreamWorld, PassThroughEncoder
-from wmlib.envs.vector import World
+from wmlib.envs.dream import DreamWorld
 from wmlib.files import digest
 from wmlib.models.checkpoints import weights_digest
 from wmlib.models.controller import Controller
@@ -19,7 +18,7 @@ from wmlib.models.world_model import WorldModel
 from wmlib.pipeline.rounds import CHECK_TRACKS_FROM
 from wmlib.provenance import Record
 from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec
-from wmlib.rollout.rollout import Episode, run_episodes
+from wmlib.rollout.rollout import Encoder, Episode, EpisodeWorld, run_episodes
 
 # A lap has 1,000 points, and a second one brings none, however well a car is driven; M cannot know
 # why. At the end of a lap an episode has a return of 850 and more.
@@ -27,8 +26,8 @@ LAP, NEARLY_ROUND = 1000, 800
 
 
 def returns(
-    world: World | DreamWorld,
-    encoder: WorldModel | PassThroughEncoder,
+    world: EpisodeWorld,
+    encoder: Encoder,
     controllers: Controller,
     seeds: Sequence[int],
     executor: Executor | None = None,
@@ -41,22 +40,9 @@ def returns(
     return np.array([[episode.score for episode in row] for row in rows])
 
 
-def extrapolated_returns(
-    world: DreamWorld,
-    encoder: PassThroughEncoder,
-    controllers: Controller,
-    seeds: Sequence[int],
-    executor: Executor | None = None,
-    *,
-    agent_steps: int,
-) -> np.ndarray:
-    """What every controller would earn in `agent_steps` of an episode, by its dreams: (P,)."""
-    return extrapolate(*dream_outcomes(world, encoder, controllers, seeds, executor), agent_steps)
-
-
 def dream_outcomes(
     world: DreamWorld,
-    encoder: PassThroughEncoder,
+    encoder: Encoder,
     controllers: Controller,
     seeds: Sequence[int],
     executor: Executor | None = None,
@@ -68,33 +54,33 @@ def dream_outcomes(
     """
     repeat, patience = world.world_model.mdn_rnn.repeat, world.patience or 0
     rows = _run_all(world, encoder, controllers, seeds, executor)
-    earned = np.array([[episode.score for episode in row] for row in rows])
+    gained = np.array([[episode.score for episode in row] for row in rows])
     steps = np.array([[episode.steps / repeat for episode in row] for row in rows])
     ended = np.array([[episode.terminated for episode in row] for row in rows])
     failed = steps < world.max_steps
-    return earned, np.maximum(steps - patience * (failed & ~ended), 1), failed | ended
+    return gained, np.maximum(steps - patience * (failed & ~ended), 1), failed | ended
 
 
 def extrapolate(
-    earned: np.ndarray, steps: np.ndarray, failed: np.ndarray, agent_steps: int
+    gained: np.ndarray, steps: np.ndarray, failed: np.ndarray, agent_steps: int
 ) -> np.ndarray:
     """The expected return of an episode of `agent_steps`, by many dreams of it: (P,).
 
-    earned, steps, failed: (P, dreams), see `dream_outcomes`. With a reward of v per step and a
+    gained, steps, failed: (P, dreams), see `dream_outcomes`. With a reward of v per step and a
     probability of r per step to fail, T steps bring v (1 - exp(-r T)) / r. v is capped at a lap in
     this time: what is left to gain by being faster is a tenth of a point per step, and in a dream
     that gain would be certain and the risk doubtful. The mean over the dreams' returns would know
     nothing of laps, and is noisier: there it is chance, too, *when* a controller fails.
     """
     total = steps.sum(1)
-    pace = np.minimum(earned.sum(1) / total, LAP / agent_steps)
+    pace = np.minimum(gained.sum(1) / total, LAP / agent_steps)
     rate = (failed.sum(1) + 0.5) / total  # no failure so far does not mean never
     return pace * -np.expm1(-rate * agent_steps) / rate
 
 
 def _run_all(
-    world: World | DreamWorld,
-    encoder: WorldModel | PassThroughEncoder,
+    world: EpisodeWorld,
+    encoder: Encoder,
     controllers: Controller,
     seeds: Sequence[int],
     executor: Executor | None,
@@ -119,8 +105,8 @@ class MeanReturn:
     the smaller their differences, and the more episodes it takes to see them.
     """
 
-    world: World | DreamWorld
-    encoder: WorldModel | PassThroughEncoder
+    world: EpisodeWorld
+    encoder: Encoder
     rollouts: int
     double_every: int = 10**9
     seed: int = 0
@@ -162,22 +148,20 @@ class MeanReturn:
 
 @dataclass(frozen=True)
 class ExtrapolatedReturn(MeanReturn):
-    """What a controller would earn in `agent_steps` of an episode, by its dreams; see there."""
+    """The return of a controller in `agent_steps` of an episode, extrapolated from its dreams."""
 
     agent_steps: int = 500
 
     def __call__(self, controllers: Controller, generation: int) -> np.ndarray:
         """(P,) float, higher is better."""
-        assert isinstance(self.world, DreamWorld)
-        assert isinstance(self.encoder, PassThroughEncoder)
-        return extrapolated_returns(
-            self.world,
-            self.encoder,
-            controllers,
-            self.tracks(generation),
-            self.executor,
-            agent_steps=self.agent_steps,
-        )
+        return self.of(controllers, self.tracks(generation))
+
+    def of(self, controllers: Controller, seeds: Sequence[int]) -> np.ndarray:
+        """The same by the dreams of these seeds."""
+        world, encoder, steps = self.world, self.encoder, self.agent_steps
+        assert isinstance(world, DreamWorld)
+        outcomes = dream_outcomes(world, encoder, controllers, seeds, self.executor)
+        return extrapolate(*outcomes, steps)
 
     @property
     def record(self) -> Record:

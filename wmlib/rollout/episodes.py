@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -35,7 +36,7 @@ CODEC = Blosc("zstd", clevel=5, shuffle=Blosc.NOSHUFFLE)
 
 
 # Zarr 3 (Python 3.11+) still writes format 2, the only one that Zarr 2 knows.
-FORMAT = {"zarr_format": 2} if int(zarr.__version__.split(".")[0]) >= 3 else {}
+FORMAT: dict[str, Any] = {"zarr_format": 2} if int(zarr.__version__.split(".")[0]) >= 3 else {}
 
 
 class EpisodeStore:
@@ -87,7 +88,7 @@ class EpisodeStore:
         """
         total = hashlib.sha256()
         for name in self.names():
-            with self._open_zip(name) as file:
+            with self._decoding(name), ZipFile(self.path(name)) as file:
                 parts = sorted((part.filename, part.CRC) for part in file.infolist())
             total.update(repr((name, parts)).encode())
         return total.hexdigest()[:12]
@@ -120,14 +121,14 @@ class EpisodeStore:
         """
         self._require_key(name, key)
         with self._decoding(name), ZipStore(str(self.path(name)), mode="r") as store:
-            return _turned(zarr.open_array(store=store, path=key, mode="r")[start:stop])
+            return _turned(np.asarray(zarr.open_array(store=store, path=key, mode="r")[start:stop]))
 
     def episode(self, name: str) -> dict[str, np.ndarray]:
         """All arrays of an episode."""
         keys = self.keys(name)
         with self._decoding(name), ZipStore(str(self.path(name)), mode="r") as store:
             arrays = {key: zarr.open_array(store=store, path=key, mode="r") for key in keys}
-            return {key: _turned(array[:]) for key, array in arrays.items()}
+            return {key: _turned(np.asarray(array[:])) for key, array in arrays.items()}
 
     def length(self, name: str, key: str = "frames") -> int:
         """First axis of one array, without reading it. Raises KeyError if there is none."""
@@ -148,14 +149,6 @@ class EpisodeStore:
             raise ValueError(
                 f"{self.path(name)} is damaged: delete it (and its like in other rounds, which "
                 f"are the same file), and collect or encode again"
-            ) from error
-
-    def _open_zip(self, name: str) -> ZipFile:
-        try:
-            return ZipFile(self.path(name))
-        except BadZipFile as error:
-            raise ValueError(
-                f"{self.path(name)} is damaged: delete it, and collect again"
             ) from error
 
     def _require_folder(self) -> None:

@@ -8,17 +8,49 @@ import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, as_completed
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
+import gymnasium as gym
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm.auto import tqdm
 
-from wmlib.envs.vector import MaskedVectorEnv, World, pad_batch
+from wmlib.envs.vector import World, pad_batch
 from wmlib.models.world_model import State, WorldModel
 from wmlib.rollout.episodes import EpisodeStore
 from wmlib.rollout.policies import EpisodeSpec, Policy
+
+
+class Encoder(Protocol):
+    """What makes the state, and with it [z, h], from observations: a `WorldModel`, or in dreams,
+    whose observations are [z, h], a `PassThroughEncoder`."""
+
+    @property
+    def feature_size(self) -> int:
+        """Length of [z, h]."""
+
+    def begin(self, frames: Any, /) -> State:
+        """The states of episodes at their first observations."""
+
+    def observe(self, state: State, actions: Tensor, frames: Any, rewards: Any, /) -> State:
+        """The states one agent step later."""
+
+
+class EpisodeWorld(Protocol):
+    """What makes the vector environment that episodes run in: a `World` or a `DreamWorld`."""
+
+    @property
+    def num_envs(self) -> int:
+        """Environments that run at once."""
+
+    def open(self) -> AbstractContextManager[gym.vector.VectorEnv]:
+        """The vector environment, in a context."""
+
+    def at_pace(self, encoder: Any, /) -> "EpisodeWorld":
+        """The same with the action repeat of a world model."""
 
 
 @dataclass
@@ -27,10 +59,10 @@ class Episode:
 
     score: its return, in points. steps: environment steps. lap: whether every tile was visited.
     terminated: whether the environment ended it; False where it was truncated (a limit of steps, or
-    early termination). recording: None, or arrays: frames (T + 1, S, S, 3) uint8 (the last one is
-    what the final action led to), actions (T, A) float32, rewards (T,) float32, done (T,) float32
-    (1 where the environment terminated), and (T + 1, ...) float64 for each entry of `info` that was
-    asked for.
+    early termination). recording: empty if nothing was recorded, or frames (T + 1, S, S, 3) uint8
+    (the last one is what the final action led to), actions (T, A) float32, rewards (T,) float32,
+    done (T,) float32 (1 where the environment terminated), and (T + 1, ...) float64 for each entry
+    of `info` that was asked for.
     """
 
     spec: EpisodeSpec
@@ -38,15 +70,15 @@ class Episode:
     steps: int = 0
     lap: bool = False
     terminated: bool = False
-    recording: dict[str, np.ndarray] | None = None
+    recording: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @torch.no_grad()
 def rollout(
-    envs: MaskedVectorEnv,
+    envs: gym.vector.VectorEnv,
     policy: Policy,
     specs: Sequence[EpisodeSpec],
-    world_model: WorldModel | None = None,
+    world_model: Encoder | None = None,
     record: Sequence[str] | None = None,
 ) -> Iterator[tuple[int, Episode]]:
     """Run an episode per spec, as many at once as there are environments.
@@ -59,11 +91,13 @@ def rollout(
     waiting = deque(enumerate(specs))
     running: dict[int, tuple[int, Episode]] = {}
     tapes: dict[int, dict[str, list]] = {}
-    frames, state = None, None
+    frames: Any = None
+    state: State | None = None
 
     def start(free: list[int]) -> None:
         nonlocal frames, state
-        mask, seeds = np.zeros(num_envs, dtype=bool), [None] * num_envs
+        mask = np.zeros(num_envs, dtype=bool)
+        seeds: list[int | None] = [None] * num_envs
         for row in free:
             if waiting:
                 index, spec = waiting.popleft()
@@ -72,10 +106,11 @@ def rollout(
                 policy.begin(row, spec)
         if not mask.any():
             return
-        frames, info = envs.reset(seed=seeds, options={"reset_mask": mask})
+        each: Any = seeds  # Gymnasium's own vector environments take lists, too
+        frames, info = envs.reset(seed=each, options={"reset_mask": mask})
         started = np.flatnonzero(mask)
         if record is not None:
-            for row in started:
+            for row in started.tolist():
                 tapes[row] = {
                     "frames": [frames[row].copy()],
                     "actions": [],
@@ -94,7 +129,7 @@ def rollout(
     while running:
         actions = policy.act(None if state is None else state.features, num_envs)
         frames, rewards, terminated, truncated, info = envs.step(actions)
-        if state is not None:
+        if state is not None and world_model is not None:
             # Nothing is encoded for finished environments: near the end of a batch only the last
             # episodes cost time.
             rows = pad_batch(np.array(list(running)), num_envs)
@@ -119,10 +154,10 @@ def rollout(
                 episode.lap = bool(info["envs"][row].get("lap_finished", False))
                 finished.append(row)
         for row in finished:
-            index, episode = running.pop(row)
+            number, episode = running.pop(row)
             if record is not None:
                 episode.recording = _to_arrays(tapes.pop(row))
-            yield index, episode
+            yield number, episode
         if finished:
             start(finished)
 
@@ -133,10 +168,10 @@ def _to_arrays(tape: dict[str, list]) -> dict[str, np.ndarray]:
 
 
 def run_episodes(
-    world: World,
+    world: EpisodeWorld,
     policy: Policy,
     specs: Sequence[EpisodeSpec],
-    world_model: WorldModel | None = None,
+    world_model: Encoder | None = None,
     *,
     executor: Executor | None = None,
     store: EpisodeStore | None = None,
@@ -155,7 +190,7 @@ def run_episodes(
     rounds = math.ceil(len(specs) / (2 * world.num_envs * workers)) or 1
     size = math.ceil(len(specs) / (rounds * workers)) or 1
     parts = [range(i, min(i + size, len(specs))) for i in range(0, len(specs), size)]
-    episodes: list[Episode | None] = [None] * len(specs)
+    episodes: dict[int, Episode] = {}
     # On a cluster, what is the same for all travels to each worker once, not with every part.
     share = getattr(executor, "share", lambda thing: thing)
     common = share(world), share(policy), share(world_model)
@@ -167,7 +202,7 @@ def run_episodes(
             for i, episode in zip(parts[part], finished, strict=True):
                 episodes[i] = episode
             bar.update(len(finished))
-    return episodes
+    return [episodes[i] for i in range(len(specs))]
 
 
 def _run(executor: Executor | None, arguments: list[tuple]) -> Iterator[tuple[int, list[Episode]]]:
@@ -184,9 +219,9 @@ def _run(executor: Executor | None, arguments: list[tuple]) -> Iterator[tuple[in
 
 
 def _run_part(
-    world: World,
+    world: EpisodeWorld,
     policy: Policy,
-    world_model: WorldModel | None,
+    world_model: Encoder | None,
     specs: list[EpisodeSpec],
     store: EpisodeStore | None,
     record: Sequence[str],
@@ -197,7 +232,7 @@ def _run_part(
         for index, episode in rollout(envs, policy, specs, world_model, wanted):
             if store is not None:
                 store.write(episode_name(episode.spec), episode.recording)
-                episode.recording = None
+                episode.recording = {}
             episodes[index] = episode
     return [episodes[index] for index in range(len(specs))]
 

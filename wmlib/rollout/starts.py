@@ -79,9 +79,8 @@ def find_moments(
         rewarded = latents.read(name, "rewards") > 0
         steps = lengths[name] = len(rewarded)
         lately = np.convolve(rewarded, np.ones(recent))[:steps] > 0  # up to and with step t
-        on_the_road += [
-            (name, t + 1) for t in np.flatnonzero(lately) if after <= t + 1 < min(steps, latest)
-        ]
+        times = (np.flatnonzero(lately) + 1).tolist()
+        on_the_road += [(name, t) for t in times if after <= t < min(steps, latest)]
     if on_the_road:
         return on_the_road, True
     return [(name, t) for name, steps in lengths.items() for t in range(steps)], False

@@ -99,8 +99,8 @@ class Cluster(Executor):
     def share(self, thing: Any) -> Any:
         """Send something to the cluster, once; to be given to `submit` in its place.
 
-        It is a task like all others, which any worker can do again: so it outlives those who hold
-        it. Forgotten when eight others were used since.
+        It is a task like all others, which any worker can do again: so it outlives the workers
+        that hold it. It is released when eight others have been used since.
         """
         if id(thing) not in self._shared:
             with warnings.catch_warnings():  # of its size
@@ -127,7 +127,7 @@ def dask_cluster(address: str) -> Iterator[Cluster]:
     On trusted networks only: Dask runs whatever is sent to it, without encryption or passwords.
     Every worker computes with one thread of torch: give each one core (`dask worker --nthreads 1`).
     For collecting, all of them must see the run's folder under the same path.
-    Raises ValueError if Dask is not installed, nobody answers, there are no workers, or the
+    Raises ValueError if Dask is not installed, no scheduler answers, there are no workers, or the
     scheduler is lost.
     """
     try:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from wmlib.envs.dream import DreamWorld, PassThroughEncoder
+from wmlib.envs.dream import NOISE_ROWS, DreamWorld, PassThroughEncoder, independent_seeds
 from wmlib.files import read_log, write_log
 from wmlib.models.checkpoints import load_agent, load_controller, load_network
 from wmlib.models.controller import Controller
@@ -123,24 +123,26 @@ def score_policies(last: Round, where: str, executor: Executor | None) -> dict:
     """The real scores of the policy set, or what a dream of some kind predicts for each of them.
 
     All dreams have temperature 1 and no dropout, but for one: the run's own, as it was searched in.
+    The dreams of a policy share no noise, so that the bootstrap may count them as independent.
     """
     policies, config = policy_set(last), last.config
     agent, _ = load_agent(last.folder)
     everyone = Controller(np.concatenate([c.parameters for c in policies.values()]))
     if where == REAL:
         tracks = range(TRACKS_FROM, TRACKS_FROM + config.search.check_tracks)
-        world = car_racing.training_world(config)
-        scores = fitness.returns(world, agent, everyone, tracks, executor)
+        real = car_racing.training_world(config)
+        scores = fitness.returns(real, agent, everyone, tracks, executor)
         return {"policies": list(policies), "scores": scores.round(2).tolist()}
     changed = config if where == WITH_TEMPERATURE else config.change(dream=NEUTRAL)
     world = dream_of(dataclasses.replace(last, config=changed), where)
     encoder, steps = PassThroughEncoder(agent), config.agent_steps_left
-    outcomes = fitness.dream_outcomes(world, encoder, everyone, range(DREAMS), executor)
-    drawn = np.random.default_rng(0).integers(DREAMS, size=(200, DREAMS))  # a bootstrap
-    again = [fitness.extrapolate(*(part[:, k] for part in outcomes), steps) for k in drawn]
+    seeds = independent_seeds(min(DREAMS, NOISE_ROWS // (2 * world.max_steps)), world.max_steps)
+    gained, alive, failed = fitness.dream_outcomes(world, encoder, everyone, seeds, executor)
+    drawn = np.random.default_rng(0).integers(len(seeds), size=(200, len(seeds)))  # a bootstrap
+    again = [fitness.extrapolate(gained[:, k], alive[:, k], failed[:, k], steps) for k in drawn]
     return {
         "policies": list(policies),
-        "predicted_return": fitness.extrapolate(*outcomes, steps).round(4).tolist(),
+        "predicted_return": fitness.extrapolate(gained, alive, failed, steps).round(4).tolist(),
         "margin": (1.96 * np.std(again, axis=0)).round(2).tolist(),
     }
 
@@ -175,14 +177,7 @@ def evolve_in(
         check_every=CHECK_EVERY if kind == SHARP else config.search.check_every,
     )
     row = evolution.history[-1]
-    predicted = fitness.extrapolated_returns(
-        world,
-        PassThroughEncoder(agent),
-        controller,
-        range(DREAMS),
-        executor,
-        agent_steps=config.agent_steps_left,
-    )
+    predicted = objective.of(controller, range(DREAMS))
     return {
         "population_return": row["mean"],
         "predicted_return": float(predicted[0]),

@@ -43,18 +43,18 @@ class FrameBatches:
         """The batches of one pass; the last one may be smaller."""
         rng = np.random.default_rng([self.seed, epoch])
         order = rng.permutation(len(self._chunks))
-        rest = None
+        rest: list[np.ndarray] = []
         for first in range(0, len(order), self.buffer_chunks):
             drawn = [self._chunks[i] for i in order[first : first + self.buffer_chunks]]
-            frames = [self.store.read(n, "frames", s, s + FRAMES_PER_CHUNK) for n, s in drawn]
-            frames = np.concatenate(frames if rest is None else [rest, *frames])
+            chunks = [self.store.read(n, "frames", s, s + FRAMES_PER_CHUNK) for n, s in drawn]
+            frames = np.concatenate(rest + chunks)
             frames = frames[rng.permutation(len(frames))]
             full = len(frames) // self.batch_size * self.batch_size
             for start in range(0, full, self.batch_size):
                 yield torch.from_numpy(frames[start : start + self.batch_size])
-            rest = frames[full:]
-        if len(rest):
-            yield torch.from_numpy(rest)
+            rest = [frames[full:]]
+        if rest and len(rest[0]):
+            yield torch.from_numpy(rest[0])
 
 
 class Sequences:
@@ -136,7 +136,8 @@ class SequenceBatches:
             self._held = self._held or self._load(list(self._lengths))
             yield self._held
             return
-        names, part, steps = list(self._lengths), [], 0
+        names, steps = list(self._lengths), 0
+        part: list[str] = []
         for i in rng.permutation(len(names)):
             if part and steps + self._lengths[names[i]] > self.buffer_steps:
                 yield self._load(part)

@@ -71,7 +71,7 @@ class Evolution:
         self.candidates = np.zeros((0, size))  # of the last generation (population, size)
         self._path = None if log is None else Path(log)
         if self._path is not None and self._path.exists():
-            self._replay(self._complete_rows())
+            self._replay(self._path, _complete_rows(self._path))
 
     @property
     def generation(self) -> int:
@@ -144,31 +144,32 @@ class Evolution:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
 
-    def _complete_rows(self) -> list[dict]:
-        text = self._path.read_text(encoding="utf-8")
-        if not text.endswith("\n"):
-            # A kill tore the last line. Cut it off, or the next one would be glued to it.
-            text = text[: text.rfind("\n") + 1]
-            write_atomically(self._path, lambda path: path.write_text(text, encoding="utf-8"))
-        return read_log(self._path)
-
     def _checksum(self) -> float:
         # One number that stands for the mean. (A digest of its bytes would not do: on another
         # processor their last bits differ, and a search may go on there.)
         return float(self.mean @ np.cos(np.arange(len(self.mean))))
 
-    def _replay(self, rows: list[dict]) -> None:
+    def _replay(self, log: Path, rows: list[dict]) -> None:
         if rows:
-            require(self._path, Record.from_dict(rows[0].get("record")), self.record)
+            require(log, Record.from_dict(rows[0].get("record")), self.record)
         for row in rows:
             self._tell(self._es.ask(), np.array(row["scores"]))
             now = {"sigma": self.sigma, "mean_checksum": self._checksum()}
             for name, value in now.items():
                 if not np.isclose(row[name], value, rtol=1e-6, atol=1e-9):
                     raise ValueError(
-                        f"{self._path}: the scores up to generation {row['generation']} lead to "
+                        f"{log}: the scores up to generation {row['generation']} lead to "
                         f"{name} = {value:.6g}, but the log has {row[name]:.6g}. They were edited, "
                         f"or another version of pycma made them: restore the file, or name another "
                         f"folder"
                     )
             self.history.append(row)
+
+
+def _complete_rows(log: Path) -> list[dict]:
+    text = log.read_text(encoding="utf-8")
+    if not text.endswith("\n"):
+        # A kill tore the last line. Cut it off, or the next one would be glued to it.
+        text = text[: text.rfind("\n") + 1]
+        write_atomically(log, lambda path: path.write_text(text, encoding="utf-8"))
+    return read_log(log)

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -39,7 +39,7 @@ class Batches(Protocol):
     def __call__(self, epoch: int) -> Iterable[Any]: ...
 
 
-Loss = Callable[[nn.Module, Any, torch.Generator], NamedTuple]
+Loss = Callable[..., Any]  # (network, batch, generator) -> a named tuple of losses, the total first
 
 
 def pick_device(name: str | None = None) -> torch.device:
@@ -96,8 +96,8 @@ def mdn_rnn_step(
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
         prediction, _ = mdn_rnn(z[:, :-1], batch.actions.to(device), reward=reward[:, :-1])
     prediction = Prediction(*(part.float() for part in prediction))
-    targets = (batch.rewards, batch.done, batch.mask)
-    return mdn_rnn_loss(prediction, variable[:, 1:], *(t.to(device) for t in targets), z_weight)
+    rewards, done, mask = (t.to(device) for t in (batch.rewards, batch.done, batch.mask))
+    return mdn_rnn_loss(prediction, variable[:, 1:], rewards, done, mask, z_weight)
 
 
 def fit(
@@ -137,7 +137,7 @@ def fit(
     own |= {"epochs": epochs, "batches": len(batches)}
     record = record or Record()
     record = Record(record.made_from, record.settings | own)
-    progress = {"done": 0, "seconds": 0.0, "history": [], "sums": {}}
+    progress: dict[str, Any] = {"done": 0, "seconds": 0.0, "history": [], "sums": {}}
     if checkpoint is not None and Path(checkpoint).exists():
         progress = _load(checkpoint, network, optimizer, generator, record)
     resumed_at, log_every = progress["done"], max(1, total // 100)
