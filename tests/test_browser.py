@@ -134,9 +134,11 @@ def wait_until(condition, seconds=20):
 
 def test_a_chapter_runs_and_a_dragged_slider_changes_the_picture(lab, page):
     run_all(page, lab, "notebooks/02_vae.ipynb")
-    explorer = page.locator(".jp-OutputArea .widget-hbox", has=page.get_by_text("what V keeps"))
+    explorer = page.locator(".jp-OutputArea .widget-hbox", has=page.get_by_text("reconstruction"))
     explorer = explorer.first
-    slider = explorer.locator(".noUi-handle").nth(3)  # the first three are frame, towards, how far
+    slider = explorer.locator(".noUi-handle").nth(
+        3
+    )  # the first three are frame, end frame, interpolate
     decoded = explorer.locator("img.widget-image").nth(2)
     slider.scroll_into_view_if_needed()
     before = picture(decoded)
@@ -157,7 +159,7 @@ def test_arrow_keys_and_buttons_drive_the_dream(lab, page):
     )
     assert "the agent" in selected_policy.all_inner_texts()
 
-    explorer.get_by_role("button", name="drive").click()
+    explorer.get_by_role("button", name="run").click()
     before = picture(dream)
     wait_until(lambda: picture(dream) != before)  # the agent drives
 
@@ -189,7 +191,7 @@ def test_arrow_keys_and_buttons_drive_the_dream(lab, page):
     explorer.get_by_role("button", name="the agent").click()
     wait_until(lambda: "you" not in selected_policy.all_inner_texts())
     wait_until(lambda: explorer.get_by_text("agent steps per second").count() == 1)
-    explorer.get_by_role("button", name="drive").click()
+    explorer.get_by_role("button", name="run").click()
     time.sleep(0.5)
     before = picture(dream)
     time.sleep(0.5)

@@ -15,7 +15,7 @@ from wmlib.models.vae import frames_to_tensor, tensor_to_frames
 from wmlib.models.world_model import State, WorldModel
 from wmlib.view.explorers import (
     ControllerExplorer,
-    DreamDrive,
+    DreamExplorer,
     DreamPlayer,
     LatentExplorer,
     MixtureExplorer,
@@ -67,7 +67,7 @@ def test_a_frame_and_a_reset_show_the_encoded_z(latent, frames):
             latent.reset_button.click()
             assert close(latent.z[0], latent.mu[i])
             assert latent.original.value == png(frame)
-            assert latent.plain.value == decoded_png(latent.vae, latent.mu[i : i + 1])
+            assert latent.reconstruction.value == decoded_png(latent.vae, latent.mu[i : i + 1])
 
 
 def test_changing_the_basis_keeps_z(latent):
@@ -86,9 +86,9 @@ def test_changing_the_basis_keeps_z(latent):
 
 
 def test_a_morph_goes_from_one_frame_to_the_other(latent):
-    latent.moment.value, latent.other.value = 0, 2
+    latent.moment.value, latent.end.value = 0, 2
     for share in (0.0, 0.5, 1.0):
-        latent.morph.value = share
+        latent.fraction.value = share
         assert close(latent.z[0], torch.lerp(latent.mu[0], latent.mu[2], share))
 
 
@@ -158,7 +158,7 @@ def test_the_forecast_is_ms_at_the_selected_moment(mixture, world_model):
             expected = world_model.mdn_rnn.predict(h[None, t : t + 1])
         for name, part in mixture.forecast._asdict().items():
             assert torch.allclose(part, getattr(expected, name)[0, 0], atol=0.05), name  # 16 bits
-        assert mixture.happened.value == png(mixture.frames[t + mixture.horizon.value], 104)
+        assert mixture.real.value == png(mixture.frames[t + mixture.horizon.value], 104)
 
 
 def test_temperature_widens_the_mixture_and_zero_leaves_the_likeliest_mean(mixture):
@@ -199,7 +199,7 @@ def test_every_control_of_the_mixture_explorer_changes_its_picture(mixture):
         (mixture.dimension, [d for _, d in mixture.dimension.options], mixture.density),
         (mixture.temperature, (0, 0.5, 2), mixture.density),
         (mixture.horizon, range(2, 7), mixture.dreamt),
-        (mixture.moment, range(1, mixture.moment.max + 1), mixture.happened),
+        (mixture.moment, range(1, mixture.moment.max + 1), mixture.real),
     ]:
         for value in values:
             before = picture.value
@@ -207,7 +207,7 @@ def test_every_control_of_the_mixture_explorer_changes_its_picture(mixture):
                 control.value = value
                 assert picture.value != before
     before = mixture.dreamt.value
-    mixture.again_button.click()
+    mixture.resample_button.click()
     assert mixture.dreamt.value != before
     assert len(mixture.contact_sheet(columns=4).axes) == 5 * 4
 
@@ -270,7 +270,7 @@ def test_every_ablated_controller_shows_its_own_episode(world_model):
 @pytest.fixture
 def dream_drive(world_model):
     world_model.mdn_rnn.done.bias.data.fill_(-math.inf)  # untrained, it would end at once
-    explorer = DreamDrive(world_model, random_controller(world_model), CAR, track=7, context=5)
+    explorer = DreamExplorer(world_model, random_controller(world_model), CAR, track=7, context=5)
     yield explorer
     explorer.close()
 
@@ -305,9 +305,9 @@ def test_the_same_track_and_actions_give_the_same_frames(dream_drive):
 
 def test_a_key_selects_the_user_until_the_agent_is_selected(dream_drive):
     dream_drive.tick()
-    assert dream_drive.who.value == "the agent"
+    assert dream_drive.policy.value == "the agent"
     dream_drive.keypad.held = ["left"]
-    assert dream_drive.who.value == "you"
+    assert dream_drive.policy.value == "you"
     steering = []
     for _ in range(4):
         dream_drive.tick()
@@ -320,10 +320,10 @@ def test_a_key_selects_the_user_until_the_agent_is_selected(dream_drive):
     assert dream_drive.action[0] > 0.5
     assert dream_drive.action[1] > 0.8
     dream_drive.keypad.held = []
-    assert dream_drive.who.value == "you"  # releasing the keys changes nothing
-    dream_drive.who.value = "the agent"
+    assert dream_drive.policy.value == "you"  # releasing the keys changes nothing
+    dream_drive.policy.value = "the agent"
     dream_drive.tick()
-    assert dream_drive.who.value == "the agent"
+    assert dream_drive.policy.value == "the agent"
 
 
 def test_a_dream_drive_runs_until_it_is_stopped_and_reports_an_error(dream_drive):
@@ -360,7 +360,7 @@ def test_the_dreams_m_may_differ_from_the_agents_m(world_model):
         model.mdn_rnn.done.bias.data.fill_(-math.inf)  # untrained, it would end at once
     shown = []
     for dream in (None, world_model, other, with_rewards):
-        dream_drive = DreamDrive(
+        dream_drive = DreamExplorer(
             world_model, random_controller(world_model), CAR, 7, context=5, dream=dream
         )
         context = dream_drive.frames
@@ -376,7 +376,7 @@ def test_the_dreams_m_may_differ_from_the_agents_m(world_model):
 
 def test_a_terminated_dream_stands_still_until_a_resync(world_model):
     world_model.mdn_rnn.done.bias.data.fill_(math.inf)
-    dream_drive = DreamDrive(world_model, random_controller(world_model), CAR, 7, context=5)
+    dream_drive = DreamExplorer(world_model, random_controller(world_model), CAR, 7, context=5)
     dream_drive.tick()
     assert dream_drive.dream_label.value.endswith("(over)")
     assert not dream_drive.real_label.value.endswith("(over)")

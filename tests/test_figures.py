@@ -130,7 +130,7 @@ EMPTY = {
     "returns_by_dream": (lambda: figures.returns_by_dream([]), "no runs"),
     "other dreams": (
         lambda: figures.returns_by_dream([evolved(), evolved(kinds=("both",))]),
-        "runs of other dreams",
+        "different kinds of dreams",
     ),
     "returns_by_temperature": (lambda: figures.returns_by_temperature([[]]), "no rows"),
     "dream_learning_curve": (

@@ -212,7 +212,7 @@ explorer.contact_sheet()
 # 3. Set a slider to −3 or 3: does it still look like CarRacing? And what does *random* make of all of them at once?
 # 4. Choose another `frame`. Does the same slider still do the same thing? Then tick *freeze the sliders*, and go through the frames: the left and the middle picture change. And the right one?
 # 5. Switch to *principal components* and move the first ones, then the last ones. How many of them make a difference you can see? (2.6 explains what they are.)
-# 6. Choose another frame under `towards` and drag `how far`. Is what lies half way between two bends a road?
+# 6. Choose another frame under `end frame` and drag `interpolate`. Is what lies half way between two bends a road?
 #
 # <details><summary>What you may have seen</summary>
 #
@@ -223,7 +223,7 @@ explorer.contact_sheet()
 # 6. Often, yes: half way from a right bend to a left one lies a straight road (the strip below). Nothing forces it: a straight line in $z$ need not stay where real frames are, and not every pair of frames is so kind.
 # </details>
 #
-# **Controls.** `frame`: which of six real frames to start from · `towards`, `how far`: move its $z$ on a straight line to that of another of the six, from 0 (not at all) to 1 (all the way); the left and the middle picture stay with `frame` · `sliders`: what the ten sliders below stand for. *z*: the ten most informative entries of $z$, from −3 to 3 (the KL term pulls all frames together towards a Gaussian of mean 0 and standard deviation 1, the *prior*). *principal components*: the ten directions in which the $z$ of all test frames vary most, the widest first, in standard deviations. Switching changes the sliders, not the picture (unless they are frozen) · `reset`: back to what V itself saw in that frame, or in the mixture if `how far` is above 0 · `random`: draw all sliders from a Gaussian of mean 0 and standard deviation 1 · `freeze the sliders`: keep them where they are when you choose another frame.
+# **Controls.** `frame`: which of six real frames to start from · `end frame`, `interpolate`: move its $z$ on a straight line to that of another of the six, from 0 (not at all) to 1 (all the way); the left and the middle picture stay with `frame` · `sliders`: what the ten sliders below stand for. *z*: the ten most informative entries of $z$, from −3 to 3 (the KL term pulls all frames together towards a Gaussian of mean 0 and standard deviation 1, the *prior*). *principal components*: the ten directions in which the $z$ of all test frames vary most, the widest first, in standard deviations. Switching changes the sliders, not the picture (unless they are frozen) · `reset`: back to what V itself saw in that frame, or in the mixture if `interpolate` is above 0 · `random`: draw all sliders from a Gaussian of mean 0 and standard deviation 1 · `freeze the sliders`: keep them where they are when you choose another frame.
 #
 # **What it shows.** From left to right: the real frame; what V keeps of it; what the decoder makes of the sliders. (On GitHub widgets do not run. The sheet above, with a row for each of the first six sliders, and the strip below were made by the same code.)
 
@@ -241,11 +241,11 @@ explorer.reset_button.click()
 print("and came back:", explorer.decoded.value == before)
 
 # %%
-explorer.moment.value, explorer.other.value = 0, 5
+explorer.moment.value, explorer.end.value = 0, 5
 between = []
-for explorer.morph.value in np.linspace(0, 1, 9):
+for explorer.fraction.value in np.linspace(0, 1, 9):
     between.append(explorer.frame)
-explorer.morph.value = 0.0
+explorer.fraction.value = 0.0
 figures.frame_grid({"from frame 0 to frame 5": np.array(between)})
 
 # %% [markdown]

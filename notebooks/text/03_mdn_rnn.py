@@ -273,7 +273,7 @@ figures.frame_grid({f"+{ahead}: happened": happened, "five dreams of it": last})
 # 2. Leave `horizon` at 1 (so that the small picture on the lower right is simply the next frame), look for a bend there, and choose the entries of $z$ one after the other. For which do the five pictures on the upper right differ?
 # 3. Drag `horizon` from 1 to its end. After how many looks do the four dreams begin to differ from each other? And from what happened?
 # 4. Stay at that end, and set `temperature` to 0, to 1 and to 2. What happens to the Gaussians' widths, and what to their shares? How many of the four dreams are still a road at 2?
-# 5. Press `again` a few times at temperature 1, then at temperature 0.
+# 5. Press `resample` a few times at temperature 1, then at temperature 0.
 #
 # <details><summary>What you may have seen</summary>
 #
@@ -284,7 +284,7 @@ figures.frame_grid({f"+{ahead}: happened": happened, "five dreams of it": last})
 # 5. At 0 nothing is drawn by lot: M always takes the middle of the likeliest Gaussian. Luck has nothing to decide.
 # </details>
 #
-# **Controls.** `agent step`: the moment of the drive, from a third of it on (M has watched all that came before) · `dimension`: whose density is drawn; the eight most informative of the 32 · `temperature`: of forecast and dreams, 0 to 2 · `horizon`: how far the dreams on the lower right have gone (25 looks are a second) · `again`: everything stays, but M draws other numbers.
+# **Controls.** `agent step`: the moment of the drive, from a third of it on (M has watched all that came before) · `dimension`: whose density is drawn; the eight most informative of the 32 · `temperature`: of forecast and dreams, 0 to 2 · `horizon`: how far the dreams on the lower right have gone (25 looks are a second) · `resample`: everything stays, but M draws other numbers.
 #
 # **What it shows.** Left: M's density for the chosen entry of the *next* $z$ (thick), the five Gaussians that add up to it (thin), and the value that V then found in the next frame (blue). The curve is always drawn as high as the box: compare widths, not heights. Upper right: five decoded pictures. In each, the chosen entry is at the middle of one Gaussian; all other entries of $z$ are at M's mean. The heaviest Gaussian comes first; the shares stand above. Lower right: the frame that came so many looks later, and four dreams of it.
 #

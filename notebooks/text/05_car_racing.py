@@ -286,7 +286,7 @@ figures.frame_grid(
 )
 
 # %%
-figure, axes = figures.new_axes(rows=3, width=7, height=1.3)
+figure, axes = figures.panels(3, columns=1, width=7, height=1.3)
 for ax, values, name in zip(
     axes, recording["actions"].T, ("steering", "gas", "brake"), strict=True
 ):

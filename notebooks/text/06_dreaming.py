@@ -53,7 +53,7 @@ from wmlib.rollout.rollout import record_episode, run_episodes
 from wmlib.rollout.workers import processes
 from wmlib.tools import ablations
 from wmlib.view import figures
-from wmlib.view.explorers import DreamDrive, DreamPlayer
+from wmlib.view.explorers import DreamExplorer, DreamPlayer
 
 # %%
 figures.use_style()
@@ -308,7 +308,9 @@ for row in read_log(folder / "naive_controller.jsonl"):
 # The dream pays more, by fits and starts, and the road does not care. What does this driver do? Its dream above; below the real road, from the same moment, with the same actions:
 
 # %%
-trap = DreamDrive(agent, naive, car_racing.training_world(config), track=500_101, dream=naive_dream)
+trap = DreamExplorer(
+    agent, naive, car_racing.training_world(config), track=500_101, dream=naive_dream
+)
 trap.contact_sheet(chapter.horizon)
 
 # %% [markdown]
@@ -535,7 +537,7 @@ player.widget
 #
 # **Tasks.**
 #
-# 1. Press `drive` and watch the agent. How long do the two pictures tell the same story? Press `resync` to let the dream begin anew from what is real now.
+# 1. Press `run` and watch the agent. How long do the two pictures tell the same story? Press `resync` to let the dream begin anew from what is real now.
 # 2. Take over: click on the pad and use the arrow keys, or hold the buttons with a finger. Keep the *dreamt* car on its road for ten seconds.
 # 3. Give full gas and never steer. What does the dream pay for it, and what does reality?
 # 4. Turn the temperature to 0, drive into the grass, and give the wheel back to the agent. Does the dreamt road come back? And at 2?
@@ -545,12 +547,14 @@ player.widget
 # 1: A second or so, as in 6.2; then the dream has a road of its own. 3: The cell below tells; the real car has left the field, which costs a hundred points and ends the drive. 4: We tried it on four tracks, with a second of full gas to the right. At 0, no road ever came back: after grass, grass is likeliest. At 1 and at 2, it came back on three of the four, while the real car, which got the same actions, stayed lost. Doubt also means that a lost dreamer can hope.
 # </details>
 #
-# **Controls.** `drive`: start and stop · `resync`: the dream goes on from what is real now · `restart`: this track from its beginning · `policy`: the agent, or you (any key takes over) · the pad: arrow keys, or its buttons; Tab and space work as well · `temperature`: of the dream · `track`: which real track.
+# **Controls.** `run`: start and stop · `resync`: the dream goes on from what is real now · `restart`: this track from its beginning · `policy`: the agent, or you (any key takes over) · the pad: arrow keys, or its buttons; Tab and space work as well · `temperature`: of the dream · `track`: which real track.
 #
 # **What it shows.** Left, the dream, and what it has paid; right, what really happens with the same actions, and what that has earned. The curve: how far apart the two pictures are, in grey levels (both through V).
 
 # %%
-ride = DreamDrive(agent, controller, car_racing.training_world(config), track=500_102, dream=dreaming)
+ride = DreamExplorer(
+    agent, controller, car_racing.training_world(config), track=500_102, dream=dreaming
+)
 ride.contact_sheet(chapter.horizon)
 
 # %%
@@ -566,7 +570,7 @@ for _ in range(chapter.horizon):
     ride.tick()
 ride.keypad.held = []
 print(f"{ride.dream_label.value}; {ride.real_label.value}; {ride.difference:.0f} grey levels apart")
-ride.who.value = "the agent"
+ride.policy.value = "the agent"
 ride.restart()
 
 # %% [markdown]

@@ -1,1 +1,1 @@
-"""What a chapter shows."""
+"""What a chapter shows: figures and interactive explorers."""

@@ -1,9 +1,9 @@
-"""`python -m wmlib bench`: the speed of everything, measured side by side in one run.
+"""`python -m wmlib bench`: speeds of environments, rollouts, networks and explorers in one run.
 
-A machine's speed changes from minute to minute, above all a shared one's. So numbers of different
-days do not compare. Every repetition measures everything once, in turns, and what counts is the
-ratio of the medians. What only the first call pays for (imports, workers that start, environments
-that are made, a kernel's first run) is outside the timed part.
+A machine's speed varies from minute to minute, so that speeds of different days cannot be compared.
+Each repetition therefore measures everything once, and the results to compare are ratios of
+medians. One-time costs (imports, the start of workers, making environments, the first run of a
+kernel) are not timed.
 """
 
 from wmlib.tools.bench.environment import ENVPOOL, FAST, GYMNASIUM, NEW_TRACK, PHYSICS, environments

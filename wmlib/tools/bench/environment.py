@@ -1,8 +1,9 @@
-"""Environments alone, on one core: Gymnasium's CarRacing-v3, EnvPool's, ours, its physics."""
+"""Environments without an agent, on one core: Gymnasium's, EnvPool's and our CarRacing-v3."""
 
 import importlib.util
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -18,11 +19,16 @@ WARM_UP = 20  # environment steps before the timed ones
 
 
 def environments(steps: int = 200) -> list[Measurement]:
-    """Steps and resets of each environment; of EnvPool's, only steps, and if it is installed."""
+    """Measurements of environment steps and of resets per second.
+
+    steps: environment steps that are timed per repetition. EnvPool's environment is included if it
+    is installed, without resets. "its physics, no frames" is Gymnasium's without rendering.
+    """
     gymnasium = gym.make("CarRacing-v3", disable_env_checker=True)
     fast = gym.make("wmlib/CarRacing-v3", disable_env_checker=True)
     physics = gym.make("CarRacing-v3", disable_env_checker=True)
-    physics.unwrapped._render = lambda mode: np.zeros((96, 96, 3), np.uint8)
+    unwrapped: Any = physics.unwrapped
+    unwrapped._render = lambda mode: np.zeros((96, 96, 3), np.uint8)
 
     def stepping(name: str, measure: Callable[[int], float], kind: str) -> Measurement:
         return Measurement(name, ENVIRONMENTS, 1, measure, GYMNASIUM, kind)
@@ -45,7 +51,7 @@ def environments(steps: int = 200) -> list[Measurement]:
 def _envpool(steps: int) -> Callable[[int], float]:
     import envpool
 
-    with one_core():  # its thread stays on the core where it started
+    with one_core():  # its thread remains restricted to this core
         pool = envpool.make_gymnasium("CarRacing-v3", num_envs=1, num_threads=1, seed=0)
 
     def step(action: np.ndarray) -> None:
@@ -61,9 +67,9 @@ def _steps_per_second(env: gym.Env, steps: int, seed: int) -> float:
 def _timed_steps(
     reset: Callable[[], object], step: Callable[[np.ndarray], object], steps: int, seed: int
 ) -> float:
-    """Steps per second, after a reset and WARM_UP steps that are not timed.
+    """Environment steps per second, after a reset and WARM_UP steps that are not timed.
 
-    An episode that is over goes on moving: it is its speed that counts.
+    Actions are random. Steps go on after the end of an episode, as only the speed matters.
     """
     policy = random_car_policy()
     policy.begin(0, EpisodeSpec(seed))

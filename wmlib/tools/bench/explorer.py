@@ -1,6 +1,7 @@
-"""How long a reader waits for the explorers' pictures."""
+"""Latencies of the explorers."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,31 +17,36 @@ from wmlib.tools.bench.timing import timed
 
 DRIVING_A_DREAM = "driving the dream: an agent step"
 STEPS = 160  # environment steps of the recorded episode
-WATCHED = 40  # agent steps before the first moment of the mixture explorer
+CONTEXT = 40  # agent steps before the first moment of the mixture explorer
 
 
 def explorers(moves: int = 20) -> list[Measurement]:
-    """From a control's move to its picture, for so many moves.
+    """Measurements of the milliseconds from the move of a control to its picture.
 
-    The 95th percentile, in the kernel; the browser comes on top.
+    The 95th percentile of `moves` moves, in the kernel; the browser's time is not included.
     """
-    from wmlib.view.explorers import ControllerExplorer, DreamDrive, LatentExplorer, MixtureExplorer
+    from wmlib.view.explorers import (  # only here: they need the chapters' packages
+        ControllerExplorer,
+        DreamExplorer,
+        LatentExplorer,
+        MixtureExplorer,
+    )
 
     model, best = load_agent(pretrained("car_racing"))
     world = World("wmlib/CarRacing-v3", num_envs=1, options={"max_episode_steps": STEPS})
     recording = record_episode(world, ControllerPolicy(best), EpisodeSpec(0), model).recording
     frames = recording["frames"]
     latent = LatentExplorer(model.vae, frames[::20])
-    mixture = MixtureExplorer(model, frames, recording["actions"], first=WATCHED)
+    mixture = MixtureExplorer(model, frames, recording["actions"], first=CONTEXT)
     mixture.horizon.value = mixture.horizon.max  # the longest wait
     controller = ControllerExplorer(model, best, world, track=0, steps=moves)
-    dream = DreamDrive(model, best, world)
+    dream = DreamExplorer(model, best, world)
 
     def moving(control: Any) -> Callable[[int], None]:
         values = np.linspace(control.min, control.max, moves)
         return lambda k: setattr(control, "value", type(control.value)(values[k]))
 
-    controls = {
+    moves_of: dict[str, Callable[[int], None]] = {
         "latent explorer: a slider": moving(latent.sliders[0]),
         "mixture explorer: the moment": moving(mixture.moment),
         "mixture explorer: the temperature": moving(mixture.temperature),
@@ -49,23 +55,28 @@ def explorers(moves: int = 20) -> list[Measurement]:
         DRIVING_A_DREAM: lambda k: dream.tick(),
     }
     cores = torch.get_num_threads()
+
+    def latency(move: Callable[[int], None]) -> Callable[[int], float]:
+        return lambda i: _latency(move, moves)
+
     return [
         Measurement(
             name,
             EXPLORERS,
             cores,
-            lambda i, move=move: _latency(move, moves),
+            latency(move),
             kind="dream" if name == DRIVING_A_DREAM else "real",
         )
-        for name, move in controls.items()
+        for name, move in moves_of.items()
     ]
 
 
 def _latency(move: Callable[[int], None], moves: int) -> float:
-    """Milliseconds, the 95th percentile of moves 0 to moves - 1; the last of them comes first.
+    """The 95th percentile, in milliseconds, of moves 0 to moves - 1.
 
-    That one is not timed: the first picture may fill caches. And move 0 then changes something.
+    The last move is made before, untimed: the first picture may fill caches, and move 0 has to
+    change something.
     """
     move(moves - 1)
-    seconds = [timed(lambda k=k: move(k))[1] for k in range(moves)]
+    seconds = [timed(partial(move, k))[1] for k in range(moves)]
     return 1000 * float(np.quantile(seconds, 0.95))

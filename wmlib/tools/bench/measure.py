@@ -1,4 +1,4 @@
-"""Measurements, taken in turns, and their result as a table."""
+"""Measurements in interleaved repetitions, and their result as a table."""
 
 import datetime
 import os
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm.auto import tqdm
 
-# Panels of the table and the figure, in their order, and the unit of each. One unit per panel.
+# Panels of the table and the figure, in their order, and the unit of each.
 ENVIRONMENTS = "The environment alone, one core"
 ROLLOUTS = "Rollouts: whole episodes, resets included"
 RESETS = "New tracks (resets), one core"
@@ -28,10 +28,11 @@ UNITS = {
 
 
 class Measurement(NamedTuple):
-    """What is measured: `measure(repetition)` does it once and returns it in the panel's unit.
+    """One row of the table.
 
-    cores: how many it may use. reference: the name of what its ratio is to; None: not comparable.
-    kind: "baseline", "dream" or "real", which the figure's colours tell apart.
+    measure: called with the repetition's index from 0; returns a value in the panel's unit. cores:
+    how many it may use. reference: the name of the measurement that the ratio is to; None: no
+    ratio. kind: "baseline", "dream" or "real", which determines the bar's colour.
     """
 
     name: str
@@ -43,11 +44,12 @@ class Measurement(NamedTuple):
 
 
 def run(measurements: Sequence[Measurement], repetitions: int = 3) -> Iterator[dict]:
-    """Measure everything `repetitions` times, in turns; after each, yields the result so far.
+    """Run all measurements once per repetition; yields the result so far after each repetition.
 
     A result is {"machine", "date", "versions", "rows": [{"name", "panel", "unit", "kind", "cores",
-    "runs", "median", "times_gymnasium"}]}; the last is the ratio to the median of the reference, or
-    None. Raises ValueError if there are to be no repetitions.
+    "runs", "median", "times_gymnasium"}]}. runs: one value per repetition. times_gymnasium: the
+    ratio of the median to the reference's, or None. Raises ValueError unless repetitions is 1 or
+    more.
     """
     if repetitions < 1:
         raise ValueError(f"repetitions must be 1 or more, got {repetitions}")
@@ -67,7 +69,7 @@ def _result(measurements: Sequence[Measurement], runs: dict[str, list[float]]) -
     packages = ("torch", "gymnasium", "opencv-python-headless", "numpy")
 
     def ratio(m: Measurement) -> float | None:
-        if m.reference not in medians:
+        if m.reference is None or m.reference not in medians:
             return None
         return round(medians[m.name] / medians[m.reference], 2)
 
@@ -92,7 +94,7 @@ def _result(measurements: Sequence[Measurement], runs: dict[str, list[float]]) -
 
 
 def table(result: dict) -> str:
-    """A result of `run` as text: medians, all repetitions' range, and the ratio to Gymnasium."""
+    """A result of `run` as text: medians, ranges of the repetitions, and ratios to Gymnasium."""
     from wmlib.view.figures.speed import amount, by_panel  # only here: they need matplotlib
 
     lines = []
@@ -105,5 +107,5 @@ def table(result: dict) -> str:
             numbers = f"{amount(row['median']):>9}{spread:>20}{row['cores']:>7}{times:>9}"
             lines.append(f"  {row['name']:48}{numbers}".rstrip())
     count = len(result["rows"][0]["runs"])
-    lines += ["", f"Repetitions, in turns: {count}. Ratio: of medians, to Gymnasium's."]
+    lines += ["", f"{count} interleaved repetitions. Ratio: of the median to Gymnasium's."]
     return "\n".join(lines[1:])

@@ -1,4 +1,4 @@
-"""V and M, untrained: their speed is the same."""
+"""V and M, with random weights, on which their speed does not depend."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,13 +15,13 @@ from wmlib.training.batches import Sequences
 from wmlib.training.fit import fit, mdn_rnn_step, vae_step
 
 ENCODES, V_TRAINS, M_TRAINS = "V encodes, 16-bit where faster", "V trains", "M trains"
-ENCODED = 64  # frames that V encodes at once
+ENCODED = 64  # frames per call of V's encoder
 V_BATCH = 100  # frames
-M_BATCH = 32, 100  # windows, of so many agent steps
+M_BATCH = 32, 100  # windows, agent steps per window
 
 
 def networks() -> list[Measurement]:
-    """V encoding, on one core; V and M training, on all."""
+    """Measurements of frames per second: V encodes, on one core; V and M train, on all."""
     model = WorldModel(VAE(), MDNRNN())
     rng = np.random.default_rng(0)
     frames = torch.from_numpy(rng.integers(0, 255, (V_BATCH, 64, 64, 3), dtype=np.uint8))
@@ -59,7 +59,7 @@ def networks() -> list[Measurement]:
 
 
 class _Batches:
-    """One batch, several times."""
+    """Epochs of `count` times the same batch."""
 
     def __init__(self, batch: Any, count: int):
         self._batches = [batch] * count
@@ -74,8 +74,8 @@ class _Batches:
 def _batches_per_second(
     network: type[torch.nn.Module], step: Callable, batch: Any, count: int = 4
 ) -> float:
-    settings = {"epochs": 1, "learning_rate": 1e-4, "seed": 0, "device": "cpu"}
-    fit(network(), step, _Batches(batch, 1), **settings)
+    settings: dict[str, Any] = {"epochs": 1, "learning_rate": 1e-4, "seed": 0, "device": "cpu"}
+    fit(network(), step, _Batches(batch, 1), **settings)  # untimed, to fill caches
     fresh, batches = network(), _Batches(batch, count)
     _, seconds = timed(lambda: fit(fresh, step, batches, **settings))
     return count / seconds

@@ -1,4 +1,4 @@
-"""Whole rollouts, resets included: in the real environment, in dreams, onto the disk, over Dask."""
+"""Rollouts of whole episodes, resets included: real and dreamt, saved to disk, through Dask."""
 
 import contextlib
 import dataclasses
@@ -26,11 +26,11 @@ from wmlib.tools.bench.environment import GYMNASIUM, WARM_UP
 from wmlib.tools.bench.measure import ROLLOUTS, STORAGE, Measurement
 from wmlib.tools.bench.timing import one_core, timed
 
-ROWS = 64  # environments of a rollout, in one batch
-COLLECTED = 16  # the same of a random policy, which has no network that a batch would speed up
-# Frame skip of 1: the agent acts at every environment step.
+ROWS = 64  # environments per batch
+COLLECTED = 16  # environments of the random policy, which has no network to gain from a batch
+# {name: frame skip}. With a frame skip of 1, the agent acts at every environment step.
 WHOLE = {"V, M and C, frame skip 1": 1, "V, M and C, frame skip 2": 2}
-ALONE = {  # on one core: what a worker of a large cluster gets done, which has few environments
+ALONE = {  # {name: environments}, on one core: workers of a large cluster have few environments
     f"V, M and C, frame skip 1, {ROWS} environments": ROWS,
     "V, M and C, frame skip 1, one environment": 1,
 }
@@ -40,51 +40,67 @@ DASK = "V, M and C, frame skip 1, through Dask"
 
 
 def rollouts(executor: Executor | None, workers: int, steps: int) -> list[Measurement]:
-    """Episodes of `steps` environment steps on the executor's workers; two kinds on one core."""
+    """Measurements of rollouts, in environment steps per second, and of frames per megabyte.
+
+    executor: runs them on its `workers`, except those in ALONE, which use one core; None: this
+    process. steps: limit of an episode, in environment steps.
+    """
     cores = max(workers, 1)
     bytes_per_frame: list[float] = []
 
-    def whole(name: str, measure: Callable[[int], float], cores: int = cores, kind: str = "real"):
-        return Measurement(name, ROLLOUTS, cores, measure, GYMNASIUM, kind)
+    def whole(skip: int) -> Callable[[int], float]:
+        return lambda i: _whole_rollouts(executor, cores, steps, i, skip)
 
-    def alone(i: int, num_envs: int) -> float:
-        with one_core():
-            return _whole_rollouts(None, 1, steps, i, 1, num_envs)
+    def alone(num_envs: int) -> Callable[[int], float]:
+        def measure(i: int) -> float:
+            with one_core():
+                return _whole_rollouts(None, 1, steps, i, 1, num_envs)
+
+        return measure
+
+    def dreaming(i: int) -> float:
+        return _dreaming(executor, cores, steps, i)
 
     def collecting(i: int) -> float:
         return _collecting(executor, cores, steps, i, bytes_per_frame)
 
+    def on_disk(i: int) -> float:
+        return 1e6 / bytes_per_frame[-1]  # of the episodes that `collecting` has just saved
+
+    def row(name: str, measure: Callable[[int], float], cores: int = cores, kind: str = "real"):
+        return Measurement(name, ROLLOUTS, cores, measure, GYMNASIUM, kind)
+
     return [
-        *(
-            whole(name, lambda i, skip=skip: _whole_rollouts(executor, cores, steps, i, skip))
-            for name, skip in WHOLE.items()
-        ),
-        *(
-            whole(name, lambda i, num_envs=num_envs: alone(i, num_envs), cores=1)
-            for name, num_envs in ALONE.items()
-        ),
-        whole(DREAMS, lambda i: _dreaming(executor, cores, steps, i), kind="dream"),
-        whole(COLLECTING, collecting),
-        Measurement(ON_DISK, STORAGE, cores, lambda i: 1e6 / bytes_per_frame[-1]),
+        *(row(name, whole(skip)) for name, skip in WHOLE.items()),
+        *(row(name, alone(num_envs), cores=1) for name, num_envs in ALONE.items()),
+        row(DREAMS, dreaming, kind="dream"),
+        row(COLLECTING, collecting),
+        Measurement(ON_DISK, STORAGE, cores, on_disk),
     ]
 
 
 @contextlib.contextmanager
 def local_cluster(workers: int) -> Iterator[Executor | None]:
-    """A Dask cluster of so many processes on this machine; None if Dask is not installed."""
+    """An executor on a Dask cluster of `workers` local processes; None if Dask is not installed."""
     if not importlib.util.find_spec("distributed"):
         yield None
         return
     from dask.distributed import LocalCluster
 
-    local = {"n_workers": max(workers, 1), "threads_per_worker": 1, "dashboard_address": ":0"}
-    local |= {"silence_logs": logging.CRITICAL}  # they would report every worker that ends
-    with LocalCluster(**local) as cluster, dask_cluster(cluster.scheduler_address) as executor:
+    with (
+        LocalCluster(
+            n_workers=max(workers, 1),
+            threads_per_worker=1,
+            dashboard_address=":0",
+            silence_logs=logging.CRITICAL,  # otherwise it logs an error for each worker at the end
+        ) as cluster,
+        dask_cluster(cluster.scheduler_address) as executor,
+    ):
         yield executor
 
 
 def through_dask(cluster: Executor | None, workers: int, steps: int) -> list[Measurement]:
-    """Whole rollouts on a cluster; nothing without one."""
+    """A measurement of rollouts on a cluster's executor; none if it is None."""
     if cluster is None:
         return []
     cores = max(workers, 1)
@@ -99,10 +115,12 @@ def _whole_rollouts(
     executor: Executor | None, workers: int, steps: int, i: int, skip: int, num_envs: int = ROWS
 ) -> float:
     world_model, controller = load_agent(pretrained("car_racing"))
-    world_model.mdn_rnn.repeat = skip  # the policy does badly at another one, at the same speed
+    world_model.mdn_rnn.repeat = (
+        skip  # C was trained for 2: its speed does not change, its returns do
+    )
     world = World("wmlib/CarRacing-v3", num_envs, options={"max_episode_steps": steps})
     specs = [EpisodeSpec(i * num_envs * workers + k) for k in range(num_envs * workers)]
-    # One environment alone is much slower: two episodes are enough to time.
+    # A single environment is much slower: two episodes take long enough to be timed.
     specs = specs if num_envs > 1 else [EpisodeSpec(2 * i), EpisodeSpec(2 * i + 1)]
     policy = ControllerPolicy(controller)
     _warm_up(world, policy, workers, world_model, executor)
@@ -112,7 +130,7 @@ def _whole_rollouts(
 def _warm_up(
     world: World, policy: Policy, workers: int, world_model: Any, executor: Executor | None
 ) -> None:
-    """Let every worker make its environments, which it keeps, and run its first kernels."""
+    """Short episodes, so that every worker has made its environments and run its kernels once."""
     brief = dataclasses.replace(world, patience=WARM_UP)
     specs = [EpisodeSpec(k) for k in range(4 * workers)]
     run_episodes(brief, policy, specs, world_model, executor=executor)
@@ -129,8 +147,9 @@ def _dreaming(executor: Executor | None, workers: int, steps: int, i: int) -> fl
     model, best = load_agent(pretrained("car_racing"))
     changes = 0.1 * np.random.default_rng(i).normal(size=(ROWS, best.num_parameters))
     policy = ControllerPolicy(Controller(best.parameters * (1 + changes)))
-    # Not from encoded frames: these latent vectors are random, and to dream on costs as much.
-    starts = State(*(torch.randn(ROWS, size) for size in (32, 256, 256)), torch.zeros(ROWS))
+    # Random latent vectors instead of encoded frames: the cost of dreaming is the same.
+    z, h, c = (torch.randn(ROWS, size) for size in (32, 256, 256))
+    starts = State(z, h, c, torch.zeros(ROWS))
     world = DreamWorld(model, starts, max_steps=min(150, steps))
     specs = [EpisodeSpec(s, member) for member in range(ROWS) for s in range(8 * workers)]
     brief = dataclasses.replace(world, max_steps=2)

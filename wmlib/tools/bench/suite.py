@@ -1,4 +1,4 @@
-"""All measurements of one run."""
+"""All measurements of `python -m wmlib bench`."""
 
 from concurrent.futures import Executor
 
@@ -12,10 +12,10 @@ from wmlib.tools.bench.rollout import rollouts, through_dask
 def everything(
     executor: Executor | None, cluster: Executor | None, workers: int, steps: int = 80
 ) -> list[Measurement]:
-    """All there is to measure.
+    """All measurements.
 
-    Rollouts, of `steps` environment steps an episode, run on the executor's `workers`, and once
-    more on the cluster's, if there is one.
+    Rollouts, of episodes of `steps` environment steps, run on the executor's `workers`, and one of
+    them also on the cluster's, if there is a cluster.
     """
-    whole = [*rollouts(executor, workers, steps), *through_dask(cluster, workers, steps)]
-    return [*environments(), *networks(), *whole, *explorers()]
+    acting = [*rollouts(executor, workers, steps), *through_dask(cluster, workers, steps)]
+    return [*environments(), *networks(), *acting, *explorers()]

@@ -11,22 +11,22 @@ import torch
 
 
 def timed(function: Callable[[], Any]) -> tuple[Any, float]:
-    """What the function returned, and the seconds that it took."""
+    """The function's return value, and the seconds that it took."""
     began = time.perf_counter()
     result = function()
     return result, time.perf_counter() - began
 
 
 def per_second(function: Callable[[], Any], times: int) -> float:
-    """How often per second it runs, called `times` times after once untimed."""
-    function()  # the first time may fill caches
+    """Calls per second, timed over `times` calls after an untimed one."""
+    function()  # the first call may fill caches
     _, seconds = timed(lambda: [function() for _ in range(times)])
     return times / seconds
 
 
 @contextlib.contextmanager
 def one_core() -> Iterator[None]:
-    """No more than one thread, on one core where the system lets a process choose."""
+    """One thread, for torch and OpenCV; on Linux, the process is also restricted to one core."""
     threads, affinity = torch.get_num_threads(), None
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

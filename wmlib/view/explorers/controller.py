@@ -1,4 +1,4 @@
-"""What each input of C contributes to its actions, and how it drives without some of them."""
+"""What each input of C contributes to its actions, and episodes with some inputs cut."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -22,12 +22,13 @@ NOTHING = "nothing"
 
 
 class ControllerExplorer:
-    """The same track driven by C, and by C with a group of its inputs cut.
+    """Episodes of C on one track, and of C with a group of its inputs cut.
 
-    groups: name -> which of [z, h] (indices or a slice); by default all of z, and all of h. Cut
-    inputs stay at their average over C's own episode (`Controller.without`). The episodes, of at
-    most `steps` agent steps, are recorded once, at the start; then every control answers at once.
-    bars: how many single inputs are shown, those with the largest contributions.
+    groups: {name: indices into [z, h], or a slice}; by default all of z, and all of h. Cut inputs
+    are fixed at their average over the episode of C with nothing cut (`Controller.without`).
+    track: the seed of the environment. The episodes, of at most `steps` agent steps, are recorded
+    when the explorer is made. bars: how many single inputs are shown, those with the largest
+    contributions.
     """
 
     def __init__(
@@ -47,7 +48,8 @@ class ControllerExplorer:
         self._names += [f"h[{i}]" for i in range(world_model.mdn_rnn.hidden_size)]
         self._groups = {"z": slice(0, z_size), "h": slice(z_size, None)}
 
-        self.controllers, self.episodes = {NOTHING: controller}, {}
+        self.controllers = {NOTHING: controller}
+        self.episodes: dict[str, _Recording] = {}
         self._record(NOTHING, world_model, world, track)
         self._average = self.episodes[NOTHING].features.mean(0)
         for name, inputs in (self._groups if groups is None else groups).items():
@@ -79,13 +81,14 @@ class ControllerExplorer:
         policy = ControllerPolicy(self.controllers[name])
         recording = record_episode(world, policy, EpisodeSpec(track), world_model).recording
         frames, actions, rewards = (recording[k] for k in ("frames", "actions", "rewards"))
-        inputs = features(world_model, frames, actions)
-        self.episodes[name] = _Recorded(frames, actions, rewards, inputs)
+        inputs = features(world_model, frames, actions, rewards)
+        self.episodes[name] = _Recording(frames, actions, rewards, inputs)
 
     def contributions(self) -> torch.Tensor:
-        """What every input of the shown controller adds to every action, before squashing: (3, n).
+        """What each input adds to each action before `squash`: (3, n) float32.
 
-        At this agent step, as a difference from its average over the uncut controller's episode.
+        Of the controller and at the agent step that are shown: weight times (input - its average
+        over the episode with nothing cut).
         """
         name = self.cut.value
         now = self.episodes[name].features[self._at(name)]
@@ -95,7 +98,7 @@ class ControllerExplorer:
         return min(self.step.value, len(self.episodes[name].features) - 1)
 
     def _largest(self) -> list[float]:
-        # Sum at any step, for each action: the plot's scale, which stays the same.
+        # Of each action, the largest sum over a group at any step: limits of the plot's x axis.
         weight = self.controllers[NOTHING].weight[0]
         spread = self.episodes[NOTHING].features - self._average
         sums = [spread[:, part] @ weight[:, part].T for part in self._groups.values()]
@@ -119,7 +122,7 @@ class ControllerExplorer:
         self.bars.value = self._plot.png()
 
     def contact_sheet(self, columns: int = 8) -> Figure:
-        """A row for each controller, on the same track at the same agent steps, and its return."""
+        """One row per controller: frames at the same agent steps, and the episode's return."""
         shown = np.linspace(0, self.step.max + 1, columns + 1)[1:].astype(int)
         rows = {
             f"{name} cut:\nreturn {episode.rewards.sum():.0f}": episode.frames[
@@ -131,7 +134,9 @@ class ControllerExplorer:
 
 
 @dataclasses.dataclass
-class _Recorded:
+class _Recording:
+    """frames (T + 1, S, S, 3) uint8, actions (T, 3), rewards (T,), features (T, n)."""
+
     frames: np.ndarray
     actions: np.ndarray
     rewards: np.ndarray
@@ -143,11 +148,14 @@ def _describe(action: np.ndarray) -> str:
 
 
 class _Bars(LivePlot):
-    """Bars: both halves of [z, h] above, the largest single inputs below."""
+    """Contributions to one action as bars: all of z, all of h, and the largest single inputs.
+
+    limits: of the x axis, for each action.
+    """
 
     def __init__(self, count: int, limits: list[float]):
         self.count, rows = count, count + 2
-        figure = Figure(figsize=(3.6, 3.2), dpi=80, layout="none")
+        figure = Figure(figsize=(3.6, 3.2), dpi=80)
         ax = figure.add_axes((0.2, 0.17, 0.76, 0.8))
         self._ax, self._limits = ax, dict(zip(ACTIONS, limits, strict=True))
         ax.set(ylim=(rows - 0.4, -0.6), yticks=[])
@@ -158,16 +166,17 @@ class _Bars(LivePlot):
             ax.text(-0.02, y, "", transform=ax.get_yaxis_transform(), ha="right", va="center")
             for y in range(rows)
         ]
-        self._action = None
+        self._action = ""
         super().__init__(figure, [*self._bars, *self._labels])
 
     def show(self, bars: Mapping[str, torch.Tensor], action: str) -> None:
+        """bars: {label: contribution, a scalar}, from the top."""
         if action != self._action:
             self._action = action
             left, right = ("left", "right") if action == "steering" else ("less", "more")
             self._ax.set_xlabel(f"{left} ← {action}, before squashing → {right}", fontsize=9)
             self._ax.set_xlim(-self._limits[action], self._limits[action])
-            self.new_axes()
+            self.redraw_axes()
         for bar, label, (name, value) in zip(self._bars, self._labels, bars.items(), strict=True):
             bar.set_width(float(value))
             label.set_text(name)

@@ -1,4 +1,4 @@
-// Arrow keys and four buttons: reports which of them are held down. Nothing else happens here.
+// Reports which of the arrow keys, or of four buttons, are held down.
 const KEYS = { ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown: "down" };
 const SIGNS = { left: "←", up: "↑", down: "↓", right: "→" };
 
@@ -7,7 +7,7 @@ function render({ model, el }) {
   const pad = document.createElement("div");
   pad.className = "wmlib-keypad";
   pad.tabIndex = 0;
-  pad.dataset.lmSuppressShortcuts = "true"; // or JupyterLab would move to the next cell
+  pad.dataset.lmSuppressShortcuts = "true"; // otherwise JupyterLab moves to the next cell
   pad.setAttribute("role", "group");
   pad.setAttribute("aria-label", model.get("label"));
 
@@ -33,7 +33,7 @@ function render({ model, el }) {
     });
     for (const end of ["pointerup", "pointercancel", "lostpointercapture"])
       button.addEventListener(end, () => report(name, false));
-    // Reached with Tab: the space bar and Enter hold it, as a finger would.
+    // On a button that has the focus, the space bar and Enter hold it down.
     button.addEventListener("keydown", (event) => {
       if (event.key === " " || event.key === "Enter") { event.preventDefault(); report(name, true); }
     });
@@ -49,14 +49,14 @@ function render({ model, el }) {
 
   const listen = (down) => (event) => {
     if (!(event.key in KEYS)) return;
-    event.preventDefault(); // no scrolling
+    event.preventDefault(); // the page would scroll
     event.stopPropagation();
     report(KEYS[event.key], down);
   };
   pad.addEventListener("keydown", listen(true));
   pad.addEventListener("keyup", listen(false));
   pad.addEventListener("focusout", (event) => {
-    if (!pad.contains(event.relatedTarget)) releaseAll(); // whoever looks away lets go
+    if (!pad.contains(event.relatedTarget)) releaseAll(); // keyup events are lost then
   });
   el.append(pad);
 }

@@ -1,4 +1,4 @@
-"""Arrow keys, and buttons for readers without a keyboard."""
+"""A pad of four buttons that also reads the arrow keys."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ HERE = Path(__file__).parent
 
 
 class Keypad(anywidget.AnyWidget):
-    """`held` lists the keys that are held down now, of "left", "right", "up" and "down".
+    """`held` lists the keys that are held down: any of "left", "right", "up" and "down".
 
-    Keys count while the pad has the focus: after a click on it, or with Tab. `meanings` is what a
-    screen reader calls the buttons.
+    Keys are read while the pad has the focus, after a click on it or with Tab. label: the text
+    beside the buttons. meanings: the buttons' names for screen readers.
     """
 
     _esm = HERE / "keypad.js"

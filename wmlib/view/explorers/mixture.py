@@ -1,6 +1,7 @@
-"""M's forecast at any moment of an episode: its Gaussians, their meaning, samples of the future."""
+"""M's forecast at each moment of an episode: its Gaussians, decoded, and dreams that follow it."""
 
 import math
+from collections.abc import Sequence
 
 import ipywidgets as widgets
 import numpy as np
@@ -15,17 +16,18 @@ from wmlib.view.explorers.pictures import WIDE, LivePlot, captioned, image, png,
 from wmlib.view.figures import DREAM, REALITY, frame_grid
 
 POINTS = 240  # of a density curve
-STRIP = 104  # pixels: height of a row of small frames
+REAL_FRAMES = "real frames"
+STRIP = 104  # height of a row of small frames, in pixels
 
 
 class MixtureExplorer:
-    """A recorded episode, and M's forecast at every moment of it.
+    """M's forecast at each moment of a recorded episode, and dreams that begin there.
 
-    frames (T + 1, S, S, 3) uint8, actions (T, A), and rewards (T,) for an M that reads them. Choose
-    among the `dimensions` latent dimensions with the largest KL divergence. From the moment that is
-    chosen, `dreams` samples of M go on with the episode's own actions, up to `horizon` agent steps.
-    No moment before agent step `first` can be chosen: M's memory has to fill first. Raises
-    ValueError if the episode is no longer than both together.
+    frames (T + 1, S, S, 3) uint8, actions (T, A) float32; rewards (T,) in points for an M with
+    `reward_input`. The density of one latent dimension is shown, chosen among the `dimensions` with
+    the largest mean KL. `dreams` samples of M continue from the chosen moment with the episode's
+    own actions, for up to `horizon` agent steps. Moments before agent step `first` cannot be
+    chosen, so that M has observed that many steps. Raises ValueError unless T > first + horizon.
     """
 
     def __init__(
@@ -63,51 +65,60 @@ class MixtureExplorer:
             1, min=0, max=2, step=0.05, description="temperature", style=WIDE
         )
         self.horizon = widgets.IntSlider(1, 1, horizon, description="horizon", style=WIDE)
-        self.again_button = widgets.Button(description="again", tooltip="the next random seed")
+        self.resample_button = widgets.Button(
+            description="resample", tooltip="new dreams, with the next random seed"
+        )
         self._seed = 0
 
         mixtures = world_model.mdn_rnn.mixtures
         self._plot = _Density(mixtures)
         width = round(STRIP * 1.03)
         self.density = image(*self._plot.size)
-        self.meanings = image(mixtures * width, STRIP)
-        self.happened = image(STRIP, STRIP)
+        self.gaussians = image(mixtures * width, STRIP)
+        self.real = image(STRIP, STRIP)
         self.dreamt = image(dreams * width, STRIP)
-        self.weights, self.ahead = widgets.Label(), widgets.Label()
+        self.gaussians_label, self.dreams_label = widgets.Label(), widgets.Label()
 
         for control in (self.moment, self.temperature):
             control.observe(lambda change: self._draw(), "value")
         self.dimension.observe(lambda change: self._draw_forecast(), "value")
         self.horizon.observe(lambda change: self._draw_dreams(), "value")
-        self.again_button.on_click(lambda button: self.again())
+        self.resample_button.on_click(lambda button: self.resample())
         self._draw()
 
-        sliders = [self.moment, self.dimension, self.temperature, self.horizon, self.again_button]
-        dreams_row = widgets.HBox([self.happened, self.dreamt])
-        right = widgets.VBox(
-            [captioned(self.weights, self.meanings), captioned(self.ahead, dreams_row)]
-        )
-        self.widget = widgets.HBox([widgets.VBox(sliders), self.density, right])
+        sliders = [self.moment, self.dimension, self.temperature, self.horizon]
+        controls = widgets.VBox([*sliders, self.resample_button])
+        frames_ahead = widgets.HBox([self.real, self.dreamt])
+        above = captioned(self.gaussians_label, self.gaussians)
+        below = captioned(self.dreams_label, frames_ahead)
+        self.widget = widgets.HBox([controls, self.density, widgets.VBox([above, below])])
 
-    def again(self) -> None:
-        """The same moment with the next random seed."""
+    def resample(self) -> None:
+        """Dream again from the same moment, with the next random seed."""
         self._seed += 1
         self._draw()
 
     @property
     def forecast(self) -> Prediction:
-        """M's forecast of the next step at the temperature that is set: entries (D, mixtures)."""
+        """M's forecast of the next step, at the temperature that is set.
+
+        log_pi, mu and log_sigma are (D, K): D entries that M predicts (z, and the reward for an M
+        with `reward_input`), K Gaussians each.
+        """
         t, tau = self.moment.value, self.temperature.value
         action = self.actions[t : t + 1]
         _, prediction = self.world_model.imagine(self.states[t], action, 0)
         prediction = Prediction(*(part[0, 0] for part in prediction))
-        tau = max(tau, 1e-6)  # at 0 only the likeliest Gaussian's mean is left
+        tau = max(tau, 1e-6)  # at 0, the mean of the most probable Gaussian remains
         return prediction._replace(
             logits=prediction.logits / tau, log_sigma=prediction.log_sigma + 0.5 * math.log(tau)
         )
 
     def dream(self, steps: int, temperature: float | None = None) -> torch.Tensor:
-        """z (dreams, z_size), `steps` agent steps after the moment; temperature: None is as set."""
+        """z (dreams, z_size) float32 of each dream, `steps` agent steps after the chosen moment.
+
+        temperature: by default the one that is set.
+        """
         temperature = self.temperature.value if temperature is None else temperature
         t, generator = self.moment.value, torch.Generator().manual_seed(self._seed)
         rows = self.dreams if temperature > 0 else 1  # at 0 all dreams are equal
@@ -120,58 +131,61 @@ class MixtureExplorer:
 
     def _draw(self) -> None:
         # Both rows of frames at once: decoding nine takes little longer than decoding four.
-        frames = self._frames(torch.cat([self._draw_density(), self._dreams_ahead()]))
-        self._show_meanings(frames[: -self.dreams])
+        frames = self._frames(torch.cat([self._draw_density(), self.dream(self.horizon.value)]))
+        self._show_gaussians(frames[: -self.dreams])
         self._show_dreams(frames[-self.dreams :])
 
     def _draw_forecast(self) -> None:
-        self._show_meanings(self._frames(self._draw_density()))
+        self._show_gaussians(self._frames(self._draw_density()))
 
     def _draw_dreams(self) -> None:
-        self._show_dreams(self._frames(self._dreams_ahead()))
+        self._show_dreams(self._frames(self.dream(self.horizon.value)))
 
     def _draw_density(self) -> torch.Tensor:
-        # Also returns z (mixtures, z_size) with the Gaussians' means, the heaviest first.
+        # Also returns z (mixtures, z_size): the forecast's mean, but dimension d at the mean of one
+        # Gaussian each, in the order of their weights, largest first.
         d, forecast = self.dimension.value, self.forecast
-        parts = [part[d].numpy() for part in (forecast.log_pi, forecast.mu, forecast.log_sigma)]
+        log_pi = forecast.log_pi[d].numpy()
+        mu, log_sigma = forecast.mu[d].numpy(), forecast.log_sigma[d].numpy()
         real = self.states[self.moment.value + 1].z[0, d].item()
-        self._plot.show(f"z[{d}]", self._low[d].item(), self._high[d].item(), *parts, real)
+        limits = self._low[d].item(), self._high[d].item()
+        self._plot.show(f"z[{d}]", limits, log_pi, mu, log_sigma, real)
         self.density.value = self._plot.png()
-        heaviest_first = parts[0].argsort()[::-1].copy()
-        shares = " ".join(f"{share:.0%}" for share in np.exp(parts[0][heaviest_first]))
-        self.weights.value = f"the next frame, if z[{d}] is where each Gaussian has it ({shares})"
+        order = log_pi.argsort()[::-1].copy()
+        weights = " ".join(f"{weight:.0%}" for weight in np.exp(log_pi[order]))
+        self.gaussians_label.value = f"next frame, z[{d}] at each Gaussian's mean (π: {weights})"
         mean = mixture_mean(Prediction(*(part[None, None] for part in forecast)))[0]
         z, _ = self.world_model.mdn_rnn.split(mean)
-        z = z.repeat(len(heaviest_first), 1)
-        z[:, d] = forecast.mu[d, heaviest_first]
+        z = z.repeat(len(order), 1)
+        z[:, d] = forecast.mu[d, order]
         return z
 
-    def _dreams_ahead(self) -> torch.Tensor:
-        return self.dream(self.horizon.value)
-
-    def _show_meanings(self, frames: np.ndarray) -> None:
-        self.meanings.value = png(row_of(frames), STRIP)
+    def _show_gaussians(self, frames: np.ndarray) -> None:
+        self.gaussians.value = png(row_of(frames), STRIP)
 
     def _show_dreams(self, frames: np.ndarray) -> None:
         steps = self.horizon.value
-        self.ahead.value = f"{steps} agent steps ahead: what happened, and {self.dreams} dreams"
-        self.happened.value = png(self.frames[self.moment.value + steps], STRIP)
+        unit = "agent step" if steps == 1 else "agent steps"
+        self.dreams_label.value = f"{steps} {unit} ahead: the real frame and {self.dreams} dreams"
+        self.real.value = png(self.frames[self.moment.value + steps], STRIP)
         self.dreamt.value = png(row_of(frames), STRIP)
 
     @torch.no_grad()
     def _frames(self, z: torch.Tensor) -> np.ndarray:
-        # For speed: 16-bit floats are off by less than a grey level.
+        # With 16-bit floats, for speed: the error is below one grey level.
         with half_precision(z.device):
             return tensor_to_frames(self.world_model.decode(z).float())
 
-    def contact_sheet(self, temperatures=(0.1, 0.5, 1.0, 2.0), columns: int = 8) -> Figure:
-        """From the moment that is set: a row for each temperature, one dream each."""
+    def contact_sheet(
+        self, temperatures: Sequence[float] = (0.1, 0.5, 1.0, 2.0), columns: int = 8
+    ) -> Figure:
+        """One dream from the chosen moment per temperature, one row each, below the real frames."""
         steps = np.linspace(1, self.horizon.max, columns).astype(int)
-        rows = {"what happened": self.frames[self.moment.value + steps]}
+        rows = {REAL_FRAMES: self.frames[self.moment.value + steps]}
         for tau in temperatures:
             z = torch.stack([self.dream(k, tau)[0] for k in steps])
             rows[f"τ = {tau:g}"] = tensor_to_frames(self.world_model.decode(z))
-        colors = dict.fromkeys(rows, DREAM) | {"what happened": REALITY}
+        colors = dict.fromkeys(rows, DREAM) | {REAL_FRAMES: REALITY}
         return frame_grid(rows, [f"+{k}" for k in steps], colors)
 
 
@@ -181,6 +195,7 @@ def _observed(
     actions: torch.Tensor,
     rewards: np.ndarray | None,
 ) -> list[State]:
+    # The agent's state at every agent step, T + 1 of them.
     states = [world_model.begin(frames[:1])]
     for t in range(len(actions)):
         reward = None if rewards is None else torch.as_tensor(rewards[t : t + 1])
@@ -190,26 +205,38 @@ def _observed(
 
 
 class _Density(LivePlot):
-    """The Gaussians, their sum, and the value that V encoded next."""
+    """The density of one latent dimension: Gaussians, their sum, the encoded next value.
+
+    The sum is scaled to a height of 1, and the Gaussians with it.
+    """
 
     def __init__(self, mixtures: int):
-        figure = Figure(figsize=(4.2, 2.9), dpi=80, layout="none")
+        figure = Figure(figsize=(4.2, 2.9), dpi=80)
         self._ax = figure.add_axes((0.04, 0.18, 0.92, 0.66))
         self._parts = [self._ax.plot([], [], color=DREAM, lw=1)[0] for _ in range(mixtures)]
         (self._sum,) = self._ax.plot([], [], color=DREAM, lw=2.5, label="M's mixture")
         self._real = self._ax.axvline(0, color=REALITY, lw=1.5, label="next value, from V")
         self._ax.set(yticks=[], ylim=(0, 1.08))
         figure.legend(loc="upper center", ncols=2, fontsize=8, frameon=False)
-        self._name = None
+        self._name = ""
         super().__init__(figure, [*self._parts, self._sum, self._real])
 
-    def show(self, name, low, high, log_pi, mu, log_sigma, real) -> None:
+    def show(
+        self,
+        name: str,
+        limits: tuple[float, float],
+        log_pi: np.ndarray,
+        mu: np.ndarray,
+        log_sigma: np.ndarray,
+        real: float,
+    ) -> None:
+        """log_pi, mu, log_sigma: (K,). limits: of the x axis. real: the encoded next value."""
         if name != self._name:
             self._name = name
-            self._ax.set(xlim=(low, high), xlabel=name)
-            self.new_axes()
-        z = np.linspace(low, high, POINTS)
-        log_sigma = np.maximum(log_sigma, np.log(z[1] - z[0]))  # no thinner than can be drawn
+            self._ax.set(xlim=limits, xlabel=name)
+            self.redraw_axes()
+        z = np.linspace(*limits, POINTS)
+        log_sigma = np.maximum(log_sigma, np.log(z[1] - z[0]))  # narrower peaks would be missed
         log_heights = log_pi - 0.5 * ((z[:, None] - mu) / np.exp(log_sigma)) ** 2 - log_sigma
         heights = np.exp(log_heights - log_heights.max())
         total = heights.sum(1)

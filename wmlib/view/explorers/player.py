@@ -1,4 +1,4 @@
-"""Dreams that were computed before, to be played and compared at once."""
+"""A player for dreams that were computed beforehand."""
 
 import ipywidgets as widgets
 import numpy as np
@@ -9,16 +9,16 @@ from wmlib.view.figures import frame_grid
 
 
 class DreamPlayer:
-    """Dreams at several temperatures, to be played and compared at once: all were computed before.
+    """Plays dreams at several temperatures, one at a time, to compare them at the same agent step.
 
-    dreams: {temperature: frames (T, S, S, 3) uint8}, all equally long. frame_rate: per
-    second. Raises ValueError if there are none, or of different lengths.
+    dreams: {temperature: frames (T, S, S, 3) uint8}, one frame per agent step. frame_rate: frames
+    per second. Raises ValueError if there are no dreams, or their lengths differ.
     """
 
     def __init__(self, dreams: dict[float, np.ndarray], frame_rate: float = 25):
         lengths = {len(frames) for frames in dreams.values()}
         if len(lengths) != 1:
-            raise ValueError(f"dreams of one length are needed, got lengths {sorted(lengths)}")
+            raise ValueError(f"dreams must have the same length, got lengths {sorted(lengths)}")
         last = lengths.pop() - 1
         self.dreams = dreams
         self._pictures = {t: [png(frame) for frame in frames] for t, frames in dreams.items()}
@@ -41,7 +41,7 @@ class DreamPlayer:
         self.picture.value = self._pictures[self.temperature.value][self.moment.value]
 
     def contact_sheet(self, columns: int = 9) -> Figure:
-        """A row for each temperature."""
+        """One row per temperature: `columns` frames at evenly spaced agent steps."""
         shown = np.linspace(0, self.moment.max, columns).astype(int)
         rows = {f"τ = {t:g}": frames[shown] for t, frames in self.dreams.items()}
         return frame_grid(rows, [f"+{t}" for t in shown])

@@ -1,7 +1,7 @@
-"""Every picture a chapter draws. One colour language: the real environment is blue, dreams orange.
+"""The figures of the chapters, with the same colours in all of them.
 
-Baselines, and the line that a perfect prediction would lie on, are grey. Each function returns a
-matplotlib Figure (for moving pictures and source code, HTML) and changes nothing else.
+The real environment is blue, dreams are orange; baselines, and the line of perfect predictions, are
+grey. Each function returns a matplotlib Figure, or HTML for moving pictures and source code.
 """
 
 from wmlib.view.figures.curves import horizon_curves, training_curves
@@ -18,7 +18,7 @@ from wmlib.view.figures.scores import learning_curve, score_histogram, wall_cloc
 from wmlib.view.figures.search import search_steps
 from wmlib.view.figures.sources import source
 from wmlib.view.figures.speed import bench
-from wmlib.view.figures.style import BASELINE, DREAM, REALITY, new_axes, use_style
+from wmlib.view.figures.style import BASELINE, DREAM, REALITY, new_axes, panels, use_style
 
 __all__ = [
     "BASELINE",
@@ -34,6 +34,7 @@ __all__ = [
     "mixtures",
     "moving_picture",
     "new_axes",
+    "panels",
     "predicted_against_real",
     "returns_by_dream",
     "returns_by_temperature",

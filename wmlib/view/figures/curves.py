@@ -1,4 +1,4 @@
-"""Lines over training steps, and over the horizon of a prediction."""
+"""Curves over training steps, and over the horizon of a prediction."""
 
 import textwrap
 from collections.abc import Mapping
@@ -11,23 +11,25 @@ from wmlib.view.figures.style import BASELINE, REALITY, column, new_axes, panels
 
 
 def training_curves(history: list[dict], labels: Mapping[str, str]) -> Figure:
-    """One panel for each entry of `labels`: {column of the log: what to call it, with its unit}.
+    """One panel per entry of `labels`, {column of the log: label of the axis, with its unit}.
 
-    Rounds of a run follow one another, a dotted line between them. Raises ValueError if the log is
-    empty, or has no such column.
+    history: rows {"step": mini-batches so far in the round, "round": its number (0 if absent), and
+    the columns}. Rounds are drawn one after another, separated by dotted lines. Raises ValueError
+    if the log or `labels` is empty, or if a row lacks a column.
     """
     require_data("rows in the training log", history)
+    require_data("columns to draw", labels)
     figure, axes = panels(len(labels))
     rounds = sorted({row.get("round", 0) for row in history})
     for ax, (name, label) in zip(axes, labels.items(), strict=True):
-        before = 0
+        offset = 0
         for k, number in enumerate(rounds):
             rows = [row for row in history if row.get("round", 0) == number]
-            steps = [before + row["step"] for row in rows]
+            steps = [offset + row["step"] for row in rows]
             ax.plot(steps, column(rows, name), color=REALITY)
             if k > 0:
-                ax.axvline(before, color=BASELINE, lw=0.8, ls=":")
-            before = steps[-1]
+                ax.axvline(offset, color=BASELINE, lw=0.8, ls=":")
+            offset = steps[-1]
         ax.set(xlabel="training step (mini-batches)", ylabel=textwrap.fill(label, 24))
     return figure
 
@@ -35,22 +37,24 @@ def training_curves(history: list[dict], labels: Mapping[str, str]) -> Figure:
 def horizon_curves(
     errors: Mapping[str, np.ndarray], ylabel: str, colors: Mapping[str, str] = {}
 ) -> Figure:
-    """Values against the horizon: each (episodes, H), its mean and the mean's 95% interval.
+    """A curve per entry of `errors`: the mean over episodes at each horizon, with its 95% CI.
 
-    Raises ValueError if there are none, or of fewer than two episodes.
+    errors: {name: values (episodes, H)} for horizons of 1 to H agent steps. ylabel: what the values
+    are, with their unit. colors: of the curves, blue where a name is missing. Raises ValueError if
+    there are no curves, or a curve has fewer than two episodes.
     """
     require_data("curves", errors)
     figure, ax = new_axes(width=5.2, height=3.2)
     lowest = 0.0
     for name, values in errors.items():
         steps = np.arange(1, values.shape[1] + 1)
-        intervals = [episode_interval(episodes) for episodes in values.T]
+        intervals = [episode_interval(at_horizon) for at_horizon in values.T]
         color = colors.get(name, REALITY)
         ax.plot(steps, [i.mean for i in intervals], label=name, color=color)
         low, high = [i.low for i in intervals], [i.high for i in intervals]
         ax.fill_between(steps, low, high, alpha=0.2, color=color, lw=0)
         lowest = min(lowest, *(i.mean for i in intervals))
-    # From 0 if there is nothing below it, so that heights compare.
+    # The axis begins at 0 unless a mean is negative, so that heights can be compared.
     bottom = 0 if lowest == 0 else None
     ax.set(xlabel="horizon (agent steps)", ylabel=ylabel, ylim=(bottom, None))
     ax.legend()

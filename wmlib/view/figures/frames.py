@@ -1,4 +1,4 @@
-"""Pictures side by side, still and moving."""
+"""Frames side by side, still and moving."""
 
 import base64
 import html
@@ -22,15 +22,16 @@ def frame_grid(
     colors: Mapping[str, str] = {},
     size: float = 1.15,
 ) -> Figure:
-    """Pictures in labelled rows: each value (N, H, W, 3) uint8, shown `size` inches wide.
+    """Frames in labelled rows, each frame `size` inches wide.
 
-    titles: of the columns. colors: of a row's label. Raises ValueError if there are no pictures, or
-    more titles than columns.
+    rows: {label: frames (N, H, W, 3) uint8}; N may differ between rows. titles: of the columns.
+    colors: of the rows' labels, black where a label is missing. Raises ValueError if there are no
+    frames, or more titles than columns.
     """
     columns = max((len(frames) for frames in rows.values()), default=0)
     require_data("frames", range(columns))
     if len(titles) > columns:
-        raise ValueError(f"{len(titles)} titles for {columns} columns of pictures")
+        raise ValueError(f"{len(titles)} titles for {columns} columns of frames")
     heights = [size * _aspect(frames) for frames in rows.values()]
     figure = Figure()
     axes = figure.subplots(len(rows), columns, squeeze=False, height_ratios=heights)
@@ -40,10 +41,17 @@ def frame_grid(
     for r, (label, frames) in enumerate(rows.items()):
         for c, frame in enumerate(frames):
             axes[r, c].imshow(frame, interpolation="nearest")
-        position = {"xycoords": "axes fraction", "textcoords": "offset points"}
-        position |= {"ha": "right", "va": "center"}
-        color = colors.get(label, "black")
-        labels.append(axes[r, 0].annotate(label, (0, 0.5), (-6, 0), color=color, **position))
+        label_text = axes[r, 0].annotate(
+            label,
+            (0, 0.5),
+            (-6, 0),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            color=colors.get(label, "black"),
+            ha="right",
+            va="center",
+        )
+        labels.append(label_text)
     margin = 0.15 + max(label.get_window_extent().width for label in labels) / figure.dpi
     width = margin + columns * (size + GAP)
     top = TITLE if len(titles) else GAP
@@ -55,7 +63,7 @@ def frame_grid(
         bottom=ROW_GAP / height,
         top=1 - top / height,
         wspace=GAP / size,
-        hspace=ROW_GAP / np.mean(heights),
+        hspace=ROW_GAP * len(heights) / sum(heights),
     )
     for c, title in enumerate(titles):
         axes[0, c].set_title(title, fontsize=9)
@@ -63,10 +71,12 @@ def frame_grid(
 
 
 def _aspect(frames: np.ndarray) -> float:
+    # Height per width; 1 for a row without frames.
     return frames[0].shape[0] / frames[0].shape[1] if len(frames) else 1.0
 
 
 def _gif(clips: Sequence[np.ndarray], fps: float, gap: int = 4) -> bytes:
+    # gap: pixels of white between two clips.
     length = max(len(clip) for clip in clips)
     pictures = []
     for t in range(length):
@@ -93,10 +103,11 @@ def moving_picture(
     fps: float = 25,
     save: str | Path | None = None,
 ) -> HTML:
-    """Clips (T, H, W, 3) uint8, one or several side by side, as an animation in the page.
+    """Clips (T, H, W, 3) uint8, one or several side by side, as an animated GIF in the page.
 
-    The last frame of a shorter clip stays. `description` is what screen readers say. fps: frames
-    per second. `save` also writes the GIF to a file. Raises ValueError if a clip has no frames.
+    Clips must have equal heights. A shorter clip stays on its last frame. description: for screen
+    readers. fps: frames per second. save: a path to which the GIF is written, too. Raises
+    ValueError if there are no clips, or a clip has no frames.
     """
     clips = [clips] if isinstance(clips, np.ndarray) else list(clips)
     require_data("clips", clips)

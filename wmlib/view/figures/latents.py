@@ -1,6 +1,6 @@
-"""What z and h hold: linear probes, M's mixture densities, a map of principal components."""
+"""What z and h represent: linear probes, M's mixture densities, principal components."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,17 +11,19 @@ from wmlib.view.figures.style import BASELINE, DREAM, REALITY, new_axes, panels,
 
 
 def linear_probes(probes: Mapping[str, Probe], limit: int = 2000) -> Figure:
-    """A linear probe's prediction against the true value: a panel for each, all its columns.
+    """Predictions of linear probes against the true values: one panel per probe.
 
-    limit: about how many points of each are drawn. Raises ValueError if there are no probes.
+    probes: {quantity, with its unit: Probe}; all columns of a probe share its panel. limit: about
+    how many points are drawn per panel. R² is of all points. Raises ValueError if there are no
+    probes.
     """
     require_data("probes", probes)
     figure, axes = panels(len(probes), height=3.2)
     for ax, (name, probe) in zip(axes, probes.items(), strict=True):
         every = max(1, probe.truth.size // limit)
-        truth, read = probe.truth.ravel()[::every], probe.predicted.ravel()[::every]
+        truth, predicted = probe.truth.ravel()[::every], probe.predicted.ravel()[::every]
         ends = [probe.truth.min(), probe.truth.max()]
-        ax.plot(truth, read, ".", ms=2, alpha=0.5, color=REALITY)
+        ax.plot(truth, predicted, ".", ms=2, alpha=0.5, color=REALITY)
         ax.plot(ends, ends, color=BASELINE, lw=1, label="predicted = true")
         ax.set(xlabel=f"true {name}", ylabel="predicted by the probe", title=f"R² = {probe.r2:.3f}")
     axes[0].legend(fontsize=8)
@@ -29,16 +31,23 @@ def linear_probes(probes: Mapping[str, Probe], limit: int = 2000) -> Figure:
 
 
 def mixtures(
-    log_pi: np.ndarray, mu: np.ndarray, log_sigma: np.ndarray, truth: np.ndarray, names: list[str]
+    log_pi: np.ndarray,
+    mu: np.ndarray,
+    log_sigma: np.ndarray,
+    truth: np.ndarray,
+    names: Sequence[str],
 ) -> Figure:
-    """M's mixture for some dimensions of z: arrays (D, K), truth (D,) or (D, n), D names.
+    """M's predicted density of D latent dimensions, with the values that followed.
 
-    Raises ValueError if there are not as many names as dimensions.
+    log_pi, mu, log_sigma: (D, K), of K Gaussians per dimension. truth: (D,) or (D, n), one or n
+    real values of the next z per dimension. names: of the D dimensions. Raises ValueError if there
+    are no dimensions, or their numbers differ.
     """
+    require_data("dimensions", names)
     if not len(names) == len(log_pi) == len(truth):
         raise ValueError(
-            f"{len(names)} names, {len(log_pi)} mixtures and {len(truth)} true values: "
-            "one of each is needed for a dimension"
+            "one name, mixture and row of true values is needed per dimension, got "
+            f"{len(names)} names, {len(log_pi)} mixtures and {len(truth)} true values"
         )
     figure, axes = panels(len(names), width=2.6, height=2.5)
     for d, ax in enumerate(axes):
@@ -52,8 +61,9 @@ def mixtures(
         components = ax.plot(z, parts, color=DREAM, lw=0.8, alpha=0.8)
         components[0].set_label("its components")
         for k, value in enumerate(np.atleast_1d(truth[d])):
-            label = {} if k else {"label": "real next z"}
-            ax.axvline(value, color=REALITY, lw=1, zorder=1, **label)
+            line = ax.axvline(value, color=REALITY, lw=1, zorder=1)
+            if k == 0:
+                line.set_label("real next z")
         ax.set(xlabel=names[d])
     axes[0].set_ylabel("density")
     handles = axes[0].get_legend_handles_labels()
@@ -62,15 +72,18 @@ def mixtures(
 
 
 def scatter_map(points: np.ndarray, values: np.ndarray, label: str) -> Figure:
-    """The first two principal components (N, 2), coloured by values (N,).
+    """Latent vectors on their first two principal components, coloured by a value of each.
 
-    Raises ValueError if there are no points, or not a value for each.
+    points: (N, 2), in units of z. values: (N,). label: what the values are, with their unit. Raises
+    ValueError if there are no points, or the numbers of points and values differ.
     """
     require_data("points", points)
     if len(points) != len(values):
-        raise ValueError(f"{len(points)} points and {len(values)} values: one each is needed")
+        raise ValueError(
+            f"one value is needed per point, got {len(points)} points and {len(values)} values"
+        )
     figure, ax = new_axes(width=4.6, height=3.6)
-    dots = ax.scatter(*points.T, c=values, s=4)
+    dots = ax.scatter(points[:, 0], points[:, 1], c=values, s=4)
     figure.colorbar(dots, label=label)
     ax.set(xlabel="PC 1 (units of z)", ylabel="PC 2 (units of z)")
     return figure

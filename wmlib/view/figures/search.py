@@ -1,4 +1,4 @@
-"""CMA-ES where it can be watched: in two dimensions."""
+"""The steps of CMA-ES in two dimensions."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,11 +14,12 @@ def search_steps(
     distributions: Sequence[tuple[np.ndarray, np.ndarray]],
     extent: float,
 ) -> Figure:
-    """CMA-ES in two dimensions: a panel per generation, with the 1- and 2-sigma ellipses.
+    """CMA-ES in two dimensions: one panel per generation, with the 1- and 2-sigma ellipses.
 
-    landscape: (N, 2) -> (N,), the higher the better (the lighter). populations: each (N, 2).
-    distributions: what they were drawn from, mean (2,) and covariance (2, 2). Both axes go from
-    -extent to extent. Raises ValueError if there are no generations.
+    landscape: (N, 2) -> (N,), the function that is maximized; higher values are drawn lighter.
+    populations: the candidates (N, 2) of each generation. distributions: the mean (2,) and
+    covariance (2, 2) from which they were sampled. Both axes go from -extent to extent. Raises
+    ValueError if there are no generations, or not as many distributions.
     """
     require_data("generations", populations)
     figure, axes = panels(len(populations), width=2.3, height=2.4)

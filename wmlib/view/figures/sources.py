@@ -1,6 +1,7 @@
-"""Code of the package, shown in a chapter."""
+"""Source code of the package in a chapter."""
 
 import inspect
+from collections.abc import Callable
 
 from IPython.display import HTML
 from pygments import highlight
@@ -8,7 +9,10 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 
-def source(thing: object) -> HTML:
-    """A class or function of wmlib as it stands in the package, coloured."""
+def source(thing: type | Callable) -> HTML:
+    """The source code of a class or function, with syntax highlighting.
+
+    Raises TypeError for another object, and OSError if its source file is not available.
+    """
     formatter = HtmlFormatter(noclasses=True, nobackground=True)
     return HTML(highlight(inspect.getsource(thing), PythonLexer(), formatter))

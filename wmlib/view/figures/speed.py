@@ -1,8 +1,9 @@
-"""Speeds that `python -m wmlib bench` measured, as bars."""
+"""The results of `python -m wmlib bench` as bars."""
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from wmlib.view.figures.style import BASELINE, DREAM, REALITY, require_data
 
@@ -10,26 +11,27 @@ COLORS = {"baseline": BASELINE, "dream": DREAM, "real": REALITY}
 
 
 def bench(result: dict) -> Figure:
-    """What `bench.run` yielded: a panel of bars for each unit, dots for the single repetitions.
+    """A result of `bench.run`: one panel per entry of its UNITS, one bar per measurement.
 
-    Baselines are grey, dreams orange, everything else blue. A ratio to Gymnasium's environment, if
-    a row has one, follows its number. A panel of a single row is left out: it compares nothing.
-    Raises ValueError if no panel is left.
+    Bars are medians, dots single repetitions. Baselines are grey, dreams orange, all others blue.
+    The number beside a bar is followed by the ratio to Gymnasium's environment, where there is one.
+    A panel with a single row is omitted, as it compares nothing. Raises ValueError if no panel
+    remains.
     """
     panels = {
         panel: rows[::-1] for panel, rows in by_panel(result["rows"]).items() if len(rows) > 1
     }
     require_data("two measurements of the same kind", panels)
     heights = [len(rows) + 1.7 for rows in panels.values()]
-    figure = Figure(figsize=(8.4, 0.24 * sum(heights) + 0.3), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.06)
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.06)
+    figure = Figure(figsize=(8.4, 0.24 * sum(heights) + 0.3), layout=layout)
     axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
     for ax, (panel, rows) in zip(axes, panels.items(), strict=True):
         _bars(ax, rows)
         _scale(ax, [row for row in result["rows"] if row["unit"] == rows[0]["unit"]])
         ax.set_title(panel, loc="left", fontsize=10, fontweight="bold")
     count = len(result["rows"][0]["runs"])
-    text = f"Bars: medians of {count} repetitions, measured in turns; dots: single repetitions."
+    text = f"Bars: medians of {count} interleaved repetitions; dots: single repetitions."
     figure.supxlabel(f"{text} {result['machine']}, {result['date']}", fontsize=8, color=BASELINE)
     return figure
 
@@ -43,7 +45,7 @@ def by_panel(rows: list[dict]) -> dict[str, list[dict]]:
 
 
 def amount(value: float) -> str:
-    """A measured number with the digits that mean something."""
+    """A measured number as text: without decimals from 10 on, otherwise with one."""
     return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
 
 
@@ -54,9 +56,15 @@ def _bars(ax: Axes, rows: list[dict]) -> None:
         text, ratio = amount(row["median"]), row["times_gymnasium"]
         if ratio not in (None, 1):
             text += f"  ({amount(ratio)} × Gymnasium)"
-        place = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
-        ax.annotate(text, (max(row["runs"]), y), fontsize=8, **place)
-    mixed = len({row["cores"] for row in rows}) > 1  # else the panel's title says it
+        ax.annotate(
+            text,
+            (max(row["runs"]), y),
+            (5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+        )
+    mixed = len({row["cores"] for row in rows}) > 1  # otherwise the panel's title says how many
     ax.set_yticks(range(len(rows)), [_label(row, mixed) for row in rows], fontsize=9)
     ax.set_ylim(-0.6, len(rows) - 0.4)
     ax.set_xlabel(rows[0]["unit"], fontsize=9)
@@ -65,13 +73,13 @@ def _bars(ax: Axes, rows: list[dict]) -> None:
 
 
 def _scale(ax: Axes, rows: list[dict]) -> None:
-    """The x axis for all rows of a unit: logarithmic where they differ more than thirtyfold."""
+    # Panels of one unit get equal axes, logarithmic where values differ by a factor above 30.
     runs = [value for row in rows for value in row["runs"]]
     low, high = min(runs), max(runs)
     if high / low > 30:
-        low = 10 ** np.floor(np.log10(low / 1.2))  # where bars begin: there is no zero
+        low = 10 ** np.floor(np.log10(low / 1.2))  # where bars begin, as there is no zero
         ax.set_xscale("log")
-        ax.set_xlim(low, high * (high / low) ** 0.5)  # room for the longest bar's text
+        ax.set_xlim(low, high * (high / low) ** 0.5)  # space for the longest bar's text
     else:
         ax.set_xlim(0, 1.4 * high)
 

@@ -1,22 +1,22 @@
-"""Colours and sizes that all figures share."""
+"""Colours, axes and checks that all figures share."""
 
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
+from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 from IPython import get_ipython
 from IPython.core.pylabtools import select_figure_formats
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# From the Okabe-Ito palette: told apart by colour-blind readers, and in grey by lightness.
+# Blue and orange of the Okabe-Ito palette, which colour-blind readers can distinguish, and a grey.
 REALITY, DREAM, BASELINE = "#0072B2", "#E69F00", "#7F7F7F"
 
 
 def use_style() -> None:
-    """The series' matplotlib settings, for the running kernel."""
+    """Apply the series' matplotlib settings to the running kernel."""
     if get_ipython() is not None:
-        # Figures made without pyplot are shown as pictures only if IPython is told how.
+        # Without this, IPython shows a figure made without pyplot as text.
         select_figure_formats(get_ipython(), ["png"])
     plt.rcParams.update(
         {
@@ -31,37 +31,42 @@ def use_style() -> None:
     )
 
 
-def new_axes(
-    columns: int = 1, rows: int = 1, width: float = 3.6, height: float = 2.8
-) -> tuple[Figure, Axes | np.ndarray]:
-    """A figure that pyplot does not keep (so that none pile up), and its axes.
+def new_axes(width: float = 3.6, height: float = 2.8) -> tuple[Figure, Axes]:
+    """A figure of one axes, `width` by `height` inches, labels included.
 
-    width, height: of each axes, in inches. One axes comes as such, several as an array of them.
+    pyplot does not hold the figure, so that memory is freed with it.
     """
-    figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
-    return figure, figure.subplots(rows, columns)
+    figure, axes = panels(1, width=width, height=height)
+    return figure, axes[0]
 
 
 def panels(
     count: int, columns: int | None = None, width: float = 3.6, height: float = 2.8
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` axes, at most `columns` in a row, in reading order; the rest is empty."""
+    """A figure of `count` axes in reading order, at most `columns` per row; None: all in one row.
+
+    width, height: of each axes with its labels, in inches. Raises ValueError unless count and
+    columns are 1 or more.
+    """
+    if count < 1 or (columns is not None and columns < 1):
+        raise ValueError(f"count and columns must be 1 or more, got {count} and {columns}")
     rows = 1 if columns is None else -(-count // columns)
-    figure, axes = new_axes(-(-count // rows), rows, width, height)
-    axes = list(np.ravel(axes))
+    per_row = -(-count // rows)
+    figure = Figure(figsize=(per_row * width, rows * height), layout="constrained")
+    axes = list(figure.subplots(rows, per_row, squeeze=False).flat)
     for ax in axes[count:]:
         ax.set_axis_off()
     return figure, axes[:count]
 
 
 def require_data(what: str, data: Sized) -> None:
-    """Raises ValueError if there is nothing to draw."""
+    """Raise ValueError, naming `what` is missing, if `data` is empty."""
     if len(data) == 0:
         raise ValueError(f"nothing to draw: there are no {what}")
 
 
-def column(rows: list[dict], key: str) -> list:
-    """One value of every row of a log. Raises ValueError if a row does not have it."""
+def column(rows: Sequence[dict[str, Any]], key: str) -> list[Any]:
+    """The value of `key` in each row of a log. Raises ValueError if a row has no such key."""
     missing = [row for row in rows if key not in row]
     if missing:
         raise ValueError(f"a row of the log has no {key!r}, only {sorted(missing[0])}")
