@@ -309,9 +309,9 @@ figure
 class Forgetful(WorldModel):
     """Sees as well as ever; remembers one look, and nothing before it."""
 
-    def observe(self, state, actions, frames):
+    def observe(self, state, actions, frames, rewards=None):
         blank = state._replace(h=state.h * 0, c=state.c * 0)
-        return super().observe(blank, actions, frames)
+        return super().observe(blank, actions, frames, rewards)
 
 
 forgetful = Forgetful(world_model.vae, world_model.mdn_rnn)
