@@ -14,9 +14,7 @@ from wmlib.pipeline import car_racing, fitness, phases, rounds
 from wmlib.pipeline.rounds import Round
 from wmlib.pipeline.scales import dreaming, get_config
 from wmlib.rollout.episodes import EpisodeStore
-from wmlib.rollout.policies import (
-    EpisodeSpec,
-)
+from wmlib.rollout.policies import EpisodeSpec
 from wmlib.rollout.rollout import Episode
 from wmlib.tools.ablations import (
     KINDS,

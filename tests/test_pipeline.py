@@ -181,10 +181,8 @@ def test_another_v_encodes_all_episodes_again(tmp_path):
     for vae in (vaes[0], vaes[0], vaes[1]):
         latents = phases.encode(store, vae.eval(), tmp_path / "latents")
         encoded.append([latents.read(name, "mu") for name in latents.names()])
-    assert [row["episodes"] for row in read_log(tmp_path / "encode.jsonl")] == [
-        2,
-        2,
-    ]  # not by the second call
+    # The second call, with the same V, encodes nothing.
+    assert [row["episodes"] for row in read_log(tmp_path / "encode.jsonl")] == [2, 2]
     alone = phases.encode(store, vaes[1], tmp_path / "other" / "latents")
     for name, before, after in zip(alone.names(), encoded[0], encoded[2], strict=True):
         assert np.array_equal(alone.read(name, "mu"), after)
