@@ -1,42 +1,26 @@
-"""The command line: whole runs, single phases, killed and resumed runs, wrong arguments."""
+"""The command line: whole runs, single phases, killed and resumed runs, agents."""
 
-import io
 import json
 import multiprocessing
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
 from filelock import FileLock
 from PIL import Image
-from test_pipeline import fingerprints, save_run
+from runs import SMOKE, error_of, fingerprints
 
 from wmlib.files import digest, read_log
-from wmlib.models.checkpoints import load_controller, load_world_model, save_network
-from wmlib.models.vae import VAE
-from wmlib.pipeline.config import Machine
-from wmlib.pipeline.rounds import rounds_of
-from wmlib.pipeline.scales import dreaming, get_config
+from wmlib.models.checkpoints import load_controller, load_world_model
+from wmlib.pipeline.scales import get_config
 from wmlib.rollout.episodes import EpisodeStore
-from wmlib.tools import bench
-from wmlib.tools.cli import AGENTS, RENAMED_OPTIONS, RUNS, main
-from wmlib.tools.estimate import (
-    SEARCH,
-    Work,
-    ball_in_car_racings_terms,
-    needs,
-    searched_steps,
-    tabulate,
-)
+from wmlib.tools.cli import main
 
-SMOKE = ["--scale", "smoke"]
 posix = pytest.mark.skipif(
     os.name != "posix", reason="signals, limits and permissions of POSIX; Windows has others"
 )
@@ -64,14 +48,6 @@ def forked(*arguments):
 
 def _main_and_exit(arguments):
     sys.exit(main(arguments))
-
-
-def error_of(capsys, *arguments):
-    """The one-line message of a command that exits with 1."""
-    assert main([str(a) for a in arguments]) == 1
-    error = capsys.readouterr().err.strip()
-    assert error.startswith("python -m wmlib: ")
-    return error
 
 
 @pytest.fixture(scope="module")
@@ -189,17 +165,6 @@ def test_a_command_that_cannot_start_creates_no_files(tmp_path, capsys, monkeypa
     assert not (tmp_path / "run" / "settings.json").exists()
 
 
-def test_options_that_the_ball_does_not_have_are_named(tmp_path, capsys):
-    ball = ["run", "ball", *SMOKE, "--folder", tmp_path / "run"]
-    for flags in (["--env.frame-size", "96"], ["--dream"], ["--final-eval"]):
-        with pytest.raises(SystemExit) as end:
-            main([str(a) for a in [*ball, *flags]])
-        assert end.value.code == 2
-        assert f"Unrecognized options: {flags[0]}" in capsys.readouterr().err
-    assert "no device 'cuda:7'" in error_of(capsys, *ball, "--device", "cuda:7")
-    assert not (tmp_path / "run").exists()
-
-
 def test_a_search_starts_from_imported_weights(reference_run, tmp_path, capsys):
     work = tmp_path / "run" / "round0"
     shutil.copytree(reference_run / "round0" / "episodes", work / "episodes")
@@ -270,124 +235,6 @@ def test_smoke_runs_complete_with_several_seeds(tmp_path, capsys, seed):
     assert main([*run, "--seed", str(seed), "--folder", str(tmp_path)]) == 0, capsys.readouterr()
 
 
-def test_a_terminal_that_cannot_encode_plus_minus_is_no_error(monkeypatch):
-    out = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding="ascii"))
-    monkeypatch.setattr(AGENTS["evaluate"], "__call__", lambda self: print("911.8 ± 8.5"))
-    assert main(["evaluate"]) == 0
-    sys.stdout.flush()
-    assert out.getvalue() == b"911.8 \\xb1 8.5\n"
-
-
-def test_every_command_has_a_help_text(capsys):
-    for name in (*RUNS, *AGENTS):
-        with pytest.raises(SystemExit) as end:
-            main([*name.split(), "--help"])
-        assert end.value.code == 0
-        text = " ".join(capsys.readouterr().out.replace("│", " ").split())
-        kind = RUNS[name][0] if name in RUNS else AGENTS[name]
-        assert " ".join(kind.__doc__.split()) in text
-        for option in ("--folder", "--out", "--seed", "--tracks", "--workers"):
-            if option in text:  # (their first mention is the list of options)
-                assert not re.search(rf"{option} \S+ \(default", text), (name, option)
-    for arguments, code in (([], 2), (["--help"], 0), (["run"], 2), (["run", "--help"], 0)):
-        with pytest.raises(SystemExit) as end:
-            main(arguments)
-        assert end.value.code == code
-        captured = capsys.readouterr()
-        assert "run car_racing" in captured.out + captured.err
-        assert ("evaluate" in captured.out + captured.err) == ("run" not in arguments)
-
-
-def test_renamed_commands_and_options_still_work_and_print_the_new_name(tmp_path, capsys):
-    collect = ["collect", "car_racing", *SMOKE, "--folder", str(tmp_path)]
-    old = ["--max-steps", "10", "--repeat=2", "--episodes", "2,2", "--population", "5"]
-    assert main([*collect, *old]) == 0
-    printed = capsys.readouterr().err
-    for old, new in (("--max-steps", "--env.max-steps"), ("--population", "--search.population")):
-        assert f"{old} is called {new} now" in printed
-    kept = json.loads((tmp_path / "settings.json").read_text(encoding="utf-8"))
-    assert (kept["env"]["max_steps"], kept["search"]["population"]) == (10, 5)
-    assert [row["episodes"] for row in kept["rounds"]] == [2, 2]
-    with pytest.raises(SystemExit):
-        main(["study", "--help"])
-    assert "python -m wmlib ablate" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("command", RENAMED_OPTIONS)
-def test_every_new_name_of_an_option_exists(command, capsys):
-    for name in [n for n in (*RUNS, *AGENTS) if n.split()[0] == command]:
-        with pytest.raises(SystemExit):
-            main([*name.split(), "--help"])
-    text = capsys.readouterr().out
-    assert [new for new in RENAMED_OPTIONS[command].values() if new not in text] == []
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--env.frame-size", "100"], "invalid choice"),
-        (["--search.population", "lots"], "'lots'"),
-        (["--search.population", "3"], "population must be 4 or more, got 3"),
-        (["--nonsense", "3"], "Unrecognized options: --nonsense"),
-    ],
-)
-def test_an_invalid_option_exits_with_2(flags, message, tmp_path, capsys):
-    with pytest.raises(SystemExit) as end:
-        main(["collect", *SMOKE, "--folder", str(tmp_path / "run"), *flags])
-    assert end.value.code == 2
-    assert message in " ".join(capsys.readouterr().err.replace("│", " ").split())
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--device", "cuda:7"], "no device 'cuda:7' on this machine"),
-        (["--cluster", "tcp://127.0.0.1:9"], "for a cluster, install Dask"),
-        (["--round", "9"], "round must be 0 to 1, got 9"),
-        (["--generations", "3", "4", "--episodes", "1", "2", "3"], "lists of [2, 3] entries"),
-    ],
-)
-def test_a_request_that_cannot_be_met_is_explained_in_one_sentence(
-    flags, message, tmp_path, capsys, monkeypatch
-):
-    monkeypatch.setitem(sys.modules, "dask.distributed", None)  # as if it were not installed
-    if "device" in flags[0]:
-        assert main(["collect", *SMOKE, "--folder", str(tmp_path)]) == 0
-    phase = "train-vae" if "device" in flags[0] else "collect"
-    assert message in error_of(capsys, phase, *SMOKE, "--folder", tmp_path, *flags)
-
-
-def test_phases_out_of_order_name_what_is_missing(tmp_path, capsys):
-    where = [*SMOKE, "--folder", tmp_path]
-    assert "collect some first" in error_of(capsys, "train-vae", *where)
-    assert "no weights at" in error_of(capsys, "evolve", *where)
-    (tmp_path / "note").write_text("", encoding="utf-8")
-    error = error_of(capsys, "collect", *SMOKE, "--folder", tmp_path / "note")
-    reason = os.strerror(17) if os.name == "posix" else ""  # EEXIST; Windows has another message
-    assert f"{tmp_path / 'note'}: {reason}" in error
-
-
-def test_a_truncated_episode_and_a_v_that_does_not_fit_m_are_named(tmp_path, capsys, world_model):
-    where = [*SMOKE, "--folder", tmp_path]
-    assert main([str(a) for a in ["collect", *where]]) == 0
-    episode = min((tmp_path / "round0" / "episodes").glob("*.zip"))
-    store, content = EpisodeStore(episode.parent), episode.read_bytes()
-    before = store.episode(episode.stem)
-    episode.write_bytes(content[: len(content) // 2])
-    assert f"{episode.name} is damaged" in error_of(capsys, "train-vae", *where)
-    episode.unlink()
-    assert main([str(a) for a in ["collect", *where]]) == 0
-    for key, values in store.episode(episode.stem).items():  # (the zip itself holds the time, too)
-        assert np.array_equal(values, before[key]), f"{key} differs"
-
-    save_run(tmp_path / "agent", world_model)
-    save_network(VAE(z_size=8), tmp_path / "small.safetensors")
-    agent = ["--folder", tmp_path / "agent", "--vae", tmp_path / "small.safetensors"]
-    assert "V makes z of size 8, but M reads z of size 32" in error_of(capsys, "evaluate", *agent)
-
-
 @posix
 def test_a_full_disk_is_reported_and_the_run_can_be_resumed(reference_run, tmp_path):
     """A limit on the size of files stands in for the disk: only the name of the error differs."""
@@ -422,91 +269,3 @@ def test_a_folder_without_write_permission_is_named(reference_run, tmp_path):
     assert process.stderr.strip().endswith(
         f"{episodes}: {os.strerror(13)}. Nothing finished is lost"  # EACCES
     )
-
-
-def test_errors_of_the_system_are_reported_in_one_line(capsys, monkeypatch):
-    for error, message in (
-        (BrokenProcessPool("it ended"), "a worker was ended from outside"),
-        (MemoryError(), "not enough memory"),
-        (OSError("strange"), "the disk: strange"),
-    ):
-
-        def fail(self, error=error):
-            raise error
-
-        monkeypatch.setattr(AGENTS["evaluate"], "__call__", fail)
-        assert message in error_of(capsys, "evaluate")
-
-    def stop(self):
-        raise KeyboardInterrupt
-
-    for name, message in {"evaluate": "nothing was kept", "export ball": "again goes on"}.items():
-        kind = RUNS[name][0] if name in RUNS else AGENTS[name]
-        monkeypatch.setattr(kind, "__call__", stop)
-        assert main(name.split()) == 130
-        assert message in capsys.readouterr().err
-
-
-SPEED = {
-    next(iter(bench.WHOLE)): 1000.0,
-    **dict(zip(bench.ALONE, (500.0, 250.0), strict=True)),
-    bench.DREAMS: 100_000.0,
-    bench.ENCODES: 5000.0,
-    bench.V_TRAINS: 1000.0,
-    bench.M_TRAINS: 50_000.0,
-    bench.ON_DISK: 1000.0,
-    SEARCH: 0.5,
-}
-
-
-def test_an_estimate_adds_up_and_refuses_what_does_not_fit():
-    config = get_config("laptop").change(
-        episodes=100, vae_epochs=2, generations=3, rollouts=4, num_rounds=1, repeat=2
-    )
-    steps = 100 * 1000 / 2
-    table = tabulate(Work.of(config), SPEED, disk_free=1e12, memory_free=1e12)
-    assert f"{steps:,.0f}" in table
-    disk = steps / 1000 * 1e6 + steps * 280 + 160e6
-    assert needs(Work.of(config), 1000)["disk"] == pytest.approx(disk)
-    assert f"{disk / 1e9:.1f} GB of the 1000.0 GB" in table
-    episodes = config.search.population * 4 * 3 + config.search.check_tracks  # one check
-    assert f"{(episodes * 1000 / 1000 + 3 / 0.5) / 60:.1f} min" in table  # C
-    dreams = dreaming(config).change(vae_epochs=(3, 0, 0, 0, 1, 0))  # six rounds
-    assert [this.number for this in rounds_of(dreams) if not this.freezes_vae] == [0, 4]
-    reevaluated = (2 + 4 + 6 + 2) * dreams.dream.reevaluations  # in rounds 1, 2, 3, and 5
-    searched = sum(r.generations * dreams.search.population * r.rollouts for r in dreams.rounds)
-    assert sum(searched_steps(Work.of(dreams), k, SPEED) for k in range(6)) == (
-        (reevaluated + searched) * dreams.dream.steps * dreams.env.repeat
-    )
-    # Twice as long per episode with one environment per worker; of twice as many, half are idle.
-    for workers, times in ((48 * 4, 2), (48 * 4 * 2, 4)):
-        table = tabulate(Work.of(config, machine=Machine(workers)), SPEED, 1e12, 1e12)
-        episodes = config.search.population * 4 * 3 * times + config.search.check_tracks
-        assert f"{(episodes * 1000 / 1000 + 3 / 0.5) / 60:.1f} min" in table
-    for free in ({"disk_free": 1e6, "memory_free": 1e12}, {"disk_free": 1e12, "memory_free": 1e6}):
-        with pytest.raises(ValueError, match="this will not fit"):
-            tabulate(Work.of(config), SPEED, **free)
-
-
-def test_the_estimate_uses_the_measured_memory_of_a_worker():
-    """1.55 GB with 64 environments and frames of 64 x 64 pixels."""
-    few, many = (Work.of(get_config("laptop"), machine=Machine(n)) for n in (10, 74))
-    each = (needs(many, 1000)["memory"] - needs(few, 1000)["memory"]) / 64
-    assert each == pytest.approx(1.55e9, rel=0.1)
-
-
-def test_a_dry_run_starts_nothing(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("wmlib.tools.estimate.speeds", lambda work: SPEED)
-    folder = tmp_path / "run"
-    run = ["run", "car_racing", "--scale", "laptop", "--folder", str(folder), "--dry-run"]
-    assert main(run) == 0
-    assert "at most" in capsys.readouterr().out
-    assert not folder.exists()
-    assert main(["run", "ball", *run[2:]]) == 0
-    ball = ball_in_car_racings_terms(get_config("laptop"))
-    assert f"{ball.rounds[0].episodes * 200:,}" in capsys.readouterr().out  # agent steps
-    monkeypatch.setattr("wmlib.tools.estimate.free_disk", lambda folder: 1e6)
-    assert "GB of disk" in error_of(capsys, *run)
-    assert "GB of disk" in error_of(capsys, *run[:-1])  # a run that would not fit is not started
-    assert not folder.exists() or not list(folder.glob("round*"))
-    assert "episodes of round 0 must be" in error_of(capsys, *run, "--episodes", "20000")

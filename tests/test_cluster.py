@@ -9,7 +9,7 @@ import weakref
 
 import numpy as np
 import pytest
-from test_pipeline import fingerprints
+from runs import fingerprints
 
 from wmlib.files import read_log
 from wmlib.models.controller import Controller

@@ -13,9 +13,11 @@ import nbformat
 import pytest
 import yaml
 from declared import EXTRAS, PYPROJECT, ROOT, allowed, imports, name, names, sources
+from glossary import FORMER_NAMES, FORMER_TEXT, former_names
 
 from wmlib.evaluation import seed_interval
 from wmlib.pipeline.scoring import read_score
+from wmlib.tools.cli import AGENTS, RUNS, main
 
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TEXTS = sorted((ROOT / "notebooks" / "text").glob("*.py"))
@@ -129,6 +131,68 @@ def test_every_import_is_declared():
     assert "torch" in used["wmlib/models/vae.py"]
     undeclared = {path: found - names(*allowed(path)) for path, found in used.items()}
     assert not {path: found for path, found in undeclared.items() if found}
+
+
+def test_every_former_name_would_be_found():
+    found = " ".join(former_names("some.py", FORMER_TEXT))
+    assert [names for names in FORMER_NAMES.values() if f"(now: {names})" not in found] == []
+    assert former_names("some.py", "It looks like an agent drives on_the_real_road.") == []
+
+
+def test_no_private_names():
+    """In the code, docstrings and comments of wmlib and of the tests."""
+    searched = {
+        path: file.read_text(encoding="utf-8")
+        for path, file in sources().items()
+        if path.startswith(("wmlib/", "tests/")) and path != "tests/glossary.py"
+    }
+    assert len(searched) > 60
+    found = [use for path, text in searched.items() for use in former_names(path, text)]
+    assert not found, "\n".join(found)
+
+
+def documents():
+    """Texts that mention commands: (path, text); of the package, every string, docstrings too."""
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *TEXTS):
+        yield path, path.read_text(encoding="utf-8")
+    for path in (ROOT / "wmlib").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield path, " ".join(node.value.split())
+
+
+def options_of(command: str, capsys) -> set[str]:
+    """The options that the help text of a command lists."""
+    with pytest.raises(SystemExit):
+        main([*command.split(), "--help"])
+    return set(re.findall(r"--[\w.-]+", capsys.readouterr().out))
+
+
+def unknown_in(text: str, options: dict[str, set[str]]) -> list[str]:
+    """The commands and options in a text that do not exist. options: those of every command."""
+    unknown = []
+    for mention in re.findall(r"python -m wmlib ([a-z][^`\n]*)", text):
+        words = mention.split()
+        command = next((c for n in (2, 1) if (c := " ".join(words[:n])) in options), None)
+        if command is None:
+            any_of_them = words[1:] == ["..."] and any(c.split()[0] == words[0] for c in options)
+            unknown += [] if any_of_them else [f"python -m wmlib {mention}"]
+            continue
+        named = [word.partition("=")[0] for word in words if word.startswith("--")]
+        unknown += [f"{command} {option}" for option in named if option not in options[command]]
+    known = set().union(*options.values())
+    return unknown + [name for name in re.findall(r"`(--[\w.-]+)", text) if name not in known]
+
+
+def test_commands_and_options_in_documents_exist(capsys):
+    options = {command: options_of(command, capsys) for command in (*RUNS, *AGENTS)}
+    for wrong in ("python -m wmlib fly", "python -m wmlib play --loops 3", "with `--magic`"):
+        assert unknown_in(wrong, options), wrong
+    right = "`python -m wmlib run ball --seed=3`, `python -m wmlib export ...`, `--seed 3`"
+    assert not unknown_in(right, options)
+    found = [(path, unknown_in(text, options)) for path, text in documents()]
+    assert not [f"{path}: {names}" for path, names in found if names]
+    assert sum("python -m wmlib" in text for _, text in documents()) > 5
 
 
 @pytest.mark.parametrize("agent", ["car_racing", "car_racing_dream"])

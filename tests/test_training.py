@@ -246,7 +246,7 @@ def test_gradients_are_clipped_at_every_step():
 
 
 def test_v_overfits_one_batch():
-    """Two frames, each the other's negative: whatever does not come through z reconstructs grey.
+    """Two frames, each the negative of the other: without information in z, V reconstructs grey.
 
     (Of 8 seeds, the slowest falls below a tenth of its start in step 43.)
     """

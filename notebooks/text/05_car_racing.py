@@ -426,7 +426,7 @@ for name, place in {"Gymnasium": env, "fast eye": fast, "no eye at all": blind}.
 figures.bench(json.loads(paths.published("bench.json").read_text(encoding="utf-8")))
 
 # %% [markdown]
-# **And the paper's own search?** 1,800 generations of 64 candidates, 16 drives each, every drive of up to a thousand steps, a look at every one of them: 1.8 billion steps. It runs in the same code: `python -m wmlib run car_racing --scale paper`, on one machine with `--workers`, or on a cluster with `--dask`, where the same seeds give the same scores. From the speeds of *this* machine, measured now, what would the search take at most?
+# **And the paper's own search?** 1,800 generations of 64 candidates, 16 drives each, every drive of up to a thousand steps, a look at every one of them: 1.8 billion steps. It runs in the same code: `python -m wmlib run car_racing --scale paper`, on one machine with `--workers`, or on a cluster with `--cluster`, where the same seeds give the same scores. From the speeds of *this* machine, measured now, what would the search take at most?
 
 # %%
 paper, cores = get_config("paper"), 2

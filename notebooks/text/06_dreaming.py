@@ -441,7 +441,7 @@ figures.horizon_curves(
 #
 # A part of that is doubt itself. Temperature makes likelier whatever is rare. That is what makes roads wild; but what was earned is drawn at the same temperature. So tiles come now and then where there are none, M hears of them, and expects more. In dreams that doubt the road and not the pay (`reward_temperature`) the growth after the first seconds is about half as large.
 #
-# Do they breed better drivers? The first other seed did all its rounds over again in such dreams. They were more honest: the search of round 8 was promised 889 and kept 841, where before it was 958 and 813. Its last C earned 851 ± 18 on a hundred tracks (95% interval; of training, not those of 6.7), the old one 811 ± 23 on the same. (On those of 6.7 the old one has 844: so much do other tracks change.) But with the second other seed we saw no gain in the first five rounds: 801, and 790 before. Better once, and once not: too little to change the recipe, and enough to try it: `python -m wmlib run car_racing --dream --seed 1 --pay-temperature 1`.
+# Do they breed better drivers? The first other seed did all its rounds over again in such dreams. They were more honest: the search of round 8 was promised 889 and kept 841, where before it was 958 and 813. Its last C earned 851 ± 18 on a hundred tracks (95% interval; of training, not those of 6.7), the old one 811 ± 23 on the same. (On those of 6.7 the old one has 844: so much do other tracks change.) But with the second other seed we saw no gain in the first five rounds: 801, and 790 before. Better once, and once not: too little to change the recipe, and enough to try it: `python -m wmlib run car_racing --dream --seed 1 --dream.reward-temperature 1`.
 #
 # ## 6.7 The score
 #

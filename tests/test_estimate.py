@@ -1,0 +1,82 @@
+"""The estimate of what a run takes, and the dry run that prints it."""
+
+import pytest
+from runs import error_of
+
+from wmlib.pipeline.config import Machine
+from wmlib.pipeline.rounds import rounds_of
+from wmlib.pipeline.scales import dreaming, get_config
+from wmlib.tools import bench
+from wmlib.tools.cli import main
+from wmlib.tools.estimate import (
+    SEARCH,
+    Work,
+    ball_in_car_racings_terms,
+    needs,
+    searched_steps,
+    tabulate,
+)
+
+SPEED = {
+    next(iter(bench.WHOLE)): 1000.0,
+    **dict(zip(bench.ALONE, (500.0, 250.0), strict=True)),
+    bench.DREAMS: 100_000.0,
+    bench.ENCODES: 5000.0,
+    bench.V_TRAINS: 1000.0,
+    bench.M_TRAINS: 50_000.0,
+    bench.ON_DISK: 1000.0,
+    SEARCH: 0.5,
+}
+
+
+def test_an_estimate_adds_up_and_refuses_what_does_not_fit():
+    config = get_config("laptop").change(
+        episodes=100, vae_epochs=2, generations=3, rollouts=4, num_rounds=1, repeat=2
+    )
+    steps = 100 * 1000 / 2
+    table = tabulate(Work.of(config), SPEED, disk_free=1e12, memory_free=1e12)
+    assert f"{steps:,.0f}" in table
+    disk = steps / 1000 * 1e6 + steps * 280 + 160e6
+    assert needs(Work.of(config), 1000)["disk"] == pytest.approx(disk)
+    assert f"{disk / 1e9:.1f} GB of the 1000.0 GB" in table
+    episodes = config.search.population * 4 * 3 + config.search.check_tracks  # one check
+    assert f"{(episodes * 1000 / 1000 + 3 / 0.5) / 60:.1f} min" in table  # C
+    dreams = dreaming(config).change(vae_epochs=(3, 0, 0, 0, 1, 0))  # six rounds
+    assert [this.number for this in rounds_of(dreams) if not this.freezes_vae] == [0, 4]
+    reevaluated = (2 + 4 + 6 + 2) * dreams.dream.reevaluations  # in rounds 1, 2, 3, and 5
+    searched = sum(r.generations * dreams.search.population * r.rollouts for r in dreams.rounds)
+    assert sum(searched_steps(Work.of(dreams), k, SPEED) for k in range(6)) == (
+        (reevaluated + searched) * dreams.dream.steps * dreams.env.repeat
+    )
+    # Twice as long per episode with one environment per worker; of twice as many, half are idle.
+    for workers, times in ((48 * 4, 2), (48 * 4 * 2, 4)):
+        table = tabulate(Work.of(config, machine=Machine(workers)), SPEED, 1e12, 1e12)
+        episodes = config.search.population * 4 * 3 * times + config.search.check_tracks
+        assert f"{(episodes * 1000 / 1000 + 3 / 0.5) / 60:.1f} min" in table
+    for free in ({"disk_free": 1e6, "memory_free": 1e12}, {"disk_free": 1e12, "memory_free": 1e6}):
+        with pytest.raises(ValueError, match="this will not fit"):
+            tabulate(Work.of(config), SPEED, **free)
+
+
+def test_the_estimate_uses_the_measured_memory_of_a_worker():
+    """1.55 GB with 64 environments and frames of 64 x 64 pixels."""
+    few, many = (Work.of(get_config("laptop"), machine=Machine(n)) for n in (10, 74))
+    each = (needs(many, 1000)["memory"] - needs(few, 1000)["memory"]) / 64
+    assert each == pytest.approx(1.55e9, rel=0.1)
+
+
+def test_a_dry_run_starts_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("wmlib.tools.estimate.speeds", lambda work: SPEED)
+    folder = tmp_path / "run"
+    run = ["run", "car_racing", "--scale", "laptop", "--folder", str(folder), "--dry-run"]
+    assert main(run) == 0
+    assert "at most" in capsys.readouterr().out
+    assert not folder.exists()
+    assert main(["run", "ball", *run[2:]]) == 0
+    ball = ball_in_car_racings_terms(get_config("laptop"))
+    assert f"{ball.rounds[0].episodes * 200:,}" in capsys.readouterr().out  # agent steps
+    monkeypatch.setattr("wmlib.tools.estimate.free_disk", lambda folder: 1e6)
+    assert "GB of disk" in error_of(capsys, *run)
+    assert "GB of disk" in error_of(capsys, *run[:-1])  # a run that would not fit is not started
+    assert not folder.exists() or not list(folder.glob("round*"))
+    assert "episodes of round 0 must be" in error_of(capsys, *run, "--episodes", "20000")
