@@ -53,7 +53,8 @@ agent, controller = load_agent(shipped)
 
 # %%
 track = EpisodeSpec(seed=500_007)
-drive = record_episode(car_racing.training_world(config), ControllerPolicy(controller), track, agent)
+world = car_racing.training_world(config)
+drive = record_episode(world, ControllerPolicy(controller), track, agent)
 seen, end = chapter.context, chapter.context + 2 * chapter.horizon
 frames, actions = drive.recording["frames"][: end + 1], drive.recording["actions"][:end]
 # temperature: how wild the dream is; chapter 3 turns it up and down

@@ -53,7 +53,7 @@ class Dream(gym.vector.VectorEnv):
     temperature: see `sample_next`, may be changed between steps. reward_temperature: an upper limit
     to the temperature of the reward that an M with `reward_input` draws. (A high temperature makes
     rare rewards likelier, and after a reward M expects more of them.)
-    dropout: probability with which M's forecast is read out without an entry of h, drawn at every
+    dropout: probability with which M's forecast does without an entry of h, drawn at every
     step; against policies that exploit M's errors. ValueError unless 0 <= dropout < 1.
 
     `reset(seed=[...], options={"reset_mask": mask})` resets the masked environments, as in

@@ -141,13 +141,13 @@ class MDNRNN(nn.Module):
         """One step of `remember` without the time axis, in half the time for a few rows.
 
         z (B, z_size), actions (B, action_size), h and c (B, hidden), reward (B,) -> h and c after
-        it. (torch.nn.LSTM packs its weights at every call, which pays for many rows or steps.)
+        it. (torch.nn.LSTM packs its weights at every call, which only many rows or steps justify.)
         """
         inputs = torch.cat([self.join(z, reward), actions], dim=-1)
         return torch.lstm_cell(inputs, (h, c), *self.lstm.all_weights[0])
 
     def predict(self, h: Tensor) -> Prediction:
-        """The forecast that is read out of h (B, T, hidden)."""
+        """The forecast from h (B, T, hidden)."""
         mixture = self.mixture(h).unflatten(-1, (3, self.dimensions, self.mixtures)).unbind(-3)
         logits, mu, log_sigma = mixture
         reward, done_logit = self.reward(h).squeeze(-1), self.done(h).squeeze(-1)

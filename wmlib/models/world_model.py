@@ -146,7 +146,7 @@ class WorldModel:
 
         actions: (B, action_size) float, as taken in `state`. Also returns the forecast (T = 1),
         with its reward and its end. temperature: see `sample_next`. noise: instead of the
-        generator. dropout: the probability with which the forecast (not the memory) is read out
+        generator. dropout: the probability with which the forecast (not the memory) does
         without an entry of h; it needs noise. few_rows: see `remember`.
 
         The forecast (not the memory, in which rounding errors would add up) is computed as in

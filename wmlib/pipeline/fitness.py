@@ -69,7 +69,7 @@ def extrapolate(
     gained, steps, failed: (P, dreams), see `dream_outcomes`. With a reward of v per step and a
     probability of r per step to fail, T steps bring v (1 - exp(-r T)) / r. v is capped at a lap in
     this time: what is left to gain by being faster is a tenth of a point per step, and in a dream
-    that gain would be certain and the risk doubtful. The mean over the dreams' returns would know
+    that gain would be certain and the risk uncertain. The mean over the dreams' returns would know
     nothing of laps, and is noisier: there it is chance, too, *when* a controller fails.
     """
     total = steps.sum(1)

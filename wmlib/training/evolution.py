@@ -2,7 +2,7 @@
 
 Each generation draws a population from a Gaussian, asks for their scores, and moves the Gaussian
 towards the better ones. What is reported and kept is the *mean* of the Gaussian, never the best
-single sample: among 64 noisy scores the highest is mostly the luckiest.
+single sample: the highest of 64 noisy scores is mostly high by chance.
 """
 
 import json
