@@ -241,7 +241,7 @@ def test_an_agent_is_scored_shown_and_dreamt(whole, tmp_path, capsys):
     assert main([str(a) for a in ["figures", *agent, "--out", tmp_path / "all"]]) == 0
     written = {path.name for path in (tmp_path / "all").iterdir()}
     assert written == {"reconstructions.png", "latent_map.png", "accuracy.png", "dream.gif",
-                       "learning_curve.png", "scores.png", "drive.mp4"}  # fmt: skip
+                       "learning_curve.png", "scores.png", "episode.mp4"}  # fmt: skip
     assert "written" in capsys.readouterr().out
 
 

@@ -21,7 +21,7 @@ def test_a_drive_becomes_a_video(world_model, tmp_path):
 
 def test_what_cannot_be_shown_is_said(world_model, monkeypatch, tmp_path):
     driver = ControllerPolicy(Controller())
-    with pytest.raises(ValueError, match=r"ends in .mp4, got 'drive.gif'"):
+    with pytest.raises(ValueError, match=r"must end in .mp4, got 'drive.gif'"):
         play.play(driver, world_model, 0, "drive.gif")
     monkeypatch.setattr(play, "has_display", lambda: False)
     with pytest.raises(ValueError, match="no display"):
