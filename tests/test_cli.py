@@ -210,7 +210,7 @@ def test_evaluate_dream_and_figures_of_a_run(reference_run, tmp_path, capsys):
     assert main([str(a) for a in ["figures", *agent, "--out", tmp_path / "all"]]) == 0
     written = {path.name for path in (tmp_path / "all").iterdir()}
     assert written == {"reconstructions.png", "latent_map.png", "accuracy.png", "dream.gif",
-                       "learning_curve.png", "scores.png", "drive.mp4"}  # fmt: skip
+                       "learning_curve.png", "scores.png", "episode.mp4"}  # fmt: skip
     assert "written" in capsys.readouterr().out
 
 

@@ -113,7 +113,7 @@ def test_commands_write_to_the_folder_of_runs_and_not_to_the_current_one(monkeyp
     for command in ("play", "dream", "figures", "bench"):
         assert main([command, "--scale", "smoke"]) == 0
     pictures = tmp_path / "runs" / "smoke" / "pictures"
-    assert written == [pictures / "drive.mp4", pictures / "dream.gif", pictures]
+    assert written == [pictures / "episode.mp4", pictures / "dream.gif", pictures]
     made = {path.relative_to(tmp_path) for path in tmp_path.rglob("*.*")}
     assert made == {Path("runs/smoke/bench") / name for name in ("bench.json", "bench.png")}
 

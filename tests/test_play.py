@@ -21,7 +21,7 @@ def test_an_episode_is_saved_as_a_video(world_model, tmp_path):
 
 def test_another_video_format_and_a_missing_display_are_named(world_model, monkeypatch, tmp_path):
     policy = ControllerPolicy(Controller())
-    with pytest.raises(ValueError, match=r"ends in .mp4, got 'episode.gif'"):
+    with pytest.raises(ValueError, match=r"must end in .mp4, got 'episode.gif'"):
         play.play(policy, world_model, 0, "episode.gif")
     monkeypatch.setattr(play, "has_display", lambda: False)
     with pytest.raises(ValueError, match="no display"):

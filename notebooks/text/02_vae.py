@@ -32,6 +32,7 @@ import numpy as np
 import torch
 from sklearn.decomposition import PCA
 
+# %%
 from wmlib.files import read_log
 from wmlib.models.checkpoints import load_world_model
 from wmlib.models.vae import (

@@ -88,7 +88,7 @@ class Play:
     agent: Annotated[Agent, Flat] = Agent()
     track: int = HELD_OUT_SEEDS.start  # seed of the track; default: the first held-out one
     video: Path | None = None
-    """An .mp4 file instead of a window; without a display, by default pictures/drive.mp4 in the
+    """An .mp4 file instead of a window; without a display, by default pictures/episode.mp4 in the
     runs' folder."""
 
     def __call__(self) -> None:
@@ -96,7 +96,7 @@ class Play:
         from wmlib.tools.play import has_display, play  # only here: pygame takes a second
 
         world_model, controller = self.agent.load()
-        video = self.video or (None if has_display() else self.agent.pictures / "drive.mp4")
+        video = self.video or (None if has_display() else self.agent.pictures / "episode.mp4")
         episode = play(ControllerPolicy(controller), world_model, self.track, video)
         print(f"track {self.track}: score {episode.score:.0f} in {episode.steps} steps")
         if video is not None:

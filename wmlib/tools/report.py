@@ -1,6 +1,7 @@
-"""Pictures of an agent, from a shell: what chapters 2 to 6 draw, without a notebook."""
+"""Figures of an agent from a shell: those of chapters 2 to 6, without a notebook."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from wmlib.tools.play import play
 from wmlib.view import figures
 
 M, BASELINE = "M, open-loop", "last-value baseline"
+Recording = Mapping[str, np.ndarray]  # as in `Episode`
 
 
 def everything(
@@ -32,9 +34,11 @@ def everything(
     out: str | Path,
     run: str | Path | None = None,
 ) -> Iterator[Path]:
-    """Write all pictures into the folder `out`, and yield their paths.
+    """Write all figures, a GIF and a video into the folder `out`; yields the path of each.
 
-    run: a folder whose logs, if there are any, become the learning curve and the scores.
+    Frames are of held-out tracks. run: the folder of a run; the learning curve and the scores are
+    drawn if it has their logs. Raises ValueError if the episodes are too short (see `accuracy` and
+    `dream_against_reality`).
     """
     figures.use_style()
     out = Path(out)
@@ -45,33 +49,43 @@ def everything(
         record_episode(world, policy, EpisodeSpec(TEST_TRACKS_FROM + i), world_model).recording
         for i in range(chapter.test_episodes)
     ]
-    pictures = {
+    drawings: dict[str, Callable[[], Figure]] = {
         "reconstructions": lambda: reconstructions(world_model, episodes),
         "latent_map": lambda: latent_map(world_model, episodes),
         "accuracy": lambda: accuracy(world_model, episodes, chapter.context, chapter.horizon),
     }
     run = None if run is None else Path(run)
     if run is not None and (run / "evolution.jsonl").exists():
-        pictures["learning_curve"] = lambda: figures.learning_curve(rounds.timeline(run))
+        drawings["learning_curve"] = partial(_learning_curve, run)
     if run is not None and (run / "score.jsonl").exists():
-        pictures["scores"] = lambda: figures.score_histogram(scoring.read_score(run))
-    for name, draw in pictures.items():
+        drawings["scores"] = partial(_scores, run)
+    for name, draw in drawings.items():
         draw().savefig(out / f"{name}.png", dpi=90)
         yield out / f"{name}.png"
     agent, horizon = (world_model, controller), (chapter.context, chapter.horizon)
     dream_against_reality(config, *agent, out / "dream.gif", TEST_TRACKS_FROM, *horizon)
     yield out / "dream.gif"
-    video = out / "drive.mp4"
+    video = out / "episode.mp4"
     play(ControllerPolicy(controller), world_model, TEST_TRACKS_FROM, video, config.env.max_steps)
     yield video
+
+
+def _learning_curve(run: Path) -> Figure:
+    return figures.learning_curve(rounds.timeline(run))
+
+
+def _scores(run: Path) -> Figure:
+    return figures.score_histogram(scoring.read_score(run))
 
 
 def _world(config: Config, world_model: WorldModel) -> World:
     return car_racing.training_world(config.change(frame_size=world_model.vae.frame_size))
 
 
-def reconstructions(world_model: WorldModel, episodes: list[dict], columns: int = 10) -> Figure:
-    """Frames of recorded episodes, evenly spaced, and V's reconstructions of them."""
+def reconstructions(
+    world_model: WorldModel, episodes: Sequence[Recording], columns: int = 10
+) -> Figure:
+    """`columns` evenly spaced frames of recorded episodes, and V's reconstructions of them."""
     frames = np.concatenate([episode["frames"][::20] for episode in episodes])
     shown = frames[np.linspace(0, len(frames) - 1, columns).astype(int)]
     decoded = tensor_to_frames(world_model.decode(world_model.encode(shown)))
@@ -79,8 +93,8 @@ def reconstructions(world_model: WorldModel, episodes: list[dict], columns: int 
     return figures.frame_grid({"frame": shown, "reconstruction": decoded}, colors=colors)
 
 
-def latent_map(world_model: WorldModel, episodes: list[dict]) -> Figure:
-    """z of every tenth frame: its first two principal components, coloured by the steering."""
+def latent_map(world_model: WorldModel, episodes: Sequence[Recording]) -> Figure:
+    """The first two principal components of every tenth frame's z, coloured by the steering."""
     z = torch.cat([world_model.encode(episode["frames"][:-1:10]) for episode in episodes])
     steering = np.concatenate([episode["actions"][::10, 0] for episode in episodes])
     return figures.scatter_map(
@@ -88,12 +102,15 @@ def latent_map(world_model: WorldModel, episodes: list[dict]) -> Figure:
     )
 
 
-def accuracy(world_model: WorldModel, episodes: list[dict], context: int, horizon: int) -> Figure:
-    """Squared error of M's open-loop z against the horizon, beside the last-value baseline.
+def accuracy(
+    world_model: WorldModel, episodes: Sequence[Recording], context: int, horizon: int
+) -> Figure:
+    """Squared error of M's open-loop z against the horizon, and of the last-value baseline.
 
-    M observes `context` agent steps of an episode and imagines the next `horizon` (4 samples). The
-    baseline is the last observed z. Only active dimensions count (KL above 0.1 nats). Raises
-    ValueError if fewer than two episodes are long enough.
+    M observes `context` agent steps of an episode, then imagines the next `horizon` at temperature
+    0.1; the error is the mean over 4 samples. The baseline is the last observed z. Errors are
+    summed over the active dimensions (mean KL above 0.1 nats). Shorter episodes are left out:
+    raises ValueError if fewer than two are long enough.
     """
     with torch.no_grad():
         code = world_model.vae.encode(frames_to_tensor(episodes[0]["frames"][:300]))
@@ -103,13 +120,14 @@ def accuracy(world_model: WorldModel, episodes: list[dict], context: int, horizo
         if len(episode["actions"]) < context + horizon:
             continue
         frames = episode["frames"][: context + horizon + 1]
-        actions = torch.from_numpy(episode["actions"][: context + horizon])
+        actions, rewards = (episode[k][: context + horizon] for k in ("actions", "rewards"))
         real = world_model.encode(frames[context + 1 :])
         generator = torch.Generator().manual_seed(0)
+        imagined, _ = evaluation.open_loop_rollout(
+            world_model, frames, actions, context, 0.1, 4, generator, rewards
+        )
         predictions = {
-            M: evaluation.open_loop_rollout(
-                world_model, frames, actions, context, 0.1, samples=4, generator=generator
-            )[0],
+            M: imagined,
             BASELINE: world_model.encode(frames[[context]]).expand(1, horizon, -1),
         }
         for name, z in predictions.items():
@@ -117,8 +135,8 @@ def accuracy(world_model: WorldModel, episodes: list[dict], context: int, horizo
             errors[name].append(error.mean(0).numpy())
     if len(errors[M]) < 2:
         raise ValueError(
-            f"{len(errors[M])} of {len(episodes)} episodes last {context + horizon} agent steps: "
-            "two or more are needed"
+            f"two or more episodes of {context + horizon} agent steps are needed, got "
+            f"{len(errors[M])} among {len(episodes)}"
         )
     colors = {M: figures.DREAM, BASELINE: figures.BASELINE}
     values = {name: np.stack(rows) for name, rows in errors.items()}
@@ -137,22 +155,26 @@ def dream_against_reality(
 ) -> str:
     """An episode of the agent, V's reconstruction and M's dream of it, side by side, as a GIF.
 
-    From agent step `context` on the dream gets the episode's actions and no more frames, for
-    `horizon` steps. Returns a caption. Raises ValueError if the episode is shorter than
-    context + 2 agent steps.
+    From agent step `context` on, the dream gets the episode's actions and no more frames, for at
+    most `horizon` agent steps. path: of the GIF. track: seed of the environment. temperature: of
+    the dream. Returns a caption. Raises ValueError if the episode has fewer than context + 2 agent
+    steps.
     """
     world = _world(config, world_model)
     recording = record_episode(
         world, ControllerPolicy(controller), EpisodeSpec(track), world_model
     ).recording
-    frames, actions = recording["frames"], recording["actions"]
+    frames, actions, rewards = (recording[k] for k in ("frames", "actions", "rewards"))
     if len(actions) < context + 2:
         raise ValueError(
-            f"the episode on track {track} ends after {len(actions)} agent steps: "
-            f"a context of at most {len(actions) - 2} is possible, got {context}"
+            f"context must be at most {len(actions) - 2}, as the episode on track {track} has "
+            f"{len(actions)} agent steps, got {context}"
         )
-    frames, actions = frames[: context + horizon + 1], actions[: context + horizon]
-    dream = evaluation.dream_frames(world_model, frames, actions, context, temperature)
+    stop = context + horizon
+    frames, actions, rewards = frames[: stop + 1], actions[:stop], rewards[:stop]
+    dream = evaluation.dream_frames(
+        world_model, frames, actions, context, temperature, rewards=rewards
+    )
     decoded = tensor_to_frames(world_model.decode(world_model.encode(frames)))
     rate = 50 / world_model.mdn_rnn.repeat
     description = "an episode, V's reconstruction of it, and M's dream of it"

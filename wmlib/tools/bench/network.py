@@ -29,6 +29,7 @@ def networks() -> list[Measurement]:
     windows = Sequences(
         mu=torch.randn(M_BATCH[0], M_BATCH[1] + 1, 32, generator=generator),
         logvar=torch.zeros(M_BATCH[0], M_BATCH[1] + 1, 32),
+        previous=torch.zeros(M_BATCH[0], M_BATCH[1] + 1),
         actions=torch.zeros(*M_BATCH, 3),
         **{name: torch.ones(M_BATCH) for name in ("rewards", "done", "mask")},
     )
