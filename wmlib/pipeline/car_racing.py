@@ -3,6 +3,15 @@
 Every phase of a `Round` keeps its work in the round's folder and, called again, goes on from what
 it finds there; a finished phase returns at once. Chapters call these functions, and so does the
 command line.
+
+Differs from the paper, at the laptop scale, in:
+- several rounds: the agent of one collects episodes for V and M of the next (the paper's section 5
+  proposes this), where the paper has one round of 10,000 episodes;
+- 500 random episodes at first, of smooth noise instead of random networks, truncated early;
+- a frame skip of 2 (an agent step is two environment steps);
+- the search is over 24 principal components of [z, h] instead of all weights, its candidates drive
+  2 to 8 tracks instead of 16, all of them the same ones, and are truncated without progress;
+- C is the mean of the last search distribution, not its best candidate.
 """
 
 import shutil
