@@ -48,13 +48,15 @@ class Dream(gym.vector.VectorEnv):
     agent: the agent's own world model, which computes h, and the same moments in its states; by
     default the dream's own. With two, the dream's M can be trained further while h keeps the
     meaning that the controller was trained for.
-    max_steps: agent steps until the dream is truncated; patience: until it is truncated because its
-    return has not risen by more than `PROGRESS` points (compare `NoProgressTruncation`).
+    max_steps: agent steps until the dream is truncated. patience: agent steps in which the return
+    does not exceed its maximum by more than `PROGRESS` points, until it is truncated; None: no such
+    limit (compare `NoProgressTruncation`).
     temperature: see `sample_next`, may be changed between steps. reward_temperature: an upper limit
     to the temperature of the reward that an M with `reward_input` draws. (A high temperature makes
     rare rewards likelier, and after a reward M expects more of them.)
-    dropout: probability with which M's forecast does without an entry of h, drawn at every
-    step; against policies that exploit M's errors. ValueError unless 0 <= dropout < 1.
+    dropout: probability of zeroing each entry of h before M's output layers, drawn anew at every
+    step (the recurrence is unaffected); it discourages policies that exploit M's errors. Raises
+    ValueError unless 0 <= dropout < 1.
 
     `reset(seed=[...], options={"reset_mask": mask})` resets the masked environments, as in
     Gymnasium; a finished one rests until then. There is no autoreset.
@@ -115,7 +117,11 @@ class Dream(gym.vector.VectorEnv):
         return self._agent_state.features.numpy(), {"envs": [{}] * self.num_envs}
 
     def step(self, actions: np.ndarray):
-        """actions (N, 3) -> observations, rewards, terminated, truncated, {"envs": infos}."""
+        """actions (N, 3) -> observations, rewards, terminated, truncated, {"envs": infos}.
+
+        rewards (N,) float: M's expected reward of the agent step, in points (its reward head). The
+        reward that is sampled with z is only M's next input.
+        """
         running = ~self._over
         rows = pad_batch(np.flatnonzero(running), self.num_envs)  # the others need no forecast
         index, taken = torch.from_numpy(rows), torch.from_numpy(actions[rows])
@@ -164,9 +170,10 @@ def noise_row(seed: int) -> int:
 
 
 def independent_seeds(count: int, steps: int) -> list[int]:
-    """The first `count` seeds whose dreams of so many steps have no row of noise in common.
+    """The first `count` seeds whose dreams of `steps` agent steps share no row of noise.
 
-    Raises ValueError if they would take more than half of the table.
+    Raises ValueError if they would take more than half of the table: the rows at which dreams begin
+    are random, and beyond that there might be no free interval left.
     """
     if 2 * count * steps > NOISE_ROWS:
         raise ValueError(
@@ -220,7 +227,7 @@ class DreamWorld:
     note: str = ""  # about the starts, for the log
 
     def __str__(self) -> str:
-        """What a score depends on, beside the world model and the number of environments."""
+        """What a score depends on, besides the world model and the number of environments."""
         capped = self.reward_temperature < self.temperature
         of_reward = f" (reward: {self.reward_temperature})" if capped else ""
         uncertainty = f"temperature {self.temperature}{of_reward}, dropout {self.dropout}"

@@ -1,4 +1,4 @@
-"""V and M of the bouncing ball, from nothing."""
+"""V and M of the bouncing ball, from scratch."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ TRUTH = ("position", "velocity", "bounced")  # entries of `info` that the tests 
 def train_ball(
     config: Config, folder: str | Path | None = None, machine: Machine | None = None
 ) -> WorldModel:
-    """V and M of the ball, from nothing: collect, V, encode, M.
+    """V and M of the ball, from scratch: collect, V, encode, M.
 
     folder, machine: as for `Round.of`; by default the config's ball folder.
     """

@@ -4,13 +4,15 @@ Every phase of a `Round` keeps its work in the round's folder and, called again,
 it finds there; a finished phase returns at once. Chapters call these functions, and so does the
 command line.
 
-Differs from the paper, at the laptop scale, in:
+Differs from the paper, with the default (laptop) settings, in:
 - several rounds: the agent of one collects episodes for V and M of the next (the paper's section 5
   proposes this), where the paper has one round of 10,000 episodes;
-- 500 random episodes at first, of smooth noise instead of random networks, truncated early;
+- 500 random episodes at first, with smooth noise as actions instead of random networks, truncated
+  where they make no progress;
 - a frame skip of 2 (an agent step is two environment steps);
-- the search is over 24 principal components of [z, h] instead of all weights, its candidates drive
-  2 to 8 tracks instead of 16, all of them the same ones, and are truncated without progress;
+- the search is over 24 principal components of [z, h] instead of all weights; a candidate is scored
+  on 2 to 8 tracks instead of 16, the same ones for a whole generation, and truncated where it makes
+  no progress;
 - C is the mean of the last search distribution, not its best candidate.
 """
 
@@ -74,16 +76,17 @@ def training_world(config: Config, patience: int | None = None, repeat: int | No
 def run_all_rounds(
     config: Config, folder: str | Path | None = None, machine: Machine | None = None
 ) -> tuple[WorldModel, Controller]:
-    """The whole loop, from nothing, all rounds of a config: V, M and C of CarRacing.
+    """The whole loop, from scratch, all rounds of a config: V, M and C of CarRacing.
 
-    The folder ends up with the last round's weights, and with the logs of all rounds, whose rows
-    say which "round" they are from. With `config.dreaming()`, every C is evolved in dreams alone,
-    and what counts is what `reevaluate` chose.
+    The folder ends up with the final round's weights, and with the logs of all rounds, whose rows
+    say which "round" they are from. With `evolve_in="dream"`, every C is evolved in dreams alone,
+    and the result is the mean that `reevaluate` returns.
     """
     rounds = rounds_of(config, folder, machine)
     check_settings(config, rounds[0].machine)
     finished = [this.number for this in rounds if this.is_finished]
     with exclusive_lock(rounds[0].folder):
+        # The last finished round is included: a kill may have come before its files were published.
         for this in rounds[max(finished, default=0) :]:
             train_world_model(this)
             evolve_controller(this)
@@ -100,7 +103,7 @@ def check_settings(config: Config, machine: Machine) -> None:
 def train_world_model(this: Round) -> WorldModel:
     """V and M of CarRacing for a round: collect, V, encode, M.
 
-    In a later round that freezes V, both stay what they were; only episodes are added.
+    A later round that freezes V copies both from the previous one; only episodes are added.
     """
     with exclusive_lock(this.folder):
         collect_episodes(this)
@@ -112,9 +115,11 @@ def train_world_model(this: Round) -> WorldModel:
 def collect_episodes(this: Round) -> EpisodeStore:
     """The episodes that a round learns from.
 
-    Round 0 uses a random policy; a later one lets the last round's agent drive, with noise, and
+    Round 0 uses a random policy; a later one lets the previous round's agent drive, with noise, and
     adds that to what was collected before. If C is evolved in dreams, the last generation's
-    candidates drive, with four levels of noise: M must tell apart what the search will ask about.
+    candidates drive, with four levels of noise: M must be accurate about the policies that the next
+    search will compare. Raises ValueError if the folder has more episodes than are wanted, or was
+    filled with other settings or by another policy.
     """
     config, env = this.config, this.config.env
     policy: Policy = random_car_policy(env.repeat)
@@ -156,7 +161,7 @@ def collect_episodes(this: Round) -> EpisodeStore:
 
 
 def train_round_vae(this: Round) -> VAE:
-    """V of a round: a new one; or the last round's, trained further, or frozen."""
+    """V of a round: a new one; or the previous round's, trained further, or frozen."""
     if this.is_imported("vae"):
         return this.vae()
     if this.freezes_vae:
@@ -175,7 +180,7 @@ def train_round_vae(this: Round) -> VAE:
 
 
 def _copied(this: Round, name: str) -> Round:
-    # The last round's weights; their record says how they were made.
+    # The previous round's weights; their record says how they were made.
     file = f"{name}.safetensors"
     write_atomically(this.work / file, lambda path: shutil.copy(this.previous.work / file, path))
     return this
@@ -189,7 +194,7 @@ def encode_episodes(this: Round) -> EpisodeStore:
 
 
 def train_round_mdn_rnn(this: Round) -> MDNRNN:
-    """M of a round, trained from nothing; or the last round's, if V is frozen."""
+    """M of a round, trained from scratch; or the previous round's, if V and M are frozen."""
     if this.is_imported("mdn_rnn"):
         return this.mdn_rnn()
     if this.freezes_vae:
@@ -214,11 +219,12 @@ def train_round_mdn_rnn(this: Round) -> MDNRNN:
 def distill(
     old: WorldModel, controller: Controller, new: WorldModel, folder: str | Path, episodes: int = 60
 ) -> Controller:
-    """The controller that does with the new world model what this one did with the old.
+    """A controller of the new world model's features that imitates `controller` on the old one's.
 
-    (Policy distillation by least squares.) A retrained M has other memories, which the old C could
-    not read. Both models see the same recorded episodes (here the folder's newest `episodes`), and
-    the new weights are fitted to the old outputs. Nothing is driven, and no reward is used.
+    (Policy distillation by least squares.) A retrained M has another hidden state, which the old C
+    does not fit. Both models see the same recorded episodes (the newest `episodes` of the round
+    whose folder is `folder`), and the new weights are fitted to the old outputs. No new episodes
+    and no rewards are used. Raises ValueError if there are no episodes.
     """
     seen, raw = [], []
     for episode in _newest_episodes(folder, episodes):
@@ -283,15 +289,18 @@ def _newest_episodes(folder: str | Path, count: int) -> Iterator[tuple[np.ndarra
 
 
 def evolve_controller(this: Round) -> tuple[Controller, Evolution]:
-    """C of CarRacing for a round: `evolve` with the config's numbers, from the last round's C.
+    """C of CarRacing for a round: `evolve` with the config's settings.
 
-    In the environment or, with `config.dreaming()`, in dreams (see `train_dream`) that begin early
-    in the newest episodes, from what `reevaluate` chose. Returns what the search found.
+    In the environment, from the previous round's C; or, with `evolve_in="dream"`, in dreams (see
+    `train_dream`) that begin early in the newest episodes, from the mean that `reevaluate` returns.
+    Returns the search's result; the result of a round that re-evaluates is that mean instead, see
+    `Round.result`.
     """
     config, search = this.config, this.config.search
     with exclusive_lock(this.folder):
         world_model = load_world_model(this.work)
-        seed = config.seed + 1000 * this.number * config.in_dreams  # other numbers for each search
+        # In dreams there are many short searches, each with random numbers of its own.
+        seed = config.seed + (1000 * this.number if config.in_dreams else 0)
         k = search.directions
         directions = search_directions(world_model, this.work, k) if k else None
         dreams = _dreams(this, world_model) if config.in_dreams else None

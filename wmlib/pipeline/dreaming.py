@@ -1,4 +1,4 @@
-"""What is different where C is evolved in dreams alone."""
+"""The steps of a round that are specific to evolving C in dreams."""
 
 import logging
 import math
@@ -16,7 +16,7 @@ from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.world_model import State, WorldModel
 from wmlib.pipeline.config import Config
-from wmlib.pipeline.fitness import NEARLY_ROUND, ExtrapolatedReturn
+from wmlib.pipeline.fitness import NEARLY_A_LAP, ExtrapolatedReturn
 from wmlib.pipeline.phases import append_to_log, train_mdn_rnn
 from wmlib.pipeline.rounds import Round
 from wmlib.provenance import Record, require
@@ -27,13 +27,13 @@ LOG = logging.getLogger(__name__)
 
 
 def train_dream(this: Round) -> MDNRNN:
-    """The M that makes the dreams of a round; the agent keeps its own.
+    """Train the M that makes a round's dreams; the agent's own M is another one and unchanged.
 
     Its predictions are the reward that C is evolved for, so it is trained differently: with less
-    posterior noise (`z_noise`), with the likelihood of all of z (`z_weight`), and with the previous
-    reward as an input: frames look the same to a car that goes the wrong way round, and nothing but
-    the missing reward tells. It is trained further with every round's episodes, and from nothing
-    only when V has changed.
+    posterior noise (`z_noise`), with the likelihood summed over z (`z_weight`), and with the
+    previous reward as an input: a car that goes the wrong way round sees the same frames, and only
+    the missing reward reveals it. It is trained further with every round's episodes, and from
+    scratch when V has changed.
     """
     dream, seed = this.config.dream, this.config.seed + 1000 * this.number
     subset = training_subset(this.latents, this.work / "training_subset", dream.newest, seed)
@@ -78,9 +78,9 @@ def train_dreaming_mdn_rnn(
 ) -> MDNRNN:
     """An M to dream with, from encoded episodes; writes dream.safetensors to the folder.
 
-    changes: to how `train_mdn_rnn` is called. The learning rate is annealed, because a search finds
-    whatever error the last batches have left: two Ms that differ only in the last passes can rank
-    the same controllers in opposite orders.
+    changes: other arguments for `train_mdn_rnn`. The learning rate is annealed, because the search
+    exploits errors that the last batches have left: two Ms that differ only in the last passes can
+    rank the same controllers in opposite orders.
     """
     dream = config.dream
     settings = {
@@ -88,7 +88,7 @@ def train_dreaming_mdn_rnn(
         "learning_rate": dream.learning_rate,
         "anneal": True,
         "reward_input": True,
-        "until": NEARLY_ROUND,
+        "until": NEARLY_A_LAP,
         "z_noise": dream.z_noise,
         "z_weight": dream.z_weight,
     }
@@ -110,16 +110,19 @@ def train_dreaming_mdn_rnn(
 def reevaluate(
     this: Round, fitness: ExtrapolatedReturn, check: Callable[[Controller], dict]
 ) -> Controller:
-    """Re-evaluate all earlier controllers in a round's dreams; the mean of the best few.
+    """Re-evaluate all earlier controllers in a round's dreams; the mean of the best ones' weights.
 
-    The dream that a C was evolved in does not know where that C will fail: nothing in its data
-    drove like it. A later dream has learned from its episodes. So all Cs that read the same h (see
-    `Round.vae_since`) are evaluated again, equal ones once, and the mean of the best few (of the
-    better half, at most) is the round's result and the start of its search: each of them exploits
-    errors of its own dream, and the mean keeps what they have in common.
+    The M that a C was evolved in cannot predict that C's failures: its training data have no
+    episodes of a similar policy. A later M has learned from that C's episodes. So all Cs that read
+    the same h (see `Round.vae_since`) are evaluated again, equal ones once, and the mean of the
+    weights of the best `averaged` (of the better half, at most) is the round's result and the start
+    of its search: each of them exploits errors of its own dreams, and the mean keeps what they have
+    in common.
 
-    Writes initial.safetensors, and reevaluation.jsonl: "names", their "predicted_return", which
-    were "chosen", and "check", "check_std" in the environment, which decide nothing.
+    fitness: scores the candidates. check: more columns for the log, from real episodes; not used to
+    choose. Writes initial.safetensors, and reevaluation.jsonl: "names", their "predicted_return",
+    which were "chosen", and the columns of `check`. Raises ValueError if the folder holds a
+    re-evaluation of other controllers, dreams or settings.
     """
     began, dream = time.monotonic(), this.config.dream
     file, log = this.work / "initial.safetensors", this.work / "reevaluation.jsonl"
@@ -147,7 +150,7 @@ def reevaluate(
     mean = Controller(everyone.parameters[best].mean(0), feature_size=everyone.feature_size)
     row = {"names": names, "predicted_return": predicted.tolist()}
     row |= {"chosen": [names[i] for i in best]} | check(mean)
-    log.unlink(missing_ok=True)  # of a sitting that was killed right here
+    log.unlink(missing_ok=True)  # left by a run that was killed before the save below
     append_to_log(log, row, began)
     save_controller(mean, file, record=record)
     return mean
@@ -156,9 +159,10 @@ def reevaluate(
 def dream_world(
     config: Config, dream: WorldModel, latents: str | Path, agent: WorldModel | None = None
 ) -> DreamWorld:
-    """Dreams with a config's numbers, beginning in the newest of the encoded episodes in a folder.
+    """Dreams with a config's settings, beginning in the newest of the encoded episodes in a folder.
 
-    agent: the world model that C remembers with; by default the dream's.
+    agent: the world model that computes C's h; by default the dream's. Raises ValueError if there
+    are no episodes.
     """
     settings, store = config.dream, EpisodeStore(latents)
     moments, on_the_road = find_moments(

@@ -22,7 +22,7 @@ from wmlib.rollout.rollout import Encoder, Episode, EpisodeWorld, run_episodes
 
 # A lap has 1,000 points, and a second one brings none, however well a car is driven; M cannot know
 # why. At the end of a lap an episode has a return of 850 and more.
-LAP, NEARLY_ROUND = 1000, 800
+LAP, NEARLY_A_LAP = 1000, 800
 
 
 def returns(

@@ -57,12 +57,12 @@ class EpisodeWorld(Protocol):
 class Episode:
     """One finished episode of T agent steps.
 
-    score: its return, in points. steps: environment steps. lap: whether every tile was visited.
-    terminated: whether the environment ended it; False where it was truncated (a limit of steps, or
-    early termination). recording: empty if nothing was recorded, or frames (T + 1, S, S, 3) uint8
-    (the last one is what the final action led to), actions (T, A) float32, rewards (T,) float32,
-    done (T,) float32 (1 where the environment terminated), and (T + 1, ...) float64 for each entry
-    of `info` that was asked for.
+    score: its return, in points. steps: environment steps. lap: whether the lap was completed
+    (Gymnasium's `lap_finished`). terminated: whether the environment ended it; False if it was
+    truncated (by the limit of steps or by `patience`). recording: empty if nothing was recorded, or
+    frames (T + 1, S, S, 3) uint8 (the last one is what the final action led to), actions (T, A)
+    float32, rewards (T,) float32, done (T,) float32 (1 where the environment terminated), and
+    (T + 1, ...) float64 for each entry of `info` that was asked for.
     """
 
     spec: EpisodeSpec
@@ -185,17 +185,17 @@ def run_episodes(
     everything runs in this process. `progress` names a progress bar.
     """
     specs, world = list(specs), world.at_pace(world_model)
-    # As many for every worker, up to two per environment: what ends early makes room.
+    # Equal chunks per worker, at most two specs per environment: one that ends early takes another.
     workers = getattr(executor, "_max_workers", 1)
     rounds = math.ceil(len(specs) / (2 * world.num_envs * workers)) or 1
     size = math.ceil(len(specs) / (rounds * workers)) or 1
     parts = [range(i, min(i + size, len(specs))) for i in range(0, len(specs), size)]
     episodes: dict[int, Episode] = {}
-    # On a cluster, what is the same for all travels to each worker once, not with every part.
+    # On a cluster, the arguments that all parts share are sent to each worker only once.
     share = getattr(executor, "share", lambda thing: thing)
     common = share(world), share(policy), share(world_model)
     arguments = [(*common, [specs[i] for i in part], store, record) for part in parts]
-    # None: a bar in a terminal, silence in a pipe.
+    # disable=None: tqdm shows the bar in a terminal only.
     silent = True if progress is None else None
     with tqdm(total=len(specs), desc=progress, unit="episode", disable=silent, leave=False) as bar:
         for part, finished in _run(executor, arguments):
@@ -239,7 +239,7 @@ def _run_part(
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """torch computes with one thread as long as this lasts, as it does in workers.
+    """torch computes with one thread inside this context, as it does in workers.
 
     So an episode is the same to the last bit on any number of cores, here and in workers.
     """

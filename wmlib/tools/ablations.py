@@ -1,6 +1,7 @@
-"""How far may a dream be trusted? Controllers with a known real score, and controllers from it.
+"""How accurate are dreams? For controllers with known real scores, and for those evolved in them.
 
-A dream is an M. Here Ms are compared that learn from equally many episodes: first one like chapter
+A dream is as accurate as the M that makes it. Here Ms are compared that learn from equally many
+episodes: first one like chapter
 3's, from a random policy, then step by step what makes a dream's M (see `dreaming.train_dream`), in
 the end with the episodes of the agents that were evolved in dreams. All of it needs a finished run
 in dreams, and is added to its folder.
@@ -49,9 +50,9 @@ TEMPERATURES = (0.5, 1.0, 1.3, 1.8)
 DROPOUTS = (0.0, 0.1)
 
 DREAMS = 96  # per policy of the set
-CHECK_EVERY = 3  # generations, where the model is exploited; else only the end counts
+CHECK_EVERY = 3  # generations between real scores for `SHARP`, whose M is exploited
 NEVER_STEERS, CONTROLLER = "never steers", "controller.safetensors"
-TRACKS_FROM = 920_000  # training tracks on which nothing was trained
+TRACKS_FROM = 920_000  # training tracks that no training and no search uses
 SCORE_MATRIX, EVOLVED = "score_matrix.jsonl", "evolved.jsonl"
 
 
@@ -60,12 +61,12 @@ def run_ablations(config: Config, run: str | Path, machine: Machine | None = Non
 
     score_matrix.jsonl: a row for the real environment, with "policies" and their "scores", a list
     per policy; and a row per dream: what it predicts for a whole episode ("predicted_return"), and
-    the half-width of that number's 95% interval ("margin"). evolved.jsonl: a row per dream in which
-    a controller was evolved from nothing: the mean return of the last generation by its dreams
-    ("population_return"), what they predict for the controller that it came to
-    ("predicted_return"), and the real score of that controller, "real" and "real_std". The second M
-    and the C evolved in its dreams are kept as naive_dream and naive_controller.safetensors: an
-    example of model exploitation.
+    the half-width of that number's 95% interval ("margin").
+    evolved.jsonl: a row per dream in which a controller was evolved from scratch: mean predicted
+    return of the last generation's candidates ("population_return"), that of the resulting
+    controller ("predicted_return"), and its real score ("real", "real_std"). The M of `SHARP` and
+    the C evolved in its dreams are kept as naive_dream and naive_controller.safetensors: an example
+    of model exploitation.
     """
     run = Path(run)
     last = rounds_of(config, run, machine)[-1]
@@ -104,10 +105,10 @@ def searches() -> Iterator[dict]:
 def policy_set(last: Round) -> dict[str, Controller]:
     """Policies from hopeless to good: never steering, evolved in each kind of dream, and the run's.
 
-    Of the run, what every round found since the agent's M stayed the same (an h of before would be
-    noise to it), and C.
+    Of the run, what every round found since the agent's M is what it is (earlier controllers were
+    evolved on another h), and C.
     """
-    # Gas 0.3, straight on.
+    # Biases before `squash`: steering 0, gas 0.3, brake 0.
     straight = np.zeros(Controller().num_parameters)
     straight[-3:] = 0.0, math.atanh(2 * 0.3 - 1), -3.0
     policies = {NEVER_STEERS: Controller(straight)}
@@ -150,7 +151,7 @@ def score_policies(last: Round, where: str, executor: Executor | None) -> dict:
 def evolve_in(
     last: Round, executor: Executor | None, kind: str, temperature: float, dropout: float
 ) -> dict:
-    """Evolve a C from nothing in one kind of dream: what dreams predict for it, its real score."""
+    """Evolve a C from scratch in one kind of dream: what dreams predict for it, its real score."""
     config, agent = last.config, load_agent(last.folder)[0]
     changed = config.change(dream={"temperature": temperature, "dropout": dropout})
     k, tracks = config.search.directions, config.search.check_tracks
@@ -197,7 +198,7 @@ def dream_of(last: Round, kind: str) -> DreamWorld:
 
 
 def train_kind(last: Round, kind: str) -> MDNRNN:
-    """An M of one kind, trained from nothing; each from equally many episodes."""
+    """An M of one kind, trained from scratch; each from equally many episodes."""
     config, run = last.config, last.folder
     folder, many = _dream_folder(run, kind), 2 * config.dream.newest
     everything, first = last.latents, set(last.at(0).episodes.names())

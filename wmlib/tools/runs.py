@@ -142,7 +142,7 @@ def _require_same_run(
 
 @dataclass(frozen=True)
 class TrainBall(RunCommand):
-    """Train V and M of the bouncing ball, from nothing."""
+    """Train V and M of the bouncing ball, from scratch."""
 
     settings: Annotated[BallSettings, Flat]
     resume: FlagCreatePairsOff[bool] = False  # go on with the run in --folder
@@ -158,7 +158,7 @@ class TrainBall(RunCommand):
 
 @dataclass(frozen=True)
 class TrainCar(RunCommand):
-    """Everything, from nothing to a trained agent: all phases, round after round."""
+    """Everything, from scratch to a trained agent: all phases, round after round."""
 
     settings: Annotated[CarSettings, Flat]
     resume: FlagCreatePairsOff[bool] = False  # go on with the run in --folder

@@ -63,7 +63,7 @@ class Directions:
 
 
 def imitate(features: Tensor, raw: Tensor, ridge: float = 1.0) -> Controller:
-    """The linear controller that comes closest to `raw` (N, A), reading `features` (N, n).
+    """The linear controller that fits `raw` (N, A), its outputs before tanh, to `features` (N, n).
 
     Least squares, with `ridge` times the squared weights added. For an agent whose world model was
     retrained: its C cannot read the new [z, h], but the new one can be fitted to do what it did.
