@@ -108,5 +108,5 @@ sync: $(READY) ## bring notebooks and notebooks/text to the newer of each pair
 chapters: $(READY) ## execute chapters from a clean kernel and keep their outputs (CHAPTERS=... for some)
 	@$(PY) notebooks/run.py $(CHAPTERS)
 
-clean: ## remove the environment and everything trained here (not data/pretrained)
-	rm -rf $(VENV) $(LOWEST) data/runs
+clean: ## remove the environments (what was trained here, in data/runs, stays)
+	rm -rf $(VENV) $(LOWEST)

@@ -142,9 +142,13 @@ def test_options_override_the_scale_and_are_stored_with_the_run(reference_run, t
         (["--scale", "laptop"], "has scale smoke, not laptop"),
         (["--seed", "1"], "has seed 0, not 1"),
         (["--dream"], "has C evolved in the environment, not dreams"),
-        (["--episodes", "3"], "more episodes than the 3 that are wanted"),
-        (["--env.repeat", "2"], "made with repeat = 4, this would be with repeat = 2"),
-        (["--env.frame-size", "96"], "episodes was made with world = "),
+        (["--episodes", "3"], "made with round 0: episodes = 4, not 3"),
+        (["--env.repeat", "2"], "made with env.repeat = 4, not 2"),
+        (["--env.frame-size", "96"], "made with env.frame_size = 64, not 96"),
+        (["--collect.patience", "9"], "made with collect.patience = 80, not 9"),
+        (["--vae.batch-size", "9"], "made with vae.batch_size = 32, not 9"),
+        (["--rnn.epochs", "9"], "made with rnn.epochs = 2, not 9"),
+        (["--sigma", "9"], "made with round 0: sigma = 0.6, not 9"),
     ],
 )
 def test_the_settings_of_a_started_run_cannot_change(
@@ -154,6 +158,36 @@ def test_the_settings_of_a_started_run_cannot_change(
     kept = (tmp_path / "run" / "settings.json").read_bytes()
     assert message in error_of(capsys, "collect", "--folder", tmp_path / "run", *flags)
     assert (tmp_path / "run" / "settings.json").read_bytes() == kept
+
+
+def test_only_a_finished_run_is_exported_and_with_its_own_settings(
+    reference_run, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("wmlib.tools.release.PRETRAINED", tmp_path / "pretrained")
+    shutil.copytree(reference_run, tmp_path / "run")
+    export = ["export", "car_racing", "--folder", tmp_path / "run", "--tracks", "2"]
+    assert "leave out the options" in error_of(capsys, *export, "--search.population", "8")
+    assert "no run in" in error_of(capsys, *export[:3], tmp_path / "mistyped")
+    assert not (tmp_path / "mistyped").exists()
+    (tmp_path / "run" / "round1" / "controller.safetensors").rename(tmp_path / "C")
+    assert "is not finished" in error_of(capsys, *export)
+    assert not (tmp_path / "pretrained").exists()
+    (tmp_path / "C").rename(tmp_path / "run" / "round1" / "controller.safetensors")
+    assert main([str(a) for a in export]) == 0
+    card = (tmp_path / "pretrained" / "car_racing" / "controller.json").read_text(encoding="utf-8")
+    assert json.loads(card)["settings"]["search"]["population"] == 4
+
+
+def test_a_run_of_the_ball_cannot_shrink(tmp_path, capsys):
+    ball = ["run", "ball", *SMOKE, "--folder", tmp_path, "--ball.episodes"]
+    assert main([str(a) for a in [*ball, "3"]]) == 0
+    assert "1 more episodes than the 2" in error_of(capsys, *ball, "2", "--resume")
+
+
+def test_an_import_that_cannot_be_used_leaves_nothing(reference_run, tmp_path, capsys):
+    evolve = ["evolve", *SMOKE, "--folder", tmp_path, "--vae", reference_run / "vae.safetensors"]
+    assert "no weights at" in error_of(capsys, *evolve)  # there is no M
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"]
 
 
 def test_a_command_that_cannot_start_creates_no_files(tmp_path, capsys, monkeypatch):

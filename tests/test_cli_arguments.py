@@ -88,6 +88,7 @@ def test_every_new_name_of_an_option_exists(command, capsys):
         (["--search.population", "lots"], "'lots'"),
         (["--search.population", "3"], "population must be 4 or more, got 3"),
         (["--nonsense", "3"], "Unrecognized options: --nonsense"),
+        (["--given", "3"], "Unrecognized options: --given"),
     ],
 )
 def test_an_invalid_option_exits_with_2(flags, message, tmp_path, capsys):
@@ -105,6 +106,8 @@ def test_an_invalid_option_exits_with_2(flags, message, tmp_path, capsys):
         (["--cluster", "tcp://127.0.0.1:9"], "for a cluster, install Dask"),
         (["--round", "9"], "round must be 0 to 1, got 9"),
         (["--generations", "3", "4", "--episodes", "1", "2", "3"], "lists of [2, 3] entries"),
+        (["--num-rounds", "2", "--episodes", "1", "2", "3"], "lists of [2, 3] entries"),
+        (["--generations", "1", "2", "--episodes", "1", "2", "3"], "lists of [2, 3] entries"),
     ],
 )
 def test_a_request_that_cannot_be_met_is_explained_in_one_sentence(

@@ -86,6 +86,7 @@ def test_damaged_or_incomplete_settings_are_refused(tmp_path):
         (lambda v: v["dream"].pop("temperature"), "lacks dream.temperature"),
         (lambda v: v["rounds"][1].pop("sigma"), "lacks rounds.sigma"),
         (lambda v: v.update(cluster="tcp://elsewhere"), "has an unknown setting, cluster"),
+        (lambda v: v.update(rounds=5), "rounds must be a list, got 5"),
     ):
         with pytest.raises(ValueError, match=re.escape(message)):
             load(change)

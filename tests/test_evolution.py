@@ -119,3 +119,20 @@ def test_an_edited_log_is_refused(tmp_path, edited):
     write_log(rows, log)
     with pytest.raises(ValueError, match="the scores up to generation 3 lead to"):
         Evolution(4, population=8, seed=0, log=log)
+
+
+def test_fewer_generations_than_the_log_has_are_refused(tmp_path):
+    evolution = Evolution(4, population=8, seed=0, log=tmp_path / "log")
+    list(evolution.run(closeness, 3))
+    with pytest.raises(ValueError, match="has 3 generations, 2 are wanted"):
+        list(evolution.run(closeness, 2))
+
+
+def test_a_log_of_another_version_is_refused(tmp_path):
+    log = tmp_path / "log"
+    list(Evolution(4, population=8, seed=0, log=log).run(closeness, 2))
+    write_log(
+        [{k: v for k, v in row.items() if k != "mean_checksum"} for row in read_log(log)], log
+    )
+    with pytest.raises(ValueError, match=r"mean_checksum = .*, but the log has nan"):
+        Evolution(4, population=8, seed=0, log=log)

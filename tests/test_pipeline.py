@@ -9,7 +9,7 @@ from runs import CONTROLLER, save_run
 
 from wmlib import evaluation
 from wmlib.files import read_log
-from wmlib.models.checkpoints import read_record, save_network
+from wmlib.models.checkpoints import read_record, save_controller, save_network
 from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.vae import VAE
@@ -95,6 +95,11 @@ def test_a_policy_of_the_user_is_described_by_its_attributes():
     assert described[0] != described[1]
     assert described[0] != described[2]
     json.dumps(described)  # as it goes into the record
+    for kind in (torch.tensor, lambda x: {"weights": np.array(x)}, np.float32):
+        one, same, other = (
+            phases.describe_policy(UserPolicy(kind(gain), None)) for gain in (1.0, 1.0, 2.0)
+        )
+        assert one == same != other
 
 
 def two_stores(folder):
@@ -246,6 +251,9 @@ def test_weights_are_exported_for_seed_0_and_only_scores_for_other_seeds(
     config = get_config("smoke").change(max_steps=20, population=8)
     for seed in (0, 1):
         save_run(tmp_path / f"run{seed}", world_model, seed)
+        for k in range(2):  # what says that a round is finished
+            file = tmp_path / f"run{seed}" / f"round{k}" / CONTROLLER
+            save_controller(Controller(), file)
         run = config.change(seed=seed)
         folder = release.export(run, tmp_path / f"run{seed}", "car_racing", Machine(0))
         assert len(scoring.read_score(folder).tracks) == config.score_tracks

@@ -179,10 +179,10 @@ class Score:
         return f"{self.interval.describe()}; laps completed {laps:.0%}; {steps:.0f} steps"
 
 
-def scoring_world(max_steps: int = 1000, frame_size: int = 64, repeat: int = 1) -> World:
+def scoring_world(max_steps: int = 1000, frame_size: int = 64) -> World:
     """The untouched CarRacing-v3, every episode to its end: where all scores are taken."""
     options = {"max_episode_steps": max_steps, "frame_size": frame_size}
-    return World("wmlib/CarRacingOriginal-v3", num_envs=8, options=options, repeat=repeat)
+    return World("wmlib/CarRacingOriginal-v3", num_envs=8, options=options)
 
 
 def score(

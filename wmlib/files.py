@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,9 @@ def write_log(rows: list[dict], path: str | Path) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
+TEMPORARY = r"\..+\.[0-9a-f]{12}"
+
+
 def write_atomically(path: str | Path, write) -> None:
     """Call write(temporary path), then move the result to `path`: a reader sees all or nothing."""
     path = Path(path)
@@ -36,6 +40,8 @@ def write_atomically(path: str | Path, write) -> None:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")  # on any machine, once
     try:
         write(temporary)
+        with temporary.open("r+b") as file:  # or a crash might leave an empty file
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:  # a full disk should not be left fuller
         temporary.unlink(missing_ok=True)
@@ -46,11 +52,16 @@ def write_atomically(path: str | Path, write) -> None:
 def exclusive_lock(folder: str | Path) -> Iterator[None]:
     """A lock on a folder, as long as this lasts.
 
-    Raises ValueError if another process is, or another thread; the same thread may be twice.
+    What a process that was killed in the middle of writing left there is removed. Raises ValueError
+    if another process has the lock, or another thread; the same thread may have it twice.
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(Path(folder).resolve() / ".lock", timeout=0, is_singleton=True):
+        with FileLock(Path(folder).resolve() / ".lock", timeout=0, is_singleton=True) as lock:
+            if lock.lock_counter == 1:
+                for path in Path(folder).rglob(".*"):
+                    if re.fullmatch(TEMPORARY, path.name):
+                        path.unlink(missing_ok=True)
             yield
     except Timeout as error:
         raise ValueError(

@@ -59,7 +59,7 @@ class Dream(gym.vector.VectorEnv):
     ValueError unless 0 <= dropout < 1.
 
     `reset(seed=[...], options={"reset_mask": mask})` resets the masked environments, as in
-    Gymnasium; a finished one rests until then. There is no autoreset.
+    Gymnasium; until then the observation of a finished one has no meaning. There is no autoreset.
     """
 
     def __init__(
@@ -225,6 +225,7 @@ class DreamWorld:
     patience: int | None = None
     agent: tuple[WorldModel, State] | None = None
     note: str = ""  # about the starts, for the log
+    origin: str = ""  # a digest of what the starts were made from, for records
 
     def __str__(self) -> str:
         """What a score depends on, besides the world model and the number of environments."""
@@ -237,7 +238,7 @@ class DreamWorld:
     @contextmanager
     def open(self) -> Iterator[Dream]:
         """A new `Dream`, in a context."""
-        names = [field.name for field in fields(self) if field.name != "note"]
+        names = [f.name for f in fields(self) if f.name not in ("note", "origin")]
         yield Dream(**{name: getattr(self, name) for name in names})
 
     def at_pace(self, world_model: PassThroughEncoder | None) -> "DreamWorld":

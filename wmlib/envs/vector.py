@@ -172,7 +172,7 @@ class World:
     repeat: int = 1
 
     def __str__(self) -> str:
-        """What a score depends on."""
+        """What a score depends on, besides `repeat`."""
         return f"{self.env_id} {self.options}, patience {self.patience}"
 
     def make(self) -> MaskedVectorEnv:

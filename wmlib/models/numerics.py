@@ -1,5 +1,6 @@
 """Precision and rounding of V and M on different processors; no part of the idea."""
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 
 import torch
@@ -36,10 +37,11 @@ class _SteadyLinear(nn.Linear):
         return super().forward(pad(rows, (0, 0, 0, missing)))[:-missing].view(*input.shape[:-1], -1)
 
 
-def half_precision(device: torch.device, wanted: bool = True) -> torch.autocast:
+def half_precision(device: torch.device, wanted: bool = True) -> AbstractContextManager:
     """A context in which layers compute with 16-bit floats, if wanted and faster on the device."""
-    enabled = wanted and _has_bfloat16(device.type)
-    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+    if wanted and _has_bfloat16(device.type):
+        return torch.autocast(device.type, torch.bfloat16)
+    return nullcontext()
 
 
 @lru_cache

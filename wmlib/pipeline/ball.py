@@ -41,7 +41,7 @@ def train_ball(
             seed=seed,
             device=device,
         )
-        latents = encode(store, vae, folder / "latents")
+        latents = encode(store, vae, folder / "latents", device)
         mdn_rnn, _ = train_mdn_rnn(
             latents,
             folder,

@@ -138,12 +138,7 @@ def collect_episodes(this: Round) -> EpisodeStore:
         world_model = WorldModel(VAE(env.frame_size), MDNRNN(repeat=env.repeat))
         members = this.settings.episodes
         policy = random_networks(members, seed=config.seed)
-    tracks, names = this.training_tracks(), this.episodes.names()
-    if names and int(names[-1].split("-")[0]) >= tracks.stop:
-        raise ValueError(
-            f"{this.episodes.folder} has more episodes than the {len(tracks)} that are wanted: "
-            f"name another --folder for a run with fewer episodes"
-        )
+    tracks = this.training_tracks()
     with processes(this.machine.workers, this.machine.cluster) as executor:
         store = collect(
             training_world(config, config.collect.patience if first else None),
@@ -280,12 +275,12 @@ def search_directions(
     return found
 
 
-def _newest_episodes(folder: str | Path, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _newest_episodes(folder: str | Path, count: int) -> Iterator[list[np.ndarray]]:
     store = EpisodeStore(Path(folder) / "episodes")
     if not len(store):
         raise ValueError(f"there are no episodes in {store.folder}: collect some first")
     for name in store.names()[-count:]:
-        yield store.read(name, "frames"), store.read(name, "actions")
+        yield [store.read(name, key) for key in ("frames", "actions", "rewards")]
 
 
 def evolve_controller(this: Round) -> tuple[Controller, Evolution]:

@@ -53,7 +53,7 @@ def _wanted(kind: Any, limits: dict, value: Any) -> str | None:
         return None
     if get_origin(kind) is tuple:
         kind, good = get_args(kind)[0], isinstance(value, tuple) and value
-        return None if good and all(isinstance(v, kind) for v in value) else "a tuple of them"
+        return None if good and all(isinstance(v, kind) for v in value) else "a non-empty tuple"
     return None if isinstance(value, kind) else f"of type {kind.__name__}"
 
 
@@ -218,7 +218,7 @@ class Config(Checked):
 
     @property
     def agent_steps_left(self) -> int:
-        """Agent steps of an episode after the moment where a dream of it begins, on average."""
+        """Agent steps of an episode after a moment half way to `start_before`."""
         before = min(self.dream.start_before, self.env.max_steps) / 2
         return math.ceil((self.env.max_steps - before) / self.env.repeat)
 
@@ -316,6 +316,8 @@ def _read(kind: type, values: Any, file: Path, where: str = "") -> Any:
         if is_dataclass(hint):
             value = _read(hint, value, file, f"{where}{name}.")  # type: ignore[arg-type]
         elif get_origin(hint) is tuple:
+            if not isinstance(value, list):
+                raise ValueError(f"{file}: {where}{name} must be a list, got {value!r}")
             part = get_args(hint)[0]
             value = tuple(_read(part, row, file, f"{where}{name}.") for row in value)
         read[name] = value

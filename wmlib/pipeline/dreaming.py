@@ -136,7 +136,7 @@ def reevaluate(
     names = [name for name in candidates if name in unique.values()]
     record = Record(
         fitness.record.made_from | {n: digest(candidates[n].parameters) for n in names},
-        {"dreams": dream.reevaluations, "averaged": dream.averaged},
+        fitness.record.settings | {"dreams": dream.reevaluations, "averaged": dream.averaged},
     )
     if file.exists():
         require(file, read_record(file), record)
@@ -165,9 +165,8 @@ def dream_world(
     are no episodes.
     """
     settings, store = config.dream, EpisodeStore(latents)
-    moments, on_the_road = find_moments(
-        store, dream.mdn_rnn.repeat, before=settings.start_before, newest=settings.newest
-    )
+    where = {"before": settings.start_before, "newest": settings.newest}
+    moments, on_the_road = find_moments(store, dream.mdn_rnn.repeat, **where)
 
     def starts(world_model: WorldModel) -> State:
         return real_moments(world_model, store, moments, settings.starts, config.seed)
@@ -190,4 +189,7 @@ def dream_world(
         patience=settings.patience,
         agent=None if agent is None else (agent, starts(agent)),
         note=note,
+        origin=Record(
+            {"latents": store.digest()}, {"count": settings.starts, "seed": config.seed, **where}
+        ).digest,
     )

@@ -100,9 +100,10 @@ def tracks_of(generation: int, rollouts: int, double_every: int) -> int:
 class MeanReturn:
     """The mean return of a controller, on the same tracks for a whole population.
 
-    All candidates of a generation get the same `rollouts` tracks (common random numbers), new ones
-    every generation, and twice as many after every `double_every` generations: the better they get,
-    the smaller their differences, and the more episodes it takes to see them.
+    All candidates of a generation get the same `rollouts` tracks (common random numbers), and twice
+    as many after every `double_every` generations: the better they get, the smaller their
+    differences, and the more episodes it takes to see them. Every generation has other tracks;
+    generation k of two searches with the same `seed` has the same ones.
     """
 
     world: EpisodeWorld
@@ -138,7 +139,7 @@ class MeanReturn:
             made_from = {
                 "world_model": weights_digest(agent.vae, agent.mdn_rnn),
                 "dream": weights_digest(self.world.world_model.mdn_rnn),
-                "starts": digest(self.world.starts.features.numpy()),
+                "starts": self.world.origin or digest(self.world.starts.features.numpy()),
             }
         else:
             assert isinstance(self.encoder, WorldModel)  # nothing else sees frames

@@ -56,7 +56,7 @@ def collect(
 
     Appends episodes, steps, mean score and seconds to collect.jsonl beside the folder. Raises
     ValueError for a seed that is kept for scoring, for a store that was filled in another way or by
-    another policy, and if episodes do not arrive there.
+    another policy or has episodes of higher seeds, and if episodes do not arrive there.
     """
     for seed in seeds:
         if seed not in TRAINING_SEEDS:
@@ -70,6 +70,12 @@ def collect(
         origin["world_model"] = weights_digest(world_model.vae, world_model.mdn_rnn)
     settings = {"world": str(pace), "repeat": pace.repeat, "members": members}
     store.begin(Record(origin, settings | {"policy": describe_policy(policy)}))
+    beyond = [name for name in store.names() if int(name.split("-")[0]) > max(seeds, default=-1)]
+    if beyond:
+        raise ValueError(
+            f"{store.folder} has {len(beyond)} more episodes than the {len(seeds)} that are "
+            f"wanted: name another folder for fewer episodes"
+        )
     specs = [EpisodeSpec(seed, i % members) for i, seed in enumerate(seeds)]
     specs = [spec for spec in specs if episode_name(spec) not in store]
     if specs:
@@ -108,8 +114,12 @@ def describe_policy(policy: Any, depth: int = 4) -> Any:
         return policy
     if isinstance(policy, list | tuple):
         return [describe_policy(part, depth - 1) for part in policy]
-    if isinstance(policy, np.ndarray):
-        return digest(policy) if policy.size > 8 else policy.tolist()
+    if isinstance(policy, dict):
+        return {str(key): describe_policy(part, depth - 1) for key, part in policy.items()}
+    if isinstance(policy, torch.Tensor):
+        policy = policy.detach().cpu().numpy()
+    if isinstance(policy, np.ndarray | np.generic):
+        return digest(np.asarray(policy)) if policy.size > 8 else policy.tolist()
     name = {"class": type(policy).__qualname__}
     if isinstance(policy, Controller):
         return name | {"weights": digest(policy.parameters)}

@@ -144,17 +144,22 @@ class Round:
         """Copy weights from elsewhere into this round, and keep a record that they were."""
         target = self.work / f"{name}.safetensors"
         write_atomically(target, lambda path: shutil.copy(source, path))
-        origin = self._imports() | {name: {"from": str(source), "sha256": sha256(target)}}
-        text = json.dumps(origin, indent=1) + "\n"
-        write_atomically(self.work / IMPORTED, lambda path: path.write_text(text, encoding="utf-8"))
+        self._keep_imports(
+            self._imports() | {name: {"from": str(source), "sha256": sha256(target)}}
+        )
 
     def forget_import(self, name: str) -> None:
         """Undo `import_weights`."""
-        origin = self._imports()
-        origin.pop(name)
-        text = json.dumps(origin, indent=1) + "\n"
-        write_atomically(self.work / IMPORTED, lambda path: path.write_text(text, encoding="utf-8"))
         (self.work / f"{name}.safetensors").unlink()
+        self._keep_imports({k: v for k, v in self._imports().items() if k != name})
+
+    def _keep_imports(self, imports: dict) -> None:
+        file = self.work / IMPORTED
+        if not imports:
+            file.unlink()
+            return
+        text = json.dumps(imports, indent=1) + "\n"
+        write_atomically(file, lambda path: path.write_text(text, encoding="utf-8"))
 
     def is_imported(self, name: str) -> bool:
         """Whether these weights came from elsewhere. ValueError if they are others by now."""

@@ -26,13 +26,17 @@ def score_run(
     executor: Executor | None = None,
     tracks: int | None = None,
 ) -> Score:
-    """The score of a run's controller on held-out tracks; by default the config's number of them.
+    """The score of a run's controller on `tracks` held-out tracks, or on more if these are there.
+
+    tracks: 2 or more; by default the config's `score_tracks`.
 
     Kept in score.jsonl, a row per track, and read from there as long as the agent and the length of
     an episode are the same; only tracks that are not there yet are driven. Tracks beyond those that
     were scored for a pretrained agent are kept in the runs' folder: its own files stay as they are.
     """
-    folder, tracks = Path(folder), tracks or config.score_tracks
+    folder, tracks = Path(folder), config.score_tracks if tracks is None else tracks
+    if tracks < 2:
+        raise ValueError(f"tracks must be 2 or more, got {tracks}")
     origin = {"agent": agent_digest(folder), "max_steps": config.env.max_steps}
     log = folder / "score.jsonl"
     rows = _scored(log, origin)

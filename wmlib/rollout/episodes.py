@@ -1,4 +1,4 @@
-"""Episodes on disk, and the batches that V and M learn from.
+"""Episodes on disk.
 
 One episode is one Zarr zip file, compressed with zstd (frames shrink 10 to 20 times). It is written
 under another name and moved into place when complete, so no torn episode is ever seen, however the
@@ -63,7 +63,10 @@ class EpisodeStore:
         file = self.folder / RECORD
         if not file.exists():
             return None
-        return Record.from_dict(json.loads(file.read_text(encoding="utf-8")))
+        try:
+            return Record.from_dict(json.loads(file.read_text(encoding="utf-8")))
+        except (json.JSONDecodeError, TypeError) as error:
+            raise ValueError(f"{file} is damaged: delete {self.folder}, and start again") from error
 
     def begin(self, record: Record, rebuild: bool = False) -> None:
         """Say what all episodes are made from and with, before the first one is written.

@@ -20,7 +20,7 @@ import numpy as np
 
 from wmlib.envs.dream import NOISE_ROWS, DreamWorld, PassThroughEncoder, independent_seeds
 from wmlib.files import read_log, write_log
-from wmlib.models.checkpoints import load_agent, load_controller, load_network
+from wmlib.models.checkpoints import load_agent, load_controller, load_network, weights_digest
 from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.world_model import WorldModel
@@ -70,7 +70,8 @@ def run_ablations(config: Config, run: str | Path, machine: Machine | None = Non
     """
     run = Path(run)
     last = rounds_of(config, run, machine)[-1]
-    record = Record({"agent": agent_digest(run)}, {"rounds": len(config.rounds)})
+    dream = weights_digest(load_network(MDNRNN, run / "dream.safetensors"))
+    record = Record({"agent": agent_digest(run), "dream": dream}, dataclasses.asdict(config))
     with processes(last.machine.workers, last.machine.cluster) as executor:
         for row in searches():
             work = partial(evolve_in, last, executor, **row)

@@ -34,8 +34,8 @@ class Agent:
     def load(self) -> tuple[WorldModel, Controller]:
         """V, M and C: from the files named, and what is not named from the folder."""
         own = get_config(self.scale).run_folder("car_racing")
-        here = own if (own / "controller.safetensors").exists() else pretrained("car_racing")
-        folder = self.folder or here
+        has_own = (own / "controller.safetensors").exists()
+        folder = self.folder or (own if has_own else pretrained("car_racing"))
         vae = self.vae or folder / "vae.safetensors"
         rnn = self.rnn or folder / "mdn_rnn.safetensors"
         controller = self.controller or folder / "controller.safetensors"

@@ -12,6 +12,7 @@ from wmlib.files import read_log
 from wmlib.models.checkpoints import write_card
 from wmlib.paths import PRETRAINED
 from wmlib.pipeline.config import Config, Machine
+from wmlib.pipeline.rounds import rounds_of
 from wmlib.pipeline.scoring import score_run
 from wmlib.provenance import code_version
 from wmlib.rollout.workers import processes
@@ -33,32 +34,39 @@ def export(
     config's number of them.
 
     Of a run with another seed than 0 only the logs and the score are kept, in a folder "seed<n>" of
-    that: to show how results vary with the seed, they are enough.
+    that: to show how results vary with the seed, they are enough. "machine" and "versions" of a
+    card are those of the export. Raises ValueError if the run is not finished.
     """
     run, folder, score = Path(run), PRETRAINED / world, None
-    if (run / "controller.safetensors").exists():
+    rounds = rounds_of(config, run, machine)
+    unfinished = [this.work for this in rounds if world != "ball" and not this.is_finished]
+    missing = [n for n in ("vae", "mdn_rnn") if not (run / f"{n}.safetensors").exists()]
+    if unfinished or missing:
+        raise ValueError(f"the run in {run} is not finished: run it to its end first")
+    if world != "ball":
         with processes(machine.workers, machine.cluster) as executor:
             score = score_run(config, run, executor, tracks).summary()
     if config.seed:
         return _copy_logs(run, folder / f"seed{config.seed}")
-    folder.mkdir(parents=True, exist_ok=True)
     device = pick_device(machine.device or None).type
-    for weights in sorted(run.glob("*.safetensors")):
-        name = weights.stem
+    files, cards = sorted(run.glob("*.safetensors")), []
+    for weights in files:
+        name, log = weights.stem, run / f"{_log_of(weights.stem)}.jsonl"
         card = {
             "settings": asdict(config),
             "exported_by": code_version(),
             "date": datetime.date.today().isoformat(),
-            "training_seconds": _seconds(run / f"{_log_of(name)}.jsonl"),
+            "training_seconds": _seconds(log) if log.exists() else None,  # None: imported
             "machine": f"{os.cpu_count()} cores, {platform.machine()}, "
             + ("no GPU" if device == "cpu" else device),
             "versions": {
                 package: metadata.version(package) for package in ("torch", "gymnasium", "cma")
             },
         }
+        cards.append(card | ({"score": score} if name == "controller" else {}))
+    folder.mkdir(parents=True, exist_ok=True)
+    for weights, card in zip(files, cards, strict=True):
         shutil.copy(weights, folder)
-        if name == "controller":
-            card["score"] = score
         write_card(folder / weights.name, card)
     return _copy_logs(run, folder)
 

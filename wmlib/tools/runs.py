@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from tyro.conf import FlagCreatePairsOff, arg
+from tyro.conf import FlagCreatePairsOff, Suppress, arg
 
 from wmlib.files import exclusive_lock
 from wmlib.models.checkpoints import load_controller, load_network
@@ -32,6 +32,7 @@ class RunCommand:
     are given, or the same under $WM_RUNS, or in the user's data folder where the checkout cannot be
     written to."""
     machine: Annotated[Machine, Flat]
+    given: Suppress[tuple[str, ...]]  # the options that were given
     in_dreams: ClassVar[bool] = False  # whether it is about runs in dreams only
 
     @classmethod
@@ -40,12 +41,12 @@ class RunCommand:
 
         Raises ValueError if the settings in that folder cannot be read.
         """
-        look = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-        look.add_argument("--scale")
-        look.add_argument("--folder", type=Path)
-        look.add_argument("--seed", type=int, default=0)
-        look.add_argument("--dream", action="store_true", default=cls.in_dreams)
-        seen, _ = look.parse_known_args(argv)
+        first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        first.add_argument("--scale")
+        first.add_argument("--folder", type=Path)
+        first.add_argument("--seed", type=int, default=0)
+        first.add_argument("--dream", action="store_true", default=cls.in_dreams)
+        seen, _ = first.parse_known_args(argv)
         config = get_config(seen.scale, seen.dream)
         machine = get_machine(seen.scale)
         if world == "ball":
@@ -58,7 +59,10 @@ class RunCommand:
             config = Config.load(folder, world)
             machine = get_machine(config.scale)
         settings = BallSettings.of(config) if world == "ball" else CarSettings.of(config)
+        options = tuple(a.partition("=")[0].replace("-", "_") for a in argv if a[:2] == "--")
+        given = tuple("--" + option[2:] for option in options)
         own: dict[str, Any] = {"folder": folder, "machine": machine, "settings": settings}
+        own["given"] = given
         own |= {f.name: f.default for f in fields(cls) if f.name not in own}
         return cls(**own), config
 
@@ -68,12 +72,14 @@ class RunCommand:
         settings: CarSettings | BallSettings,
         world: str,
         resume: bool | None,
-        look_only: bool = False,
+        dry_run: bool = False,
+        changes: bool = True,
     ) -> Iterator[tuple[Config, Path]]:
-        """The settings and the folder of the run, locked as long as this lasts.
+        """The settings and the folder of the run, locked inside this context.
 
-        resume: whether a run must be there (True), must not (False), or may (None). look_only:
-        write nothing. Raises ValueError if that is not so, or the run there is another one.
+        resume: whether a run must be there (True), must not (False), or may (None). dry_run: write
+        nothing. changes: whether settings may differ from the run's. Raises ValueError if that is
+        not so, or for a setting that what is there was made without.
         """
         assert self.folder is not None  # `default` fills it
         folder, begun = self.folder.resolve(), (self.folder / SETTINGS).exists()
@@ -88,12 +94,18 @@ class RunCommand:
         dream = isinstance(settings, CarSettings) and settings.dream
         kept = Config.load(folder, world) if begun else get_config(settings.scale, dream)
         _require_same_run(kept, settings, begun, folder)
-        config = settings.change(kept)
+        config = settings.change(kept, self.given)
+        if begun and not changes and config != _with_free_settings(kept, config):
+            raise ValueError(
+                f"the run in {folder} is finished, its settings are what they are: leave out the "
+                f"options that change them"
+            )
+        _require_unused(kept, config, folder)
         if world == "ball":
             pick_device(self.machine.device or None)
         else:
             car_racing.check_settings(config, self.machine)
-        if look_only:
+        if dry_run:
             yield config, folder
             return
         with exclusive_lock(folder):
@@ -138,6 +150,43 @@ def _require_same_run(
             raise ValueError(
                 f"the run in {folder} has {what} {before}, not {now}: name another --folder"
             )
+
+
+# The parts of the settings that artefacts of a round were made with.
+USED = {
+    "episodes/*.zip": ("env", "collect"),
+    "vae.checkpoint": ("vae",),
+    "mdn_rnn.checkpoint": ("rnn",),
+    "dream.checkpoint": ("dream",),
+    "evolution.jsonl": ("search", "dream"),
+}
+FREE = {"num_envs", "ablation_generations"}  # that change no artefact of a round
+
+
+def _with_free_settings(kept: Config, config: Config) -> Config:
+    # What a finished run may still change: how it is scored, and what ablations of it take.
+    generations = config.search.ablation_generations
+    search = replace(kept.search, ablation_generations=generations)
+    return replace(kept, score_tracks=config.score_tracks, search=search)
+
+
+def _require_unused(kept: Config, config: Config, folder: Path) -> None:
+    # ValueError for a setting that has changed since something was made with it.
+    parts = {p for pattern, ps in USED.items() if any(folder.glob(f"round*/{pattern}")) for p in ps}
+    pairs = [(f"{part}.", getattr(kept, part), getattr(config, part)) for part in sorted(parts)]
+    finished = len(list(folder.glob("round*/controller.safetensors")))
+    for number, (before, now) in enumerate(zip(kept.rounds, config.rounds, strict=False)):
+        if number < finished:  # (a search may go on for more generations: its log checks that)
+            now = replace(now, generations=before.generations)
+            pairs.append((f"round {number}: ", before, now))
+    for name, before, now in pairs:
+        for field in fields(before):
+            was, is_now = getattr(before, field.name), getattr(now, field.name)
+            if was != is_now and field.name not in FREE:
+                raise ValueError(
+                    f"the run in {folder} was made with {name}{field.name} = {was}, not {is_now}: "
+                    f"name another --folder"
+                )
 
 
 @dataclass(frozen=True)
@@ -233,7 +282,7 @@ def _imported(this: Round, files: dict[str, Path | None]) -> Iterator[None]:
         this.import_weights(file, name)
     try:
         yield
-    except ValueError:
+    except (ValueError, OSError):
         for name in fresh:
             this.forget_import(name)
         raise
@@ -314,7 +363,7 @@ class Ablate(RunCommand):
         """Run it."""
         from wmlib.tools import ablations
 
-        with self.open(self.settings, "car_racing", None) as (config, folder):
+        with self.open(self.settings, "car_racing", True, changes=False) as (config, folder):
             ablations.run_ablations(config, folder, self.machine)
             print(f"done, in {folder}")
 
@@ -329,7 +378,7 @@ class ExportBall(RunCommand):
         """Run it."""
         from wmlib.tools import release
 
-        with self.open(self.settings, "ball", None) as (config, folder):
+        with self.open(self.settings, "ball", True, changes=False) as (config, folder):
             print(f"exported: {release.export(config, folder, 'ball', self.machine)}")
 
 
@@ -344,7 +393,7 @@ class ExportCar(RunCommand):
         """Run it."""
         from wmlib.tools import release
 
-        with self.open(self.settings, "car_racing", None) as (config, folder):
+        with self.open(self.settings, "car_racing", True, changes=False) as (config, folder):
             world = "car_racing_dream" if config.in_dreams else "car_racing"
             target = release.export(config, folder, world, self.machine, self.tracks)
             print(f"exported: {target}")

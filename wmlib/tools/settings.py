@@ -1,5 +1,6 @@
 """The settings of a run as options of the command line."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from typing import Annotated
 
@@ -7,6 +8,7 @@ from tyro.conf import arg
 
 from wmlib.pipeline.config import (
     BallConfig,
+    Checked,
     CollectConfig,
     Config,
     DreamConfig,
@@ -14,6 +16,7 @@ from wmlib.pipeline.config import (
     RNNConfig,
     SearchConfig,
     VAEConfig,
+    number,
 )
 
 Flat = arg(name="")  # the fields of a part, without its name before them
@@ -69,10 +72,12 @@ class CarSettings:
             **parts,
         )
 
-    def change(self, config: Config) -> Config:
-        """The config with what is different here."""
-        before, now = vars(ByRound.of(config)), vars(self.by_round)
-        given = {name: value for name, value in now.items() if value != before[name]}
+    def change(self, config: Config, options: Collection[str]) -> Config:
+        """The config with these settings; of those by round, with the ones that were given.
+
+        options: those of the command line, as they were given ("--episodes").
+        """
+        given = {n: v for n, v in vars(self.by_round).items() if f"--{n}" in options}
         config = config.with_rounds(
             given.pop("num_rounds", None),
             **{name: value[0] if len(value) == 1 else value for name, value in given.items()},
@@ -87,19 +92,29 @@ class CarSettings:
 
 
 @dataclass(frozen=True)
+class BallRNN(Checked):
+    """Training M."""
+
+    batch_size: int = number()  # windows
+    window: int = number()  # steps per window
+
+
+@dataclass(frozen=True)
 class BallSettings:
     """Settings of the ball's run. Kept in its folder: later commands need not repeat them."""
 
     scale: str  # smoke, laptop or paper: the usual settings; default: the run's, or $WM_SCALE
     seed: int  # of all random numbers, and of the episodes to learn from
     ball: BallConfig
-    rnn: RNNConfig
+    rnn: BallRNN
 
     @classmethod
     def of(cls, config: Config) -> "BallSettings":
         """The settings that a config has."""
-        return cls(config.scale, config.seed, config.ball, config.rnn)
+        rnn = BallRNN(config.rnn.batch_size, config.rnn.window)
+        return cls(config.scale, config.seed, config.ball, rnn)
 
-    def change(self, config: Config) -> Config:
-        """The config with what is different here."""
-        return replace(config, seed=self.seed, ball=self.ball, rnn=self.rnn)
+    def change(self, config: Config, options: Collection[str]) -> Config:
+        """The config with these settings."""
+        rnn = replace(config.rnn, **vars(self.rnn))
+        return replace(config, seed=self.seed, ball=self.ball, rnn=rnn)

@@ -6,6 +6,7 @@ single sample: the highest of 64 noisy scores is mostly high by chance.
 """
 
 import json
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -97,8 +98,14 @@ class Evolution:
         """Go on until `generations` are done in all; yields a row of the log after each.
 
         fitness(candidates (population, size), generation) -> scores (population,), higher is
-        better. A score that is not a number raises ValueError: CMA-ES would rank it silently.
+        better. A score that is not a number raises ValueError: CMA-ES would rank it silently. So do
+        fewer `generations` than the log has: its mean would not be theirs.
         """
+        if self.generation > generations:
+            raise ValueError(
+                f"{self._path} has {self.generation} generations, {generations} are wanted: name "
+                f"another folder"
+            )
         with tqdm(
             total=generations,
             initial=self.generation,
@@ -156,10 +163,11 @@ class Evolution:
             self._tell(self._es.ask(), np.array(row["scores"]))
             now = {"sigma": self.sigma, "mean_checksum": self._checksum()}
             for name, value in now.items():
-                if not np.isclose(row[name], value, rtol=1e-6, atol=1e-9):
+                logged = row.get(name, math.nan)
+                if not np.isclose(logged, value, rtol=1e-6, atol=1e-9):
                     raise ValueError(
                         f"{log}: the scores up to generation {row['generation']} lead to "
-                        f"{name} = {value:.6g}, but the log has {row[name]:.6g}. They were edited, "
+                        f"{name} = {value:.6g}, but the log has {logged:.6g}. They were edited, "
                         f"or another version of pycma made them: restore the file, or name another "
                         f"folder"
                     )

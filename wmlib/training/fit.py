@@ -125,7 +125,7 @@ def fit(
     is saved there every `save_seconds` and at the end; called again, the same fit goes on from
     there and arrives at the same weights as an uninterrupted one. record: what step and batches
     depend on. Raises ValueError if the checkpoint belongs to a fit with other settings or another
-    record; and if a loss, a gradient or a weight is not finite: no such weights are ever saved.
+    record; and if a loss or a gradient is not finite: the checkpoint keeps the weights of before.
     """
     _keep_memory()
     device = pick_device(None if device is None else str(device))
