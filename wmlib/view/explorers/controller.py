@@ -63,7 +63,8 @@ class ControllerExplorer:
         self.play = widgets.Play(0, 0, last, interval=20 * world_model.mdn_rnn.repeat)
         self._link = widgets.link((self.play, "value"), (self.step, "value"))
         self.whole, self.shown = image(), image()
-        self.caption, self.whole_action, self.shown_action = (widgets.Label() for _ in range(3))
+        self.whole_caption, self.caption = widgets.Label(), widgets.Label()
+        self.whole_action, self.shown_action = widgets.Label(), widgets.Label()
         self._plot = _Bars(bars, self._largest())
         self.bars = image(*self._plot.size)
         for control in (self.cut, self.action, self.step):
@@ -72,7 +73,7 @@ class ControllerExplorer:
 
         controls = widgets.VBox([self.cut, self.action, widgets.HBox([self.step, self.play])])
         pictures = [
-            widgets.VBox([captioned("nothing cut", self.whole), self.whole_action]),
+            widgets.VBox([captioned(self.whole_caption, self.whole), self.whole_action]),
             widgets.VBox([captioned(self.caption, self.shown), self.shown_action]),
         ]
         self.widget = widgets.VBox([controls, widgets.HBox([*pictures, self.bars])])
@@ -109,17 +110,20 @@ class ControllerExplorer:
         whole, cut = self.episodes[NOTHING], self.episodes[name]
         self.whole.value = png(whole.frames[self._at(NOTHING)])
         self.shown.value = png(cut.frames[self._at(name)])
-        return_ = cut.rewards[: self._at(name) + 1].sum()
-        over = " (over)" if self.step.value >= len(cut.features) else ""
-        self.caption.value = f"{name} cut: return {return_:.0f} so far{over}"
-        self.whole_action.value = _describe(whole.actions[self._at(NOTHING)])
-        self.shown_action.value = _describe(cut.actions[self._at(name)])
+        self.whole_caption.value, self.caption.value = map(self._describe, (NOTHING, name))
+        self.whole_action.value = _action_text(whole.actions[self._at(NOTHING)])
+        self.shown_action.value = _action_text(cut.actions[self._at(name)])
         added = self.contributions()[row]
         bars = {f"all of {group}": added[part].sum() for group, part in self._groups.items()}
         for i in added.abs().argsort(descending=True)[: self._plot.count].tolist():
             bars[self._names[i]] = added[i]
         self._plot.show(bars, ACTIONS[row])
         self.bars.value = self._plot.png()
+
+    def _describe(self, name: str) -> str:
+        episode, t = self.episodes[name], self._at(name)
+        over = " (over)" if self.step.value >= len(episode.features) else ""
+        return f"{name} cut: return {episode.rewards[: t + 1].sum():.0f} so far{over}"
 
     def contact_sheet(self, columns: int = 8) -> Figure:
         """One row per controller: frames at the same agent steps, and the episode's return."""
@@ -143,7 +147,7 @@ class _Recording:
     features: torch.Tensor
 
 
-def _describe(action: np.ndarray) -> str:
+def _action_text(action: np.ndarray) -> str:
     return " ".join(f"{name} {value:.1f}" for name, value in zip(ACTIONS, action, strict=True))
 
 

@@ -21,6 +21,7 @@ from wmlib.view.figures import DREAM, REALITY, frame_grid
 
 YOU, AGENT = "you", "the agent"
 SHOWN = 150  # agent steps in the plot
+LAST_TRACK = 2**31 - 1  # seeds of the environment, the held-out ones included
 MAX_DIFFERENCE = 40  # grey levels, the plot's limit; two unrelated frames differ by about 30
 
 
@@ -63,7 +64,7 @@ class DreamExplorer:
             1, min=0, max=2, step=0.05, description="temperature", style=WIDE
         )
         self.track = widgets.BoundedIntText(
-            track, min=0, max=999_999, description="track", style=WIDE
+            track, min=0, max=LAST_TRACK, description="track", style=WIDE
         )
         self.resync_button = widgets.Button(
             description="resync", tooltip="begin a new dream at the real environment's state"

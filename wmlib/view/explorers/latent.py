@@ -138,7 +138,7 @@ class LatentExplorer:
             moved = self.z + (values - slider.value)[:, None] * row
             label = f"{slider.description} = {slider.value:.1f}"
             strips[label] = self._decode(torch.cat([self.z, moved]))
-        return frame_grid(strips, ["now", *(f"{value:+.2g}" for value in values)])
+        return frame_grid(strips, ["now", *(f"{value:.2g}" for value in values)])
 
 
 class Basis(NamedTuple):

@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from wmlib.view.explorers.pictures import WIDE, image, png
-from wmlib.view.figures import frame_grid
+from wmlib.view.figures import DREAM, frame_grid
 
 
 class DreamPlayer:
@@ -44,4 +44,4 @@ class DreamPlayer:
         """One row per temperature: `columns` frames at evenly spaced agent steps."""
         shown = np.linspace(0, self.moment.max, columns).astype(int)
         rows = {f"τ = {t:g}": frames[shown] for t, frames in self.dreams.items()}
-        return frame_grid(rows, [f"+{t}" for t in shown])
+        return frame_grid(rows, [f"+{t}" for t in shown], dict.fromkeys(rows, DREAM))
