@@ -212,7 +212,7 @@ def test_collecting_with_a_controller_needs_a_world_model(tmp_path, world_model)
 def test_scoring_resumes_where_it_stopped(tmp_path, world_model):
     save_run(tmp_path, world_model)
     config = get_config("smoke").change(max_steps=30)
-    scoring.score_run(config, tmp_path, tracks=1)
+    scoring.score_run(config, tmp_path, tracks=2)
     first = (tmp_path / "score.jsonl").read_text(encoding="utf-8")
     result = scoring.score_run(config, tmp_path, tracks=3)
     assert result.tracks == [1_000_000, 1_000_001, 1_000_002]
