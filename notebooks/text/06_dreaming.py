@@ -199,11 +199,11 @@ figures.horizon_curves(
 far = apart[:, :, -ahead // 4 :].mean(-1)  # over the last quarter
 k = np.argsort(far.mean(1))[len(far) // 2]
 shown = np.linspace(0, ahead - 1, 9).astype(int)
-strips = {"what happened": happened[k][shown]}
+strips = {"real episode": happened[k][shown]}
 order = np.argsort(far[k])
 for name, i in (("closest", order[0]), ("middling", order[4]), ("farthest", order[-1])):
     strips[name] = tensor_to_frames(dreaming.decode(imagined[k][i, shown]))
-colors = dict.fromkeys(strips, figures.DREAM) | {"what happened": figures.REALITY}
+colors = dict.fromkeys(strips, figures.DREAM) | {"real episode": figures.REALITY}
 figures.frame_grid(strips, [f"+{t + 1}" for t in shown], colors)
 
 # %% [markdown]
@@ -257,13 +257,13 @@ studied = [run for run in (folder, *seeds) if (run / matrix).exists()]
 panels = [{row["where"]: row for row in read_log(run / matrix)} for run in studied]
 roads = [np.mean(panel[ablations.REAL]["scores"], axis=1) for panel in panels]
 straight = marked[ablations.NEVER_STEERS]
-print(f"{'':24}{'  rank correlation (95% CI)':{24 * len(panels) + 6}}never steers")
+print(f"{'':30}{'  rank correlation (95% CI)':{24 * len(panels) + 6}}never steers")
 for where in foreseen:
     told = [panel[where]["predicted_return"] for panel in panels]
     ranks = [rank_correlation(f, road) for road, f in zip(roads, told, strict=True)]
     row = [f"{r.rho:6.2f} ({r.low:5.2f} to {r.high:5.2f})" for r in ranks]
     row += ["      "] + [f"{f[straight]:5.0f}" for f in told]
-    print(f"{where:24}{' '.join(row)}")
+    print(f"{where:30}{' '.join(row)}")
 
 # %% [markdown]
 # (A column for each seed, the shipped one first.) In the figure, each dot is a driver, with 95% intervals both ways; on the grey line, the dream would be just right. Now look along the rows of the figure, which is the shipped seed's.
@@ -352,7 +352,7 @@ figures.dream_learning_curve(curves | {seed.name: rounds.timeline(seed) for seed
 #
 # Why does that last? The dreams of the first of them do not mind: they pay it a tenth more a look than the road does. And the habit is not C's alone: bred once more from nothing, in its *last* dream, 25 generations made a driver of 814 ± 155 that weaves just the same. A likely reason is 6.4's: its first drivers did not brake, so nobody in its drives ever did in earnest, and M does not know what a brake is good for. Bad luck in the first dream, then, is handed down from dream to driver and from driver to dream. But that is not proved. We went back to its first rounds with three times the noise on its drivers' brakes, for three rounds, and to its sixth with dreams in which no second pays more than its share of a lap, so that haste cannot make up for a tile left out, for three more. Neither drove better than it had without. Here is something to find out.
 #
-# **In hindsight.** The circles are what the search of each round came to. One of them lies far below what it began with. The dream that a C was bred in cannot know where that C will go wrong, because nobody had driven like it yet. But a *later* dream has learned from its drives. So no round goes on from what the last search found. It judges all Cs that read the same $h$ anew, in the newest dream, and begins at the mean of the best three (of the better half, while there are few): each of them has fooled its dream in its own way, and what they have in common is driving. The last of these is the run's C.
+# **Re-evaluation.** The circles are what the search of each round came to. One of them lies far below what it began with. The dream that a C was bred in cannot know where that C will go wrong, because nobody had driven like it yet. But a *later* dream has learned from its drives. So no round goes on from what the last search found. It judges all Cs that read the same $h$ anew, in the newest dream, and begins at the mean of the best three (of the better half, while there are few): each of them has fooled its dream in its own way, and what they have in common is driving. The last of these is the run's C.
 #
 # **What counts** in the search is 6.3's whole drive, too, for every candidate anew. The mean of what its few dreams paid would say much the same, but with more noise: there it also counts *when* a driver was lost, and that is chance. And the dreams begin where the newest drives have been, because the road looks different to who drives well.
 
@@ -365,19 +365,19 @@ found = {f"controller {row['round']}": row for row in log if "check" in row}
 last = read_log(folder / "reevaluation.jsonl")[-1]
 later = dict(zip(last["names"], last["predicted_return"], strict=True))
 judged = [name for name in later if name in found]
-foresight = np.array([(found[name]["mean"], 0.0) for name in judged])
-hindsight = np.array([(later[name], 0.0) for name in judged])
+own_dream = np.array([(found[name]["mean"], 0.0) for name in judged])
+last_dream = np.array([(later[name], 0.0) for name in judged])
 half = 2 / np.sqrt(config.search.check_tracks)
 mean = f"{last['check']:.0f} ± {last['check_std']:.0f}"
 print(f"the run's C, the mean of {', '.join(last['chosen'])}: {mean} on the road")
 checks = np.array([(found[n]["check"], found[n]["check_std"]) for n in judged])
 real = checks[:, :1] + half * checks[:, 1:] * np.array([0, -1, 1])
 figures.predicted_against_real(
-    {"foresight: its own dream": foresight, "hindsight: the last dream": hindsight}, real
+    {"its own dream": own_dream, "the last dream": last_dream}, real
 )
 
 # %% [markdown]
-# (*controller k* is what round k's search found, *initial k* where it began.) These are the searches since round 2, whose Cs all read the same $h$. Foresight put the second worst of them, 831 in reality, above one of 879, and round 4, with few to choose from, began with it: 799. In hindsight the two bad ones stand apart. Among the good ones neither dream tells who is best, but then the road hardly does either: look at the width of their intervals. What hindsight gives, then, is less a choice than a mean: faults differ, and what remains in the middle is driving. The line above says what the last one scored.
+# (*controller k* is what round k's search found, *initial k* where it began.) These are the searches since round 2, whose Cs all read the same $h$. Its own dream put the second worst of them, 831 in reality, above one of 879, and round 4, with few to choose from, began with it: 799. In the last dream the two bad ones stand apart. Among the good ones neither dream tells who is best, but then the road hardly does either: look at the width of their intervals. What hindsight gives, then, is less a choice than a mean: faults differ, and what remains in the middle is driving. The line above says what the last one scored.
 #
 # ## 6.6 Doubt
 #
@@ -398,7 +398,7 @@ figures.returns_by_temperature(mixed)
 # **Doubt about pay.** One thing more is odd about these dreams: they get better and better paid. Here is what the driver earns, look by look: on the road; by M's forecast while M *watches* those very drives; and in dreams, at the temperature that it was evolved in.
 
 # %%
-watched = {"the road": [], "M, watching it": []}
+watched = {"real environment": [], "M on real episodes": []}
 for k in range(8):
     job, reality = EpisodeSpec(500_300 + k), car_racing.training_world(config)
     drive = record_episode(reality, ControllerPolicy(controller), job, agent).recording
@@ -406,9 +406,9 @@ for k in range(8):
     _, h = evaluation.watch(dreaming, drive["frames"], drive["actions"], drive["rewards"])
     with torch.no_grad():
         forecast = dreaming.mdn_rnn.predict(h[None])
-    watched["the road"].append(pay.numpy())
-    watched["M, watching it"].append(forecast.reward[0].numpy())
-lap = min(int((pay.clip(0).cumsum() < 800).sum()) for pay in watched["the road"])
+    watched["real environment"].append(pay.numpy())
+    watched["M on real episodes"].append(forecast.reward[0].numpy())
+lap = min(int((pay.clip(0).cumsum() < 800).sum()) for pay in watched["real environment"])
 
 
 # %%
@@ -427,14 +427,14 @@ paid_by = {
     name: np.stack([one[chapter.context : lap] for one in pay]) for name, pay in watched.items()
 }
 paid_by |= {"dreams": dreamt_pay()}
-paid_by |= {"dreams, no doubt about pay": dreamt_pay(reward_temperature=1.0)}
+paid_by |= {"dreams, reward temperature 1": dreamt_pay(reward_temperature=1.0)}
 smooth = np.ones(config.rnn.window) / config.rnn.window
 figures.horizon_curves(
     {
         name: np.array([np.convolve(one, smooth, "valid") for one in pay])
         for name, pay in paid_by.items()
     },
-    f"points a look, over {config.rnn.window} looks",
+    f"reward per agent step, mean over {config.rnn.window}",
     dict(zip(paid_by, (figures.REALITY, figures.BASELINE, figures.DREAM, "black"), strict=True)),
 )
 
@@ -635,7 +635,7 @@ ride.restart()
 # - M can be the world: a Gymnasium environment made of one network, in which C is evolved without a road.
 # - Before you breed in a dream, measure it: a panel of drivers, dream against road, and their ranks.
 # - A dream is wrong where nobody has been, and a search goes exactly there. Ours stood on the brake.
-# - What lies between -62 and 900: an M that has really learned (418), its own drives (702), and then rounds, with doubt, whole drives and hindsight. One seed alone proves none of these: with another one, 418 was -24.
+# - What lies between -62 and 900: an M that has really learned (418), its own drives (702), and then rounds, with temperature, extrapolated returns and re-evaluation. One seed alone proves none of these: with another one, 418 was -24.
 # - Doubt helps against what M is unsure of. Against what nobody had ever done, with one seed, it did not help at all.
 # - The result equals chapter 5's with a twentieth of its real drives. Some of that is luck: two other training seeds came to 844 and 842.
 #

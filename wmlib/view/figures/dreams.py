@@ -1,5 +1,6 @@
 """Returns predicted by dreams, compared with returns in the real environment."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -105,7 +106,7 @@ def returns_by_dream(runs: Sequence[list[dict]]) -> Figure:
             )
     figure, ax = new_axes(width=7, height=3.2)
     _predicted_and_real(ax, range(len(kinds)), list(zip(*runs, strict=True)), apart=0.16)
-    ax.set_xticks(range(len(kinds)), [kind.replace(" ", "\n", 1) for kind in kinds])
+    ax.set_xticks(range(len(kinds)), [textwrap.fill(kind, 12) for kind in kinds])
     ax.set(xlabel="training of the dream's M", ylabel="return per episode")
     ax.grid(axis="x", visible=False)
     ax.axhline(0, color=BASELINE, lw=0.8)
