@@ -292,7 +292,7 @@ for ax, values, name in zip(
 ):
     ax.plot(values, color=figures.REALITY, lw=0.8)
     ax.set_ylabel(name)
-axes[-1].set_xlabel(f"look ({config.env.repeat} steps each)")
+axes[-1].set_xlabel(f"agent step ({config.env.repeat} environment steps)")
 figure
 
 # %% [markdown]

@@ -372,9 +372,7 @@ mean = f"{last['check']:.0f} ± {last['check_std']:.0f}"
 print(f"the run's C, the mean of {', '.join(last['chosen'])}: {mean} on the road")
 checks = np.array([(found[n]["check"], found[n]["check_std"]) for n in judged])
 real = checks[:, :1] + half * checks[:, 1:] * np.array([0, -1, 1])
-figures.predicted_against_real(
-    {"its own dream": own_dream, "the last dream": last_dream}, real
-)
+figures.predicted_against_real({"its own dream": own_dream, "the last dream": last_dream}, real)
 
 # %% [markdown]
 # (*controller k* is what round k's search found, *initial k* where it began.) These are the searches since round 2, whose Cs all read the same $h$. Its own dream put the second worst of them, 831 in reality, above one of 879, and round 4, with few to choose from, began with it: 799. In the last dream the two bad ones stand apart. Among the good ones neither dream tells who is best, but then the road hardly does either: look at the width of their intervals. What hindsight gives, then, is less a choice than a mean: faults differ, and what remains in the middle is driving. The line above says what the last one scored.
