@@ -154,6 +154,11 @@ def weights_digest(*networks: nn.Module) -> str:
     return digest(torch.cat(weights).numpy())
 
 
+def world_model_digest(world_model: WorldModel) -> str:
+    """`weights_digest` of V and M."""
+    return weights_digest(world_model.vae, world_model.mdn_rnn)
+
+
 def _save(
     tensors: dict, config: dict, path: str | Path, card: dict | None, record: Record | None
 ) -> None:

@@ -34,7 +34,7 @@ from wmlib.models.checkpoints import (
     load_world_model,
     read_record,
     save_controller,
-    weights_digest,
+    world_model_digest,
 )
 from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN
@@ -234,8 +234,8 @@ def _distilled(this: Round, world_model: WorldModel) -> Controller:
     file, (old, controller) = this.work / "initial.safetensors", this.previous.agent()
     made_from = {
         "controller": digest(controller.parameters),
-        "old": weights_digest(old.vae, old.mdn_rnn),
-        "new": weights_digest(world_model.vae, world_model.mdn_rnn),
+        "old": world_model_digest(old),
+        "new": world_model_digest(world_model),
         "episodes": this.episodes.digest(),
     }
     record = Record(made_from)
@@ -256,7 +256,7 @@ def search_directions(
     """
     file, store = Path(folder) / "directions.npz", EpisodeStore(Path(folder) / "episodes")
     made_from = {
-        "world_model": weights_digest(world_model.vae, world_model.mdn_rnn),
+        "world_model": world_model_digest(world_model),
         "episodes": store.digest(),
     }
     record = Record(made_from, {"k": k, "newest": episodes})

@@ -12,7 +12,7 @@ import numpy as np
 
 from wmlib.envs.dream import DreamWorld
 from wmlib.files import digest
-from wmlib.models.checkpoints import weights_digest
+from wmlib.models.checkpoints import weights_digest, world_model_digest
 from wmlib.models.controller import Controller
 from wmlib.models.world_model import WorldModel
 from wmlib.pipeline.rounds import CHECK_TRACKS_FROM
@@ -137,13 +137,13 @@ class MeanReturn:
         if isinstance(self.world, DreamWorld):
             agent = self.world.agent[0] if self.world.agent else self.world.world_model
             made_from = {
-                "world_model": weights_digest(agent.vae, agent.mdn_rnn),
+                "world_model": world_model_digest(agent),
                 "dream": weights_digest(self.world.world_model.mdn_rnn),
                 "starts": self.world.origin or digest(self.world.starts.features.numpy()),
             }
         else:
             assert isinstance(self.encoder, WorldModel)  # nothing else sees frames
-            made_from = {"world_model": weights_digest(self.encoder.vae, self.encoder.mdn_rnn)}
+            made_from = {"world_model": world_model_digest(self.encoder)}
         return Record(made_from, settings)
 
 

@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from wmlib.envs import TRAINING_SEEDS
 from wmlib.envs.vector import World
 from wmlib.files import digest, read_log, write_log
-from wmlib.models.checkpoints import load_network, save_network, weights_digest
+from wmlib.models.checkpoints import load_network, save_network, weights_digest, world_model_digest
 from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.numerics import half_precision
@@ -67,7 +67,7 @@ def collect(
     store, pace = EpisodeStore(folder), world.at_pace(world_model)
     origin = dict(made_from or {})
     if world_model is not None:
-        origin["world_model"] = weights_digest(world_model.vae, world_model.mdn_rnn)
+        origin["world_model"] = world_model_digest(world_model)
     settings = {"world": str(pace), "repeat": pace.repeat, "members": members}
     store.begin(Record(origin, settings | {"policy": describe_policy(policy)}))
     beyond = [name for name in store.names() if int(name.split("-")[0]) > max(seeds, default=-1)]

@@ -8,7 +8,7 @@ import numpy as np
 
 from wmlib.evaluation import Score, score
 from wmlib.files import digest, read_log, write_log
-from wmlib.models.checkpoints import load_agent, weights_digest
+from wmlib.models.checkpoints import load_agent, world_model_digest
 from wmlib.paths import PRETRAINED, pretrained
 from wmlib.pipeline.car_racing import training_world
 from wmlib.pipeline.config import Config
@@ -99,5 +99,5 @@ def collect_test_episodes(
 def agent_digest(folder: str | Path) -> str:
     """Twelve characters that stand for V, M and C in a folder: a score belongs to all three."""
     world_model, controller = load_agent(folder)
-    weights = weights_digest(world_model.vae, world_model.mdn_rnn)
+    weights = world_model_digest(world_model)
     return hashlib.sha256((weights + digest(controller.parameters)).encode()).hexdigest()[:12]

@@ -103,7 +103,7 @@ def parse(argv: Sequence[str]) -> tuple[str, Callable[[], None]]:
     if name in AGENTS:
         return name, tyro.cli(AGENTS[name], **options)
     kind, world = RUNS[name]
-    default, _ = kind.default(rest, world)
+    default = kind.default(rest, world)
     return name, tyro.cli(kind, default=default, **options)
 
 

@@ -36,8 +36,8 @@ class RunCommand:
     in_dreams: ClassVar[bool] = False  # whether it is about runs in dreams only
 
     @classmethod
-    def default(cls, argv: Sequence[str], world: str) -> tuple[Any, Config]:
-        """The command before its options: from the run in --folder, or the scale; and its config.
+    def default(cls, argv: Sequence[str], world: str) -> Any:
+        """The command before its options: from the run in --folder, or the scale.
 
         Raises ValueError if the settings in that folder cannot be read.
         """
@@ -64,7 +64,7 @@ class RunCommand:
         own: dict[str, Any] = {"folder": folder, "machine": machine, "settings": settings}
         own["given"] = given
         own |= {f.name: f.default for f in fields(cls) if f.name not in own}
-        return cls(**own), config
+        return cls(**own)
 
     @contextlib.contextmanager
     def open(
