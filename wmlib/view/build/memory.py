@@ -1,0 +1,5 @@
+"""Chapter 3's exercises."""
+
+from wmlib.view.build.exercise import Exercise
+
+EXERCISES: tuple[Exercise, ...] = ()
