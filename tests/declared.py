@@ -24,6 +24,7 @@ DISTRIBUTIONS = {
     "cv2": "opencv-python-headless",
     "dask": "distributed",
     "sklearn": "scikit-learn",
+    "stable_baselines3": "stable-baselines3",
     "yaml": "pyyaml",
 }
 # The extras that a file may import from: those of every key that its path begins with.
@@ -31,6 +32,7 @@ MAY_USE = {
     "wmlib/": {"core"},
     "wmlib/rollout/workers.py": {"cluster"},
     "wmlib/tools/bench/": {"notebooks", "cluster", "bench"},
+    "wmlib/tools/external.py": {"sb3"},
     "wmlib/tools/report.py": {"notebooks"},
     "wmlib/view/": {"notebooks"},
     "notebooks/": {"core", "notebooks"},
@@ -38,6 +40,7 @@ MAY_USE = {
     "tests/": {"core", "notebooks", "dev"},
     "tests/test_browser.py": {"browser"},
     "tests/test_cluster.py": {"cluster"},
+    "tests/test_external.py": {"sb3"},
 }
 
 

@@ -1,4 +1,4 @@
-"""Build cells: every solution, every typical mistake, and what the reader is told."""
+"""Build cells: every solution, every typical mistake, and what the checker prints."""
 
 import inspect
 import re

@@ -311,7 +311,7 @@ esac
         ("coverage", "--cov=wmlib"),
         ("notebooks", "-m pytest -x --nbval-lax"),
         ("hygiene", "-m pytest tests -m hygiene"),
-        ("extras", "-e .[browser,cluster]"),
+        ("extras", "-e .[browser,cluster,sb3]"),
         ("lowest", "--resolution lowest-direct"),
         ("lint", "-m ruff check ."),
         ("format", "-m ruff format ."),

@@ -1,6 +1,7 @@
 """Commands on a trained agent: score it, watch it, draw it; and the measurement of speed."""
 
 import json
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,7 @@ from wmlib.paths import pretrained
 from wmlib.pipeline.scales import get_chapter_config, get_config, get_machine
 from wmlib.rollout.policies import ControllerPolicy
 from wmlib.rollout.workers import processes
+from wmlib.tools.external import score_agent
 from wmlib.tools.settings import Flat
 
 
@@ -51,9 +53,12 @@ class Agent:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Score an agent on held-out tracks of the untouched CarRacing-v3."""
+    """Score an agent on held-out tracks of the untouched CarRacing-v3: ours, or any other."""
 
     agent: Annotated[Agent, Flat] = Agent()
+    external: str | None = None
+    """Instead: any agent, as FILE.py:NAME (what NAME() makes has reset() and act(frame)) or, with
+    Stable-Baselines3, ppo:FILE.zip. It is run as code."""
     tracks: int = 100  # how many held-out tracks, 2 or more
     workers: int | None = None  # processes; default: the scale's
     cluster: str = ""  # address of a Dask scheduler; on trusted networks only
@@ -63,22 +68,30 @@ class Evaluate:
         """Run it."""
         if not 2 <= self.tracks <= len(HELD_OUT_SEEDS):
             raise ValueError(f"tracks must be 2 to {len(HELD_OUT_SEEDS):,}, got {self.tracks:,}")
-        config, machine = get_config(self.agent.scale), get_machine(self.agent.scale)
-        world_model, controller = self.agent.load()
+        machine = get_machine(self.agent.scale)
         workers = machine.workers if self.workers is None else self.workers
         with processes(workers, self.cluster) as executor:
-            result = evaluation.score(
-                ControllerPolicy(controller),
-                world_model,
-                self.tracks,
-                executor=executor,
-                max_steps=config.env.max_steps,
-                frame_size=world_model.vae.frame_size,
-            )
+            result = self._score(executor)
         print(result)
         if self.json:
             self.json.write_text(json.dumps(result.summary(), indent=1) + "\n", encoding="utf-8")
             print(f"written: {self.json}")
+
+    def _score(self, executor: Executor | None) -> evaluation.Score:
+        steps = get_config(self.agent.scale).env.max_steps
+        if self.external is not None:
+            if self.agent != Agent(self.agent.scale):
+                raise ValueError("with --external, leave out --folder, --vae, --rnn, --controller")
+            return score_agent(self.external, self.tracks, executor=executor, max_steps=steps)
+        world_model, controller = self.agent.load()
+        return evaluation.score(
+            ControllerPolicy(controller),
+            world_model,
+            self.tracks,
+            executor=executor,
+            max_steps=steps,
+            frame_size=world_model.vae.frame_size,
+        )
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Chapter 1, V's loss: reparameterization, KL divergence, the loss itself, a training loop.
 
 Each exercise is a solution, how it is measured, and functions with typical mistakes, whose
-docstrings are what the reader is told.
+docstrings are printed for the reader.
 """
 
 from collections.abc import Callable
