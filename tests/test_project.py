@@ -21,6 +21,7 @@ from wmlib.tools.cli import AGENTS, RUNS, main
 
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TEXTS = sorted((ROOT / "notebooks" / "text").glob("*.py"))
+README = ROOT / "README.md"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 pytestmark = pytest.mark.hygiene
@@ -70,6 +71,36 @@ def test_small_and_without_stale_widgets(path):
 def test_code_cells_are_short(path):
     lengths = [len(cell.source.splitlines()) for cell in code_cells(path)]
     assert max(lengths) <= 25
+
+
+def about(seconds: float) -> str:
+    """A measured time in words, such as 40 seconds or 3 minutes."""
+    if seconds < 90:
+        return f"{max(10, round(seconds, -1))} seconds"
+    return f"{round(seconds / 60)} minutes"
+
+
+def test_times_in_words():
+    assert [about(s) for s in (4, 44, 89, 91, 200)] == [
+        "10 seconds",
+        "40 seconds",
+        "90 seconds",
+        "2 minutes",
+        "3 minutes",
+    ]
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_measured_times_are_those_of_times_json(path):
+    """In the chapter and in the README; `make chapters` measures them."""
+    times = json.loads((ROOT / "notebooks" / "times.json").read_text(encoding="utf-8"))
+    time = about(times[path.stem])
+    text = "\n".join(c.source for c in nbformat.read(path, as_version=4).cells)
+    assert f"running all cells takes about {time} on two cores" in text
+    (row,) = re.findall(
+        rf"^\|.*notebooks/{path.stem}\.ipynb.*", README.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert f"| {time} |" in row
 
 
 def reads_the_scale(source: str) -> bool:
