@@ -3,8 +3,8 @@
 Leaves out what would be stale or different every time: views of live widgets (progress bars among
 them; each explorer leaves a static contact sheet instead) and timestamps. Then syncs the pairs.
 
-Figures that the chapters save replace the committed ones in figures/, and the seconds that all cells
-took are kept in times.json, which README and chapters quote; but not from a smoke run.
+Figures that the chapters save replace the committed ones in figures/, and the seconds that a
+chapter took are kept in times.json, which README and chapters quote; but not from a smoke run.
 """
 
 import json
