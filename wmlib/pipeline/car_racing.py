@@ -84,35 +84,35 @@ def run_all_rounds(
     """
     rounds = rounds_of(config, folder, machine)
     check_settings(config, rounds[0].machine)
-    finished = [this.number for this in rounds if this.is_finished]
+    finished = [current.number for current in rounds if current.is_finished]
     with exclusive_lock(rounds[0].folder):
         # The last finished round is included: a kill may have come before its files were published.
-        for this in rounds[max(finished, default=0) :]:
-            train_world_model(this)
-            evolve_controller(this)
+        for current in rounds[max(finished, default=0) :]:
+            train_world_model(current)
+            evolve_controller(current)
     return load_agent(rounds[0].folder)
 
 
 def check_settings(config: Config, machine: Machine) -> None:
     """ValueError for settings that a run would fail with only hours later."""
     pick_device(machine.device or None)
-    for this in rounds_of(config, machine=machine):
-        this.training_tracks()
+    for current in rounds_of(config, machine=machine):
+        current.training_tracks()
 
 
-def train_world_model(this: Round) -> WorldModel:
+def train_world_model(current: Round) -> WorldModel:
     """V and M of CarRacing for a round: collect, V, encode, M.
 
     A later round that freezes V copies both from the previous one; only episodes are added.
     """
-    with exclusive_lock(this.folder):
-        collect_episodes(this)
-        vae = train_round_vae(this)
-        encode_episodes(this)
-        return WorldModel(vae, train_round_mdn_rnn(this))
+    with exclusive_lock(current.folder):
+        collect_episodes(current)
+        vae = train_round_vae(current)
+        encode_episodes(current)
+        return WorldModel(vae, train_round_mdn_rnn(current))
 
 
-def collect_episodes(this: Round) -> EpisodeStore:
+def collect_episodes(current: Round) -> EpisodeStore:
     """The episodes that a round learns from.
 
     Round 0 uses a random policy; a later one lets the previous round's agent drive, with noise, and
@@ -121,92 +121,94 @@ def collect_episodes(this: Round) -> EpisodeStore:
     search will compare. Raises ValueError if the folder has more episodes than are wanted, or was
     filled with other settings or by another policy.
     """
-    config, env = this.config, this.config.env
+    config, env = current.config, current.config.env
     policy: Policy = random_car_policy(env.repeat)
     world_model, members = None, 1
-    made_from, first = {}, this.number == 0
+    made_from, first = {}, current.number == 0
     if not first:
-        (world_model, controller), levels = this.previous.agent(), 1
+        (world_model, controller), levels = current.previous.agent(), 1
         if config.in_dreams:
-            controller = load_controller(this.previous.work / "population.safetensors")
+            controller = load_controller(current.previous.work / "population.safetensors")
             levels = 4
         policy = noisy_car_policy(ControllerPolicy(controller), env.repeat, levels)
         members = len(controller)
-        made_from = {"previous": this.previous.episodes.digest()}
+        made_from = {"previous": current.previous.episodes.digest()}
     elif config.collect.policy == "networks":
         torch.manual_seed(config.seed)
         world_model = WorldModel(VAE(env.frame_size), MDNRNN(repeat=env.repeat))
-        members = this.settings.episodes
+        members = current.settings.episodes
         policy = random_networks(members, seed=config.seed)
-    tracks = this.training_tracks()
-    with processes(this.machine.workers, this.machine.cluster) as executor:
+    tracks = current.training_tracks()
+    with processes(current.machine.workers, current.machine.cluster) as executor:
         store = collect(
             training_world(config, config.collect.patience if first else None),
             policy,
             tracks,
-            this.work / "episodes",
+            current.work / "episodes",
             executor,
             world_model=world_model,
             members=members,
             made_from=made_from,
         )
     if not first:
-        store.include(this.previous.episodes)
+        store.include(current.previous.episodes)
     return store
 
 
-def train_round_vae(this: Round) -> VAE:
+def train_round_vae(current: Round) -> VAE:
     """V of a round: a new one; or the previous round's, trained further, or frozen."""
-    if this.is_imported("vae"):
-        return this.vae()
-    if this.freezes_vae:
-        return _copied(this, "vae").vae()
+    if current.is_imported("vae"):
+        return current.vae()
+    if current.freezes_vae:
+        return _copied(current, "vae").vae()
     vae, _ = train_vae(
-        this.episodes,
-        this.work,
-        epochs=this.settings.vae_epochs,
-        batch_size=this.config.vae.batch_size,
-        frame_size=this.config.env.frame_size,
-        seed=this.config.seed,
-        device=this.device,
-        start=this.previous.vae() if this.number > 0 else None,
+        current.episodes,
+        current.work,
+        epochs=current.settings.vae_epochs,
+        batch_size=current.config.vae.batch_size,
+        frame_size=current.config.env.frame_size,
+        seed=current.config.seed,
+        device=current.device,
+        start=current.previous.vae() if current.number > 0 else None,
     )
     return vae
 
 
-def _copied(this: Round, name: str) -> Round:
+def _copied(current: Round, name: str) -> Round:
     # The previous round's weights; their record says how they were made.
     file = f"{name}.safetensors"
-    write_atomically(this.work / file, lambda path: shutil.copy(this.previous.work / file, path))
-    return this
+    write_atomically(
+        current.work / file, lambda path: shutil.copy(current.previous.work / file, path)
+    )
+    return current
 
 
-def encode_episodes(this: Round) -> EpisodeStore:
+def encode_episodes(current: Round) -> EpisodeStore:
     """All episodes of a round as its V sees them."""
-    device = str(pick_device(this.device))
-    reuse = this.previous.latents if this.freezes_vae else None
-    return encode(this.episodes, this.vae(), this.work / "latents", device, reuse)
+    device = str(pick_device(current.device))
+    reuse = current.previous.latents if current.freezes_vae else None
+    return encode(current.episodes, current.vae(), current.work / "latents", device, reuse)
 
 
-def train_round_mdn_rnn(this: Round) -> MDNRNN:
+def train_round_mdn_rnn(current: Round) -> MDNRNN:
     """M of a round, trained from scratch; or the previous round's, if V and M are frozen."""
-    if this.is_imported("mdn_rnn"):
-        return this.mdn_rnn()
-    if this.freezes_vae:
-        return _copied(this, "mdn_rnn").mdn_rnn()
-    rnn = this.config.rnn
+    if current.is_imported("mdn_rnn"):
+        return current.mdn_rnn()
+    if current.freezes_vae:
+        return _copied(current, "mdn_rnn").mdn_rnn()
+    rnn = current.config.rnn
     mdn_rnn, _ = train_mdn_rnn(
-        this.latents,
-        this.work,
+        current.latents,
+        current.work,
         epochs=rnn.epochs,
         batch_size=rnn.batch_size,
         window=rnn.window,
-        repeat=this.config.env.repeat,
-        seed=this.config.seed,
-        device=this.device,
+        repeat=current.config.env.repeat,
+        seed=current.config.seed,
+        device=current.device,
     )
-    if this.number == 0:  # later ones are published together with the C that can read them
-        this.publish(*WORLD_MODEL)
+    if current.number == 0:  # later ones are published together with the C that can read them
+        current.publish(*WORLD_MODEL)
     return mdn_rnn
 
 
@@ -229,20 +231,20 @@ def distill(
     return imitate(torch.cat(seen), torch.cat(raw), ridge=30.0)
 
 
-def _distilled(this: Round, world_model: WorldModel) -> Controller:
+def _distilled(current: Round, world_model: WorldModel) -> Controller:
     # Kept, because a search that goes on must begin at the very same point, on any machine.
-    file, (old, controller) = this.work / "initial.safetensors", this.previous.agent()
+    file, (old, controller) = current.work / "initial.safetensors", current.previous.agent()
     made_from = {
         "controller": digest(controller.parameters),
         "old": world_model_digest(old),
         "new": world_model_digest(world_model),
-        "episodes": this.episodes.digest(),
+        "episodes": current.episodes.digest(),
     }
     record = Record(made_from)
     if file.exists():
         require(file, read_record(file), record)
     else:
-        save_controller(distill(old, controller, world_model, this.work), file, record=record)
+        save_controller(distill(old, controller, world_model, current.work), file, record=record)
     return load_controller(file)
 
 
@@ -283,7 +285,7 @@ def _newest_episodes(folder: str | Path, count: int) -> Iterator[list[np.ndarray
         yield [store.read(name, key) for key in ("frames", "actions", "rewards")]
 
 
-def evolve_controller(this: Round) -> tuple[Controller, Evolution]:
+def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
     """C of CarRacing for a round: `evolve` with the config's settings.
 
     In the environment, from the previous round's C; or, with `evolve_in="dream"`, in dreams (see
@@ -291,15 +293,15 @@ def evolve_controller(this: Round) -> tuple[Controller, Evolution]:
     Returns the search's result; the result of a round that re-evaluates is that mean instead, see
     `Round.result`.
     """
-    config, search = this.config, this.config.search
-    with exclusive_lock(this.folder):
-        world_model = load_world_model(this.work)
+    config, search = current.config, current.config.search
+    with exclusive_lock(current.folder):
+        world_model = load_world_model(current.work)
         # In dreams there are many short searches, each with random numbers of its own.
-        seed = config.seed + (1000 * this.number if config.in_dreams else 0)
+        seed = config.seed + (1000 * current.number if config.in_dreams else 0)
         k = search.directions
-        directions = search_directions(world_model, this.work, k) if k else None
-        dreams = _dreams(this, world_model) if config.in_dreams else None
-        with processes(this.machine.workers, this.machine.cluster) as executor:
+        directions = search_directions(world_model, current.work, k) if k else None
+        dreams = _dreams(current, world_model) if config.in_dreams else None
+        with processes(current.machine.workers, current.machine.cluster) as executor:
             check = partial(
                 check_in_environment,
                 training_world(config),
@@ -307,47 +309,49 @@ def evolve_controller(this: Round) -> tuple[Controller, Evolution]:
                 tracks=search.check_tracks,
                 executor=executor,
             )
-            numbers = (this.settings.rollouts, search.double_every, seed, executor)
+            numbers = (current.settings.rollouts, search.double_every, seed, executor)
             fitness: MeanReturn
             if dreams is None:
                 world = training_world(config, search.patience)
                 fitness, start = (
                     MeanReturn(world, world_model, *numbers),
-                    _initial(this, world_model),
+                    _initial(current, world_model),
                 )
             else:
                 encoder, steps = PassThroughEncoder(world_model), config.agent_steps_left
                 fitness = ExtrapolatedReturn(dreams, encoder, *numbers, steps)
-                again = this.reevaluates
-                start = reevaluate(this, fitness, check) if again else _initial(this, world_model)
+                again = current.reevaluates
+                start = (
+                    reevaluate(current, fitness, check) if again else _initial(current, world_model)
+                )
             result = evolve(
                 fitness,
-                this.work,
+                current.work,
                 start=start,
                 population=search.population,
-                generations=this.settings.generations,
-                sigma=this.settings.sigma,
+                generations=current.settings.generations,
+                sigma=current.settings.sigma,
                 directions=directions,
                 seed=seed,
                 check=check,
                 check_every=search.check_every,
             )
-        this.publish(*WORLD_MODEL, "dream", "reevaluation", "evolution", "controller")
+        current.publish(*WORLD_MODEL, "dream", "reevaluation", "evolution", "controller")
     return result
 
 
-def _dreams(this: Round, world_model: WorldModel) -> DreamWorld:
+def _dreams(current: Round, world_model: WorldModel) -> DreamWorld:
     # The M that makes them is trained here.
-    dream = WorldModel(world_model.vae, train_dream(this))
-    return dream_world(this.config, dream, this.work / "latents", agent=world_model)
+    dream = WorldModel(world_model.vae, train_dream(current))
+    return dream_world(current.config, dream, current.work / "latents", agent=world_model)
 
 
-def _initial(this: Round, world_model: WorldModel) -> Controller:
+def _initial(current: Round, world_model: WorldModel) -> Controller:
     # Where the search begins, if not at what re-evaluation chose.
-    if this.is_imported("initial"):
-        return load_controller(this.work / "initial.safetensors")
-    if this.number == 0:
+    if current.is_imported("initial"):
+        return load_controller(current.work / "initial.safetensors")
+    if current.number == 0:
         return Controller(feature_size=world_model.feature_size)
-    if this.freezes_vae:
-        return this.previous.agent()[1]
-    return _distilled(this, world_model)
+    if current.freezes_vae:
+        return current.previous.agent()[1]
+    return _distilled(current, world_model)

@@ -26,7 +26,7 @@ from wmlib.rollout.starts import find_moments, real_moments
 LOG = logging.getLogger(__name__)
 
 
-def train_dream(this: Round) -> MDNRNN:
+def train_dream(current: Round) -> MDNRNN:
     """Train the M that makes a round's dreams; the agent's own M is another one and unchanged.
 
     Its predictions are the reward that C is evolved for, so it is trained differently: with less
@@ -35,17 +35,17 @@ def train_dream(this: Round) -> MDNRNN:
     the missing reward reveals it. It is trained further with every round's episodes, and from
     scratch when V has changed.
     """
-    dream, seed = this.config.dream, this.config.seed + 1000 * this.number
-    subset = training_subset(this.latents, this.work / "training_subset", dream.newest, seed)
-    start = this.previous.mdn_rnn("dream") if this.freezes_vae else None
+    dream, seed = current.config.dream, current.config.seed + 1000 * current.number
+    subset = training_subset(current.latents, current.work / "training_subset", dream.newest, seed)
+    start = current.previous.mdn_rnn("dream") if current.freezes_vae else None
     return train_dreaming_mdn_rnn(
-        this.config,
-        this.work,
+        current.config,
+        current.work,
         subset,
-        epochs=this.settings.dream_epochs,
+        epochs=current.settings.dream_epochs,
         seed=seed,
         start=start,
-        device=this.device,
+        device=current.device,
     )
 
 
@@ -108,7 +108,7 @@ def train_dreaming_mdn_rnn(
 
 
 def reevaluate(
-    this: Round, fitness: ExtrapolatedReturn, check: Callable[[Controller], dict]
+    current: Round, fitness: ExtrapolatedReturn, check: Callable[[Controller], dict]
 ) -> Controller:
     """Re-evaluate all earlier controllers in a round's dreams; the mean of the best ones' weights.
 
@@ -124,12 +124,12 @@ def reevaluate(
     which were "chosen", and the columns of `check`. Raises ValueError if the folder holds a
     re-evaluation of other controllers, dreams or settings.
     """
-    began, dream = time.monotonic(), this.config.dream
-    file, log = this.work / "initial.safetensors", this.work / "reevaluation.jsonl"
+    began, dream = time.monotonic(), current.config.dream
+    file, log = current.work / "initial.safetensors", current.work / "reevaluation.jsonl"
     candidates: dict[str, Controller] = {}
-    for number in range(this.vae_since, this.number):
+    for number in range(current.vae_since, current.number):
         for kind in ("initial", "controller"):
-            path = this.at(number).work / f"{kind}.safetensors"
+            path = current.at(number).work / f"{kind}.safetensors"
             if path.exists():
                 candidates[f"{kind} {number}"] = load_controller(path)
     unique = {digest(c.parameters): name for name, c in reversed(candidates.items())}

@@ -105,8 +105,8 @@ def free_disk(folder: str | Path) -> int:
 def needs(work: Work, frames_per_megabyte: float) -> dict[str, float]:
     """Bytes of "disk" and of "memory" that a run takes at most. Frames: of 64 x 64."""
     config, machine, disk, steps = work.config, work.machine, 0.0, 0.0
-    for this in work.rounds:
-        fresh = this.settings.episodes * config.agent_steps
+    for current in work.rounds:
+        fresh = current.settings.episodes * config.agent_steps
         steps += fresh
         frames = fresh * work.pixels / frames_per_megabyte * 1e6
         disk += frames + steps * LATENT_BYTES + AGENT_BYTES
@@ -164,20 +164,20 @@ def tabulate(work: Work, speed: dict[str, float], disk_free: float, memory_free:
     header = f"{'round':8}{'episodes':>10}{'agent steps':>13}{'collect':>10}"
     lines = [f"{header}{'V':>9}{'M':>9}{'C':>9}"]
     seconds = steps = 0.0
-    for this in work.rounds:
-        episodes = this.settings.episodes
+    for current in work.rounds:
+        episodes = current.settings.episodes
         steps += episodes * config.agent_steps
         frames = steps * work.pixels
         times = {
             "collect": episodes * config.env.max_steps / driving,
-            "V": this.settings.vae_epochs * frames / speed[bench.V_TRAINS]
+            "V": current.settings.vae_epochs * frames / speed[bench.V_TRAINS]
             + frames / speed[bench.ENCODES],
-            "M": _steps_of_m(this, steps) / speed[bench.M_TRAINS],
-            "C": search_seconds(work, this.number, speed) if work.searches else 0.0,
+            "M": _steps_of_m(current, steps) / speed[bench.M_TRAINS],
+            "C": search_seconds(work, current.number, speed) if work.searches else 0.0,
         }
         seconds += sum(times.values())
         columns = "".join(f"{_time(t):>9}" for t in times.values())
-        lines.append(f"{this.number:<8}{episodes:>10,}{steps:>13,.0f} {columns}")
+        lines.append(f"{current.number:<8}{episodes:>10,}{steps:>13,.0f} {columns}")
     needed = needs(work, speed[bench.ON_DISK])
     free = {"disk": disk_free, "memory": memory_free}
     workers = max(work.machine.workers, 1)
@@ -190,15 +190,15 @@ def tabulate(work: Work, speed: dict[str, float], disk_free: float, memory_free:
     return table
 
 
-def _steps_of_m(this: Round, steps: float) -> float:
+def _steps_of_m(current: Round, steps: float) -> float:
     # Agent steps in all passes of M and, with dreams, of the M that makes them.
-    config = this.config
+    config = current.config
     if not config.in_dreams:
         return config.rnn.epochs * steps
-    collected = sum(r.episodes for r in config.rounds[: this.number + 1])
+    collected = sum(r.episodes for r in config.rounds[: current.number + 1])
     share = min(1, 2 * config.dream.newest / collected)
-    passes = this.settings.dream_epochs * share
-    passes += 0 if this.freezes_vae else config.rnn.epochs
+    passes = current.settings.dream_epochs * share
+    passes += 0 if current.freezes_vae else config.rnn.epochs
     return passes * steps
 
 
@@ -207,13 +207,13 @@ def search_seconds(work: Work, number: int, speed: dict[str, float]) -> float:
 
     speed: as from `speeds`.
     """
-    this, config = work.rounds[number], work.config
+    current, config = work.rounds[number], work.config
     driving = speed[next(iter(bench.WHOLE))] / work.pixels
     # Measured with a frame skip of 2, and one M; the agent's own M comes on top.
     dreaming = speed[bench.DREAMS] * config.env.repeat / 2 / 2
     rate = dreaming if config.in_dreams else driving
-    generations = this.settings.generations
-    checks = math.ceil(generations / config.search.check_every) + this.reevaluates
+    generations = current.settings.generations
+    checks = math.ceil(generations / config.search.check_every) + current.reevaluates
     checked = checks * config.search.check_tracks * config.env.max_steps
     return (
         searched_steps(work, number, speed) / rate + checked / driving + generations / speed[SEARCH]
@@ -222,12 +222,12 @@ def search_seconds(work: Work, number: int, speed: dict[str, float]) -> float:
 
 def searched_steps(work: Work, number: int, speed: dict[str, float]) -> float:
     """Environment steps of all candidates of a round at most; where workers idle, as many more."""
-    this, config = work.rounds[number], work.config
+    current, config = work.rounds[number], work.config
     dream, env = config.dream, config.env
-    candidates = 2 * (number - this.vae_since) * this.reevaluates
+    candidates = 2 * (number - current.vae_since) * current.reevaluates
     steps = float(candidates * dream.reevaluations * dream.steps * env.repeat)
-    for generation in range(this.settings.generations):
-        tracks = tracks_of(generation, this.settings.rollouts, config.search.double_every)
+    for generation in range(current.settings.generations):
+        tracks = tracks_of(generation, current.settings.rollouts, config.search.double_every)
         episodes = config.search.population * tracks
         if config.in_dreams:
             steps += episodes * dream.steps * env.repeat

@@ -39,7 +39,7 @@ def export(
     """
     run, folder, score = Path(run), PRETRAINED / world, None
     rounds = rounds_of(config, run, machine)
-    unfinished = [this.work for this in rounds if world != "ball" and not this.is_finished]
+    unfinished = [current.work for current in rounds if world != "ball" and not current.is_finished]
     missing = [n for n in ("vae", "mdn_rnn") if not (run / f"{n}.safetensors").exists()]
     if unfinished or missing:
         raise ValueError(f"the run in {run} is not finished: run it to its end first")

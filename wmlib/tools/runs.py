@@ -250,41 +250,41 @@ class Phase(RunCommand):
         """Weights from elsewhere, by the name that they get in the round's folder."""
         return {}
 
-    def do(self, this: Round) -> Any:
+    def do(self, current: Round) -> Any:
         """The phase itself."""
         raise NotImplementedError
 
     def __call__(self) -> None:
         """Run it."""
         with self.open(self.settings, "car_racing", None) as (config, folder):
-            this = Round.of(config, self.round, folder, self.machine)
-            with _imported(this, self.imports()):
-                self.do(this)
-            print(f"done, in {this.work}")
+            current = Round.of(config, self.round, folder, self.machine)
+            with _imported(current, self.imports()):
+                self.do(current)
+            print(f"done, in {current.work}")
 
 
 @contextlib.contextmanager
-def _imported(this: Round, files: dict[str, Path | None]) -> Iterator[None]:
+def _imported(current: Round, files: dict[str, Path | None]) -> Iterator[None]:
     # Weights from elsewhere, copied into the round's folder; gone again if nothing can use them.
-    if this.number > 0 and files.get("initial"):
+    if current.number > 0 and files.get("initial"):
         raise ValueError("--controller is for round 0: a later one begins at the C of the last")
     fresh = {}
     for name, file in files.items():
         if file is None:
             continue
         _load_any(name, file)  # or say what is wrong with it
-        target = this.work / f"{name}.safetensors"
+        target = current.work / f"{name}.safetensors"
         if target.exists() and target.read_bytes() != file.read_bytes():
             raise ValueError(f"{target} is there already: name another --folder")
         if not target.exists():
             fresh[name] = file
     for name, file in fresh.items():
-        this.import_weights(file, name)
+        current.import_weights(file, name)
     try:
         yield
     except (ValueError, OSError):
         for name in fresh:
-            this.forget_import(name)
+            current.forget_import(name)
         raise
 
 
@@ -297,18 +297,18 @@ def _load_any(name: str, file: Path) -> Any:
 class Collect(Phase):
     """Run episodes, and keep them."""
 
-    def do(self, this: Round) -> Any:
+    def do(self, current: Round) -> Any:
         """Collect."""
-        return car_racing.collect_episodes(this)
+        return car_racing.collect_episodes(current)
 
 
 @dataclass(frozen=True)
 class TrainVAE(Phase):
     """Train V on the frames collected."""
 
-    def do(self, this: Round) -> Any:
+    def do(self, current: Round) -> Any:
         """Train V."""
-        return car_racing.train_round_vae(this)
+        return car_racing.train_round_vae(current)
 
 
 @dataclass(frozen=True)
@@ -321,18 +321,18 @@ class Encode(Phase):
         """V."""
         return {"vae": self.vae_file}
 
-    def do(self, this: Round) -> Any:
+    def do(self, current: Round) -> Any:
         """Encode."""
-        return car_racing.encode_episodes(this)
+        return car_racing.encode_episodes(current)
 
 
 @dataclass(frozen=True)
 class TrainRNN(Phase):
     """Train M on the encoded episodes."""
 
-    def do(self, this: Round) -> Any:
+    def do(self, current: Round) -> Any:
         """Train M."""
-        return car_racing.train_round_mdn_rnn(this)
+        return car_racing.train_round_mdn_rnn(current)
 
 
 @dataclass(frozen=True)
@@ -347,9 +347,9 @@ class Evolve(Phase):
         """V, M and C."""
         return {"vae": self.vae_file, "mdn_rnn": self.rnn_file, "initial": self.controller}
 
-    def do(self, this: Round) -> Any:
+    def do(self, current: Round) -> Any:
         """Evolve C."""
-        return car_racing.evolve_controller(this)
+        return car_racing.evolve_controller(current)
 
 
 @dataclass(frozen=True)
