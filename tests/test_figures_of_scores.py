@@ -16,13 +16,13 @@ pytestmark = pytest.mark.usefixtures("chapter_style")
 
 SCORES = [-131, 500, 505, 905, 910, 999]
 INTERVALS = {"this run": episode_interval(SCORES), "another": episode_interval(SCORES[1:])}
-TURNS, ERRORS = np.array([0.0, 10, 20, 25, 200]), np.array([1.0, 3, 5, 9, 100])
-HAIRPINS = np.array([100.0, 120, 170]), np.array([20.0, 30, 60]), np.array([False, False, True])
+TURNS, ERRORS = np.array([-5.0, 5, 20, 25, 200]), np.array([1.0, 3, 5, 9, 100])
+HAIRPINS = np.array([100.0, 120, -170]), np.array([20.0, 30, 60]), np.array([False, False, True])
 
 ALL = {
     "intervals": lambda: figures.intervals(INTERVALS, "return (points)"),
     "loop_diagram": lambda: figures.loop_diagram(get_config("laptop")),
-    "error_by_turn": lambda: figures.error_by_turn(TURNS, ERRORS, *HAIRPINS),
+    "error_by_turn": lambda: figures.error_by_turn(TURNS, ERRORS, 2 * ERRORS, *HAIRPINS),
     "score_histogram": lambda: figures.score_histogram(score(rng().normal(900, 20, 50))),
     "wall_clock": lambda: figures.wall_clock(timeline(), [timeline(offset=1)]),
 }
@@ -94,17 +94,17 @@ def test_the_loop_has_the_configs_numbers():
 
 
 def test_errors_by_turn_are_means_per_bin_and_hairpins_by_outcome():
-    figure = figures.error_by_turn(TURNS, ERRORS, *HAIRPINS)
+    figure = figures.error_by_turn(TURNS, ERRORS, 2 * ERRORS, *HAIRPINS)
     left, right = figure.axes
-    means = [c.lines[0].get_data() for c in left.containers]
-    assert [(x[0], y[0]) for x, y in means] == [(7.5, 2.0), (22.5, 7.0)]  # no bin of one frame
+    means = [np.stack(c.lines[0].get_data(), 1).tolist() for c in left.containers]
+    assert means == [[[0, 2], [20, 7]], [[0, 4], [20, 14]]]  # no bin of one frame
     passed, failed = (points.get_offsets().tolist() for points in right.collections)
-    assert (passed, failed) == ([[100, 20], [120, 30]], [[170, 60]])
-    assert legend(figure) == ["passed (2)", "failed (1)"]
+    assert (passed, failed) == ([[100, 20], [120, 30]], [[-170, 60]])
+    assert legend(figure) == ["frames", "their mirror images", "passed (2)", "failed (1)"]
 
 
 def test_without_data_it_is_said_what_is_missing():
     with pytest.raises(ValueError, match="there are no intervals"):
         figures.intervals({}, "return")
     with pytest.raises(ValueError, match="there are no frames"):
-        figures.error_by_turn(*np.zeros((5, 0)))
+        figures.error_by_turn(*np.zeros((6, 0)))

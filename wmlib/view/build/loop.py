@@ -292,7 +292,7 @@ def _intervals(function: Callable) -> Measured:
     return {
         "the distance from the lower end to the mean": float(below),
         "the distance from the mean to the upper end": float(above),
-        "the same result for the same generator": bool(np.array_equal(*again)),
+        "the same result for the same generator": bool(np.array_equal(again[0], again[1])),
     }
 
 

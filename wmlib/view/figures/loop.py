@@ -39,8 +39,8 @@ def loop_diagram(config: Config) -> Figure:
     for left, right, (*_, result) in zip(centres, centres[1:], PHASES, strict=False):
         text = result.replace(", ", ",\n") if "," in result else result
         diagram.arrow((left + BOX / 2, y), (right - BOX / 2, y), text)
-    back = [(centres[-1], y + 0.425), (centres[0], y + 0.425)]
-    diagram.arrow(*back, color=REALITY, bend=0.11)
+    top = y + 0.425
+    diagram.arrow((centres[-1], top), (centres[0], top), color=REALITY, bend=0.11)
     middle = (centres[0] + centres[-1]) / 2
     diagram.text(middle, HEIGHT - 0.13, "the agent of a round collects for the next", REALITY)
     return diagram.figure
