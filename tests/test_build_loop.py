@@ -1,4 +1,4 @@
-"""Chapter 5's build cells: what a reader is told who writes the rollout, or the interval, wrong."""
+"""Chapter 5's build cells: what the checker prints for a wrong rollout, or a wrong interval."""
 
 import numpy as np
 import pytest

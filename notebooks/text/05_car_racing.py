@@ -41,6 +41,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
+# %%
 from wmlib import paths
 from wmlib.envs.vector import MaskedVectorEnv
 from wmlib.evaluation import episode_interval, features, scoring_world, seed_interval
@@ -60,6 +61,7 @@ from wmlib.training.evolution import Evolution
 from wmlib.training.search_space import Directions, imitate
 from wmlib.view import build, figures
 
+# %%
 figures.use_style()
 config, chapter, machine = get_config(), get_chapter_config(), get_machine()
 RETRAIN = chapter.retrain  # set to True to train everything here from scratch
@@ -441,7 +443,7 @@ figures.wall_clock(rows, [rounds.timeline(seed) for seed in seeds])
 #
 # The machines, the years and the methods differ, so only the order of magnitude can be compared: about one hour on two cores against 30 hours on 64 workers for a return of about 870.
 #
-# **Finding.** The recipe returns 899 on average over three runs (95% CI of the mean 888 to 910, Student's t, n = 3 runs); the SD between runs is about 4 points, between episodes 65 to 86. When two recipes are compared, the runs are the sample. Three runs can show differences of about 15 points, not of 5.
+# **Finding.** The recipe returns 899 on average over three runs (95% CI of the mean 888 to 910, Student's t, n = 3 runs); the SD between runs is about 4 points, between episodes 65 to 86. When two recipes are compared, the runs are the sample. With three runs each, a difference of less than about 10 points cannot be detected ($2.8 \cdot 4.3 \cdot \sqrt{2/3}$), and three values estimate an SD poorly.
 #
 # ## 5.9 Where it fails
 #
@@ -488,6 +490,7 @@ def reconstruction_error(frames):
     return difference.square().sum((1, 2, 3)).numpy()
 
 
+# %%
 skip = 60 // config.env.repeat  # agent steps, in which the camera zooms in
 
 
@@ -567,7 +570,9 @@ if strips:
 # %% [markdown]
 # **Figure 5.12.** *The sharpest hairpins at which the agent fails, and the sharpest that it passes: frames (blue) and V's reconstructions (orange). Time in agent steps since the hairpin came into view.*
 #
-# @DISCUSS@
+# The tracks of CarRacing are closed loops that are driven counter-clockwise. Most of their turns go left; a sharp right turn needs a track that winds back. V reconstructs left-hand hairpins as a curved road and right-hand ones as a blob. The mirror images show the reason: a left-hand hairpin, mirrored, has the error of a right-hand one. So V's error depends on the direction and not on the shape of the road, and the asymmetry can only come from the training data, in which right-hand hairpins are *rare*.
+#
+# The same rarity concerns C, which was selected on few such turns. The data support (a) and (b) together and cannot separate them: compare V's error at the sharp right-hand hairpins that fail with that at those that are passed.
 
 # %%
 back = (failed & recovered).sum()
@@ -580,6 +585,8 @@ for name, rows in {"failed": right & failed, "passed": right & ~failed}.items():
         print(f"(95% CI of the mean {low:.0f} to {high:.0f}, n = {rows.sum()})")
 
 # %% [markdown]
+# What happens after a failure concerns (c): hardly any car reaches the road again. That fits (c), but does not prove it, as no search without early termination was run here. A remedy for (a) and (b) would be **data augmentation**: mirror every episode (flip the frames, change the sign of the steering), so that left and right are equally frequent. It is not tested here.
+#
 # **Finding.** @FAIL@
 #
 # ## 5.10 Break it: wipe the memory, kill the search
@@ -664,9 +671,11 @@ for name, log in trained.items():
     seconds[name] = sum({row["round"]: row["seconds"] for row in log}.values())
 for name, value in (seconds | {"all": sum(seconds.values())}).items():
     print(f"{name:8} {value / 60:6.1f} minutes")
+ran = sum(len(row["scores"]) * row["rollouts"] for row in history)
+print(f"candidates ran {ran:,} episodes")
 
 # %% [markdown]
-# Evolving C is almost only running episodes, millions of environment steps. So the speed of the environment decides whether the loop fits on a laptop. Profile before you optimize:
+# Evolving C takes most of the time, and it is almost only running episodes. So the speed of the environment decides whether the loop fits on a laptop. Profile before you optimize:
 #
 # **Predict:** in Gymnasium's CarRacing, what takes more time: the physics or the drawing of a frame?
 
@@ -868,7 +877,7 @@ for times in (1, 32, 512):
 #
 # ## Related work
 #
-# Published CarRacing results of agents that see pixels, with what their authors report about uncertainty. (CarRacing-v0 to v3 differ in details, so small differences mean nothing.)
+# Published CarRacing results of agents that see pixels, with what their authors report about uncertainty. (CarRacing-v0 to v3 differ in details, so small differences mean nothing. *Not stated*: neither the README nor the page says it. *See source*: it has to be read there.)
 #
 # | agent | return (mean ± SD of episodes) | episodes | training runs | cost | source |
 # |---|---|---|---|---|---|
@@ -876,9 +885,9 @@ for times in (1, 32, 512):
 # | the same, C reads $z$ alone | 632 ± 251 | 100 | 1 | not stated | the same |
 # | PyTorch reimplementation | 860 ± 120 | not stated | not stated | not stated | [ctallec/world-models](https://ctallec.github.io/world-models/) |
 # | the same, M untrained | 870 ± 120 | not stated | not stated | not stated | the same |
-# | genetic algorithm, V, M and C evolved end to end | 903 ± 73 | 100 | not stated here | not stated here | [Risi & Stanley 2019](https://arxiv.org/abs/1906.08857) |
-# | AttentionAgent, CMA-ES | 914 ± 15 | 100 | not stated here | not stated here | [Tang, Nguyen & Ha 2020](https://attentionagent.github.io/) |
-# | PPO, frame stack 4, action repeat 8 | 865 ± 159 | 100 | not stated here | not stated here | in the same; [code](https://github.com/xtma/pytorch_car_caring) |
+# | genetic algorithm, V, M and C evolved end to end | 903 ± 73 | 100 | see source | see source | [Risi & Stanley 2019](https://arxiv.org/abs/1906.08857) |
+# | AttentionAgent, CMA-ES | 914 ± 15 | 100 | see source | see source | [Tang, Nguyen & Ha 2020](https://attentionagent.github.io/) |
+# | PPO, frame stack 4, action repeat 8 | 865 ± 159 | 100 | see source | see source | in the same; [code](https://github.com/xtma/pytorch_car_caring) |
 # | PyTorch reimplementation | 915.9, "best agent", no spread | not stated | 1 | not stated | [Flydexo/ha_schmidhuber](https://github.com/Flydexo/ha_schmidhuber) |
 # | this chapter | 899, SD of episodes 65 to 86 | 100 per run | 3 | 2 cores, about 1 h per run | 5.8 |
 #
