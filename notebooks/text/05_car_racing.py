@@ -120,7 +120,7 @@ figures.training_curves(
 # %% [markdown]
 # **Figure 5.4.** *M's training loss. M starts from new random weights in every round, because V has changed, and with it the meaning of $z$.*
 #
-# M's reward error rises from round to round. The data change, not the network: a car that stands on the grass has a constant reward of −0.1 per step, which is easy to predict, and a fast car reaches a tile at irregular times.
+# M's reward error rises from round to round. The network is the same, but the data are more difficult: a car that stands on the grass has a constant reward of −0.1 per step, which is easy to predict, and a fast car reaches a tile at irregular times.
 #
 # **Finding.** A random episode lasts about 230 steps and has a return of about 10. With noise on its actions, an episode of round 0's agent lasts the full 1,000 steps and returns more than 500.
 #
@@ -307,7 +307,7 @@ figures.intervals(results, "mean return (points)")
 # %% [markdown]
 # **Figure 5.6.** *Mean returns on 32 tracks, with their 95% CIs.*
 #
-# **Finding.** With another M, the old C returns about 200 points. Distilled by least squares, without a new episode, it returns about 740, and the search of the next round starts from there instead of from 10. (With its own M it returns about 900. The other M was trained on 24 episodes only; in a run there are hundreds.)
+# **Finding.** With another M, the old C returns about 200 points. Distilled by least squares, without a new episode, it returns about 740, and with its own M about 900. (The other M was trained on 24 episodes only; in a run there are hundreds.) In Figure 5.5, rounds 1 and 2 therefore begin at about 500 and 880 points, where round 0 began at 10.
 #
 # ## 5.7 The score
 #
@@ -337,7 +337,7 @@ figures.score_histogram(score)
 #
 # "±" is the **standard deviation** of episodes: how much single tracks differ. The **confidence interval** is about the mean: how far it may be off because the number of tracks is finite.
 #
-# A detail of CarRacing matters for all comparisons. An episode ends early only when *every* tile was touched. (The documentation says 95% of the tiles, but this is checked when a tile is touched for the first time, at the start.) An episode in which a tile is missed lasts all 1,000 steps, which cost 100 points, and returns at most about 896. A return above 900 needs a complete lap, so lap completion is reported beside the score.
+# A detail of CarRacing matters for all comparisons. An episode ends early only when *every* tile was touched, or when the car leaves the field (−100 points). (The documentation says 95% of the tiles. But that check is made only when the first tile of the track is touched for the first time, and the car starts on it.) An episode in which a tile is missed lasts all 1,000 steps, which cost 100 points, and returns at most about 896. A return above 900 needs a complete lap, so lap completion is reported beside the score.
 #
 # The returns are skewed: most lie just above 900, a few are hundreds of points lower. A symmetric interval, mean ± 1.96 SD / $\sqrt n$, ignores that. The **bootstrap** does not need a formula for the distribution. Draw $n$ returns from the $n$ that you have, *with replacement*, and take their mean; repeat that many times:
 #
@@ -398,7 +398,7 @@ figure
 #
 # ## 5.8 Three training runs
 #
-# The interval above is about one trained agent on other tracks. It says nothing about the next training run: other random episodes, other initial weights, another search. That requires to run the recipe again. Two more runs were made, each from an empty folder with another seed; their logs and scores are in the repository.
+# The interval above is about one trained agent on other tracks. It says nothing about the next training run: other random episodes, other initial weights, another search. To know that, the recipe has to be run again. Two more runs were made, each from an empty folder with another seed; their logs and scores are in the repository.
 #
 # **Predict:** which is larger, the SD over episodes of one agent, or the SD over the mean scores of the three agents?
 
@@ -892,7 +892,7 @@ for times in (1, 32, 512):
 # | this chapter | 899, SD of episodes 65 to 86 | 100 per run | 3 | 2 cores, about 1 h per run | 5.8 |
 #
 # - [Ha & Schmidhuber 2018](https://arxiv.org/abs/1803.10122) introduced V, M and C and this benchmark's recipe; their [log and code](https://github.com/hardmaru/WorldModelsExperiments) are public.
-# - [ctallec/world-models](https://github.com/ctallec/world-models) reproduced it in PyTorch, and were the first to ask whether M has to be trained at all.
+# - [ctallec/world-models](https://github.com/ctallec/world-models) reproduced it in PyTorch, and asked in 2018 already whether M has to be trained at all.
 # - [Risi & Stanley 2019](https://arxiv.org/abs/1906.08857) trained all parts end to end with a genetic algorithm.
 # - [Tang, Nguyen & Ha 2020](https://arxiv.org/abs/2003.08165) evolved an agent that attends to a few image patches; they list PPO among the baselines.
 # - [Weng et al. 2022](https://arxiv.org/abs/2206.10558) built EnvPool, fast environments in C++.
