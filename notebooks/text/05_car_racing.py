@@ -253,6 +253,9 @@ for row in (checked[0], checked[-1]):
     where = f"round {row['round']}, generation {row['generation']}"
     print(f"{where}: average candidate {row['mean']:.0f}, best candidate {row['best']:.0f},")
     print(f"    mean of the distribution {row['check']:.0f} ± {row['check_std']:.0f} (SD)")
+for number in range(len(config.rounds)):
+    begun = next(row for row in history if row["round"] == number)
+    print(f"round {number} begins with a median return of {np.median(begun['scores']):.0f}")
 
 # %% [markdown]
 # A candidate is the mean plus noise in 75 dimensions, and most of that noise makes it worse. (Early termination lowers the candidates' returns as well.) The return of the *best* candidate is a maximum over 48 noisy estimates and therefore biased upwards, the **winner's curse** of chapter 4.
@@ -892,7 +895,7 @@ for times in (1, 32, 512):
 # | this chapter | 899, SD of episodes 65 to 86 | 100 per run | 3 | 2 cores, about 1 h per run | 5.8 |
 #
 # - [Ha & Schmidhuber 2018](https://arxiv.org/abs/1803.10122) introduced V, M and C and this benchmark's recipe; their [log and code](https://github.com/hardmaru/WorldModelsExperiments) are public.
-# - [ctallec/world-models](https://github.com/ctallec/world-models) reproduced it in PyTorch, and asked in 2018 already whether M has to be trained at all.
+# - [ctallec/world-models](https://github.com/ctallec/world-models) reproduced it in PyTorch, and asked whether M has to be trained at all.
 # - [Risi & Stanley 2019](https://arxiv.org/abs/1906.08857) trained all parts end to end with a genetic algorithm.
 # - [Tang, Nguyen & Ha 2020](https://arxiv.org/abs/2003.08165) evolved an agent that attends to a few image patches; they list PPO among the baselines.
 # - [Weng et al. 2022](https://arxiv.org/abs/2206.10558) built EnvPool, fast environments in C++.
