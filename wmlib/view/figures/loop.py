@@ -12,7 +12,7 @@ PHASES = (  # name, what it does, what its result is called
     ("train M", "an MDN-RNN of\nsequences of z", "h"),
     ("evolve C", "CMA-ES on\nreturns", "actions"),
 )
-WIDTH, HEIGHT, BOX = 8.6, 2.5, 1.4  # inches
+WIDTH, HEIGHT, BOX = 8.6, 2.1, 1.4  # inches
 
 
 def loop_diagram(config: Config) -> Figure:
@@ -30,7 +30,7 @@ def loop_diagram(config: Config) -> Figure:
         ("passes per round", [config.rnn.epochs] * len(rounds)),
         ("generations per round", [r.generations for r in rounds]),
     )
-    y = 1.5
+    y = 1.1
     for x, (name, what, _), (label, values) in zip(centres, PHASES, numbers, strict=True):
         acts = name in ("collect", "evolve C")
         diagram.box(x, y, BOX, 0.85, f"{name}\n{what}", REALITY if acts else "black")
