@@ -886,14 +886,14 @@ for times in (1, 32, 512):
 #
 # | agent | return (mean ± SD of episodes) | episodes | training runs | cost | source |
 # |---|---|---|---|---|---|
-# | World Models (V, M, C) | 906 ± 21 | 100 | 1 | 64 workers, 1,119 h by the published log | [Ha & Schmidhuber 2018](https://worldmodels.github.io/) |
-# | the same, C reads $z$ alone | 632 ± 251 | 100 | 1 | not stated | the same |
+# | World Models (V, M, C) | 906 ± 21 | 100 | not stated | 64 workers, 1,119 h by the published log | [Ha & Schmidhuber 2018](https://worldmodels.github.io/) |
+# | the same, C reads $z$ alone | 632 ± 251 | 100 | not stated | not stated | the same |
 # | PyTorch reimplementation | 860 ± 120 | not stated | not stated | not stated | [ctallec/world-models](https://ctallec.github.io/world-models/) |
 # | the same, M untrained | 870 ± 120 | not stated | not stated | not stated | the same |
 # | genetic algorithm, V, M and C evolved end to end | 903 ± 73 | 100 | see source | see source | [Risi & Stanley 2019](https://arxiv.org/abs/1906.08857) |
 # | AttentionAgent, CMA-ES | 914 ± 15 | 100 | see source | see source | [Tang, Nguyen & Ha 2020](https://attentionagent.github.io/) |
 # | PPO, frame stack 4, action repeat 8 | 865 ± 159 | 100 | see source | see source | in the same; [code](https://github.com/xtma/pytorch_car_caring) |
-# | PyTorch reimplementation | 915.9, "best agent", no spread | not stated | 1 | not stated | [Flydexo/ha_schmidhuber](https://github.com/Flydexo/ha_schmidhuber) |
+# | PyTorch reimplementation | 915.9, "best agent", no spread given | not stated | not stated | not stated | [Flydexo/ha_schmidhuber](https://github.com/Flydexo/ha_schmidhuber) |
 # | this chapter | 899, SD of episodes 65 to 86 | 100 per run | 3 | 2 cores, about 1 h per run | 5.8 |
 #
 # - [Ha & Schmidhuber 2018](https://arxiv.org/abs/1803.10122) introduced V, M and C and this benchmark's recipe; their [log and code](https://github.com/hardmaru/WorldModelsExperiments) are public.
