@@ -12,7 +12,6 @@ from figure_data import (
     policies,
     published,
     real_policies,
-    score,
     timeline,
 )
 from matplotlib.colors import to_hex
@@ -56,21 +55,6 @@ def test_wall_clock_is_in_hours_with_the_papers_results():
     ((hours, scores),) = drawn(ax, BASELINE)
     assert (list(hours), list(scores)) == ([15.6, 30.0, 1119.0], [822.9, 867.0, 900.5])
     assert "(hours)" in ax.get_xlabel()
-
-
-def test_the_histogram_has_every_track_and_the_interval_of_the_mean():
-    scores = score([-131, 500, 505, 905, 910, 999])
-    figure = figures.score_histogram(scores)
-    (ax,) = figure.axes
-    heights = {bar.get_x(): bar.get_height() for bar in ax.patches[:-1]}
-    assert sum(heights.values()) == 6
-    assert (heights[-140], heights[500], heights[900]) == (1, 2, 2)
-    i = scores.interval
-    span = ax.patches[-1].get_extents().transformed(ax.transData.inverted())
-    assert (span.x0, span.x1) == pytest.approx((i.low, i.high))
-    assert legend(figure) == [f"mean {i.mean:.1f}", "95% CI of the mean", "the paper, 906"]
-    assert drawn(ax, "#000000")[0][0][0] == i.mean
-    assert drawn(ax, BASELINE)[0][0][0] == 906
 
 
 def test_returns_of_dreams_are_drawn_over_the_real_returns():

@@ -12,9 +12,11 @@ from wmlib.view.figures.dreams import (
     returns_by_dream,
     returns_by_temperature,
 )
+from wmlib.view.figures.failures import error_by_turn
 from wmlib.view.figures.frames import frame_grid, moving_picture
 from wmlib.view.figures.latents import linear_probes, mixtures, scatter_map
-from wmlib.view.figures.scores import learning_curve, score_histogram, wall_clock
+from wmlib.view.figures.loop import loop_diagram
+from wmlib.view.figures.scores import intervals, learning_curve, score_histogram, wall_clock
 from wmlib.view.figures.search import search_steps
 from wmlib.view.figures.sources import source
 from wmlib.view.figures.speed import bench
@@ -27,10 +29,13 @@ __all__ = [
     "bench",
     "dream_learning_curve",
     "dream_returns",
+    "error_by_turn",
     "frame_grid",
     "horizon_curves",
+    "intervals",
     "learning_curve",
     "linear_probes",
+    "loop_diagram",
     "mixtures",
     "moving_picture",
     "new_axes",

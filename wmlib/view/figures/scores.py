@@ -1,13 +1,13 @@
 """Returns in the real environment: during a search, and on held-out tracks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from wmlib.evaluation import Score
+from wmlib.evaluation import Interval, Score
 from wmlib.view.figures.style import BASELINE, REALITY, column, new_axes, require_data
 
 # {hours: mean return over 1,024 episodes of the search distribution's mean}, at generations 25, 50
@@ -32,8 +32,8 @@ def learning_curve(rows: list[dict]) -> Figure:
         ax.plot(minutes, middle, color=REALITY, lw=1, label=label)
         ax.axvline(minutes[0], color=BASELINE, lw=0.8, ls=":")
         ax.annotate(f" round {number}", (minutes[0], 1.0), xycoords=("data", "axes fraction"))
-    _checks(ax, rows, unit=1)
-    ax.set(xlabel="wall-clock time of the run (minutes)", ylabel="return per episode")
+    _checks(ax, rows, 1, "mean of the distribution, other tracks (± SD of episodes)")
+    ax.set(xlabel="wall-clock time of the run (minutes)", ylabel="return per episode (points)")
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     return figure
 
@@ -52,10 +52,11 @@ def wall_clock(rows: list[dict], others: Sequence[list[dict]] = ()) -> Figure:
         label = "" if k else "the same with other training seeds"
         style: dict[str, Any] = {"color": REALITY, "ms": 3, "lw": 0.8, "alpha": 0.6}
         ax.plot(hours, column(checks, "check"), "s-", label=label, **style)
-    _checks(ax, rows, unit=60)
+    _checks(ax, rows, 60, "this run (± SD of episodes)")
     label = "Ha & Schmidhuber's log, 64 workers"
     ax.plot(list(PAPER_HOURS), list(PAPER_HOURS.values()), "D-", color=BASELINE, ms=5, label=label)
-    ax.set(xscale="log", xlabel="wall-clock time (hours)", ylabel="return per episode")
+    label = "return of the distribution's\nmean, other tracks (points)"
+    ax.set(xscale="log", xlabel="wall-clock time (hours)", ylabel=label)
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     return figure
 
@@ -64,7 +65,7 @@ def _checked(rows: list[dict]) -> list[dict]:
     return [row for row in rows if "check" in row]
 
 
-def _checks(ax: Axes, rows: list[dict], unit: float) -> None:
+def _checks(ax: Axes, rows: list[dict], unit: float, label: str) -> None:
     # unit: minutes per unit of the x axis. White markers are visible on the population's band.
     checks = _checked(rows)
     ax.errorbar(
@@ -77,25 +78,59 @@ def _checks(ax: Axes, rows: list[dict], unit: float) -> None:
         ms=5,
         capsize=2,
         lw=1.2,
-        label="mean of the distribution, other tracks (± SD of episodes)",
+        label=label,
     )
 
 
 def score_histogram(score: Score) -> Figure:
-    """A histogram of the returns on held-out tracks, in points, with the mean and its 95% CI.
+    """Returns on held-out tracks, in points: their histogram, and the mean with its 95% CI.
 
-    Raises ValueError if there are fewer than two tracks.
+    Left: the share of the tracks per bin of 20 points, a tick below it for every track, so that
+    rare failures are visible. Right: mean and median on an axis of their own. Raises ValueError if
+    there are fewer than two tracks.
     """
-    interval = score.interval
-    figure, ax = new_axes(width=5.6, height=2.8)
-    # The y axis is logarithmic so that the rare failures, which a mean hides, are visible.
-    lowest = 20 * np.floor(min(score.scores.min(), -100) / 20)
-    bins = np.arange(lowest, 1001, 20).tolist()
-    ax.hist(score.scores, bins, color=REALITY, alpha=0.75, log=True)
-    ax.axvline(interval.mean, color="black", lw=1.5, label=f"mean {interval.mean:.1f}")
-    label = "95% CI of the mean"
-    ax.axvspan(interval.low, interval.high, color="black", alpha=0.15, lw=0, label=label)
-    ax.axvline(PAPER_SCORE, color=BASELINE, ls="--", lw=1.5, label=f"the paper, {PAPER_SCORE}")
-    ax.set(xlabel="return on a held-out track (points)", ylabel="tracks")
-    ax.legend(loc="upper left")
+    scores, interval = score.scores, score.interval
+    figure = Figure(figsize=(8.4, 2.8), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[3, 2])
+    bins = np.arange(20 * np.floor(scores.min() / 20), 20 * np.floor(scores.max() / 20) + 21, 20)
+    share = np.full(len(scores), 100 / len(scores))
+    heights, *_ = left.hist(scores, bins.tolist(), weights=share, color=REALITY, alpha=0.75)
+    below = np.full(len(scores), -0.06 * heights.max())
+    left.plot(scores, below, "|", color=REALITY, ms=7, alpha=0.5, label="one track")
+    left.set(xlabel="return on a held-out track (points)", ylabel="tracks (%)")
+    left.set_ylim(-0.12 * heights.max(), None)
+    left.legend(loc="upper left", fontsize=8)
+    _interval(right, 0, interval, REALITY)
+    right.plot(np.median(scores), 1, "s", color=REALITY, mfc="white")
+    right.plot(PAPER_SCORE, 2, "D", color=BASELINE)
+    names = ["mean, 95% CI", "median", "the paper's mean"]
+    right.margins(x=0.15)
+    _name_rows(right, names, "return (points)")
     return figure
+
+
+def intervals(
+    rows: Mapping[str, Interval], xlabel: str, colors: Mapping[str, str] = {}, width: float = 6.4
+) -> Figure:
+    """Means with their 95% CIs, a row for each entry of `rows`, the first one at the top.
+
+    colors: of the rows, blue where a name is missing. width: inches. Raises ValueError if there are
+    no rows.
+    """
+    require_data("intervals", rows)
+    figure, ax = new_axes(width=width, height=0.75 + 0.32 * len(rows))
+    for y, (name, interval) in enumerate(rows.items()):
+        _interval(ax, y, interval, colors.get(name, REALITY))
+    _name_rows(ax, list(rows), xlabel)
+    return figure
+
+
+def _interval(ax: Axes, y: float, interval: Interval, color: str) -> None:
+    sides = [[interval.mean - interval.low], [interval.high - interval.mean]]
+    ax.errorbar([interval.mean], [y], xerr=sides, fmt="o", color=color, capsize=3, lw=1.5)
+
+
+def _name_rows(ax: Axes, names: list[str], xlabel: str) -> None:
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, -0.5)  # the first row is at the top
+    ax.set_xlabel(xlabel)

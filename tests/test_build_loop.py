@@ -1,0 +1,138 @@
+"""Chapter 5's build cells: what the checker prints for a wrong rollout, or a wrong interval."""
+
+import numpy as np
+import pytest
+import torch
+
+from wmlib.view import build
+from wmlib.view.build import loop
+
+EXERCISES = build.exercises()
+RIGHT = "is right: from here on"
+
+
+def said(source, name, capsys):
+    """What the checker prints about a function, given as a reader's source text."""
+    namespace = {"torch": torch, "np": np, "agent_step": loop.agent_step}
+    exec(source, namespace)
+    checked = build.check(namespace[name])
+    printed = capsys.readouterr().out
+    assert checked is (namespace[name] if RIGHT in printed else EXERCISES[name].reference)
+    return printed
+
+
+STEP = """
+def agent_step(env, world_model, controller, state):
+    action = controller(state.features)
+    frame, reward, terminated, truncated, info = env.step({action})
+    {observe}
+    return {returned}
+"""
+OBSERVE = "state = world_model.observe(state, action, frame[None], torch.tensor([reward]))"
+RETURNED = "state, reward, terminated, truncated"
+
+
+@pytest.mark.parametrize(
+    ("action", "observe", "returned", "phrase"),
+    [
+        ("action[0].numpy()", OBSERVE, RETURNED, RIGHT),
+        ("action.numpy()", OBSERVE, RETURNED, r"an action has shape (2,), got (1, 2)"),
+        ("action[0]", OBSERVE.replace("state =", "following ="), RETURNED, "an old z and h"),
+        ("action[0]", "state = world_model.begin(frame[None])", RETURNED, "reset at every step"),
+        ("action[0]", OBSERVE.replace(", torch.tensor([reward])", ""), RETURNED,
+         "without the reward"),
+        ("action[0]", OBSERVE.replace("frame[None]", "frame"), RETURNED, "(B, 2, 2, 3), got"),
+        ("action[0]", OBSERVE.replace("action", "action[0]"), RETURNED, "(B, 2), got (2,)"),
+        ("action[0]", OBSERVE, "state, reward, terminated or truncated",
+         "must return (state, reward, terminated, truncated)"),
+        ("action[0]", OBSERVE, "state, reward, truncated, terminated",
+         "terminated is True, expected False"),
+        ("action[0]", OBSERVE, "state.z, reward, terminated, truncated", "must be a State"),
+    ],
+)  # fmt: skip
+def test_agent_step(action, observe, returned, phrase, capsys):
+    source = STEP.format(action=action, observe=observe, returned=returned)
+    assert phrase in said(source, "agent_step", capsys)
+
+
+def test_an_action_of_the_next_state_is_not_the_one_that_was_taken(capsys):
+    source = """
+def agent_step(env, world_model, controller, state):
+    frame, reward, terminated, truncated, info = env.step(controller(state.features)[0].numpy())
+    features = torch.cat([world_model.encode(frame[None]), state.h], 1)
+    observed = world_model.observe(
+        state, controller(features), frame[None], torch.tensor([reward])
+    )
+    return observed, reward, terminated, truncated
+"""
+    assert "another action than the environment" in said(source, "agent_step", capsys)
+
+
+def test_an_agent_step_with_every_result_by_its_own_call(capsys):
+    source = STEP.format(action="action[0]", observe=OBSERVE, returned=RETURNED)
+    source = source.replace("    frame,", "    frame = env.step(action[0])[0]\n    frame,")
+    assert "environment steps after step 1 is 2, expected 1" in said(source, "agent_step", capsys)
+
+
+EPISODE = """
+kept = []
+
+def run_episode(env, world_model, controller, seed):
+    frame, info = env.reset({seed})
+    {begin}
+    total = 0.0
+    while True:
+        state, reward, terminated, truncated = agent_step(env, world_model, controller, state)
+        {body}
+"""
+BEGIN = "state = world_model.begin(frame[None])"
+BODY = "total += reward\n        if terminated or truncated:\n            return total"
+
+
+@pytest.mark.parametrize(
+    ("seed", "begin", "body", "phrase"),
+    [
+        ("seed=seed", BEGIN, BODY, RIGHT),
+        ("", BEGIN, BODY, "without the seed"),
+        ("seed=seed", f"{BEGIN} if not kept else kept[0]",
+         BODY.replace("return", "kept[:] = [state]; return"), "the memory of the first"),
+        ("seed=seed", BEGIN, BODY.replace(" or truncated", ""), "after it was truncated"),
+        ("seed=seed", BEGIN, BODY.replace("terminated or ", ""), "after it was terminated"),
+        ("seed=seed", BEGIN, BODY.replace("terminated or truncated", "False"), "was over long ago"),
+        ("seed=seed", BEGIN,
+         "if terminated or truncated:\n            return total\n        total += reward",
+         "reward of the last step is left out"),
+        ("seed=seed", BEGIN, BODY.replace("return total", "return"), "it returned None"),
+    ],
+)  # fmt: skip
+def test_run_episode(seed, begin, body, phrase, capsys):
+    source = EPISODE.format(seed=seed, begin=begin, body=body)
+    assert phrase in said(source, "run_episode", capsys)
+
+
+@pytest.mark.parametrize(
+    ("lines", "phrase"),
+    [
+        ("i = rng.integers(0, len(returns), (resamples, len(returns)))\n"
+         "    return np.percentile(returns[i].mean(1), (2.5, 97.5))", RIGHT),
+        ("means = [rng.choice(returns, len(returns)).mean() for _ in range(resamples)]\n"
+         "    return tuple(np.quantile(means, [0.025, 0.975]))", RIGHT),
+        ("half = 2 * np.std(returns)\n"
+         "    return returns.mean() - half, returns.mean() + half", "differ"),
+        ("half = 1.96 * np.std(returns, ddof=1)\n"
+         "    return returns.mean() - half, returns.mean() + half", "interval of single episodes"),
+        ("means = [rng.permutation(returns).mean() for _ in range(resamples)]\n"
+         "    return np.quantile(means, [0.025, 0.975])", "draw with replacement"),
+        ("drawn = rng.choice(returns, (resamples, len(returns)))\n"
+         "    return np.quantile(drawn, [0.025, 0.975])", "quantiles of the returns themselves"),
+        ("half = 1.96 * np.std(returns, ddof=1) / np.sqrt(len(returns))\n"
+         "    return returns.mean() - half, returns.mean() + half", "symmetric about the mean"),
+        ("means = rng.choice(returns, (resamples, len(returns))).mean(1)\n"
+         "    return np.quantile(means, [0.05, 0.95])", "5% and 95%"),
+        ("means = np.random.choice(returns, (resamples, len(returns))).mean(1)\n"
+         "    return np.quantile(means, [0.025, 0.975])", "the same result for the same generator"),
+    ],
+)  # fmt: skip
+def test_interval(lines, phrase, capsys):
+    source = f"def interval(returns, rng, resamples=2000):\n    {lines}\n"
+    assert phrase in said(source, "interval", capsys)

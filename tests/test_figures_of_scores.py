@@ -1,0 +1,110 @@
+"""Chapter 5's figures: scores with their intervals, the loop, turns at which an agent fails."""
+
+import itertools
+
+import numpy as np
+import pytest
+from figure_data import drawn, legend, rng, score, timeline, visible_texts
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from wmlib.evaluation import episode_interval
+from wmlib.pipeline.scales import get_config
+from wmlib.view import figures
+from wmlib.view.figures import BASELINE, REALITY
+
+pytestmark = pytest.mark.usefixtures("chapter_style")
+
+SCORES = [-131, 500, 505, 905, 910, 999]
+INTERVALS = {"this run": episode_interval(SCORES), "another": episode_interval(SCORES[1:])}
+TURNS, ERRORS = np.array([-5.0, 5, 20, 25, 200]), np.array([1.0, 3, 5, 9, 100])
+HAIRPINS = np.array([100.0, 120, -170]), np.array([20.0, 30, 60]), np.array([False, False, True])
+
+ALL = {
+    "intervals": lambda: figures.intervals(INTERVALS, "return (points)"),
+    "loop_diagram": lambda: figures.loop_diagram(get_config("laptop")),
+    "error_by_turn": lambda: figures.error_by_turn(TURNS, ERRORS, 2 * ERRORS, *HAIRPINS),
+    "score_histogram": lambda: figures.score_histogram(score(rng().normal(900, 20, 50))),
+    "wall_clock": lambda: figures.wall_clock(timeline(), [timeline(offset=1)]),
+}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_nothing_is_cut_off_and_no_text_covers_another(name):
+    figure = ALL[name]()
+    FigureCanvasAgg(figure).draw()
+    texts = visible_texts(figure)
+    assert len(texts) > 4
+    for text, box in texts:
+        assert min(box.x0, box.y0) > -1, text
+        assert box.x1 < figure.bbox.x1 + 1, text
+        assert box.y1 < figure.bbox.y1 + 1, text
+    for (one, a), (other, b) in itertools.combinations(texts, 2):
+        across = min(a.x1, b.x1) - max(a.x0, b.x0)
+        down = min(a.y1, b.y1) - max(a.y0, b.y0)
+        assert across < 1 or down < 1, f"{one!r} and {other!r}"
+
+
+def bars(ax):
+    """(value, low, high, y) of every horizontal error bar."""
+    found = []
+    for container in ax.containers:
+        line, _, (across, *_) = container.lines
+        (x,), (y,) = line.get_data()
+        ((low, _), (high, _)) = across.get_segments()[0]
+        found.append((x, low, high, y))
+    return found
+
+
+def test_the_histogram_has_every_track_and_the_interval_of_the_mean():
+    scores = score(SCORES)
+    figure = figures.score_histogram(scores)
+    left, right = figure.axes
+    heights = {bar.get_x(): bar.get_height() for bar in left.patches}
+    assert sum(heights.values()) == pytest.approx(100)  # percent
+    assert heights[500] == pytest.approx(2 * heights[-140]) == pytest.approx(heights[900])
+    ((ticks, _),) = drawn(left, REALITY)
+    assert list(ticks) == SCORES
+    i = scores.interval
+    assert bars(right) == [pytest.approx((i.mean, i.low, i.high, 0))]
+    assert ([906], [2]) in [(list(x), list(y)) for x, y in drawn(right, BASELINE)]
+    (median,) = [x for x, y in drawn(right, REALITY) if list(y) == [1]]
+    assert list(median) == [np.median(SCORES)]
+
+
+def test_intervals_are_rows_from_the_top():
+    figure = figures.intervals(INTERVALS, "return (points)", {"another": BASELINE})
+    (ax,) = figure.axes
+    wanted = [(i.mean, i.low, i.high, y) for y, i in enumerate(INTERVALS.values())]
+    assert bars(ax) == [pytest.approx(row) for row in wanted]
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(INTERVALS)
+    assert ax.yaxis_inverted()
+    assert len(drawn(ax, BASELINE)) > 0
+
+
+def test_wall_clock_names_this_run():
+    labels = legend(ALL["wall_clock"]())
+    assert any(label.startswith("this run") for label in labels)
+
+
+def test_the_loop_has_the_configs_numbers():
+    config = get_config("smoke")
+    texts = [text for text, _ in visible_texts(figures.loop_diagram(config))]
+    assert any(text.endswith(", ".join(str(r.episodes) for r in config.rounds)) for text in texts)
+    assert any(text.startswith("evolve C") for text in texts)
+
+
+def test_errors_by_turn_are_means_per_bin_and_hairpins_by_outcome():
+    figure = figures.error_by_turn(TURNS, ERRORS, 2 * ERRORS, *HAIRPINS)
+    left, right = figure.axes
+    means = [np.stack(c.lines[0].get_data(), 1).tolist() for c in left.containers]
+    assert means == [[[0, 2], [20, 7]], [[0, 4], [20, 14]]]  # no bin of one frame
+    passed, failed = (points.get_offsets().tolist() for points in right.collections)
+    assert (passed, failed) == ([[100, 20], [120, 30]], [[-170, 60]])
+    assert legend(figure) == ["frames", "their mirror images", "passed (2)", "failed (1)"]
+
+
+def test_without_data_it_is_said_what_is_missing():
+    with pytest.raises(ValueError, match="there are no intervals"):
+        figures.intervals({}, "return")
+    with pytest.raises(ValueError, match="there are no frames"):
+        figures.error_by_turn(*np.zeros((6, 0)))
