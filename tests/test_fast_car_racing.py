@@ -16,10 +16,12 @@ from wmlib.models.vae import frames_to_tensor
 from wmlib.paths import pretrained
 from wmlib.rollout.policies import EpisodeSpec, random_car_policy
 
+OURS = "wmlib/CarRacing-v3"
+
 
 def together(seed, steps, frame_size=64, action=None):
     """The same actions in both: yields (t, our result, the original's, our env, the original)."""
-    ours = gym.make("wmlib/CarRacing-v3", frame_size=frame_size)
+    ours = gym.make(OURS, frame_size=frame_size)
     original = gym.make("CarRacing-v3")
     policy = random_car_policy()
     policy.begin(0, EpisodeSpec(seed))
@@ -118,6 +120,22 @@ def test_v_encodes_the_frames_of_both_alike():
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_mirrored_tracks_have_left_and_right_exchanged():
+    """After an odd seed: flipped frames of the same track, driven with the opposite steering."""
+    plain, mirrored = gym.make(OURS), gym.make(OURS, mirror=True)
+    for seed in (5, 4, 7):
+        sign = 1 if seed % 2 == 0 else -1
+        frames = [env.reset(seed=seed)[0] for env in (plain, mirrored)]
+        for t in range(80):
+            assert np.array_equal(frames[0][:, ::sign], frames[1])
+            steering = np.float32(np.sin(t / 9))
+            a = plain.step(np.array([steering, 0.5, 0], np.float32))
+            b = mirrored.step(np.array([sign * steering, 0.5, 0], np.float32))
+            assert a[1:] == b[1:]
+            frames = [a[0], b[0]]
+        assert not np.array_equal(frames[0], frames[0][:, ::-1])
+
+
 def test_memory_does_not_grow_over_resets():
     import resource  # not on Windows
 

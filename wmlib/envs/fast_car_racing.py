@@ -42,15 +42,38 @@ class CarRacing(car_racing.CarRacing):
 
     The observation is (frame_size, frame_size, 3) uint8: Gymnasium's frame with its instrument bar
     cropped and area-resized, to within one grey level on average. `render()` is Gymnasium's own.
+
+    mirror: after `reset` with an odd seed, left and right are exchanged, in frames and steering.
+    Tracks are driven counterclockwise, so right-hand hairpins are rare on them; with `mirror` they
+    are as frequent as left-hand ones (data augmentation, for training).
     """
 
     look_away = False  # True: `step` does not draw, and returns the frame drawn last
 
-    def __init__(self, frame_size: int = 64, render_mode: str | None = None, **kwargs: Any):
+    def __init__(
+        self,
+        frame_size: int = 64,
+        render_mode: str | None = None,
+        mirror: bool = False,
+        **kwargs: Any,
+    ):
         super().__init__(render_mode=render_mode, **kwargs)
-        self.frame_size = frame_size
+        self.frame_size, self.mirror = frame_size, mirror
+        self._mirrored = False
         self.observation_space = gym.spaces.Box(0, 255, (frame_size, frame_size, 3), np.uint8)
         self.renderer = Renderer(frame_size)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None):
+        """As in Gymnasium."""
+        self._mirrored = self.mirror and seed is not None and seed % 2 == 1
+        return super().reset(seed=seed, options=options)
+
+    def step(self, action: Any):
+        """As in Gymnasium."""
+        if self._mirrored and action is not None:
+            steering, gas, brake = action
+            action = np.array([-steering, gas, brake], np.float32)
+        return super().step(action)
 
     def _create_track(self) -> bool:
         self.look_away = False
@@ -66,7 +89,8 @@ class CarRacing(car_racing.CarRacing):
         if not self._track_is_drawn:
             self.renderer.draw_track(self)
             self._track_is_drawn = True
-        return self.renderer.frame(self)
+        frame = self.renderer.frame(self)
+        return np.ascontiguousarray(frame[:, ::-1]) if self._mirrored else frame
 
 
 class Renderer:

@@ -20,6 +20,7 @@ import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,14 +62,21 @@ from wmlib.training.fit import pick_device
 from wmlib.training.search_space import Directions, imitate
 
 
-def training_world(config: Config, patience: int | None = None, repeat: int | None = None) -> World:
+def training_world(
+    config: Config,
+    patience: int | None = None,
+    repeat: int | None = None,
+    mirror: bool | None = None,
+) -> World:
     """CarRacing to learn in, with the fast renderer.
 
     patience (see `NoProgressTruncation`) is for training, never for scores. repeat: for policies
-    without a world model; by default the config's.
+    without a world model; by default the config's. mirror: by default the config's.
     """
     env = config.env
-    options = {"frame_size": env.frame_size, "max_episode_steps": env.max_steps}
+    options: dict[str, Any] = {"frame_size": env.frame_size, "max_episode_steps": env.max_steps}
+    if env.mirror if mirror is None else mirror:
+        options["mirror"] = True
     repeat = env.repeat if repeat is None else repeat
     return World("wmlib/CarRacing-v3", env.num_envs, patience, options, repeat)
 
@@ -304,7 +312,7 @@ def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
         with processes(current.machine.workers, current.machine.cluster) as executor:
             check = partial(
                 check_in_environment,
-                training_world(config),
+                training_world(config, mirror=False),  # tracks as scores have them
                 world_model,
                 tracks=search.check_tracks,
                 executor=executor,

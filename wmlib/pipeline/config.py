@@ -74,6 +74,7 @@ class EnvConfig(Checked):
     num_envs: int = number(64)  # environments in one process
     max_steps: int = number(1000)  # environment steps per episode, at most
     repeat: int = number(2)  # environment steps per agent step (frame skip)
+    mirror: bool = False  # exchange left and right on every second training track
 
 
 @dataclass(frozen=True)
