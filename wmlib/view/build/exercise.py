@@ -84,8 +84,7 @@ def is_unwritten(function: Callable) -> bool:
     return any(body in _EMPTY_BODIES for body in bodies)
 
 
-def _without_docstring():
-    ...
+def _without_docstring(): ...
 
 
 def _with_docstring():
