@@ -14,8 +14,6 @@
 #     name: python3
 # ---
 
-# %%
-
 # %% [markdown]
 # # 6. Learning inside a dream
 #
@@ -97,7 +95,7 @@ for name, file in {"naive M": "naive_dream", "final M": "dream"}.items():
     dream = WorldModel(agent.vae, load_network(MDNRNN, folder / f"{file}.safetensors"))
     worlds[name] = dream_world(neutral, dream, latents.folder, agent)
 agent_starts = worlds["naive M"].agent[1]
-print(f"{len(latents)} real episodes, {len(agent_starts.z):,} moments of them; dreams:", *worlds)
+print(f"{len(latents)} real episodes, {len(agent_starts.z):,} moments of them")
 
 # %% [markdown]
 # **Build it: `DreamEnv`** (3 lines for `reset`, 6 for `step`). What you can use:
@@ -144,7 +142,7 @@ def rollout(env, policy, index, steps):
     observations, z, rewards = env.reset(index), [], []
     for _ in range(steps):
         z.append(observations[:, : agent.vae.z_size])
-        observations, reward, done = env.step(policy(observations))
+        observations, reward, _ = env.step(policy(observations))
         rewards.append(reward)
     return torch.stack(z, dim=1), torch.stack(rewards, dim=1)
 
@@ -182,17 +180,18 @@ figures.frame_grid(rows, [f"+{t}" for t in shown], dict.fromkeys(rows, figures.D
 # **Predict:** the search maximizes the return in dreams. What will the controller's real return be: above 500, about 0, or below 0?
 
 # %%
-naive_env, steps, dreams = dream_env("naive M"), config.dream.steps // 4, 16
+naive_env, short, per_candidate = dream_env("naive M"), config.dream.steps // 4, 16
 
 
 def dream_fitness(parameters, generation):
     """Mean return of every candidate in the same dreams: parameters (P, 867) -> (P,)."""
     candidates = Controller(parameters)
-    members = np.repeat(np.arange(len(candidates)), dreams)
-    moments = np.random.default_rng(generation).integers(len(agent_starts.z), size=dreams)
+    members = np.repeat(np.arange(len(candidates)), per_candidate)
+    rng = np.random.default_rng(generation)
+    moments = rng.integers(len(agent_starts.z), size=per_candidate)
     index = torch.from_numpy(np.tile(moments, len(candidates)))
-    _, rewards = rollout(naive_env, lambda seen: candidates(seen, members), index, steps)
-    return rewards.sum(1).view(-1, dreams).mean(1).numpy()
+    _, rewards = rollout(naive_env, lambda seen: candidates(seen, members), index, short)
+    return rewards.sum(1).view(-1, per_candidate).mean(1).numpy()
 
 
 torch.manual_seed(0)
@@ -206,7 +205,7 @@ for row in search.run(dream_fitness, chapter.trial_generations):
 # %%
 mine = Controller(search.mean)
 real_env = car_racing.training_world(config)
-tracks = range(500_200, 500_200 + 8)
+tracks = range(ablations.TRACKS_FROM, ablations.TRACKS_FROM + 8)  # not used in training
 real = fitness.returns(real_env, agent, mine, tracks)[0]
 print("real return of your controller:", episode_interval(real).describe())
 
@@ -215,7 +214,7 @@ print("real return of your controller:", episode_interval(real).describe())
 
 # %%
 log = read_log(folder / "naive_controller.jsonl")
-episodes = config.search.check_tracks
+episodes = config.search.check_tracks  # per real return in the logs
 checks = {
     row["generation"]: (row["check"], 1.96 * row["check_std"] / episodes**0.5)
     for row in log
@@ -288,7 +287,7 @@ figures.predicted_by_action(values, predicted, "brake, held in all agent steps",
 # %% [markdown]
 # **Figure 6.6.** Mean return of 64 dreams of 200 agent steps in which the car only brakes (bands: 95% CI of the mean). Left of the dotted line are 99% of the brake values in the naive M's training data. The final M was also trained on episodes of trained controllers, which brake (section 6.7).
 #
-# **Finding.** Inside the range of its training data the naive M gives a braking car about 15 points, nearly independent of the brake; outside it the return rises to about 80 at full brake. The final M predicts a negative return there. The search found the error because a search samples the actions that nobody has taken. This is **model exploitation**: the optimizer maximizes the model's errors together with its reward.
+# **Finding.** Inside the range of its training data the naive M gives a braking car less than 20 points; outside it the return rises to almost 80 at full brake. The final M predicts a negative return for any firm brake. The search found the error because a search samples the actions that nobody has taken. This is **model exploitation**: the optimizer maximizes the model's errors together with its reward.
 #
 # What this does *not* show is that missing data always leads to exploitation. Outside its training data a network may predict anything, too much or too little; section 6.4 contains two other Ms, trained on the same episodes, that predict -2 for this very controller.
 #
@@ -335,7 +334,7 @@ real = fitness.returns(real_env, agent, pair, tracks).mean(1)
 print(f"real environment:       naive controller {real[0]:4.0f}, final controller {real[1]:4.0f}")
 
 # %% [markdown]
-# The naive M's dream orders the two wrongly. The same for 16 policies and eight dreams was computed once (`python -m wmlib ablate --dream`) and logged. **The policies:** one written by hand that gives some gas and never steers; six evolved from scratch in the first six dreams, 12 generations each; and the controllers of rounds 2 to 9 of a whole run (section 6.9) with its result. **The dreams** differ in the M that makes them, each a change to the one above it:
+# The naive M's dream orders the two wrongly: it gives the braking car about 190 points and the final controller about 30. The final M's dream orders them correctly. (It predicts more than the 1,000 points of a lap. The package caps $v$, see the appendix; the numbers below are capped.) The same for 16 policies and eight dreams was computed once (`python -m wmlib ablate --dream`) and logged. **The policies:** one written by hand that gives some gas and never steers; six evolved from scratch in the first six dreams, 12 generations each; and the controllers of rounds 2 to 9 of a whole run (section 6.9) with its result. **The dreams** differ in the M that makes them, each a change to the one above it:
 #
 # | dream | training data of its M | what is changed |
 # |---|---|---|
@@ -366,7 +365,13 @@ figures.score_matrix(dict(zip(policy_names, returns[0], strict=True)), predictio
 #
 # To summarize a column we need two numbers. **Spearman's rank correlation** $\rho$ replaces all values by their ranks (1 for the lowest; equal values share the mean of their ranks) and takes Pearson's correlation of the ranks, $\rho = \operatorname{cov}(a, b) / (\sigma_a \sigma_b)$: 1 for the same order, 0 for no relation. The **regret** is the real return that is lost by choosing the policy that the dream prefers: $\max_i R_i - R_{\hat\imath}$ with $\hat\imath = \arg\max_i \hat R_i$.
 #
-# **Build it: `spearman`** (2 lines; `rankdata` from `scipy.stats` gives ranks, `np.corrcoef` a matrix of correlations).
+# SciPy has a function for ranks:
+
+# %% tags=["nbval-check-output"]
+rankdata([30, 10, 10, 99])
+
+# %% [markdown]
+# **Build it: `spearman`** (2 lines, with `rankdata` and `np.corrcoef`, which returns a 2 x 2 matrix of correlations).
 
 
 # %%
@@ -407,9 +412,9 @@ for dream in ranks:
     print(f"{dream:30}{texts[0]}     {texts[1]}    {''.join(f'{x:6.0f}' for x in regrets[dream])}")
 
 # %% [markdown]
-# **Three cautions.** (1) The 16 policies are not independent. Nine belong to one run, and episodes of that run trained the later Ms; six were optimized in one of the dreams. The reduced set in the table keeps one policy of the run and leaves out the one that was evolved in the dream itself (7 or 8 policies remain; so few have no useful interval). (2) The intervals of the last four dreams overlap: 16 policies do not tell which of them is best. (3) A high rank correlation separates good from bad policies. Among the nine controllers of the run, whose real returns differ by less than 90 points, no dream tells reliably which is best.
+# **Three cautions.** (1) The 16 policies are not independent. Nine belong to one run, and episodes of that run trained the later Ms; six were optimized in one of the dreams. The reduced set in the table keeps one policy of the run and leaves out the one that was evolved in the dream itself (7 or 8 policies remain; so few policies have no useful interval, and the values for the first dreams range from 0 to 0.96). (2) The intervals of the last four dreams overlap: 16 policies do not tell which of them is best. (3) A high rank correlation separates good from bad policies. Among the nine controllers of the run, whose real returns differ by less than 90 points, no dream tells reliably which is best.
 #
-# **Finding.** The first three dreams have no rank correlation that is clearly above 0, and a regret of about 850 to 1,000 points with every seed: each would choose a policy that never completes even a part of a lap. In the last four the rank correlation is 0.56 to 0.96 and the regret at most 115. So a dream can be tested before training in it, for the cost of some real episodes of a policy set.
+# **Finding.** The first three dreams have no rank correlation that is clearly above 0, and a regret of about 850 to 1,000 points with every seed: each would choose a policy with a real return near or below 0. In the last four the rank correlation is 0.56 to 0.96 and the regret at most 115. So a dream can be tested before training in it, for the cost of some real episodes of a policy set.
 #
 # ## 6.5 Remedy 1: train M better
 #
@@ -423,7 +428,7 @@ evolved = [read_log(run / ablations.EVOLVED) for run in runs]
 
 
 def evolved_returns(kind):
-    """Real return of the policy evolved in one kind of dream, over both sets of tracks: (seeds,)."""
+    """Real returns of the policies evolved in one kind of dream, over all 64 tracks: (seeds,)."""
     wanted, row = {"kind": kind} | ablations.NEUTRAL, policy_names.index(f"evolved: {kind}")
     first = [next(r["real"] for r in rows if wanted.items() <= r.items()) for rows in evolved]
     return (np.array(first) + [real[row] for real in returns]) / 2
@@ -459,7 +464,7 @@ compare(
 # %% [markdown]
 # **Figure 6.9.** Real returns of policies evolved in dreams, before and after two changes to M's training. Left: each line is a training seed. Right: differences; the black bar is their mean with its 95% CI over the seeds (Student's t, n = 3).
 #
-# **Finding.** The loss alone changes nothing. With the optimizer's change, two of three seeds go from about -78 to more than 400 points, on random episodes alone; with seed 1 it has no effect. The mean difference is about 356, but its interval over three seeds includes 0. The second change is three changes at once (rate, annealing, batch size), and they were not separated. The regret falls with every seed (previous section). So the first three dreams are mostly undertrained Ms, and chapter 3's M, which has the same settings, may be undertrained too.
+# **Finding.** With the loss alone no policy learns to drive: all returns stay below 0. With the optimizer's change, two of three seeds go from about -78 to more than 400 points, on random episodes alone; with seed 1 it has no effect. The mean difference is about 356, but its interval over three seeds includes 0. The second change is three changes at once (rate, annealing, batch size), and they were not separated. The regret falls with every seed (previous section). So the first three dreams are mostly undertrained Ms, and chapter 3's M, which has the same settings, may be undertrained too.
 #
 # ## 6.6 Remedy 2: the previous reward as an input
 #
@@ -627,7 +632,7 @@ figures.recipes_compared(recipes)
 
 # %%
 def episodes_of(run):
-    """Real episodes that a run collected, and episodes of any kind that gave its search a fitness."""
+    """How many real episodes a run collected, and how many episodes its search evaluated."""
     evaluated = sum(len(r["scores"]) * r["rollouts"] for r in read_log(run / "evolution.jsonl"))
     return sum(row["episodes"] for row in read_log(run / "collect.jsonl")), evaluated
 
@@ -680,12 +685,12 @@ moving = figures.moving_picture(
 # </details>
 
 # %%
-dreams = {}
+by_temperature = {}
 for tau in (0.1, 0.5, 1.0, 1.3, 2.0, 3.0):
     torch.manual_seed(0)
     z, _ = rollout(dream_env("final M", tau), controller, torch.tensor([5]), 2 * chapter.horizon)
-    dreams[tau] = tensor_to_frames(agent.decode(z[0]))
-player = DreamPlayer(dreams, frame_rate=50 / config.env.repeat)
+    by_temperature[tau] = tensor_to_frames(agent.decode(z[0]))
+player = DreamPlayer(by_temperature, frame_rate=50 / config.env.repeat)
 player.contact_sheet(columns=7)
 
 # %%
@@ -820,7 +825,7 @@ explorer.restart()
 # ## Summary
 #
 # - A world model becomes an environment with `reset` and `step` in about ten lines. The dream's M and the agent's M can be two networks.
-# - Evolved naively in a dream, C exploited M: 190 points predicted, -90 real. It braked fully, an action that M's data do not contain; inside the data's range the same M predicted about 15 points.
+# - Evolved naively in a dream, C exploited M: 190 points predicted, -90 real. It braked fully, an action that M's data do not contain; inside the data's range the same M predicts less than 20 points.
 # - Measure a dream before training in it: rank correlation and regret of policies whose real return is known. The poor dreams had a regret of about 850 to 1,000 points, the good ones of at most 115.
 # - Remedies: better optimization of M helped two of three seeds (mean +356), on-policy data all three (+260), the previous reward had no measured effect (+23), a temperature of 1.3 helped two of three seeds by about 200. With three seeds no mean effect has an interval above 0.
 # - The whole loop: 862 over three seeds (best 900), 37 ± 19 (standard error) below the same agent evolved in the real environment, with about 5% of its real episodes.
