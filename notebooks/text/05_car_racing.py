@@ -305,6 +305,7 @@ figure
 #
 # **Predict:** does it still drive?
 
+
 # %%
 class Forgetful(WorldModel):
     """Sees as well as ever; remembers one look, and nothing before it."""

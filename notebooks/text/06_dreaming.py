@@ -115,6 +115,7 @@ class DreamEnv:
     """
 
     def __init__(self, dream, agent, starts, agent_starts, temperature=1.0):
+        """Keep the two world models and their moments; this method is written already."""
         self.dream, self.agent, self.temperature = dream, agent, temperature
         self.starts, self.agent_starts = starts, agent_starts
 
@@ -159,15 +160,15 @@ def dream_env(name, temperature=1.0):
 # %%
 torch.manual_seed(0)
 same_moment = torch.full((4,), 5)
-z, rewards = rollout(dream_env("final M"), controller, same_moment, chapter.horizon)
-shown = np.linspace(0, chapter.horizon - 1, 8).astype(int)
+z, rewards = rollout(dream_env("final M"), controller, same_moment, 2 * chapter.horizon)
+shown = np.linspace(0, 2 * chapter.horizon - 1, 8).astype(int)
 rows = {f"dream {k + 1}": tensor_to_frames(agent.decode(z[k, shown])) for k in range(4)}
 figures.frame_grid(rows, [f"+{t}" for t in shown], dict.fromkeys(rows, figures.DREAM), size=1.0)
 
 # %% [markdown]
 # **Figure 6.3.** Four dreams from one moment. Column titles are agent steps (25 per second).
 #
-# They are the same at first and separate within one to two seconds, because each samples another road beyond the edge of the frame.
+# They are nearly the same at first and separate within a few seconds, because each samples another road beyond the edge of the frame.
 #
 # **Finding.** An environment made of a learned model takes about ten lines. The package's own version (`wmlib/envs/dream.py`) adds three things that a search needs: common random numbers, a limit of 400 agent steps, and early termination after 15 agent steps without reward.
 #
@@ -352,9 +353,7 @@ matrices = [{row["where"]: row for row in read_log(run / ablations.SCORE_MATRIX)
 returns = [np.mean(matrix[ablations.REAL]["scores"], axis=1) for matrix in matrices]
 policy_names = matrices[0][ablations.REAL]["policies"]
 predictions = {
-    dream: row["predicted_return"]
-    for dream, row in matrices[0].items()
-    if dream != ablations.REAL
+    dream: row["predicted_return"] for dream, row in matrices[0].items() if dream != ablations.REAL
 }
 figures.score_matrix(dict(zip(policy_names, returns[0], strict=True)), predictions)
 
@@ -681,7 +680,7 @@ moving = figures.moving_picture(
 #
 # <details><summary>What you may have seen</summary>
 #
-# At 0.1 M nearly always takes its likeliest prediction, and a straight road is likeliest to go on straight. At 3 there is one hairpin after another. The controller was evolved at 1.3, slightly more random than the environment.
+# At 0.1 M nearly always takes its likeliest prediction, and a straight road is likeliest to go on straight. At 3 one bend follows another. The controller was evolved at 1.3, slightly more random than the environment.
 # </details>
 
 # %%
@@ -861,4 +860,6 @@ for seed, run in enumerate(runs):
     since = [number for number in starts if number > 2 and number - 1 in found]
     if since:
         gains = [starts[number] - found[number - 1] for number in since]
-        print(f"seed {seed}: re-evaluated start against previous search: {np.mean(gains):+.0f} points")
+        print(
+            f"seed {seed}: re-evaluated start against previous search: {np.mean(gains):+.0f} points"
+        )

@@ -77,7 +77,7 @@ def predicted_by_action(
     ax.axvline(seen, color=BASELINE, ls=":", lw=1.5, label="99% of the random policy's steps")
     ax.axhline(0, color=BASELINE, lw=0.8)
     ax.set(xlabel=action, ylabel="return in dreams (points)")
-    ax.legend(fontsize=8)
+    _legend_below(figure, ax, columns=3)
     return figure
 
 
@@ -302,7 +302,7 @@ def recipes_compared(recipes: Mapping[str, Sequence[Score]]) -> Figure:
         share = np.arange(1, len(returns) + 1) / len(returns)
         right.step(returns, share, where="post", color=color, label=name)
     left.set_xticks(range(len(recipes)), [textwrap.fill(name, 18) for name in recipes])
-    left.set(ylabel="mean return (points)", xlim=(-0.5, len(recipes) - 0.4))
+    left.set(xlabel="recipe", ylabel="mean return (points)", xlim=(-0.5, len(recipes) - 0.4))
     left.grid(axis="x", visible=False)
     right.set(xlabel="return of an episode (points)", ylabel="share of episodes below")
     low = min(np.quantile(score.scores, 0.02) for some in recipes.values() for score in some)
