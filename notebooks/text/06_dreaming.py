@@ -490,7 +490,7 @@ for seed, matrix in enumerate(matrices):
 #
 # ## 6.7 Remedy 3: on-policy data
 #
-# **Question.** A random policy never drives a lap. What if M is trained on episodes of the policies that are evolved in its dreams?
+# **Question.** A random policy never completes a lap. What if M is trained on episodes of the policies that are evolved in its dreams?
 #
 # This is the classical answer to covariate shift: states that a new policy visits are missing in the data of the old one, so let the new policy collect data and train again ([DAgger](https://proceedings.mlr.press/v15/ross11a.html)). On-policy episodes are longer, too:
 
