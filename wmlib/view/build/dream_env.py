@@ -233,8 +233,8 @@ def _untrained(reward_input: bool, end: float, seed: int) -> WorldModel:
 
 def _moments(seed: int) -> State:
     torch.manual_seed(seed)
-    parts = [torch.randn(MOMENTS, size) for size in (Z, HIDDEN, HIDDEN)]
-    return State(*parts, torch.rand(MOMENTS))
+    z, h, c = (torch.randn(MOMENTS, size) for size in (Z, HIDDEN, HIDDEN))
+    return State(z, h, c, torch.rand(MOMENTS))
 
 
 def _episodes(env_class) -> Measured:

@@ -46,14 +46,12 @@ def search_in_dream(
     ax.errorbar(list(checks), means, halves, **bars)
     ax.axhline(0, color=BASELINE, lw=0.8)
     ax.set(
-        xlabel="generation", ylabel="return (points)", xticks=generations[:: _every(generations)]
+        xlabel="generation",
+        ylabel="return (points)",
+        xticks=generations[:: max(1, len(predicted) // 12)],
     )
     _legend_below(figure, ax, columns=1)
     return figure
-
-
-def _every(values: Sequence) -> int:
-    return max(1, len(values) // 12)
 
 
 def predicted_by_action(
@@ -93,7 +91,7 @@ def score_matrix(real: Mapping[str, float], predicted: Mapping[str, Sequence[flo
     for dream, values in predicted.items():
         if len(values) != len(real):
             raise ValueError(f"{dream}: {len(values)} predictions, but {len(real)} policies")
-    columns = {"real environment": list(real.values())} | predicted
+    columns = {"real environment": list(real.values()), **predicted}
     figure, ax = new_axes(width=1.9 + 0.72 * len(columns), height=1.0 + 0.25 * len(real))
     for k, (name, values) in enumerate(columns.items()):
         maps = LinearSegmentedColormap.from_list(name, ["white", REALITY if k == 0 else DREAM])
@@ -178,16 +176,16 @@ def before_and_after(steps: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figu
             bars: dict[str, Any] = {"fmt": "_", "color": "black", "ms": 12, "capsize": 3, "lw": 1.5}
             label = "mean (95% CI over the seeds)" if row == 0 else None
             right.errorbar(row + 0.22, mean.mean, mean.high - mean.mean, label=label, **bars)
-    at = np.arange(len(steps))
-    ticks = (2.2 * at[:, None] + [0, 1]).ravel()
+    places = np.arange(len(steps))
+    ticks = (2.2 * places[:, None] + [0, 1]).ravel()
     left.set_xticks(ticks, ["before", "after"] * len(steps), fontsize=8)
     names = [textwrap.fill(name, 18) for name in steps]
-    for place, name in zip(2.2 * at + 0.5, names, strict=True):
+    for place, name in zip(2.2 * places + 0.5, names, strict=True):
         left.annotate(name, (place, 1.02), xycoords=("data", "axes fraction"), ha="center",
                       va="bottom", fontsize=8)  # fmt: skip
-    right.set_xticks(at, names, fontsize=8)
-    left.set(xlabel="change", ylabel=REAL, xlim=(-0.5, 2.2 * at[-1] + 1.5))
-    right.set(xlabel="change", ylabel="after - before (points)", xlim=(-0.6, at[-1] + 0.6))
+    right.set_xticks(places, names, fontsize=8)
+    left.set(xlabel="change", ylabel=REAL, xlim=(-0.5, 2.2 * len(steps) - 0.7))
+    right.set(xlabel="change", ylabel="after - before (points)", xlim=(-0.6, len(steps) - 0.4))
     for ax in (left, right):
         ax.axhline(0, color=BASELINE, lw=0.8)
         ax.grid(axis="x", visible=False)
