@@ -257,11 +257,13 @@ brakes = {}
 for name, (policy, world_model) in policies.items():
     recorded = [record_episode(random_env, policy, EpisodeSpec(k), world_model) for k in tracks]
     brakes[name] = np.concatenate([episode.recording["actions"][:, 2] for episode in recorded])
-    median, top = np.quantile(brakes[name], (0.5, 0.99))
+brakes["final controller"] = np.concatenate([store.read(n, "actions")[:, 2] for n in store.names()])
+for name, values in brakes.items():
+    median, top = np.quantile(values, (0.5, 0.99))
     print(f"{name:17} brake: median {median:.2f}, 99% of agent steps below {top:.2f}")
 
 # %% [markdown]
-# The controller brakes fully at every step. The random policy, which made M's training data, hardly brakes. A hypothesis follows: M is right about small brake values and wrong outside its training data. It can be tested, because you have the environment.
+# The naive controller brakes fully at every step. The random policy, which made M's training data, hardly brakes. A hypothesis follows: M is accurate for the brake values in its training data, and overestimates returns outside them. It can be tested, because you have the environment.
 #
 # **Predict:** a policy that always holds the same brake value, with no gas and no steering, gets which return in the naive M's dreams, as a function of that value?
 
@@ -286,9 +288,9 @@ seen = np.quantile(brakes["random policy"], 0.99)
 figures.predicted_by_action(values, predicted, "brake, held in all agent steps", seen)
 
 # %% [markdown]
-# **Figure 6.6.** Mean return of 64 dreams of 200 agent steps in which the car only brakes (bands: 95% CI of the mean). Left of the dotted line are 99% of the brake values in the naive M's training data. The final M was also trained on episodes of trained controllers, which brake (section 6.7).
+# **Figure 6.6.** Mean return of 64 dreams of 200 agent steps in which the car only brakes (bands: 95% CI of the mean). Left of the dotted line are 99% of the brake values in the naive M's training data. The final M was trained on random episodes and on those of trained controllers (sections 6.7 and 6.9).
 #
-# **Finding.** Inside the range of its training data the naive M gives a braking car less than 20 points; outside it the return rises to almost 80 at full brake. The final M predicts a negative return for any firm brake. The search found the error because a search samples the actions that nobody has taken. This is **model exploitation**: the optimizer maximizes the model's errors together with its reward.
+# **Finding.** Inside the range of its training data the naive M gives a braking car less than 20 points; outside it the return rises to almost 80 at full brake. The final M predicts a negative return for any firm brake. The search tries actions that are missing in the data, and found one whose return M overestimates. This is **model exploitation**: the optimizer maximizes the model's errors together with its reward.
 #
 # What this does *not* show is that missing data always leads to exploitation. Outside its training data a network may predict anything, too much or too little; section 6.4 contains two other Ms, trained on the same episodes, that predict -2 for this very controller.
 #
@@ -333,9 +335,10 @@ for name, world in worlds.items():
     print(f"dreams of the {name}: naive controller {a:4.0f}, final controller {b:4.0f}")
 real = fitness.returns(real_env, agent, pair, tracks).mean(1)
 print(f"real environment:       naive controller {real[0]:4.0f}, final controller {real[1]:4.0f}")
+print(f"T = {horizon} agent steps")
 
 # %% [markdown]
-# The naive M's dream orders the two wrongly: it gives the braking car about 190 points and the final controller about 30. The final M's dream orders them correctly. (It predicts more than the 1,000 points of a lap. The package caps $v$, see the appendix; the numbers below are capped.) The same for 16 policies and eight dreams was computed once (`python -m wmlib ablate --dream`) and logged. **The policies:** one written by hand that gives some gas and never steers; six evolved from scratch in the first six dreams, 12 generations each; and the controllers of rounds 2 to 9 of a whole run (section 6.9) with its result. **The dreams** differ in the M that makes them, each a change to the one above it:
+# The naive M's dream orders the two wrongly: it gives the braking car about 190 points and the final controller about 30. The final M's dream orders them correctly. (It predicts more than the 1,000 points of a lap. The package caps $v$, see the appendix; the numbers below are capped.) The same for 16 policies and eight dreams was computed once (`python -m wmlib ablate --dream`) and logged. **The policies:** one written by hand that gives some gas and never steers; six evolved from scratch in the first six dreams, 12 generations each; and the controllers of rounds 2 to 9 of a whole run (section 6.9) with its result. **The dreams** differ in the M that makes them. The first four are a chain of changes; the next two compare with `annealed learning rate`:
 #
 # | dream | training data of its M | what is changed |
 # |---|---|---|
