@@ -176,7 +176,7 @@ figures.frame_grid(rows, [f"+{t}" for t in shown], dict.fromkeys(rows, figures.D
 #
 # **Question.** What happens if we collect episodes with a random policy, train M on them, and evolve C in its dreams?
 #
-# The naive M has chapter 3's architecture and learning rate. It was trained on 480 episodes of the random policy; two settings of its loss differ from chapter 3 (section 6.5). The search is chapter 4's, with your environment in the place of the real one. The fitness of a candidate is its mean return in 16 dreams, the same 16 for all candidates of a generation.
+# The naive M has chapter 3's architecture and learning rate. It was trained on 480 episodes of the random policy; two settings of its loss differ from chapter 3 (section 6.5). The search is chapter 4's, with your environment in the place of the real one. The fitness of a candidate is its mean return in 16 dreams of 100 agent steps, which begin at the same 16 moments for all candidates of a generation.
 #
 # **Predict:** the search maximizes the return in dreams. What will the controller's real return be: above 500, about 0, or below 0?
 
@@ -479,7 +479,7 @@ compare(
 # %% [markdown]
 # **Figure 6.9.** Real returns of policies evolved in dreams, before and after two changes to M's training. Left: each line is a training seed. Right: differences; the black bar is their mean with its 95% CI over the seeds (Student's t, n = 3).
 #
-# **Finding.** With the loss alone no policy learns to drive: all returns stay below 0. With the optimizer's change, two of three seeds go from about -78 to more than 400 points, on random episodes alone; with seed 1 it has no effect. The mean difference is about 356, but its interval over three seeds includes 0. The second change is three changes at once (rate, annealing, batch size), and they were not separated. The regret falls with every seed (previous section). So the first three dreams are mostly undertrained Ms, and chapter 3's M, which has the same settings, may be undertrained too.
+# **Finding.** With the loss alone no policy learns to drive: all returns stay below 0. With the optimizer's change, two of three seeds go from about -78 to more than 400 points, on random episodes alone; with seed 1 it has no effect. The mean difference is about 356, but its interval over three seeds includes 0. The second change is three changes at once (rate, annealing, batch size), and they were not separated. The regret falls with every seed (previous section). This suggests that the first three Ms are undertrained, and chapter 3's M, which has the same settings, may be, too.
 #
 # ## 6.6 Remedy 2: the previous reward as an input
 #
@@ -529,7 +529,7 @@ compare(
 #
 # This comparison does not separate the *kind* of data from their *amount*: the number of episodes and of passes is equal, but an on-policy episode is about four times as long, so M sees up to four times as many frames and makes up to four times as many gradient steps. A matched experiment would use equally many agent steps of each kind.
 #
-# The -93 is again a controller that brakes fully and never moves, and the M in whose dreams it was evolved predicts about 510 points for it. This M was trained on random *and* on-policy episodes. Two Ms of the same seed, trained on only one kind, predict -4 and 11 for the same controller:
+# The -93 is again a controller that keeps the brake on and never moves (its weights are not among the pretrained files), and the M in whose dreams it was evolved predicts about 510 points for it. This M was trained on random *and* on-policy episodes. Two Ms of the same seed, trained on only one kind, predict -4 and 11 for the same controller:
 
 # %%
 braking_policy = policy_names.index(f"evolved: {ablations.MIXED}")
@@ -545,7 +545,7 @@ print(f"real return: {returns[-1][braking_policy]:.0f}")
 #
 # **Question.** If errors of M cannot be avoided, can they be made harder to exploit?
 #
-# The paper's remedy is temperature: divide the logits of M's mixtures by $\tau$ and multiply their standard deviations by $\sqrt\tau$, so that the dream is more random than the environment and less predictable for C. Its table for VizDoom is the model for this section: a controller trained at $\tau = 0.1$ had 2086 ± 140 in the dream and 193 ± 58 in the real game, at $\tau = 1.15$ 918 ± 546 and 1092 ± 556 (means ± SD; Ha & Schmidhuber 2018). Dropout is another way: at each step a random tenth of $h$'s entries is hidden from the forecast ([Wellmer & Kwok 2021](https://arxiv.org/abs/2109.08342)).
+# The paper's remedy is temperature: divide the logits of M's mixtures by $\tau$ and multiply their standard deviations by $\sqrt\tau$, so that the dream is more random than the environment and less predictable for C. Its table for VizDoom is the model for this section: a controller trained at $\tau = 0.1$ had 2086 ± 140 in the dream and 193 ± 58 in the real game, at $\tau = 1.15$ 918 ± 546 and 1092 ± 556, at $\tau = 1.3$ 732 ± 269 and 753 ± 139 (means ± SD; Ha & Schmidhuber 2018). Dropout is another way: at each step a random tenth of $h$'s entries is hidden from the forecast ([Wellmer & Kwok 2021](https://arxiv.org/abs/2109.08342)).
 #
 # C was evolved from scratch at four temperatures with and without dropout, in dreams of the M trained on random and on-policy episodes.
 #
@@ -563,7 +563,7 @@ figures.returns_by_temperature(mixed, episodes)
 # %% [markdown]
 # **Figure 6.12.** Policies evolved at several temperatures. Blue: real returns with 95% CI of the mean (32 episodes); orange, dotted: what the dreams predicted for the last generation. Circles, squares and triangles are training seeds 0, 1 and 2.
 #
-# **Finding.** For seeds 0 and 1 without dropout, $\tau = 1.3$ gives about 720 and 770 points, some 200 more than $\tau = 1$ (their intervals do not overlap). This is above what the dream predicted: dream and environment agree best at a lower temperature than the one that gives the best controller, as in the paper's table. For seed 2 every setting fails: all eight searches find the controller that brakes and never moves, -93 points each. Dropout helped in some settings and hurt in others. Temperature helped against an M that is imprecise; it did not help against an M that is wrong about an action.
+# **Finding.** For seeds 0 and 1 without dropout, $\tau = 1.3$ gives about 720 and 770 points, some 200 more than $\tau = 1$ (their intervals do not overlap). This is above what the dreams predicted. So the temperature at which dream and environment agree best is not the one that gives the best controller, as in the paper's table. For seed 2 every setting fails: all eight searches find a controller that never moves, -93 points each. Dropout helped in some settings and hurt in others. So temperature helped with two seeds, and not with the third, where M is wrong about an action.
 #
 # ## 6.9 The loop
 #
@@ -640,7 +640,7 @@ figures.recipes_compared(recipes)
 # %% [markdown]
 # **Figure 6.15.** Left: mean return of each training seed on 100 held-out tracks with its 95% CI (episodes), and the mean over the seeds (black). Right: the share of all episodes below a return.
 #
-# **Finding.** Over three seeds, the controllers evolved in dreams have a mean return of 862 (95% CI over the seeds 780 to 944), those evolved in the real environment 899: a difference of -37 points with a standard error of 19. The dream's controllers complete a lap in 23% of the episodes, chapter 5's in about 88%: most of theirs miss one or more tiles. The **best seed**, which is the pretrained agent of this chapter and of figure 6.1, has 900. It is one of three, and was chosen for its score.
+# **Finding.** Over three seeds, the controllers evolved in dreams have a mean return of 862 (95% CI over the seeds 780 to 944), those evolved in the real environment 899: a difference of -37 points with a standard error of 19. The dream's controllers complete a lap in 23% of the episodes, chapter 5's in 89%: most of the dream's episodes miss one or more tiles. (With three runs each, a 95% interval of the difference reaches about four standard errors to either side, and includes 0.) The **best seed**, which is the pretrained agent of this chapter and of figure 6.1, has 900. It is one of three, and was chosen for its score.
 #
 # **What did it cost in real episodes?**
 
@@ -857,7 +857,7 @@ explorer.restart()
 # - [ME-TRPO](https://arxiv.org/abs/1802.10592) (Kurutach et al. 2018): an ensemble of models against exploitation; policy optimization stops when too few models agree on progress.
 # - [PlaNet](https://arxiv.org/abs/1811.04551) (Hafner et al. 2019): latent dynamics learned online from pixels, for planning. Its successors up to [DreamerV3](https://arxiv.org/abs/2301.04104) (2023) train an actor and a critic in imagined rollouts.
 # - [MBPO](https://arxiv.org/abs/1906.08253) (Janner et al. 2019): short model rollouts from real states, with a bound on the error that the model may cause.
-# - [SimPLe](https://arxiv.org/abs/1903.00374) (Kaiser et al. 2020): the loop of this section for Atari, with 100,000 real steps.
+# - [SimPLe](https://arxiv.org/abs/1903.00374) (Kaiser et al. 2020): a loop like that of 6.9 for Atari, with 100,000 real steps.
 # - [Dropout's Dream Land](https://arxiv.org/abs/2109.08342) (Wellmer & Kwok 2021): CarRacing trained in dreams with M trained on 90% expert data; 504 ± 170 without and 789 ± 180 with dropout in the dream.
 # - [DOPE](https://arxiv.org/abs/2103.16596) (Fu et al. 2021): benchmarks for off-policy evaluation, with rank correlation and regret of policy sets.
 #
