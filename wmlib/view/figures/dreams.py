@@ -92,7 +92,7 @@ def score_matrix(real: Mapping[str, float], predicted: Mapping[str, Sequence[flo
         if len(values) != len(real):
             raise ValueError(f"{dream}: {len(values)} predictions, but {len(real)} policies")
     columns = {"real environment": list(real.values()), **predicted}
-    figure, ax = new_axes(width=1.9 + 0.72 * len(columns), height=1.0 + 0.25 * len(real))
+    figure, ax = new_axes(width=1.9 + 0.79 * len(columns), height=1.0 + 0.25 * len(real))
     for k, (name, values) in enumerate(columns.items()):
         maps = LinearSegmentedColormap.from_list(name, ["white", REALITY if k == 0 else DREAM])
         shown = np.array(values, dtype=float)[:, None]
