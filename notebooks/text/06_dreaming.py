@@ -270,7 +270,7 @@ for name, values in brakes.items():
 # %%
 torch.manual_seed(0)
 values = np.linspace(0, 1, 9).astype(np.float32)
-index = torch.arange(64)
+index = torch.arange(64) % len(agent_starts.z)
 
 
 def braking(value):
