@@ -8,7 +8,7 @@ from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
 from wmlib import paths
-from wmlib.evaluation import Probe, Score
+from wmlib.evaluation import Probe, Score, episode_interval
 
 
 def rng():
@@ -41,26 +41,11 @@ def timeline(checks=True, offset=0.0):
     return rows
 
 
-def dream_timeline(offset=0.0):
-    rows = timeline(offset=offset)
-    rows[-1] |= {"found": 650.0, "found_std": 30.0}
-    return rows
-
-
-def evolved(seed=0, kinds=("as in chapter 3", "learning faster", "both")):
-    """Rows of evolved.jsonl that differ in the kind of dream."""
-    return [
-        {"kind": kind, "temperature": 1.0, "dropout": 0.0, "real_std": 40.0 + k,
-         "predicted_return": 300.0 + 10 * k + seed, "real": 200.0 + 30 * k - 7 * seed}
-        for k, kind in enumerate(kinds)
-    ]  # fmt: skip
-
-
 def evolved_by_temperature(seed=0):
     """Rows of evolved.jsonl that differ in temperature and dropout."""
     return [
         {"kind": "both", "temperature": tau, "dropout": rate, "real_std": 40.0,
-         "predicted_return": 300 * tau + seed, "real": 200 * tau + 100 * rate - 7 * seed}
+         "population_return": 300 * tau + seed, "real": 200 * tau + 100 * rate - 7 * seed}
         for tau, rate in itertools.product((0.5, 1.0, 1.8), (0.0, 0.1))
     ]  # fmt: skip
 
@@ -70,15 +55,9 @@ def score(scores):
     return Score(list(range(len(scores))), scores, np.full(len(scores), 900), scores > 800)
 
 
-def policies(count=5, shift=0.0):
-    """Means and half-widths (count, 2)."""
-    return np.stack([np.linspace(-50, 900, count) + shift, np.linspace(5, 50, count)], 1)
-
-
-def real_policies(count=5):
-    """Means and the ends of their skewed intervals (count, 3)."""
-    mean, half = policies(count).T
-    return np.stack([mean, mean - half, mean + half / 2], 1)
+def intervals(shift=0.0):
+    """Three intervals of returns."""
+    return [episode_interval(np.array([10.0, 20, 30 + 9 * k]) + shift) for k in range(3)]
 
 
 def mixture():

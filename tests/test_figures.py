@@ -15,18 +15,15 @@ from figure_data import (
     DISTRIBUTIONS,
     GENERATIONS,
     drawn,
-    dream_timeline,
-    evolved,
     evolved_by_temperature,
     frames,
     hill,
     history,
+    intervals,
     legend,
     mixture,
-    policies,
     probe,
     published,
-    real_policies,
     rng,
     score,
     timeline,
@@ -60,19 +57,33 @@ ALL = {
     "learning_curve": lambda: figures.learning_curve(timeline()),
     "wall_clock": lambda: figures.wall_clock(timeline(), [timeline(offset=1)]),
     "score_histogram": lambda: figures.score_histogram(score([-20, 500, 880, 905, 910])),
-    "dream_returns": lambda: figures.dream_returns(np.arange(5.0), rng().normal(size=(5, 3))),
-    "predicted_against_real": lambda: figures.predicted_against_real(
-        {f"dream {k}, learning faster": policies(shift=k) for k in range(6)},
-        real_policies(),
-        {"never steers": 0, "evolved sharper": 1, "the run's C": 4},
+    "before_and_after": lambda: figures.before_and_after(
+        {"previous reward as an input": np.array([[-60.0, 5, 9], [410, -20, 590]])}
     ),
-    "returns_by_dream": lambda: figures.returns_by_dream([evolved(), evolved(1)]),
+    "two changes": lambda: figures.before_and_after(
+        dict.fromkeys(("sum over z", "learning rate, batch size"), (np.zeros(3), np.arange(3)))
+    ),
+    "dream_accuracy": lambda: figures.dream_accuracy(
+        {"the run's M": [(0.5, -0.1, 0.8)] * 3, "on-policy episodes": [(0.9, 0.7, 1.0)] * 3},
+        {"the run's M": [900, 20, 0], "on-policy episodes": [3, 4, 5]},
+    ),
+    "dream_loop": figures.dream_loop,
+    "dream_step": figures.dream_step,
+    "predicted_by_action": lambda: figures.predicted_by_action(
+        np.array([0.0, 0.5, 1.0]), {"naive M": intervals(), "final M": intervals(-50)}, "brake", 0.2
+    ),
+    "recipes_compared": lambda: figures.recipes_compared(
+        {"in the real environment": [score([890, 905, 910])] * 3, "in dreams": [score([700, 900])]}
+    ),
+    "returns_by_round": lambda: figures.returns_by_round([timeline(), timeline(offset=1)], 32),
     "returns_by_temperature": lambda: figures.returns_by_temperature(
-        [evolved_by_temperature(), evolved_by_temperature(1)]
+        [evolved_by_temperature(), evolved_by_temperature(1)], 32
     ),
-    "dream_learning_curve": lambda: figures.dream_learning_curve(
-        {"this run": dream_timeline(), "seed1": dream_timeline(2), "seed2": dream_timeline(4)}
+    "score_matrix": lambda: figures.score_matrix(
+        {"never steers": -27.0, "evolved: on-policy episodes": 520.0, "the run's C": 900.0},
+        {f"dream {k}, previous reward": [10.0, 400.0, 800.0 + k] for k in range(8)},
     ),
+    "search_in_dream": lambda: figures.search_in_dream([1.0, 40, 90], {3: (-90.0, 1.0)}),
     "bench": lambda: figures.bench(published()),
 }
 
@@ -122,21 +133,27 @@ EMPTY = {
     "learning_curve": (lambda: figures.learning_curve([]), "no generations"),
     "wall_clock": (lambda: figures.wall_clock(timeline(checks=False)), "no checks"),
     "score_histogram": (lambda: figures.score_histogram(score([900])), "at least two values"),
-    "dream_returns": (lambda: figures.dream_returns(np.ones(3), np.ones((2, 4))), "3 episodes,"),
-    "predicted_against_real": (
-        lambda: figures.predicted_against_real({"a dream": policies(4)}, real_policies(5)),
-        r"a dream: shape \(4, 2\)",
+    "before_and_after": (lambda: figures.before_and_after({}), "no changes"),
+    "dream_accuracy": (lambda: figures.dream_accuracy({}, {}), "no dreams"),
+    "other regrets": (
+        lambda: figures.dream_accuracy({"a dream": [(0, 0, 0)]}, {"another": [0]}),
+        r"of \['a dream'\], but regrets of \['another'\]",
     ),
-    "returns_by_dream": (lambda: figures.returns_by_dream([]), "no runs"),
-    "other dreams": (
-        lambda: figures.returns_by_dream([evolved(), evolved(kinds=("both",))]),
-        "different kinds of dreams",
+    "predicted_by_action": (
+        lambda: figures.predicted_by_action(np.ones(1), {}, "brake", 0.2),
+        "no dreams",
     ),
-    "returns_by_temperature": (lambda: figures.returns_by_temperature([[]]), "no rows"),
-    "dream_learning_curve": (
-        lambda: figures.dream_learning_curve({"this run": timeline(), "seed1": []}),
-        "no rows in the log of seed1",
+    "recipes_compared": (lambda: figures.recipes_compared({}), "no recipes"),
+    "returns_by_round": (
+        lambda: figures.returns_by_round([timeline(), []], 32),
+        "no rows in the log of training seed 1",
     ),
+    "returns_by_temperature": (lambda: figures.returns_by_temperature([[]], 32), "no rows"),
+    "score_matrix": (
+        lambda: figures.score_matrix({"never steers": 3.0}, {"a dream": [1.0, 2.0]}),
+        "a dream: 2 predictions, but 1 policies",
+    ),
+    "search_in_dream": (lambda: figures.search_in_dream([], {}), "no generations"),
     "bench": (lambda: figures.bench({"rows": []}), "two measurements"),
 }  # fmt: skip
 

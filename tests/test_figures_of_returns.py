@@ -4,18 +4,17 @@ import numpy as np
 import pytest
 from figure_data import (
     drawn,
-    dream_timeline,
     error_bars,
-    evolved,
     evolved_by_temperature,
+    intervals,
     legend,
-    policies,
     published,
-    real_policies,
+    score,
     timeline,
 )
 from matplotlib.colors import to_hex
 
+from wmlib.evaluation import seed_interval
 from wmlib.view import figures
 from wmlib.view.figures import BASELINE, DREAM, REALITY
 
@@ -57,103 +56,106 @@ def test_wall_clock_is_in_hours_with_the_papers_results():
     assert "(hours)" in ax.get_xlabel()
 
 
-def test_returns_of_dreams_are_drawn_over_the_real_returns():
-    real, predicted = np.array([10.0, 30.0]), np.array([[8.0, 14.0], [20.0, 50.0]])
-    figure = figures.dream_returns(real, predicted)
+def test_a_search_in_dreams_has_predicted_and_real_returns():
+    figure = figures.search_in_dream([1.0, 40, 90], {1: (-80.0, 2.0), 3: (-90.0, 1.0)})
     (ax,) = figure.axes
+    ((x, y), *_) = drawn(ax, DREAM)
+    assert (list(x), list(y)) == ([1, 2, 3], [1, 40, 90])
+    x, y, low, high = error_bars(ax.containers[0])
+    assert (list(x), list(y), list(high - low)) == ([1, 3], [-80, -90], [4, 2])
+
+
+def test_returns_by_action_are_means_with_intervals_and_a_limit():
+    found = intervals()
+    values = np.array([0.0, 0.5, 1.0])
+    (ax,) = figures.predicted_by_action(values, {"naive M": found}, "brake", 0.2).axes
     ((x, y),) = drawn(ax, DREAM)
-    assert sorted(zip(x, y, strict=True)) == [(10, 8), (10, 14), (30, 20), (30, 50)]
-    ((x, y),) = drawn(ax, "#000000")
-    assert (list(x), list(y)) == ([10, 30], [11, 35])
-    ((a, b),) = drawn(ax, BASELINE)
-    assert list(a) == list(b) == [8, 50]
-    assert legend(figure) == ["one dream", "mean of an episode's dreams", "predicted = real"]
+    assert (list(x), list(y)) == ([0, 0.5, 1], [i.mean for i in found])
+    band = ax.collections[0].get_paths()[0].vertices
+    assert band[:, 1].min() == min(i.low for i in found)
+    assert drawn(ax, BASELINE)[0][0][0] == 0.2
+    assert ax.get_xlabel() == "brake"
 
 
-def test_predicted_returns_have_intervals_marks_and_a_rank_correlation():
-    real = real_policies(4)
-    predicted = np.stack([[0.0, 2.0, 1.0, 3.0], [0.5, 0, 0.5, 1]], 1)
-    figure = figures.predicted_against_real({"its dream": predicted}, real, {"the run's C": 3})
-    (ax,) = figure.axes
-    line, _, (across, down) = ax.containers[0].lines
-    np.testing.assert_array_equal(
-        np.stack(line.get_data(), 1), np.stack([real[:, 0], [0, 2, 1, 3]], 1)
-    )
-    sides = np.array(across.get_segments())
-    np.testing.assert_allclose(sides[:, :, 0], real[:, 1:])
-    ends = np.array(down.get_segments())
-    np.testing.assert_allclose(ends[:, 1, 1] - ends[:, 0, 1], 2 * predicted[:, 1])
-    assert to_hex(line.get_color()).upper() == DREAM
-    assert [(float(x[0]), float(y[0])) for x, y in drawn(ax, "#000000")] == [(real[3, 0], 3)]
-    assert ax.get_title() == "its dream\nrank correlation 0.80\n(95% CI -1.00 to 1.00)"
-    assert set(legend(figure)) == {"the run's C", "a policy (95% CI)", "predicted = real"}
+def test_a_score_matrix_has_every_number_and_frames_the_highest_predictions():
+    real, predicted = {"a": -90.0, "b": 500.0}, {"dream 1": [183.0, 20.0], "dream 2": [4.0, 800.0]}
+    (ax,) = figures.score_matrix(real, predicted).axes
+    texts = [[t.get_text() for t in ax.texts if t.get_position()[0] == k] for k in range(3)]
+    assert texts == [["-90", "500"], ["183", "20"], ["4", "800"]]
+    assert [t.get_text() for t in ax.texts if t.get_bbox_patch()] == ["183", "800"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
 
 
-def test_five_dreams_take_two_rows_of_axes():
-    predicted = {f"dream {k}": policies(shift=k) for k in range(5)}
-    figure = figures.predicted_against_real(predicted, real_policies())
-    assert len(figure.axes) == 6
-    assert [ax.axison for ax in figure.axes] == [True] * 5 + [False]
+def test_accuracy_has_rank_correlations_with_intervals_and_regrets_by_seed():
+    ranks = {"one": [(0.5, 0.1, 0.8), (0.6, 0.2, 0.7)], "two": [(0.9, 0.8, 1.0), (0.4, 0.0, 0.6)]}
+    left, right = figures.dream_accuracy(ranks, {"one": [900, 30], "two": [5, 0]}).axes
+    found = [container.lines for container in left.containers]
+    rho = [float(line.get_xdata()[0]) for line, *_ in found]
+    assert rho == [0.5, 0.6, 0.9, 0.4]
+    ends = np.array([bars.get_segments()[0][:, 0] for _, _, (bars,) in found])
+    np.testing.assert_allclose(ends, [(0.1, 0.8), (0.2, 0.7), (0.8, 1.0), (0.0, 0.6)])
+    assert [float(x[0]) for x, _ in drawn(right, REALITY)] == [900, 30, 5, 0]
 
 
-def test_returns_by_dream_are_means_and_sds_of_the_seeds():
-    runs = [evolved(0), evolved(1), evolved(4)]
-    figure = figures.returns_by_dream(runs)
-    (ax,) = figure.axes
-    predicted, real = ax.containers
-    for container, key, color in ((predicted, "predicted_return", DREAM), (real, "real", REALITY)):
-        values = np.array([[row[key] for row in run] for run in runs])
-        _, y, low, high = error_bars(container)
-        assert y == pytest.approx(values.mean(0))
-        assert (high - low) / 2 == pytest.approx(values.std(0, ddof=1))
-        seeds = [y for _, y in drawn(ax, color)][:3]
-        np.testing.assert_array_equal(seeds, values)
-    labels = [label.get_text().replace("\n", " ") for label in ax.get_xticklabels()]
-    assert labels == [row["kind"] for row in runs[0]]
-    assert legend(figure) == ["predicted by the dream", "in the real environment"]
-    runs[2][0]["population_return"] = runs[2][0].pop(
-        "predicted_return"
-    )  # a log of an earlier version
-    for row in (row for run in runs for row in run):
-        row.setdefault("population_return", 1.0)
-    figure = figures.returns_by_dream(runs)
-    assert legend(figure)[0] == "predicted for the last population"
+def test_before_and_after_are_lines_per_seed_and_the_mean_difference():
+    before, after = np.array([-60.0, 5.0, 9.0]), np.array([410.0, -20.0, 590.0])
+    left, right = figures.before_and_after({"reward": (before, after)}).axes
+    pairs = [list(y) for _, y in drawn(left, REALITY)]
+    assert pairs == [[-60, 410], [5, -20], [9, 590]]
+    assert [float(y[0]) for _, y in drawn(right, REALITY)] == [470, -25, 581]
+    _, y, low, high = error_bars(right.containers[0])
+    mean = seed_interval(after - before)
+    assert (y[0], low[0], high[0]) == pytest.approx((mean.mean, mean.low, mean.high))
 
 
-def test_with_one_seed_error_bars_are_the_sd_of_real_episodes():
-    predicted, real = figures.returns_by_dream([evolved()]).axes[0].containers
-    assert len(predicted.lines[2]) == 0
-    *_, low, high = error_bars(real)
-    assert list((high - low) / 2) == [row["real_std"] for row in evolved()]
+def test_with_one_seed_before_and_after_have_no_interval():
+    _, right = figures.before_and_after({"reward": (np.zeros(1), np.ones(1))}).axes
+    assert not right.containers
 
 
-def test_returns_by_temperature_have_a_panel_per_dropout_rate():
+def test_returns_by_temperature_are_lines_per_seed_for_each_dropout_rate():
     runs = [evolved_by_temperature(0), evolved_by_temperature(3)]
-    axes = figures.returns_by_temperature(runs).axes
-    assert [ax.get_title() for ax in axes] == ["dropout 0", "dropout 0.1"]
-    for ax, rate in zip(axes, (0.0, 0.1), strict=True):
-        x, y, *_ = error_bars(ax.containers[1])
-        rows = [[row for row in run if row["dropout"] == rate] for run in runs]
-        assert list(x) == [0.5, 1.0, 1.8]
-        assert y == pytest.approx(np.mean([[row["real"] for row in run] for run in rows], axis=0))
-    assert axes[0].get_ylim() == axes[1].get_ylim()
+    figure = figures.returns_by_temperature(runs, 16)
+    assert [ax.get_title() for ax in figure.axes] == ["dropout 0", "dropout 0.1"]
+    for ax, rate in zip(figure.axes, (0.0, 0.1), strict=True):
+        for container, run in zip(ax.containers, runs, strict=True):
+            rows = [row for row in run if row["dropout"] == rate]
+            x, y, low, high = error_bars(container)
+            assert list(x) == [0.5, 1.0, 1.8]
+            assert list(y) == [row["real"] for row in rows]
+            assert high - low == pytest.approx(2 * 1.96 * 40 / 4)
+        predicted = [list(y) for _, y in drawn(ax, DREAM)]
+        assert predicted == [
+            [row["population_return"] for row in run if row["dropout"] == rate] for run in runs
+        ]
+    assert legend(figure) == [
+        f"{what}, training seed {k}" for k in range(2) for what in ("predicted", "real")
+    ]
+    assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
 
 
-def test_the_learning_curve_in_dreams_has_axes_of_predicted_and_of_real_returns():
-    first, other = dream_timeline(), dream_timeline(2)
-    figure = figures.dream_learning_curve({"this run": first, "seed1": other})
-    above, below = figure.axes
-    (x, y), _ = drawn(above, DREAM)
-    last = [row for k in range(3) for row in first if row["round"] == k][3::4]
-    assert (list(x), list(y)) == ([r["minutes"] for r in last], [r["mean"] for r in last])
-    checks = [row for row in first if "check" in row]
-    x, y, low, high = error_bars(below.containers[0])
-    assert (list(x), list(y)) == ([r["minutes"] for r in checks], [r["check"] for r in checks])
-    assert list((high - low) / 2) == [r["check_std"] for r in checks]
-    assert [float(value[0]) for value in drawn(below, "#000000")[0]] == [first[-1]["minutes"], 650]
-    lines = [list(y) for _, y in drawn(below, REALITY)]
-    assert [row["check"] for row in other if "check" in row] in lines
-    assert above.get_legend().get_texts()[1].get_text() == "seed1"
+def test_returns_by_round_are_the_last_predictions_and_the_checks_of_each_round():
+    rows = timeline()
+    left, right = figures.returns_by_round([rows], 16).axes
+    ((x, y),) = drawn(left, DREAM)
+    last = [row for k in range(3) for row in rows if row["round"] == k][3::4]
+    assert (list(x), list(y)) == ([0, 1, 2], [row["mean"] for row in last])
+    checks = list({row["round"]: row for row in rows if "check" in row}.values())
+    _, y, low, high = error_bars(right.containers[0])
+    assert list(y) == [row["check"] for row in checks]
+    assert high - low == pytest.approx([2 * 1.96 * row["check_std"] / 4 for row in checks])
+
+
+def test_recipes_are_compared_by_the_means_of_their_seeds():
+    base, ours = [score([900, 910, 920]), score([890, 900])], [score([700, 800, 850])]
+    left, right = figures.recipes_compared({"real": base, "dreams": ours}).axes
+    means = [float(container.lines[0].get_ydata()[0]) for container in left.containers]
+    assert means == [910, 895, pytest.approx(2350 / 3)]
+    black = [list(y) for _, y in drawn(left, "#000000")]
+    assert black == [[902.5] * 2, [pytest.approx(2350 / 3)] * 2]
+    ((x, y),) = drawn(right, BASELINE)
+    assert (list(x), list(y)) == ([890, 900, 900, 910, 920], pytest.approx([0.2, 0.4, 0.6, 0.8, 1]))
+    assert list(drawn(right, REALITY)[0][0]) == [700, 800, 850]
 
 
 def test_the_bench_has_a_panel_per_unit_and_bars_of_the_medians():

@@ -262,6 +262,7 @@ figures.horizon_curves(errors, "distance from the truth (box widths)", colors)
 #
 # Written down just so, it is a trap. Here is the formula as it stands, beside the one the series uses:
 
+
 # %%
 def naive_nll(prediction, z_next):
     """The formula, word by word: densities, sum, logarithm."""
@@ -274,6 +275,7 @@ figures.source(mixture_nll)
 
 # %% [markdown]
 # **Predict:** a two-part mixture, both parts of width 0.1, around 0 and 1. We move the target away from them. What do the two losses, and their gradients, do?
+
 
 # %%
 def losses_at(target):

@@ -289,6 +289,7 @@ figures.frame_grid(strips, [f"{step:+.1f} SD" for step in walk])
 #
 # **Predict:** what will the second one paint?
 
+
 # %%
 def step_with(reduce):
     """A training step for `fit` whose squared error is summed or averaged over the pixels."""

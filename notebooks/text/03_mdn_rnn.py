@@ -322,6 +322,7 @@ explorer.temperature.value = 1.0
 #
 # The squared distance in $z$ (active dimensions) against the number of steps imagined, over all drives; the mean of four dreams each, at $\tau = 0.1$, because a wild sample's own noise would count as an error. *Nothing changes* is the rival again. And there is a second, more telling one: M with *someone else's actions*. If M had only learned what roads usually do, it would not care.
 
+
 # %%
 def z_error(imagined, e):
     """Squared distance to the real z, for every step ahead: (ahead,), mean over samples."""

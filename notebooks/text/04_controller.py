@@ -83,6 +83,7 @@ figures.source(Controller.__call__)
 #
 # Two dimensions can be drawn. Here is a narrow, tilted ridge; the summit is at (1, 1).
 
+
 # %%
 def ridge(points, generation=None):
     """Height of a tilted ridge at points (N, 2): (N,). The summit, 0, is at (1, 1)."""
@@ -124,6 +125,7 @@ print(f"the mean: {search.mean.round(1)}, {-ridge(search.mean[None])[0]:.2f} bel
 # Driving is noisy: another track, another score. So let us put noise on the ridge, larger than the differences between good candidates, and compare two answers that one could take home: the best candidate ever seen, and the mean of the distribution.
 #
 # **Predict:** which of the two has the higher *measured* height, and which the higher *true* one?
+
 
 # %%
 def noisy_search(seed, population=48, generations=10):

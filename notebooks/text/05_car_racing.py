@@ -600,6 +600,7 @@ for name, rows in {"failed": right & failed, "passed": right & ~failed}.items():
 #
 # **Predict:** the mean return of about 900 falls to what?
 
+
 # %%
 class Forgetful(WorldModel):
     """A world model whose memory is reset before every step."""

@@ -4,13 +4,17 @@ The real environment is blue, dreams are orange; baselines, and the line of perf
 grey. Each function returns a matplotlib Figure, or HTML for moving pictures and source code.
 """
 
+from wmlib.view.figures.architecture_dream import dream_loop, dream_step
 from wmlib.view.figures.curves import horizon_curves, training_curves
 from wmlib.view.figures.dreams import (
-    dream_learning_curve,
-    dream_returns,
-    predicted_against_real,
-    returns_by_dream,
+    before_and_after,
+    dream_accuracy,
+    predicted_by_action,
+    recipes_compared,
+    returns_by_round,
     returns_by_temperature,
+    score_matrix,
+    search_in_dream,
 )
 from wmlib.view.figures.failures import error_by_turn
 from wmlib.view.figures.frames import frame_grid, moving_picture
@@ -26,9 +30,11 @@ __all__ = [
     "BASELINE",
     "DREAM",
     "REALITY",
+    "before_and_after",
     "bench",
-    "dream_learning_curve",
-    "dream_returns",
+    "dream_accuracy",
+    "dream_loop",
+    "dream_step",
     "error_by_turn",
     "frame_grid",
     "horizon_curves",
@@ -40,11 +46,14 @@ __all__ = [
     "moving_picture",
     "new_axes",
     "panels",
-    "predicted_against_real",
-    "returns_by_dream",
+    "predicted_by_action",
+    "recipes_compared",
+    "returns_by_round",
     "returns_by_temperature",
     "scatter_map",
     "score_histogram",
+    "score_matrix",
+    "search_in_dream",
     "search_steps",
     "source",
     "training_curves",

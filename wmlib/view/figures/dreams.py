@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
-from wmlib.evaluation import rank_correlation
+from wmlib.evaluation import Interval, Score, seed_interval
 from wmlib.view.figures.style import (
     BASELINE,
     DREAM,
@@ -19,182 +21,292 @@ from wmlib.view.figures.style import (
     require_data,
 )
 
-PREDICTED, REAL = "predicted return", "real return"
-PERFECT = "predicted = real"
-MARKERS = "Xsd"  # matplotlib's, of the policies that have a name
+REAL = "real return (points)"
+SEED_MARKERS = "os^Dv"  # matplotlib's, one per training seed
+NORMAL_95 = 1.96
 
 
-def dream_returns(real: np.ndarray, predicted: np.ndarray) -> Figure:
-    """The returns of dreams of N episodes against those episodes' real returns.
+def search_in_dream(
+    predicted: Sequence[float], checks: Mapping[int, tuple[float, float]]
+) -> Figure:
+    """A search in dreams: what the dreams predict in every generation, and some real returns.
 
-    real: (N,). predicted: (N, dreams), several dreams of each episode. Both in points. Raises
-    ValueError if there are no episodes, or the two numbers of episodes differ.
+    predicted: the population's mean predicted return per generation. checks: {generation, from 1:
+    (mean real return, half-width of its 95% interval)}. All in points. Raises ValueError if there
+    are no generations.
     """
-    require_data("episodes", real)
-    if len(real) != len(predicted):
-        raise ValueError(
-            f"got real returns of {len(real)} episodes, but dreams of {len(predicted)}"
-        )
-    figure, ax = new_axes(width=4.2, height=3.6)
-    each = np.repeat(real, predicted.shape[1])
-    ax.plot(each, predicted.ravel(), ".", color=DREAM, ms=4, alpha=0.6, label="one dream")
-    label = "mean of an episode's dreams"
-    ax.plot(real, predicted.mean(1), "o", label=label, color="black", mfc="none", ms=4)
-    ends = [min(real.min(), predicted.min()), max(real.max(), predicted.max())]
-    ax.plot(ends, ends, color=BASELINE, lw=1, label=PERFECT)
-    ax.set(xlabel="return in the real environment (points)", ylabel="return in the dream (points)")
-    ax.legend(fontsize=8)
+    require_data("generations", predicted)
+    figure, ax = new_axes(width=5.6, height=2.8)
+    generations = np.arange(1, len(predicted) + 1)
+    label = "predicted by the dreams, mean of the population"
+    ax.plot(generations, predicted, "o-", color=DREAM, ms=4, label=label)
+    means, halves = zip(*checks.values(), strict=True)
+    label = "real, mean of the distribution (95% CI)"
+    bars: dict[str, Any] = {"fmt": "s", "color": REALITY, "ms": 5, "capsize": 3, "label": label}
+    ax.errorbar(list(checks), means, halves, **bars)
+    ax.axhline(0, color=BASELINE, lw=0.8)
+    ax.set(
+        xlabel="generation",
+        ylabel="return (points)",
+        xticks=generations[:: max(1, len(predicted) // 12)],
+    )
+    _legend_below(figure, ax, columns=1)
     return figure
 
 
-def predicted_against_real(
-    predicted: Mapping[str, np.ndarray],
-    real: np.ndarray,
-    marked: Mapping[str, int] = {},
+def predicted_by_action(
+    values: np.ndarray,
+    predicted: Mapping[str, Sequence[Interval]],
+    action: str,
+    seen: float,
 ) -> Figure:
-    """Predicted against real returns of a policy set: one panel per dream, all in points.
+    """Returns in dreams, in points, of policies that hold one action at each of several values.
 
-    predicted: {title: (policies, 2)}, a mean and the half-width of its 95% interval (0: not known).
-    real: (policies, 3), a mean and the ends of its 95% interval. marked: {name in the legend: row
-    of the policy}, at most three. A panel's title gives Spearman's rank correlation. Raises
-    ValueError if there are no dreams, the numbers of policies differ, or more than three policies
-    are marked.
+    values: (N,). predicted: {M that makes the dreams: N intervals}, at most two, drawn with their
+    95% CI. action: its name, for the x axis. seen: the highest value that is common in the training
+    data, a dotted line. Raises ValueError if there are no dreams.
     """
     require_data("dreams", predicted)
-    for title, values in predicted.items():
-        if len(values) != len(real):
-            raise ValueError(f"{title}: shape {values.shape}, but the real returns: {real.shape}")
-    if len(marked) > len(MARKERS):
-        raise ValueError(f"at most {len(MARKERS)} policies can be marked, got {list(marked)}")
-    half = np.abs(real[:, 1:] - real[:, :1]).T
-    figure, axes = panels(len(predicted), columns=4, width=2.9, height=3.0)
-    ends = [real[:, 0].min(), real[:, 0].max()]
-    shown = np.concatenate([ends, *(values[:, 0] for values in predicted.values())])
-    front: dict[str, Any] = {"ms": 7, "ls": "none", "zorder": 5}  # above the policy's orange dot
-    margin = 0.08 * np.ptp(shown)
-    for ax, (title, values) in zip(axes, predicted.items(), strict=True):
-        ax.plot(ends, ends, color=BASELINE, lw=1, label=PERFECT)
-        bars: dict[str, Any] = {"fmt": "o", "color": DREAM, "ms": 4, "lw": 0.8}
-        ax.errorbar(real[:, 0], values[:, 0], values[:, 1], half, label="a policy (95% CI)", **bars)
-        for (name, row), marker in zip(marked.items(), MARKERS, strict=False):
-            ax.plot(real[row, 0], values[row, 0], marker, color="black", label=name, **front)
-        rank = rank_correlation(values[:, 0], real[:, 0])
-        interval = f"95% CI {rank.low:.2f} to {rank.high:.2f}"
-        ax.set(xlabel=REAL, title=f"{title}\nrank correlation {rank.rho:.2f}\n({interval})")
-        place = ax.get_subplotspec()
-        if place is not None and place.is_first_col():
-            ax.set_ylabel(PREDICTED)
-        ax.set_ylim(shown.min() - margin, shown.max() + margin)
-    _legend_below(figure, axes[0], columns=3)
-    return figure
-
-
-def returns_by_dream(runs: Sequence[list[dict]]) -> Figure:
-    """Predicted and real returns of policies evolved in dreams of several kinds.
-
-    runs: a list of rows of evolved.jsonl per training seed, one row per kind. Thin lines are seeds,
-    thick lines their mean, bars the SD over the seeds; with a single seed, the SD over its real
-    episodes. Raises ValueError if there are no rows, or the seeds' kinds differ.
-    """
-    require_data("runs", runs)
-    kinds = column(runs[0], "kind")
-    require_data("rows in the log", kinds)
-    for run in runs:
-        if column(run, "kind") != kinds:
-            raise ValueError(
-                f"the runs have different kinds of dreams: {column(run, 'kind')} and {kinds}"
-            )
-    figure, ax = new_axes(width=7, height=3.2)
-    _predicted_and_real(ax, range(len(kinds)), list(zip(*runs, strict=True)), apart=0.16)
-    ax.set_xticks(range(len(kinds)), [textwrap.fill(kind, 12) for kind in kinds])
-    ax.set(xlabel="training of the dream's M", ylabel="return per episode")
-    ax.grid(axis="x", visible=False)
+    figure, ax = new_axes(width=5.2, height=3.0)
+    for (name, intervals), line in zip(predicted.items(), ("-", "--"), strict=False):
+        ax.plot(values, [i.mean for i in intervals], color=DREAM, ls=line, label=f"{name}'s dream")
+        low, high = [i.low for i in intervals], [i.high for i in intervals]
+        ax.fill_between(values, low, high, color=DREAM, alpha=0.2, lw=0)
+    ax.axvline(seen, color=BASELINE, ls=":", lw=1.5, label="99% of the random policy's steps")
     ax.axhline(0, color=BASELINE, lw=0.8)
-    _legend_below(figure, ax)
+    ax.set(xlabel=action, ylabel="return in dreams (points)")
+    _legend_below(figure, ax, columns=3)
     return figure
 
 
-def returns_by_temperature(runs: Sequence[list[dict]]) -> Figure:
+def score_matrix(real: Mapping[str, float], predicted: Mapping[str, Sequence[float]]) -> Figure:
+    """Policies in rows, dreams in columns: the predicted return of each policy by each dream.
+
+    real: {policy: its real return}, in the order of the rows; the first column. predicted: {dream:
+    the predicted return of each policy}. All in points. Each column's highest prediction is framed.
+    Raises ValueError if there are no policies or dreams, or their numbers differ.
+    """
+    require_data("policies", real)
+    require_data("dreams", predicted)
+    for dream, values in predicted.items():
+        if len(values) != len(real):
+            raise ValueError(f"{dream}: {len(values)} predictions, but {len(real)} policies")
+    columns = {"real environment": list(real.values()), **predicted}
+    figure, ax = new_axes(width=1.9 + 0.79 * len(columns), height=1.0 + 0.25 * len(real))
+    for k, (name, values) in enumerate(columns.items()):
+        maps = LinearSegmentedColormap.from_list(name, ["white", REALITY if k == 0 else DREAM])
+        shown = np.array(values, dtype=float)[:, None]
+        box = (k - 0.5, k + 0.5, len(real) - 0.5, -0.5)
+        ax.imshow(shown, cmap=maps, vmin=0, vmax=1200, extent=box, aspect="auto")
+        for row, value in enumerate(values):
+            highest = k > 0 and row == int(np.argmax(values))
+            frame: dict[str, Any] = {"boxstyle": "square,pad=0.15", "fc": "none", "lw": 1.2}
+            ax.text(
+                k,
+                row,
+                f"{value:.0f}",
+                ha="center",
+                va="center",
+                fontsize=8,
+                bbox=frame if highest else None,
+            )
+    ax.set_xlim(-0.5, len(columns) - 0.5)
+    ax.set_ylim(len(real) - 0.5, -0.5)
+    ax.set_xticks(range(len(columns)), [textwrap.fill(name, 12) for name in columns], fontsize=7)
+    ax.set_yticks(range(len(real)), list(real), fontsize=8)
+    ax.xaxis.tick_top()
+    ax.set_xlabel("real return, then the return that each dream predicts (points)", fontsize=8)
+    ax.grid(visible=False)
+    ax.tick_params(length=0)
+    return figure
+
+
+def dream_accuracy(
+    ranks: Mapping[str, Sequence[tuple[float, float, float]]],
+    regrets: Mapping[str, Sequence[float]],
+) -> Figure:
+    """How well dreams rank policies, left, and the regret of choosing by them, right.
+
+    ranks: {dream: a rank correlation and the ends of its 95% interval, per training seed}. regrets:
+    {dream: points of real return lost, per training seed}. Raises ValueError if there are no
+    dreams, or the two have different ones.
+    """
+    require_data("dreams", ranks)
+    if list(ranks) != list(regrets):
+        raise ValueError(f"rank correlations of {list(ranks)}, but regrets of {list(regrets)}")
+    figure, (left, right) = panels(2, width=4.2, height=0.9 + 0.36 * len(ranks))
+    for row, name in enumerate(ranks):
+        values = np.array(ranks[name])
+        for k, ((rho, low, high), regret) in enumerate(zip(values, regrets[name], strict=True)):
+            at = row + 0.2 * (k - (len(values) - 1) / 2)
+            style: dict[str, Any] = {"fmt": SEED_MARKERS[k], "color": DREAM, "ms": 4, "lw": 1}
+            label = f"training seed {k}" if row == 0 else None
+            left.errorbar(rho, at, xerr=[[rho - low], [high - rho]], label=label, **style)
+            right.plot(regret, at, SEED_MARKERS[k], color=REALITY, ms=4)
+    names = [textwrap.fill(name, 22) for name in ranks]
+    left.set_yticks(range(len(ranks)), names, fontsize=8)
+    right.set_yticks(range(len(ranks)), [""] * len(ranks))
+    for ax in (left, right):
+        ax.set_ylim(len(ranks) - 0.5, -0.5)
+        ax.axvline(0, color=BASELINE, lw=0.8)
+    left.set(xlabel="rank correlation (95% CI)", xlim=(-1, 1.02))
+    right.set(xlabel="regret (points of real return)")
+    _legend_below(figure, left, columns=3)
+    return figure
+
+
+def before_and_after(steps: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
+    """Real returns before and after changes, left, and the differences, right; in points.
+
+    steps: {name of the change: (before, after)}, each (S,), one value per training seed; a line
+    joins the two values of a seed. With two seeds or more, black bars are the mean difference and
+    its 95% interval (Student's t). Raises ValueError if there are no changes.
+    """
+    require_data("changes", steps)
+    figure, (left, right) = panels(2, width=2.4 + 0.7 * len(steps), height=3.1)
+    for row, (before, after) in enumerate(steps.values()):
+        for k, pair in enumerate(zip(before, after, strict=True)):
+            style: dict[str, Any] = {"marker": SEED_MARKERS[k], "color": REALITY, "ms": 5}
+            label = f"training seed {k}" if row == 0 else None
+            left.plot([2.2 * row, 2.2 * row + 1], pair, lw=1, label=label, **style)
+            at = row + 0.12 * (k - (len(before) - 1) / 2) - 0.15
+            right.plot(at, pair[1] - pair[0], ls="none", **style)
+        if len(before) > 1:
+            mean = seed_interval(after - before)
+            bars: dict[str, Any] = {"fmt": "_", "color": "black", "ms": 12, "capsize": 3, "lw": 1.5}
+            label = "mean (95% CI over the seeds)" if row == 0 else None
+            right.errorbar(row + 0.22, mean.mean, mean.high - mean.mean, label=label, **bars)
+    places = np.arange(len(steps))
+    ticks = (2.2 * places[:, None] + [0, 1]).ravel()
+    left.set_xticks(ticks, ["before", "after"] * len(steps), fontsize=8)
+    names = [textwrap.fill(name, 18) for name in steps]
+    for place, name in zip(2.2 * places + 0.5, names, strict=True):
+        left.annotate(name, (place, 1.02), xycoords=("data", "axes fraction"), ha="center",
+                      va="bottom", fontsize=8)  # fmt: skip
+    right.set_xticks(places, names, fontsize=8)
+    left.set(xlabel="change", ylabel=REAL, xlim=(-0.5, 2.2 * len(steps) - 0.7))
+    right.set(xlabel="change", ylabel="after - before (points)", xlim=(-0.6, len(steps) - 0.4))
+    for ax in (left, right):
+        ax.axhline(0, color=BASELINE, lw=0.8)
+        ax.grid(axis="x", visible=False)
+    handles = [ax.get_legend_handles_labels() for ax in (left, right)]
+    figure.legend(
+        handles[0][0] + handles[1][0],
+        handles[0][1] + handles[1][1],
+        loc="outside lower center",
+        ncols=2 * len(steps),
+        fontsize=8,
+    )
+    return figure
+
+
+def returns_by_temperature(runs: Sequence[list[dict]], episodes: int) -> Figure:
     """Predicted and real returns of policies evolved at several temperatures and dropout rates.
 
-    One panel per dropout rate, the temperature on its x axis. runs: a list of rows of evolved.jsonl
-    per training seed. Lines and bars are those of `returns_by_dream`. Raises ValueError if there
-    are no rows.
+    One axes per dropout rate, the temperature on its x axis, a line per training seed. runs: a list
+    of rows of evolved.jsonl per seed: "real" and "real_std", the mean and SD of `episodes` real
+    episodes, whose mean is drawn with its 95% interval, and what the dreams predicted for the last
+    generation ("population_return"). Raises ValueError if there are no rows.
     """
     rows = [row for run in runs for row in run]
     require_data("rows in the logs", rows)
     rates = sorted(set(column(rows, "dropout")))
-    figure, axes = panels(len(rates), width=3.4, height=3.2)
+    figure, axes = panels(len(rates), width=3.7, height=3.1)
     for ax, rate in zip(axes, rates, strict=True):
-        some = [row for row in rows if row["dropout"] == rate]
-        taus = sorted(set(column(some, "temperature")))
-        places = [[row for row in some if row["temperature"] == tau] for tau in taus]
-        _predicted_and_real(ax, taus, places)
-        ax.set(xlabel="temperature τ", xticks=taus, title=f"dropout {rate:g}")
+        for k, run in enumerate(runs):
+            some = sorted((r for r in run if r["dropout"] == rate), key=_temperature)
+            taus = [_temperature(row) for row in some]
+            marker = SEED_MARKERS[k]
+            label = f"predicted, training seed {k}"
+            predicted = column(some, "population_return")
+            ax.plot(taus, predicted, marker, color=DREAM, ms=4, lw=1, ls=":", label=label)
+            bars: dict[str, Any] = {"fmt": f"{marker}-", "color": REALITY, "ms": 5, "lw": 1.2}
+            half = NORMAL_95 * np.array(column(some, "real_std")) / np.sqrt(episodes)
+            label = f"real, training seed {k}"
+            ax.errorbar(taus, column(some, "real"), half, capsize=2, label=label, **bars)
+            ax.set_xticks(taus)
+        ax.set(xlabel="temperature τ", title=f"dropout {rate:g}", ylim=_limits(rows))
         ax.axhline(0, color=BASELINE, lw=0.8)
-        if ax is not axes[0]:
-            ax.sharey(axes[0])
-    axes[0].set_ylabel("return per episode")
-    _legend_below(figure, axes[0])
+    axes[0].set_ylabel("return (points)")
+    handles, labels = axes[0].get_legend_handles_labels()
+    order = np.argsort([label[-1] for label in labels], kind="stable")  # a column per seed
+    figure.legend(
+        [handles[k] for k in order],
+        [labels[k] for k in order],
+        loc="outside lower center",
+        ncols=len(runs),
+        fontsize=8,
+    )
     return figure
 
 
-def _predicted_and_real(
-    ax: Axes, places: Sequence[float], rows: Sequence[Sequence[dict]], apart: float = 0.0
-) -> None:
-    # rows: for each place on the x axis, one row per training seed. Older logs have a prediction
-    # for the last population only, not for the controller that was returned.
-    predicted, source = "predicted_return", "predicted by the dream"
-    if any(predicted not in row for some in rows for row in some):
-        predicted, source = "population_return", "predicted for the last population"
-    for key, color, label, side in (
-        (predicted, DREAM, source, -0.5),
-        ("real", REALITY, "in the real environment", 0.5),
-    ):
-        at = np.array(places) + side * apart
-        values = np.array([column(some, key) for some in rows])
-        ax.plot(at, values, "o-", color=color, ms=4, lw=0.6, alpha=0.5, mew=0)
-        spread: np.ndarray | list[float] | None = None
-        if values.shape[1] > 1:
-            spread = values.std(1, ddof=1)
-        elif key == "real":
-            spread = [some[0]["real_std"] for some in rows]
-        ax.errorbar(at, values.mean(1), spread, color=color, lw=1.6, capsize=3, label=label)
+def _temperature(row: dict) -> float:
+    return row["temperature"]
 
 
-def dream_learning_curve(runs: Mapping[str, list[dict]]) -> Figure:
-    """Returns over the minutes of runs in dreams: predicted above, real below, in points.
+def _limits(rows: list[dict]) -> tuple[float, float]:
+    values = column(rows, "real") + column(rows, "population_return")
+    margin = 0.12 * (max(values) - min(values)) + 1
+    return min(values) - margin, max(values) + margin
 
-    runs: {name: rows returned by `rounds.timeline`}; the first is drawn with thick lines. A round's
-    predicted return is the population's mean in the round's last generation. Raises ValueError if
-    there are no runs, or one is empty.
+
+def returns_by_round(runs: Sequence[list[dict]], episodes: int) -> Figure:
+    """What the dreams predict, left, and real returns, right, over the rounds of runs; in points.
+
+    runs: rows returned by `rounds.timeline`, per training seed. A round's predicted return is the
+    population's mean in its last generation; its real return is that of the round's controller,
+    with a 95% interval of the mean of `episodes` episodes. Raises ValueError if there are no runs,
+    or one is empty.
     """
     require_data("runs", runs)
-    figure, (predicted, real) = panels(2, columns=1, width=7, height=2.7)
-    for k, (name, rows) in enumerate(runs.items()):
-        require_data(f"rows in the log of {name}", rows)
-        style: dict[str, Any] = {"lw": 0.9, "ls": ("-.", "--", ":")[k % 3]} if k else {"lw": 2.0}
+    figure, (left, right) = panels(2, width=3.9, height=3.0)
+    for k, rows in enumerate(runs):
+        require_data(f"rows in the log of training seed {k}", rows)
+        style: dict[str, Any] = {"marker": SEED_MARKERS[k], "ms": 4, "lw": 1.2}
+        style["label"] = f"training seed {k}"
         last = list({row["round"]: row for row in rows}.values())
-        minutes = column(last, "minutes")
-        predicted.plot(minutes, column(last, "mean"), color=DREAM, label=name, **style)
-        checks = [row for row in rows if "check" in row]
-        minutes, means = column(checks, "minutes"), column(checks, "check")
-        if k > 0:
-            real.plot(minutes, means, color=REALITY, label=name, **style)
-            continue
-        spread = column(checks, "check_std")
-        bars: dict[str, Any] = {"fmt": "o-", "color": REALITY, "ms": 4, "capsize": 2}
-        label = f"{name} (± SD of episodes)"
-        real.errorbar(minutes, means, spread, label=label, elinewidth=1, **bars, **style)
-        found = [row for row in rows if "found" in row]
-        minutes, means = column(found, "minutes"), column(found, "found")
-        label = f"{name}: before averaging"
-        real.plot(minutes, means, "o", mfc="none", color="black", ms=4, label=label)
-    predicted.set(ylabel=PREDICTED)
-    real.sharex(predicted)
-    real.set(xlabel="wall-clock time of the run (minutes)", ylabel=REAL)
-    for ax in (predicted, real):
+        left.plot(column(last, "round"), column(last, "mean"), color=DREAM, **style)
+        checks = list({row["round"]: row for row in rows if "check" in row}.values())
+        half = NORMAL_95 * np.array(column(checks, "check_std")) / np.sqrt(episodes)
+        numbers = np.array(column(checks, "round")) + 0.1 * (k - (len(runs) - 1) / 2)
+        right.errorbar(numbers, column(checks, "check"), half, color=REALITY, capsize=2, **style)
+    left.set(xlabel="round", ylabel="predicted return (points)")
+    right.set(xlabel="round", ylabel="real return (points, 95% CI)")
+    for ax in (left, right):
         ax.legend(fontsize=8, loc="lower right")
+    return figure
+
+
+def recipes_compared(recipes: Mapping[str, Sequence[Score]]) -> Figure:
+    """Scores of several recipes over training seeds: means, left, and all episodes, right.
+
+    recipes: {name: the score of every seed}, at most two, the baseline first (grey; the other
+    blue). Left, every seed's mean with its 95% interval (episodes), and the mean over the seeds.
+    Right, the share of episodes below a return. Raises ValueError if there are no recipes.
+    """
+    require_data("recipes", recipes)
+    figure, (left, right) = panels(2, width=4.0, height=3.0)
+    for row, ((name, scores), color) in enumerate(
+        zip(recipes.items(), (BASELINE, REALITY)[-len(recipes) :], strict=True)
+    ):
+        for k, score in enumerate(scores):
+            i, at = score.interval, row + 0.14 * (k - (len(scores) - 1) / 2) - 0.1
+            half = [[i.mean - i.low], [i.high - i.mean]]
+            bars: dict[str, Any] = {"fmt": SEED_MARKERS[k], "color": color, "ms": 5, "capsize": 2}
+            left.errorbar(at, i.mean, half, **bars)
+        mean = np.mean([score.interval.mean for score in scores])
+        left.plot([row + 0.15, row + 0.4], [mean, mean], color="black", lw=2)
+        returns = np.sort(np.concatenate([score.scores for score in scores]))
+        share = np.arange(1, len(returns) + 1) / len(returns)
+        right.step(returns, share, where="post", color=color, label=name)
+    left.set_xticks(range(len(recipes)), [textwrap.fill(name, 18) for name in recipes])
+    left.set(xlabel="recipe", ylabel="mean return (points)", xlim=(-0.5, len(recipes) - 0.4))
+    left.grid(axis="x", visible=False)
+    right.set(xlabel="return of an episode (points)", ylabel="share of episodes below")
+    low = min(np.quantile(score.scores, 0.02) for some in recipes.values() for score in some)
+    right.set(xlim=(min(low, 690), 950), ylim=(0, 1))
+    right.yaxis.set_major_formatter(PercentFormatter(1))
+    right.legend(fontsize=8, loc="upper left")
     return figure
 
 

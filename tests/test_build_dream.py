@@ -1,0 +1,188 @@
+"""Chapter 6's build cells: what a reader might write, and what the checker prints."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+from wmlib.envs.dream import Dream
+from wmlib.pipeline import fitness
+from wmlib.view import build
+from wmlib.view.build import dream, dream_env
+
+EXERCISES = build.exercises()
+
+ENVIRONMENT = """
+class DreamEnv:
+    def __init__(self, dream, agent, starts, agent_starts, temperature=1.0):
+        self.dream, self.agent, self.temperature = dream, agent, temperature
+        self.starts, self.agent_starts = starts, agent_starts
+
+    def reset(self, index):
+        self.state = self.starts.take(index)
+        self.agent_state = self.agent_starts.take(index)
+        self.done = torch.zeros(len(index)).bool()
+        return self.agent_state.features
+
+    def step(self, actions):
+        probability_first = torch.rand(len(actions))
+        new, forecast = self.dream.imagine(self.state, actions, self.temperature)
+        h, c = self.agent.remember(self.agent_state, actions)
+        self.state, self.agent_state = new, new._replace(h=h, c=c)
+        rewards = torch.where(self.done, 0.0, forecast.reward.squeeze(1))
+        self.done |= probability_first < torch.sigmoid(forecast.done_logit.squeeze(1))
+        return self.agent_state.features, rewards, self.done
+"""
+
+
+def defined(source, name):
+    namespace = {"torch": torch, "np": np, "rankdata": dream.rankdata}
+    exec(source, namespace)
+    return namespace[name]
+
+
+def printed(source, name, capsys):
+    assert build.check(defined(source, name)) is EXERCISES[name].reference
+    return capsys.readouterr().out
+
+
+def test_another_order_of_random_numbers_is_right(capsys):
+    written = defined(ENVIRONMENT, "DreamEnv")
+    assert build.check(written) is written
+    assert "is right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "instead", "said"),
+    [
+        ("self.agent_starts.take(index)", "self.starts.take(index)", "moments of the dream's M"),
+        (
+            "new._replace(h=h, c=c)",
+            "new._replace(h=self.agent_state.h, c=self.agent_state.c)",
+            "still that of the reset",
+        ),
+        ("new._replace(h=h, c=c)", "new", "After the step, this h is that of the dream's M"),
+        ("return self.agent_state.features, rewards", "return before, rewards", "state before the"),
+        ("self.agent.remember(self.agent_state", "self.agent.remember(moved", "has read the new z"),
+        ("self.state, self.agent_state = new,", "self.agent_state =", "keep the new state"),
+        ("forecast.reward.squeeze(1)", "new.reward", "sampled with z, in tiles"),
+        ("forecast.reward.squeeze(1)", "3.2 * new.reward", "sampled with z, which is M's next"),
+        ("torch.where(self.done, 0.0, ", "(", "multiply by ~self.done"),
+        ("self.done |= ", "self.done = ", "keep self.done | ends"),
+        ("probability_first < torch", "0.5 < torch", "three dreams in ten end"),
+        ("forecast.reward.squeeze(1)", "forecast.reward", "shape of the rewards of step 1"),
+        ("return self.agent_state.features, rewards, self.done", "return rewards", "it raised"),
+    ],
+)
+def test_a_mistake_in_the_environment_is_named(line, instead, said, capsys):
+    source = ENVIRONMENT
+    if "before" in instead and "return" in instead:
+        added = "before = self.agent_state.features\n        new, forecast"
+        source = source.replace("new, forecast", added)
+    if "moved" in instead:
+        added = "        moved = self.agent_state._replace(z=new.z)\n        h, c ="
+        source = source.replace("        h, c =", added)
+    assert line in source
+    source = source.replace(line, instead)
+    written = defined(source, "DreamEnv")
+    build.check(written)
+    assert said in capsys.readouterr().out
+
+
+def test_an_empty_memory_is_named(capsys):
+    take = "self.agent_starts.take(index)"
+    empty = f"{take}._replace(h=torch.zeros(len(index), 8), c=torch.zeros(len(index), 8))"
+    assert "h is 0 after reset" in printed(ENVIRONMENT.replace(take, empty), "DreamEnv", capsys)
+
+
+def test_a_method_that_is_not_written_counts_as_not_written(capsys):
+    head, _ = ENVIRONMENT.split("    def step")
+    source = head + "    def step(self, actions):\n        ...\n"
+    assert "not written yet" in printed(source, "DreamEnv", capsys)
+
+
+def test_it_is_the_packages_dream_without_chance():
+    """At temperature 0, from the same moments, as long as no dream ends."""
+    agent, other = dream_env._untrained(False, 0.0, 1), dream_env._untrained(True, 0.0, 4)
+    with torch.no_grad():
+        other.mdn_rnn.done.bias.fill_(-100)
+    starts, agent_starts = dream_env._moments(2), dream_env._moments(3)
+    agent_starts = agent_starts._replace(z=starts.z)
+    ours = dream_env.DreamEnv(other, agent, starts, agent_starts, temperature=0.0)
+    theirs = Dream(other, starts, 5, temperature=0.0, agent=(agent, agent_starts))
+    features = ours.reset(torch.arange(5))
+    seen, _ = theirs.reset(seed=list(range(5)))
+    np.testing.assert_allclose(features, seen, rtol=1e-5)
+    for t in range(4):
+        actions = torch.rand(5, 3, generator=torch.Generator().manual_seed(t))
+        features, rewards, done = ours.step(actions)
+        seen, gained, *_ = theirs.step(actions.numpy())
+        np.testing.assert_allclose(features, seen, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(rewards, gained, rtol=1e-4, atol=1e-5)
+    assert not done.any()
+
+
+RETURN = "def extrapolated_return(total_reward, failures, steps, horizon):\n    "
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("return total_reward * horizon / steps", "never fails"),
+        (
+            "r = (failures + 0.5) / steps\n"
+            "    return total_reward / steps * (1 - np.exp(-r * horizon))",
+            "division by r is missing",
+        ),
+        ("return total_reward / (failures + 0.5)", "without a limit of time"),
+        (
+            "r = (0.5 + failures) / steps\n"
+            "    return total_reward / steps * (1 - np.exp(r * horizon)) / r",
+            "opposite sign",
+        ),
+        (
+            "r = (failures + 1e-12) / steps\n"
+            "    return total_reward / steps * (1 - np.exp(-r * horizon)) / r",
+            "The 0.5 in r is missing",
+        ),
+        (
+            "r = (failures + 0.5) / steps\n"
+            "    return total_reward / steps * horizon * np.exp(-r * horizon)",
+            "only episodes without a failure",
+        ),
+    ],
+)
+def test_a_mistake_in_the_extrapolated_return_is_named(body, said, capsys):
+    assert said in printed(RETURN + body, "extrapolated_return", capsys)
+
+
+def test_the_extrapolated_return_is_the_packages_below_its_cap():
+    rng = np.random.default_rng(0)
+    gained, until = rng.uniform(0, 100, (4, 9)), rng.uniform(50, 150, (4, 9))
+    failed = rng.random((4, 9)) < 0.4
+    ours = dream.extrapolated_return(gained.sum(1), failed.sum(1), until.sum(1), 460)
+    np.testing.assert_allclose(ours, fitness.extrapolate(gained, until, failed, 460), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("return np.corrcoef(x, y)[0][1]", "Pearson's correlation of the values"),
+        ("return np.corrcoef(x.argsort(), y.argsort())[0, 1]", "not the ranks"),
+        (
+            "return np.corrcoef(x.argsort().argsort(), y.argsort().argsort())[0, 1]",
+            "share their mean rank",
+        ),
+        ("return np.corrcoef(rankdata(x), rankdata(y))", "2 x 2 matrix"),
+        ("return np.cov(rankdata(x), rankdata(y))[0, 1]", "This is a covariance"),
+    ],
+)
+def test_a_mistake_in_the_rank_correlation_is_named(body, said, capsys):
+    assert said in printed(f"def spearman(x, y):\n    {body}", "spearman", capsys)
+
+
+def test_the_rank_correlation_is_scipys():
+    x, y = np.random.default_rng(0).integers(5, size=(2, 20))
+    assert math.isclose(dream.spearman(x, y), spearmanr(x, y).statistic)
