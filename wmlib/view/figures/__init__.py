@@ -15,7 +15,7 @@ from wmlib.view.figures.dreams import (
 from wmlib.view.figures.frames import frame_grid, moving_picture
 from wmlib.view.figures.latents import linear_probes, mixtures, scatter_map
 from wmlib.view.figures.scores import learning_curve, score_histogram, wall_clock
-from wmlib.view.figures.search import search_steps
+from wmlib.view.figures.search import agent_diagram, search_spaces, search_steps
 from wmlib.view.figures.sources import source
 from wmlib.view.figures.speed import bench
 from wmlib.view.figures.style import BASELINE, DREAM, REALITY, new_axes, panels, use_style
@@ -24,6 +24,7 @@ __all__ = [
     "BASELINE",
     "DREAM",
     "REALITY",
+    "agent_diagram",
     "bench",
     "dream_learning_curve",
     "dream_returns",
@@ -40,6 +41,7 @@ __all__ = [
     "returns_by_temperature",
     "scatter_map",
     "score_histogram",
+    "search_spaces",
     "search_steps",
     "source",
     "training_curves",
