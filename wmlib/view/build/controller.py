@@ -173,7 +173,7 @@ def _ridge(points: np.ndarray) -> np.ndarray:
     if np.ndim(points) != 2:
         shape = np.shape(points)
         raise ValueError(f"fitness takes candidates of shape (N, D), got shape {shape}")
-    return -(points @ np.array([2.0, 1.0, -1.0])) ** 2 - 0.1 * ((points - 1) ** 2).sum(1)
+    return -((points @ np.array([2.0, 1.0, -1.0])) ** 2) - 0.1 * ((points - 1) ** 2).sum(1)
 
 
 def _climb(function: Callable) -> Measured:
@@ -205,7 +205,9 @@ def _one_controller(function: Callable) -> Measured:
 
 def _actions(result: Tensor) -> Measured:
     if not isinstance(result, Tensor):
-        raise TypeError(f"it returned {type(result).__name__}, expected a tensor: is there a return?")
+        raise TypeError(
+            f"it returned {type(result).__name__}, expected a tensor: is there a return?"
+        )
     measured: Measured = {"shape": tuple(result.shape)}
     if result.ndim != 2 or result.shape[1] != 3:
         return measured
@@ -217,8 +219,8 @@ EXERCISES = (
     Exercise(
         squash,
         _raw_outputs,
-        hint="torch.tanh(raw).unbind(-1) gives three tensors (B,), each between -1 and 1. Gas: add "
-        "1 and halve. Brake: .clamp(0, 1). torch.stack([...], dim=-1) puts them together again.",
+        hint="All three outputs get the tanh first. unbind(-1) splits a tensor along its last "
+        "dimension, torch.stack(..., dim=-1) joins the parts again, and clamp(0, 1) clips.",
         mistakes=(
             _without_tanh,
             _clipped,
@@ -232,18 +234,17 @@ EXERCISES = (
     Exercise(
         linear_policy,
         _one_controller,
-        hint="W is parameters[:-3], reshaped to (3, 288); b is parameters[-3:]. Features are rows, "
-        "so that all of them at once are features @ W.T + b. Then your squash.",
+        hint="Split the vector at entry 864, and reshape the first part to one row per action. Each "
+        "x is a row of the features: which factor of the matrix product has to be transposed?",
         mistakes=(_bias_first, _transposed_weight, _not_squashed, _without_bias),
         package=_package_policy,
     ),
     Exercise(
         evolution_strategy,
         _climb,
-        hint="In each generation: candidates = mean + sigma * rng.standard_normal((population, "
-        "len(mean))); scores = fitness(candidates); the elite are the candidates at "
-        "scores.argsort()[::-1][:population // 2]. Compare the scores with fitness(mean[None]) before "
-        "the mean moves. Append (mean, sigma) at the end of each generation.",
+        hint="The order within a generation: sample, score, success rate (against the mean that "
+        "the candidates were sampled around), elite, new mean, new sigma, append both. argsort "
+        "sorts from low to high.",
         mistakes=(
             _minimizes,
             _best_sample,

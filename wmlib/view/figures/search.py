@@ -11,7 +11,7 @@ from wmlib.evaluation import seed_interval
 from wmlib.view.figures.diagrams import Diagram
 from wmlib.view.figures.style import REALITY, column, panels, require_data
 
-# Candidates (N, 2) of one generation, and the mean (2,) and covariance (2, 2) they are sampled from.
+# Candidates (N, 2) of a generation, and the mean (2,) and covariance (2, 2) that they come from.
 Generation = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -48,8 +48,9 @@ def search_steps(
 
     landscape: (N, 2) -> (N,), the function that is maximized; higher values are drawn lighter.
     searches: {label: generations}; the ellipses are at one and two standard deviations of the
-    distribution, the triangle is at the summit. titles: of the columns. Both axes go from -extent to extent. Raises ValueError if
-    there are no generations, or the searches have not as many as there are titles.
+    distribution, the triangle is at the summit. titles: of the columns. Both axes go from -extent
+    to extent. Raises ValueError if there are no generations, or the searches have not as many as
+    there are titles.
     """
     require_data("generations", titles)
     if any(len(generations) != len(titles) for generations in searches.values()):
@@ -87,16 +88,15 @@ def search_steps(
     return figure
 
 
-def search_spaces(rows: Sequence[dict], relative_step: float = 1.0) -> Figure:
+def search_spaces(rows: Sequence[dict]) -> Figure:
     """Returns of controllers that were evolved in several spaces, and what each change adds.
 
-    rows: of search.jsonl, see `tools/search_ablation.py`; those with this `relative_step` are drawn.
+    rows: of search.jsonl, see `tools/search_ablation.py`, with the same seeds for every space.
     Left: a dot per seed, the mean over seeds and its 95% CI (Student's t). Right: differences
     between a space and the one before, seed by seed, with the same interval. Raises ValueError if
     there are no rows.
     """
-    rows = [row for row in rows if row["relative_step"] == relative_step]
-    require_data(f"searches with relative_step {relative_step:g}", rows)
+    require_data("searches", rows)
     names = list(dict.fromkeys(column(rows, "space")))
     seeds = sorted(set(column(rows, "seed")))
     returns = {(row["space"], row["seed"]): row["check"] for row in rows}
@@ -105,7 +105,13 @@ def search_spaces(rows: Sequence[dict], relative_step: float = 1.0) -> Figure:
     figure, (left, right) = panels(2, width=4.2, height=2.6)
     _dots_and_intervals(left, dict(zip(labels, table, strict=True)))
     left.set_xlabel("return per episode (points)")
-    added = dict(zip([f"{after} - {before}" for before, after in pairwise(names)], np.diff(table, axis=0), strict=True))
+    added = dict(
+        zip(
+            [f"{after} - {before}" for before, after in pairwise(names)],
+            np.diff(table, axis=0),
+            strict=True,
+        )
+    )
     _dots_and_intervals(right, added)
     right.axvline(0, color="black", lw=0.8)
     right.set_xlabel("difference from the space above (points)")
