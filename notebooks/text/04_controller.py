@@ -87,9 +87,10 @@ squash = build.check(squash)
 # %%
 raw = torch.linspace(-3, 3, 61)
 figure, ax = figures.new_axes(width=4.5, height=2.4)
-ax.plot(raw, squash(raw[:, None].expand(-1, 3)), label=["steering", "gas", "brake"])
-for line, style in zip(ax.lines, ("-", "--", ":"), strict=True):
-    line.set(color="black", linestyle=style)
+steering, gas, brake = squash(raw[:, None].expand(-1, 3)).T
+ax.plot(raw, brake, color=figures.BASELINE, lw=4, label="brake")
+ax.plot(raw, gas, "--", color="black", label="gas")
+ax.plot(raw, steering, color="black", label="steering")
 ax.set(xlabel="raw output $u$", ylabel="action")
 ax.legend()
 figure
@@ -339,7 +340,7 @@ for y, (name, values) in enumerate(results.items()):
     print(f"{name:28} {seed_interval(values).describe(2)}")
     ax.plot(values, y + np.linspace(-0.2, 0.2, len(values)), ".", color=figures.REALITY, ms=4)
 ax.axvline(0, color="black", lw=0.8)
-ax.set(yticks=range(4), yticklabels=results, xlabel="height (the summit is at 0)")
+ax.set(yticks=range(4), yticklabels=results, xlabel="height, or difference of heights (the summit is at 0)")
 ax.invert_yaxis()
 figure
 
@@ -397,6 +398,7 @@ figure
 seen = random_policy_features(config, world_model, config.run_folder("chapter04"))
 variances = np.linalg.eigvalsh(np.cov(seen.T.numpy()))[::-1]
 share = variances.cumsum() / variances.sum()
+print(f"{len(seen):,} agent steps")
 for k in (8, 16, 24, 64):
     print(f"the first {k:2} of 288 components: {share[k - 1]:.1%} of the variance")
 figure, ax = figures.new_axes(width=5)
@@ -406,7 +408,7 @@ ax.set(xlabel="principal components of [z, h]", ylabel="share of the variance", 
 figure
 
 # %% [markdown]
-# **Figure 4.8.** Cumulative share of the variance of $[z, h]$ in its first principal components, over CHECK_SAMPLES agent steps of a random policy. Dashed: the number of components that the searches of chapter 5 use.
+# **Figure 4.8.** Cumulative share of the variance of $[z, h]$ in its first principal components during episodes of a random policy. Dashed: the number of components that the searches of chapter 5 use.
 #
 # Searching in fewer dimensions for a solution in many is called *random subspace training* if the subspace is random (Li et al., 2018); ours is chosen from data. With the principal components $v_i$ of $x = [z, h]$, their standard deviations $s_i$ and the mean $\bar x$ we search over $W$ (3 × 24) and $b$ (3) in
 #
@@ -448,7 +450,7 @@ print(f"after {search.generation:2} generations        {episode_interval(after).
 # | scaled | 75 | each $y_i$ divided by $\sqrt{s_i}$ |
 # | bias scaled | 75 | the common factor: the space above |
 #
-# Everything else is equal: pretrained V and M, the zero controller as the start, 12 generations of 24 candidates with one track each (288 episodes), the same tracks for the same seed. The initial step size differs, because the inputs do. It is set by one rule: in every space the raw outputs of the first candidates have the same root mean square (0.85, which gives $\sigma = 0.6$ in the last space, as in chapter 5). It was not tuned further. Each search's mean is then scored on 16 other tracks. The command that makes the file is `python -m wmlib ablate search`.
+# Everything else is equal: pretrained V and M, the zero controller as the start, 12 generations of 24 candidates with one episode each of at most 400 environment steps (8 s), and the same tracks for the same seed. The initial step size differs, because the inputs do. It is set by one rule: in every space the raw outputs of the first candidates have the same root mean square (0.85, which gives $\sigma = 0.6$ in the last space, as in chapter 5). It was not tuned further. Each search's mean is then scored on whole episodes on 16 other tracks. The command that makes the file is `python -m wmlib ablate search`.
 #
 # **Predict:** which of the three changes matters most?
 

@@ -234,7 +234,7 @@ EXERCISES = (
     Exercise(
         linear_policy,
         _one_controller,
-        hint="Split the vector at entry 864, and reshape the first part to one row per action. Each "
+        hint="Split the vector at entry 864, and reshape the first part to a row per action. Each "
         "x is a row of the features: which factor of the matrix product has to be transposed?",
         mistakes=(_bias_first, _transposed_weight, _not_squashed, _without_bias),
         package=_package_policy,
