@@ -5,9 +5,18 @@ import pytest
 import torch
 
 from wmlib.files import read_log, write_log
+from wmlib.models.checkpoints import load_world_model, world_model_digest
 from wmlib.models.controller import Controller
+from wmlib.paths import pretrained
 from wmlib.tools.cli import main
-from wmlib.tools.search_ablation import RAW_STEP, SEEDS, SPACES, search_spaces, step_size
+from wmlib.tools.search_ablation import (
+    RAW_STEP,
+    RESULTS,
+    SEEDS,
+    SPACES,
+    search_spaces,
+    step_size,
+)
 from wmlib.training.search_space import Directions
 
 
@@ -69,3 +78,13 @@ def test_the_command_makes_a_row_per_search_and_goes_on(tmp_path, monkeypatch, c
     write_log(rows[:-1], file)
     assert main(command) == 1
     assert "was made with search = " in capsys.readouterr().err
+
+
+def test_the_published_rows_are_complete_and_of_the_pretrained_world_model():
+    rows = read_log(RESULTS)
+    assert sorted((row["space"], row["seed"]) for row in rows) == sorted(
+        (name, seed) for seed in SEEDS for name in SPACES
+    )
+    digest = world_model_digest(load_world_model(pretrained("car_racing")))
+    assert {row["record"]["made_from"]["world_model"] for row in rows} == {digest}
+    assert len({str(row["record"]["settings"]) for row in rows}) == 1

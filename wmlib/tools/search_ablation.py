@@ -32,7 +32,7 @@ from wmlib.training.search_space import Directions
 
 RESULTS = PRETRAINED / "ablations" / "search.jsonl"
 SPACES = ("all weights", "components", "scaled", "bias scaled")
-SEEDS = range(3)
+SEEDS = range(5)
 EPISODE = 400  # environment steps of a candidate's episode, at most: half a lap of a trained C
 RAW_STEP = 0.6 * 2**0.5  # RMS change of C's raw outputs; at laptop scale, that of round 0
 
