@@ -45,7 +45,7 @@ from wmlib.pipeline import car_racing
 from wmlib.pipeline.fitness import returns
 from wmlib.pipeline.rounds import Round
 from wmlib.pipeline.scales import get_chapter_config, get_config, get_machine
-from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec
+from wmlib.rollout.policies import EpisodeSpec
 from wmlib.rollout.rollout import record_episode
 from wmlib.rollout.workers import processes
 from wmlib.tools.search_ablation import random_policy_features
@@ -142,12 +142,16 @@ class LinearPolicy:
         return linear_policy(self.parameters, features).numpy()
 
 
-episode = record_episode(world, LinearPolicy(trained.parameters[0]), EpisodeSpec(500_101), world_model)
+episode = record_episode(
+    world, LinearPolicy(trained.parameters[0]), EpisodeSpec(500_101), world_model
+)
 frames = episode.recording["frames"]
 figures.moving_picture(frames[:150], "the trained controller drives", fps=50 / config.env.repeat)
 
 # %%
-sizes = [sum(p.numel() for p in part.parameters()) for part in (world_model.vae, world_model.mdn_rnn)]
+sizes = [
+    sum(p.numel() for p in part.parameters()) for part in (world_model.vae, world_model.mdn_rnn)
+]
 print(f"V {sizes[0]:,}, M {sizes[1]:,}, C {trained.num_parameters} parameters")
 print(f"C is {trained.num_parameters / (sum(sizes) + trained.num_parameters):.3%} of the agent")
 print(f"return {episode.score:.0f} in {episode.steps} environment steps")
@@ -340,7 +344,11 @@ for y, (name, values) in enumerate(results.items()):
     print(f"{name:28} {seed_interval(values).describe(2)}")
     ax.plot(values, y + np.linspace(-0.2, 0.2, len(values)), ".", color=figures.REALITY, ms=4)
 ax.axvline(0, color="black", lw=0.8)
-ax.set(yticks=range(4), yticklabels=results, xlabel="height, or difference of heights (the summit is at 0)")
+ax.set(
+    yticks=range(4),
+    yticklabels=results,
+    xlabel="height, or difference of heights (the summit is at 0)",
+)
 ax.invert_yaxis()
 figure
 
@@ -461,7 +469,9 @@ for row in searches:
     by_space.setdefault(row["space"], []).append(row)
 for name, some in by_space.items():
     interval = seed_interval([row["check"] for row in some])
-    print(f"{name:12} {some[0]['parameters']:3}, sigma {some[0]['sigma']:.2f}: {interval.describe(0)}")
+    print(
+        f"{name:12} {some[0]['parameters']:3}, sigma {some[0]['sigma']:.2f}: {interval.describe(0)}"
+    )
 
 # %%
 table = {name: np.array([row["check"] for row in some]) for name, some in by_space.items()}
