@@ -76,8 +76,23 @@ def probe():
     return Probe(truth, truth + 0.1 * rng().normal(size=truth.shape))
 
 
-GENERATIONS = [np.array([[0.0, 1.0], [1.0, -1.0]])]
-DISTRIBUTIONS = [(np.array([0.5, 0.2]), np.array([[1.0, 0.6], [0.6, 0.5]]))]
+# One generation of a search: candidates, and the mean and covariance that they are sampled from.
+SEARCH = [
+    (
+        np.array([[0.0, 1.0], [1.0, -1.0]]),
+        np.array([0.5, 0.2]),
+        np.array([[1.0, 0.6], [0.6, 0.5]]),
+    )
+]
+
+
+def searches():
+    """Rows of search.jsonl: two spaces, three seeds."""
+    return [
+        {"space": space, "parameters": parameters, "seed": seed, "check": check}
+        for space, parameters, checks in (("all", 867, (1, 2, 3)), ("some", 75, (11, 22, 36)))
+        for seed, check in enumerate(checks)
+    ]
 
 
 def hill(x):

@@ -12,8 +12,7 @@ import re
 import numpy as np
 import pytest
 from figure_data import (
-    DISTRIBUTIONS,
-    GENERATIONS,
+    SEARCH,
     drawn,
     evolved_by_temperature,
     frames,
@@ -26,6 +25,7 @@ from figure_data import (
     published,
     rng,
     score,
+    searches,
     timeline,
     visible_texts,
 )
@@ -51,8 +51,10 @@ ALL = {
     "linear_probes": lambda: figures.linear_probes({"position": probe(), "velocity": probe()}),
     "mixtures": lambda: figures.mixtures(*mixture(), ["z[3]", "z[12]"]),
     "scatter_map": lambda: figures.scatter_map(rng().normal(size=(9, 2)), np.arange(9), "share"),
+    "agent_diagram": figures.agent_diagram,
+    "search_spaces": lambda: figures.search_spaces(searches()),
     "search_steps": lambda: figures.search_steps(
-        hill, GENERATIONS * 5, DISTRIBUTIONS * 5, extent=3
+        hill, {"ES": SEARCH * 5, "CMA-ES": SEARCH * 5}, list("01234"), extent=3
     ),
     "learning_curve": lambda: figures.learning_curve(timeline()),
     "wall_clock": lambda: figures.wall_clock(timeline(), [timeline(offset=1)]),
@@ -129,7 +131,12 @@ EMPTY = {
     "linear_probes": (lambda: figures.linear_probes({}), "no probes"),
     "mixtures": (lambda: figures.mixtures(*mixture(), ["z[0]"]), "1 names, 2 mixtures and 2 true"),
     "scatter_map": (lambda: figures.scatter_map(np.ones((3, 2)), np.ones(2), "v"), "3 points"),
-    "search_steps": (lambda: figures.search_steps(hill, [], [], 3), "no generations"),
+    "search_steps": (lambda: figures.search_steps(hill, {"ES": []}, [], 3), "no generations"),
+    "too few generations": (
+        lambda: figures.search_steps(hill, {"ES": SEARCH}, ["0", "1"], 3),
+        r"2 titles for searches with \[1\] generations",
+    ),
+    "search_spaces": (lambda: figures.search_spaces([]), "no searches"),
     "learning_curve": (lambda: figures.learning_curve([]), "no generations"),
     "wall_clock": (lambda: figures.wall_clock(timeline(checks=False)), "no checks"),
     "score_histogram": (lambda: figures.score_histogram(score([900])), "at least two values"),
@@ -281,16 +288,28 @@ def test_a_scatter_map_has_every_point_and_its_value():
 
 
 def test_search_steps_show_candidates_and_ellipses_of_one_and_two_sigma():
-    (ax,) = figures.search_steps(hill, GENERATIONS, DISTRIBUTIONS, extent=3).axes
+    (ax,) = figures.search_steps(hill, {"ES": SEARCH}, ["start"], extent=3).axes
     ((x, y),) = drawn(ax, REALITY)
-    np.testing.assert_array_equal(np.stack([x, y], 1), GENERATIONS[0])
-    (mean, covariance), (*ellipses, cross) = DISTRIBUTIONS[0], drawn(ax, "#000000")
+    [(points, mean, covariance)] = SEARCH
+    np.testing.assert_array_equal(np.stack([x, y], 1), points)
+    *ellipses, cross, summit = drawn(ax, "#000000")
     assert [float(value[0]) for value in cross] == list(mean)
+    np.testing.assert_allclose(np.ravel(summit), 0, atol=0.03)
     for sigma, (a, b) in enumerate(ellipses, start=1):
         off = np.stack([a, b], 1) - mean
         distance = np.einsum("ni,ij,nj->n", off, np.linalg.inv(covariance), off)
         np.testing.assert_allclose(distance, sigma**2)
     assert ax.get_xlim() == ax.get_ylim() == (-3, 3)
+
+
+def test_search_spaces_show_every_search_and_the_differences_of_the_same_seed():
+    left, right = figures.search_spaces(searches()).axes
+    dots = [
+        [list(line.get_xdata()) for line in ax.lines if line.get_marker() == "o"]
+        for ax in (left, right)
+    ]
+    assert dots == [[[1, 2, 3], [11, 22, 36]], [[10, 20, 33]]]
+    assert [label.get_text() for label in left.get_yticklabels()] == ["all (867)", "some (75)"]
 
 
 def test_source_shows_the_code_of_the_package():

@@ -15,153 +15,111 @@
 # ---
 
 # %% [markdown]
-# # 4. C, the driver
+# # 4. C, the controller
 #
-# ![Five panels: a cloud of points climbs a hill, its ellipse stretching along the slope](../figures/04_search.png)
+# ![Ten plots in two rows: in the upper one a small circle moves slowly along a ridge, in the lower one an ellipse stretches along it and contracts at the summit](../figures/04_search.png)
 #
-# *CMA-ES climbs a hill it cannot see: blue the candidates of one generation, black the distribution they are drawn from.*
+# *Two evolution strategies climb a narrow, tilted ridge: the one that you will write (above) and CMA-ES (below).*
 #
-# **What you'll do.** Meet the smallest part of the agent, 867 numbers, and the method that finds them without a single gradient. First where you can watch it, in two dimensions; then on the road.
-# **What you'll learn.** How an evolution strategy works; why its *mean* is the result and its *best* is not; where it is worth searching; what a finished driver leans on, $z$ or $h$.
+# The controller C maps what V and M know to an action. It has 867 parameters, and an evolution strategy finds them without a gradient.
+#
+# **What you'll do.** Write C and an evolution strategy, let your C drive a car with trained weights, compare your strategy with CMA-ES, and search for a controller on CarRacing.
+# **What you'll learn.** How evolution strategies work; why CMA-ES adapts a covariance matrix; what the winner's curse is; how the choice of a search space changes a search; what a trained controller uses, $z$ or $h$.
 # **What you need.** Chapters [2](02_vae.ipynb) and [3](03_mdn_rnn.ipynb) for $z$ and $h$.
-# **How long.** 40 minutes; the cells take three minutes, most of it driving.
+# **How long.** 50 minutes of reading and building; running all cells takes about 3 minutes on two cores.
 
 # %%
+from functools import partial
+
 import numpy as np
 import torch
 
+# %%
 from wmlib.evaluation import episode_interval, features, seed_interval
+from wmlib.files import read_log
 from wmlib.models.checkpoints import load_agent
-from wmlib.models.controller import Controller, squash
+from wmlib.models.controller import Controller
 from wmlib.models.vae import frames_to_tensor, kl_per_dimension
 from wmlib.paths import pretrained
-from wmlib.pipeline import car_racing, phases
+from wmlib.pipeline import car_racing
+from wmlib.pipeline.fitness import returns
 from wmlib.pipeline.rounds import Round
 from wmlib.pipeline.scales import get_chapter_config, get_config, get_machine
-from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec, random_car_policy
-from wmlib.rollout.rollout import record_episode, run_episodes
+from wmlib.rollout.policies import EpisodeSpec
+from wmlib.rollout.rollout import record_episode
 from wmlib.rollout.workers import processes
+from wmlib.tools.search_ablation import random_policy_features
 from wmlib.training.evolution import Evolution
 from wmlib.training.search_space import Directions
-from wmlib.view import figures
+from wmlib.view import build, figures
 from wmlib.view.explorers import ControllerExplorer
 
+# %%
 figures.use_style()
 config, chapter, machine = get_config(), get_chapter_config(), get_machine()
 RETRAIN = chapter.retrain  # set to True to train everything here from scratch
 
 # %% [markdown]
-# ## 4.1 A driver of 867 numbers
+# ## 4.1 A policy with 867 parameters
 #
-# V has 4.3 million parameters and M 0.4 million. They learn by watching and predicting; nobody tells them to drive well. So what is left for the part that has to *get* the reward can be tiny. C is one linear layer:
-#
-# $$a = \mathrm{squash}\big(W\,[z, h] + b\big)$$
-#
-# $[z, h]$ is what the agent knows (32 + 256 numbers), $W$ is 3 × 288, $b$ has three entries, and *squash* turns the three results into steering, gas and brake:
+# How small can the part of the agent be that chooses actions? V and M are trained without reward: V reconstructs frames, M predicts the next latent vector. Only C is trained to maximize the return. V and M already extract what is in a frame ($z$, 32 numbers) and what the past says about the future ($h$, 256 numbers), so the paper makes C a single linear layer.
 
 # %%
-figures.source(squash)
-
-# %%
-# NBVAL_CHECK_OUTPUT
-controller = Controller()
-print(controller.num_parameters, "parameters, all zero to begin with")
-print("its action:", controller(torch.zeros(1, 288)).tolist())
+figures.agent_diagram()
 
 # %% [markdown]
-# Zero everywhere means: wheel straight, half gas, no brake. Not a bad start!
+# **Figure 4.1.** The agent at work. At every agent step V encodes the frame as $z$, C computes an action from $z$ and $h$, and M updates $h$ from $z$ and that action. Blue: the real environment.
 #
-# Everything about a controller is in one flat vector, and a *population* of controllers is a matrix. `Controller` holds such a matrix, and lets each row drive a car of its own.
+# With the features $x = [z, h]$ (288 numbers), the weight matrix $W$ (3 × 288) and the bias $b$ (3 numbers), the raw outputs are $u = Wx + b$. CarRacing expects steering in $[-1, 1]$, gas in $[0, 1]$ and brake in $[0, 1]$ (paper, appendix A.3):
+#
+# $$a_\text{steering} = \tanh u_1, \qquad a_\text{gas} = \tfrac12(\tanh u_2 + 1), \qquad a_\text{brake} = \max(\tanh u_3,\, 0)$$
+#
+# **Build 1.** Write these ranges as a function of a batch of raw outputs (2 lines).
 
 # %%
-figures.source(Controller.__call__)
+def squash(raw):
+    """Raw outputs (B, 3) -> CarRacing's steering -1..1, gas 0..1, brake 0..1: (B, 3)."""
+    ...
 
-# %% [markdown]
-# ## 4.2 Climbing without a slope
-#
-# Why not gradients? A score is the sum of a thousand steps through a physics engine, and neither the engine nor "did a wheel touch this tile" has a derivative. (Reinforcement learning can estimate one from many trials; for 867 numbers there is a simpler way.) An evolution strategy needs none. It draws candidates from a Gaussian, tries them, and moves the Gaussian towards the better half. CMA-ES (covariance matrix adaptation) also learns the Gaussian's *shape*.
-#
-# Two dimensions can be drawn. Here is a narrow, tilted ridge; the summit is at (1, 1).
 
+squash = build.check(squash)
 
 # %%
-def ridge(points, generation=None):
-    """Height of a tilted ridge at points (N, 2): (N,). The summit, 0, is at (1, 1)."""
-    along, across = points.sum(1) - 2, points[:, 0] - points[:, 1]
-    return -(0.15 * along**2 + 4 * across**2)
-
-
-search = Evolution(2, population=12, sigma=0.4, start=np.array([-1.2, -1.2]), seed=5)
-clouds, shapes = [], []
-
-
-def watch(points, generation):
-    clouds.append(points)
-    shapes.append((search.mean, search.covariance))
-    return ridge(points)
-
-
-rows = list(search.run(watch, 17))
-
-# %%
-figure = figures.search_steps(ridge, clouds[::4], shapes[::4], extent=3)
-for ax, generation in zip(figure.axes, range(0, 17, 4), strict=True):
-    ax.set_title(f"generation {generation}", fontsize=9)
-path = config.figure("04_search.png")
-path.parent.mkdir(parents=True, exist_ok=True)
-figure.savefig(path, dpi=80)
+raw = torch.linspace(-3, 3, 61)
+figure, ax = figures.new_axes(width=4.5, height=2.4)
+steering, gas, brake = squash(raw[:, None].expand(-1, 3)).T
+ax.plot(raw, brake, color=figures.BASELINE, lw=4, label="brake")
+ax.plot(raw, gas, "--", color="black", label="gas")
+ax.plot(raw, steering, color="black", label="steering")
+ax.set(xlabel="raw output $u$", ylabel="action")
+ax.legend()
 figure
 
 # %% [markdown]
-# The whiter, the higher; the summit is at (1, 1). The ellipses hold 39% and 86% of what the Gaussian draws (one and two standard deviations, in two dimensions). First they grow, while there is ground to cover; they stretch along the ridge, which nobody told the search about; and they shrink around the summit.
+# **Figure 4.2.** Actions as functions of the raw outputs. At $u = 0$ the car steers straight ahead with half gas and does not brake.
+#
+# An evolution strategy works on flat vectors. The 867 parameters of C are stored in one: first the 864 weights of $W$, row by row (288 for steering, 288 for gas, 288 for brake), then the three entries of $b$.
+#
+# **Build 2.** Write C as a function of that vector and a batch of features (2 lines). `parameters` and `features` are tensors, and each row of `features` is one $x$.
 
 # %%
-# NBVAL_CHECK_OUTPUT
-print(f"the mean: {search.mean.round(1)}, {-ridge(search.mean[None])[0]:.2f} below the summit")
+def linear_policy(parameters, features):
+    """squash(W x + b) for every row x of the features: (867,), (B, 288) -> (B, 3)."""
+    ...
+
+
+linear_policy = build.check(linear_policy)
 
 # %% [markdown]
-# ## 4.3 Break it: crown the winner
-#
-# Driving is noisy: another track, another score. So let us put noise on the ridge, larger than the differences between good candidates, and compare two answers that one could take home: the best candidate ever seen, and the mean of the distribution.
-#
-# **Predict:** which of the two has the higher *measured* height, and which the higher *true* one?
+# **Predict:** with all 867 parameters at zero, what does the car do?
 
-
-# %%
-def noisy_search(seed, population=48, generations=10):
-    """(winner's measured height, winner's true height, the mean's true height) of one search."""
-    rng = np.random.default_rng(seed)
-    noisy = Evolution(2, population, sigma=0.4, start=np.array([-1.2, -1.2]), seed=seed)
-    tried = []
-
-    def measure(points, generation):
-        heights = ridge(points) + rng.normal(scale=1.0, size=len(points))
-        tried.extend(zip(heights, points, strict=True))
-        return heights
-
-    list(noisy.run(measure, generations))
-    measured, winner = max(tried, key=lambda pair: pair[0])
-    return measured, ridge(winner[None])[0], ridge(noisy.mean[None])[0]
-
-
-claimed, best, mean = np.array([noisy_search(seed) for seed in range(40)]).T
-
-# %%
-for name, values in {
-    "the winner's measured height": claimed,
-    "the winner's true height": best,
-    "the mean's true height": mean,
-    "mean minus winner, truly": mean - best,
-}.items():
-    print(f"{name:30} {seed_interval(values).describe(2)}")
+# %% tags=["nbval-check-output"]
+print(linear_policy(torch.zeros(867), torch.randn(2, 288)).tolist())
 
 # %% [markdown]
-# The winner claims to stand *above the summit* (which is at 0): the maximum of many noisy measurements is mostly luck. The mean of the distribution never stood out in any generation, and it is the better answer. So this series keeps and scores the mean, always. Saving the winner instead is an easy mistake: it is the number that looks best in the log.
-
-# %% [markdown]
-# ## 4.4 On the road
+# All raw outputs are 0: straight ahead with half gas, whatever the frame shows. All searches of this chapter start there.
 #
-# Now 867 dimensions instead of two, and instead of a ridge the real CarRacing-v3, seen through V and M. The track is a ring of some 280 *tiles*. A wheel that touches a new one earns 1000 divided by their number, every step costs 0.1, and leaving the whole field costs 100 and ends the drive; 1,000 steps end it in any case.
+# Where such a search leads is shown by the pretrained agent. We take its 867 parameters, and your function computes every action of an episode. A policy in `wmlib` is an object with two methods:
 
 # %%
 folder = config.run_folder("car_racing") if RETRAIN else pretrained("car_racing")
@@ -171,185 +129,466 @@ if RETRAIN:
 world_model, trained = load_agent(folder)
 world = car_racing.training_world(config)
 
-# %% [markdown]
-# One generation, tried out: every candidate is the zero controller plus Gaussian noise of size 0.1, and all of them drive the same track. (As in training, a drive is given up when it has not earned anything for a while.)
 
 # %%
-impatient = car_racing.training_world(config, config.search.patience)
+class LinearPolicy:
+    def __init__(self, parameters):
+        self.parameters = torch.tensor(parameters, dtype=torch.float32)
+
+    def begin(self, row, spec):
+        """Nothing to prepare: the policy has no memory. M has it."""
+
+    def act(self, features, num_envs):
+        return linear_policy(self.parameters, features).numpy()
 
 
-def scores_of(parameters, seed):
-    """What each of these controllers (P, 867) earns on one track: (P,)."""
-    jobs = [EpisodeSpec(seed, member=i) for i in range(len(parameters))]
-    driver = ControllerPolicy(Controller(parameters))
-    with processes(machine.workers) as executor:
-        drives = run_episodes(impatient, driver, jobs, world_model, executor=executor)
-    return np.array([drive.score for drive in drives])
+episode = record_episode(
+    world, LinearPolicy(trained.parameters[0]), EpisodeSpec(500_101), world_model
+)
+frames = episode.recording["frames"]
+figures.moving_picture(frames[:150], "the trained controller drives", fps=50 / config.env.repeat)
+
+# %%
+sizes = [
+    sum(p.numel() for p in part.parameters()) for part in (world_model.vae, world_model.mdn_rnn)
+]
+print(f"V {sizes[0]:,}, M {sizes[1]:,}, C {trained.num_parameters} parameters")
+print(f"C is {trained.num_parameters / (sum(sizes) + trained.num_parameters):.3%} of the agent")
+print(f"return {episode.score:.0f} in {episode.steps} environment steps")
+
+# %% [markdown]
+# **Figure 4.3.** The first 150 agent steps (6 s) of an episode in the real environment, with actions from `linear_policy` and the pretrained parameters.
+#
+# **Finding.** A linear policy on $[z, h]$ can drive: 867 parameters, about 0.02% of the agent, finish this track with a return of about 900. One episode is an example; chapter 5 scores the agent on held-out tracks.
+#
+# `Controller` in `wmlib` computes the same for a whole population: its parameters are a matrix, and every environment uses the row of its own candidate.
+
+# %% [markdown]
+# ## 4.2 Search without gradients
+#
+# How can 867 parameters be found that maximize the return? Backpropagation needs the derivative of the return with respect to $W$ and $b$. The return is a sum over up to 1,000 steps of a physics simulation whose rewards are events (a wheel touches a new tile), and neither has a derivative that we could use. Policy-gradient methods estimate one from many sampled actions. An *evolution strategy* (ES) is simpler: it treats the return as a black box, and needs only a ranking of candidates.
+#
+# Each *generation* samples $\lambda$ candidates from a Gaussian, evaluates their *fitness* $f$ (here: the return), and moves the Gaussian to the better half:
+#
+# $$x_i = m + \sigma\,\varepsilon_i, \quad \varepsilon_i \sim \mathcal N(0, I), \quad i = 1, \dots, \lambda \qquad\qquad m \leftarrow \frac{1}{\mu} \sum_{i \,\in\, \text{best } \mu} x_i, \quad \mu = \lambda / 2$$
+#
+# $m$ is the mean, $\sigma$ the step size, $\lambda$ the population size; the best $\mu$ candidates are called the *elite*. The step size follows the *one-fifth success rule* (Rechenberg, 1973): if more than one fifth of the candidates have a higher fitness than the mean $m$ that they were sampled around, the steps can be longer, and otherwise they are too long:
+#
+# $$\sigma \leftarrow \begin{cases} 1.2\,\sigma & \text{if } \frac{1}{\lambda}\sum_i [f(x_i) > f(m)] > 0.2 \\ \sigma / 1.2 & \text{otherwise} \end{cases}$$
+#
+# **Build 3.** Write the loop (about 10 lines). `fitness` takes an array of candidates (N, D) and returns (N,), so that the mean alone is `fitness(mean[None])`. Take the noise $\varepsilon$ of a generation from `rng.standard_normal((population, len(mean)))`: with the same random numbers your result can be compared exactly. The result is a list with one pair (mean, sigma) per generation.
+
+# %%
+def evolution_strategy(fitness, mean, sigma, population, generations, rng):
+    """Maximize fitness, (N, D) -> (N,), starting at N(mean, sigma^2 I); mean is (D,).
+
+    rng: a NumPy Generator. Returns [(mean, sigma)] after each generation.
+    """
+    ...
 
 
-search = Evolution(867, config.search.population, sigma=0.1, seed=1)
-first = next(search.run(lambda candidates, generation: scores_of(candidates, 500_100), 1))
-figure, ax = figures.new_axes(width=5)
-ax.hist(first["scores"], bins=20, color=figures.REALITY)
-ax.set(xlabel="score of a random controller", ylabel="controllers")
+evolution_strategy = build.check(evolution_strategy)
+
+# %% [markdown]
+# In two dimensions a search can be drawn. The fitness here is the height of a narrow, tilted ridge with its summit at (1, 1), where the height is 0. With $u$ along the ridge and $v$ across it, the height falls as $u^2 + \kappa v^2$; $\kappa$ is the *condition number* of the problem. With $\kappa = 27$ the contour lines are about five times as long as wide.
+
+# %%
+START = np.array([-1.2, -1.2])
+
+
+def ridge(points, condition=27):
+    """Height of the ridge at points (N, 2): (N,)."""
+    along, across = points.sum(1) - 2, points[:, 0] - points[:, 1]
+    return -0.15 * (along**2 + condition * across**2)
+
+
+populations = []
+
+
+def watched(points):
+    if len(points) > 1:  # a population, and not the mean
+        populations.append(points)
+    return ridge(points)
+
+
+history = evolution_strategy(watched, START, 0.4, 12, 17, np.random.default_rng(5))
+before = [(START, 0.4), *history]  # each generation is sampled from the pair before it
+es = [(points, m, s**2 * np.eye(2)) for points, (m, s) in zip(populations, before, strict=False)]
+
+# %% [markdown]
+# CMA-ES (*covariance matrix adaptation*; Hansen & Ostermeier, 2001) is the method of the paper. It samples from $\mathcal N(m, \sigma^2 C)$ and learns the matrix $C$ (a letter that it unfortunately shares with the controller) from the steps that succeeded. In essence
+#
+# $$C \leftarrow (1 - c)\, C + c \sum_{i \,\in\, \text{best } \mu} w_i\, y_i y_i^\top, \qquad y_i = (x_i - m) / \sigma$$
+#
+# with a learning rate $c$ and weights $w_i$ that are larger for better candidates. (It also accumulates the steps of the mean over generations, for $C$ and for $\sigma$; Hansen's tutorial has all of it.) We use the implementation pycma, wrapped as `Evolution`.
+#
+# **Predict:** your ES samples from a circle, CMA-ES from an ellipse. Which step sizes can a circle use on a narrow ridge?
+
+# %%
+search = Evolution(2, population=12, sigma=0.4, start=START, seed=5)
+cma = []
+
+
+def watched_by_cma(points, generation):
+    cma.append((points, search.mean, search.covariance))
+    return ridge(points)
+
+
+rows = list(search.run(watched_by_cma, 17))
+
+# %%
+titles = [f"generation {k}" for k in range(0, 17, 4)]
+figure = figures.search_steps(ridge, {"your ES": es[::4], "CMA-ES": cma[::4]}, titles, extent=3)
+path = config.figure("04_search.png")
+path.parent.mkdir(parents=True, exist_ok=True)
+figure.savefig(path, dpi=110)
 figure
 
+# %%
+for name, mean in {"your ES": history[-1][0], "CMA-ES": search.mean}.items():
+    print(f"{name:8} ends at {mean.round(2)}, {-ridge(mean[None])[0]:.2f} below the summit")
+
 # %% [markdown]
-# Most leave the road at once; a few get somewhere by luck. That some are less bad than others is all the search ever asks for. After one generation the mean has moved a little towards those.
+# **Figure 4.4.** Two searches on the ridge (the lighter, the higher; the triangle is the summit). Blue: the candidates of one generation. Cross: the mean. Ellipses: one and two standard deviations of the distribution that the candidates are sampled from.
 #
-# ## 4.5 Where to look
+# **Finding.** After 17 generations CMA-ES is at the summit (0.00 below it), while the ES with a circular distribution is still about 0.8 below it (2.9 at the start). The ellipses of CMA-ES first grow and stretch along the ridge, then contract at the summit.
+
+# %% [markdown]
+# ## 4.3 Why the covariance matters
 #
-# 867 numbers, and the search knows nothing about any of them. But we do: we know what C *reads*. Most dimensions of $z$ have collapsed (chapter 2) and hardly move, and the 256 entries of $h$ move together. A weight whose input stands still does nothing, and two weights whose inputs move alike do the same thing twice. So let a few cars drive at random, and look at how $[z, h]$ moves while they do: at its principal components.
+# That was one search each. How does the cost grow with the narrowness of the ridge? We count generations until the mean is within 0.01 of the summit's height, for condition numbers from 1 (a round hill) to 1,000, with ten seeds each.
 #
-# **Predict:** how many of the 288 hold nine tenths of the variance?
+# **Predict:** when $\kappa$ is multiplied by 10, what happens to the number of generations of each method?
 
 # %%
-drives = phases.collect(
-    car_racing.training_world(config, config.collect.patience),
-    random_car_policy(config.env.repeat),
-    range(500_400, 500_400 + chapter.test_episodes),
-    config.run_folder("car_looks") / "episodes",
-)
-recorded = [drives.episode(name) for name in drives.names()]
-seen = torch.cat([features(world_model, e["frames"], e["actions"]) for e in recorded])
-variances = np.linalg.eigvalsh(np.cov(seen.T.numpy()))[::-1]
-share = variances.cumsum() / variances.sum()
+CONDITIONS, SEEDS = (1, 10, 100, 1000), range(10)
+
+
+def generations_needed(means, condition):
+    """How many generations until the mean is within 0.01 of the summit's height."""
+    reached = ridge(np.array(means), condition) > -0.01
+    return 1 + np.argmax([*reached, True])
+
+
+def cma_means(fitness, seed, generations=40):
+    search = Evolution(2, 12, sigma=0.4, start=START, seed=seed)
+    rows = search.run(lambda points, generation: fitness(points), generations)
+    return [search.mean for _ in rows]
+
+
+needed = {"your ES": [], "CMA-ES": []}
+for condition in CONDITIONS:
+    height, rngs = partial(ridge, condition=condition), map(np.random.default_rng, SEEDS)
+    es_means = [[m for m, _ in evolution_strategy(height, START, 0.4, 12, 3000, r)] for r in rngs]
+    needed["your ES"].append([generations_needed(m, condition) for m in es_means])
+    needed["CMA-ES"].append([generations_needed(cma_means(height, s), condition) for s in SEEDS])
+
+# %%
 figure, ax = figures.new_axes(width=5)
-ax.plot(range(1, 289), share, color=figures.REALITY)
-ax.set(xlabel="principal components of [z, h]", ylabel="share of the variance", xscale="log")
-figure
-
-# %%
-for k in (8, 16, 24, 64):
-    print(f"the first {k:2} of 288 hold {share[k - 1]:.1%}")
-
-# %% [markdown]
-# So C need not be looked for in 867 dimensions. We take the main directions, make those that move less count for somewhat more (but not as much as those that move most), and search there. The bias gets as large a share of every change as all directions together: how much gas to give on average is the first thing a beginner has to find out, and among 867 weights the three that say it are lost. Whatever is found is a linear controller like any other, and can be written down in 867 numbers again:
-
-# %%
-figures.source(Directions)
-
-# %% [markdown]
-# Does it help? Two searches, a few generations each, on the same tracks. (The step sizes differ, 0.1 and 0.6, because the inputs do: theirs are scaled.) Then both *means* drive some others.
-
-# %%
-directions = Directions.of(seen, config.search.directions)
-everywhere = Directions(np.zeros(288), np.eye(288))  # all weights, for comparison
-searches = {}
-spaces = {"all 867": (everywhere, 0.1), f"{directions.num_parameters}": (directions, 0.6)}
-for name, (space, sigma) in spaces.items():
-    search = Evolution(space.num_parameters, config.search.population, sigma, seed=1)
-
-    def fitness(points, generation, space=space):
-        return scores_of(space.expand(points), 500_100 + generation)
-
-    list(search.run(fitness, chapter.trial_generations))
-    searches[name] = Controller(space.expand(search.mean)), search
-
-# %%
-jobs = [EpisodeSpec(500_200 + i) for i in range(config.search.check_tracks)]
-with processes(machine.workers) as executor:
-    for name, (found, _) in searches.items():
-        drives = run_episodes(world, ControllerPolicy(found), jobs, world_model, executor=executor)
-        result = episode_interval([drive.score for drive in drives])
-        print(f"{name:>8} numbers, after {chapter.trial_generations}: {result.describe()}")
-
-# %% [markdown]
-# The two intervals overlap: one search each decides nothing. The same cell, on a processor whose rounding differs in the last bits, ended at 754 and 399, in favour of the 75 numbers. Exercise 4 asks for more seeds. (Two things change at once as well: fewer directions, and how much each of them counts.) The paper searched all 867, for 1,800 generations; the shipped controller comes from 75.
-#
-# Chapter 5 goes on like this, for as long as it takes. And so drives a controller that came out of such a run:
-
-# %%
-drive = record_episode(world, ControllerPolicy(trained), EpisodeSpec(500_101), world_model)
-print(f"score {drive.score:.0f} in {drive.steps} steps")
-figures.moving_picture(
-    drive.recording["frames"][:150], "the trained controller drives", fps=50 / config.env.repeat
-)
-
-# %% [markdown]
-# ## 4.6 What does it look at?
-#
-# The weights of a linear layer can be read. How strongly does each action depend on $z$, and how strongly on $h$? We split $W[z, h]$ into what comes from $z$ and what comes from $h$, and look at how much each part varies during a drive.
-
-# %%
-# [z, h] as C read it at every look of that drive.
-seen = features(world_model, drive.recording["frames"], drive.recording["actions"])
-weight, z_part, h_part = trained.weight[0], slice(0, 32), slice(32, 288)
-effect = {
-    "from z": (seen[:, z_part] @ weight[:, z_part].T).std(0),
-    "from h": (seen[:, h_part] @ weight[:, h_part].T).std(0),
-}
-figure, ax = figures.new_axes(width=5)
-for (name, height), shift, color in zip(
-    effect.items(), (-0.2, 0.2), ("#999999", "black"), strict=True
-):
-    ax.bar(np.arange(3) + shift, height, 0.4, label=name, color=color)
-ax.set(xticks=range(3), xticklabels=["steering", "gas", "brake"], ylabel="SD, before squashing")
+for (name, counts), color in zip(needed.items(), (figures.BASELINE, "black"), strict=True):
+    intervals = [seed_interval(seeds) for seeds in counts]
+    for condition, interval in zip(CONDITIONS, intervals, strict=True):
+        print(f"{name:8} condition {condition:4}: {interval.describe()}")
+    bounds = np.array([[i.mean - i.low, i.high - i.mean] for i in intervals]).T
+    means = [i.mean for i in intervals]
+    ax.errorbar(CONDITIONS, means, bounds, fmt="o-", ms=4, capsize=3, color=color, label=name)
+ax.set(xscale="log", yscale="log", xlabel="condition number of the ridge")
+ax.set(ylabel="generations to the summit")
 ax.legend()
 figure
 
 # %% [markdown]
-# An effect is not yet a need. So we blind the driver: the same controller, once with its $h$-weights set to zero, once with its $z$-weights set to zero, on the same tracks. (What the cut part contributed on average stays, as a constant: only what *changes* is taken away.)
+# **Figure 4.5.** Generations of 12 candidates until the mean is within 0.01 of the summit's height: mean over 10 seeds, with the 95% CI of the mean (Student's $t$). Both axes are logarithmic.
 #
-# **Predict:** which hurts more?
+# The circular distribution has one step size for all directions. Steps longer than the ridge is wide mostly fail, so $\sigma$ adapts to the width, and the search then moves along the ridge in steps of that size. An ellipse has a long step along the ridge and a short one across it. (One step size *per parameter* would be enough if the ridge were parallel to an axis. On a tilted ridge it is not: exercise 4.)
+#
+# **Finding.** From $\kappa = 10$ to $1{,}000$ the cost of the isotropic ES grows from about 20 to about 1,750 generations, nearly in proportion to $\kappa$; CMA-ES needs about 8 to 13 on every ridge.
+#
+# The price is that $C$ has to be learned. In $n$ dimensions it has $n(n+1)/2$ entries: 3 in two dimensions, 2,850 for $n = 75$, 376,278 for $n = 867$. A search with a few thousand candidates cannot estimate the last of these well. Section 4.6 comes back to this.
+
+# %% [markdown]
+# ## 4.4 Break it: keep the best candidate
+#
+# What is the result of a search: the best candidate that was ever evaluated, or the mean of the last distribution? Returns are noisy, because a candidate drives well on one track and badly on another. To see what this does, we add Gaussian noise with an SD of 1 to the height of the ridge, which is more than the differences between good candidates.
+#
+# **Predict:** which of the two has the higher *measured* height, and which the higher *true* height?
+
+# %%
+def noisy_search(seed, population=48, generations=10):
+    """The best candidate's measured and true height, and the last mean's true height."""
+    rng = np.random.default_rng(seed)
+    search = Evolution(2, population, sigma=0.4, start=START, seed=seed)
+    tried = []
+
+    def measure(points, generation):
+        heights = ridge(points) + rng.normal(scale=1.0, size=len(points))
+        tried.extend(zip(heights, points, strict=True))
+        return heights
+
+    list(search.run(measure, generations))
+    measured, best = max(tried, key=lambda pair: pair[0])
+    return measured, ridge(best[None])[0], ridge(search.mean[None])[0]
+
+
+measured, best, mean = np.array([noisy_search(seed) for seed in range(40)]).T
+
+# %%
+results = {
+    "best candidate, measured": measured,
+    "best candidate, true": best,
+    "mean, true": mean,
+    "mean - best candidate, true": mean - best,
+}
+figure, ax = figures.new_axes(width=6.5, height=2.2)
+for y, (name, values) in enumerate(results.items()):
+    print(f"{name:28} {seed_interval(values).describe(2)}")
+    ax.plot(values, y + np.linspace(-0.2, 0.2, len(values)), ".", color=figures.REALITY, ms=4)
+ax.axvline(0, color="black", lw=0.8)
+ax.set(
+    yticks=range(4),
+    yticklabels=results,
+    xlabel="height, or difference of heights (the summit is at 0)",
+)
+ax.invert_yaxis()
+figure
+
+# %% [markdown]
+# **Figure 4.6.** Forty searches on the noisy ridge, a dot per search: what was measured for the best of 480 candidates, its true height, the true height of the last mean, and the difference between the last two. The printed intervals are 95% CIs of the mean over searches (Student's $t$).
+#
+# The measured height of the best candidate lies *above the summit*, which is impossible: the maximum of many noisy measurements is biased upwards. This is the *winner's curse*. Averaging over the elite in every generation removes most of the noise, so the mean is the better answer although no measurement of it was ever the highest.
+#
+# **Finding.** The best candidate measures about 2.6 and its true height is about -0.24; the mean is at about -0.04, better by 0.20 (95% CI 0.13 to 0.26). This series therefore keeps and scores the mean of the distribution, never the best sample.
+
+# %% [markdown]
+# ## 4.5 The first generation on CarRacing
+#
+# We now replace the ridge by CarRacing-v3, seen through V and M, and two parameters by 867. A track is a ring of about 280 *tiles*. The first contact of a wheel with a tile gives a reward of 1000 divided by the number of tiles, every environment step costs 0.1, and leaving the field costs 100 and ends the episode, which otherwise ends after 1,000 steps or a complete lap.
+#
+# The candidates of the first generation are the zero controller plus Gaussian noise with $\sigma = 0.1$. All of them drive the same track (*common random numbers*), so that a difference between two returns is due to the candidates. As in training, an episode is cut off early after 60 environment steps without a new tile.
+#
+# **Predict:** what share of random linear policies passes 100 points?
+
+# %%
+cut_off = car_racing.training_world(config, config.search.patience)
+
+
+def evaluate(world, parameters, tracks):
+    """Returns (P, tracks) of controllers with these parameters (P, 867)."""
+    with processes(machine.workers) as executor:
+        return returns(world, world_model, Controller(parameters), tracks, executor)
+
+
+search = Evolution(867, config.search.population, sigma=0.1, seed=1)
+[first] = search.run(lambda candidates, k: evaluate(cut_off, candidates, [500_100])[:, 0], 1)
+
+# %%
+scores = np.array(first["scores"])
+print(f"median {np.median(scores):.0f}, best {scores.max():.0f}")
+print(f"{(scores > 100).mean():.0%} of {len(scores)} random controllers return more than 100")
+figure, ax = figures.new_axes(width=5)
+ax.hist(scores, bins=20, color=figures.REALITY)
+ax.set(xlabel="return of a random controller (points)", ylabel="controllers")
+figure
+
+# %% [markdown]
+# **Figure 4.7.** Returns of one generation of random controllers on one track of the real environment.
+#
+# **Finding.** Most random controllers leave the road within a few seconds (median return about 20), and a few get further. A ranking of these is all that the search needs: it moves its mean towards the better half.
+
+# %% [markdown]
+# ## 4.6 Which space to search in
+#
+# Does a search have to treat all 867 parameters alike? Many latent dimensions are inactive (chapter 2), and the 256 entries of $h$ are correlated. A weight on an input that does not vary acts like a bias, and two weights on inputs that vary together do the same thing. We therefore record $[z, h]$ during a few episodes of a random policy and compute its principal components.
+#
+# **Predict:** how many of the 288 components contain 90% of the variance?
+
+# %%
+seen = random_policy_features(config, world_model, config.run_folder("chapter04"))
+variances = np.linalg.eigvalsh(np.cov(seen.T.numpy()))[::-1]
+share = variances.cumsum() / variances.sum()
+print(f"{len(seen):,} agent steps")
+for k in (8, 16, 24, 64):
+    print(f"the first {k:2} of 288 components: {share[k - 1]:.1%} of the variance")
+figure, ax = figures.new_axes(width=5)
+ax.plot(range(1, 289), share, color=figures.REALITY)
+ax.axvline(config.search.directions, color=figures.BASELINE, ls="--")
+ax.set(xlabel="principal components of [z, h]", ylabel="share of the variance", xscale="log")
+figure
+
+# %% [markdown]
+# **Figure 4.8.** Cumulative share of the variance of $[z, h]$ in its first principal components during episodes of a random policy. Dashed: the number of components that the searches of chapter 5 use.
+#
+# Searching in fewer dimensions for a solution in many is called *random subspace training* if the subspace is random (Li et al., 2018); ours is chosen from data. With the principal components $v_i$ of $x = [z, h]$, their standard deviations $s_i$ and the mean $\bar x$ we search over $W$ (3 × 24) and $b$ (3) in
+#
+# $$u = W y + b, \qquad y_i = \frac{1}{\sqrt{s_1 + \dots + s_{24}}}\, \frac{v_i^\top (x - \bar x)}{\sqrt{s_i}}$$
+#
+# Three choices are in this formula. Only 24 components are used (75 parameters). Dividing by $\sqrt{s_i}$ brings their sizes closer together, without making all of them equal. And with the common factor the mean of $|y|^2$ is 1, so that a random change of $b$ moves the raw outputs as much as a random change of $W$: the average gas is an important parameter, and one of 867 weights would have little influence on it. Since $y$ is linear in $x$, the result is again a linear controller with 867 parameters. This function computes them:
+
+# %%
+figures.source(Directions.expand)
+
+# %% [markdown]
+# First a short search in this space, on other tracks than the evaluation that follows:
+
+# %%
+space = Directions.of(seen, config.search.directions)
+search = Evolution(space.num_parameters, config.search.population, sigma=0.6, seed=1)
+
+
+def fitness(points, generation):
+    return evaluate(cut_off, space.expand(points), [500_100 + generation])[:, 0]
+
+
+rows = list(search.run(fitness, chapter.trial_generations))
+found = space.expand(search.mean)
+tracks = range(500_200, 500_200 + config.search.check_tracks)
+before, after = evaluate(world, np.concatenate([np.zeros((1, 867)), found]), tracks)
+print(f"zero controller             {episode_interval(before).describe()}")
+print(f"after {search.generation:2} generations        {episode_interval(after).describe()}")
+
+# %% [markdown]
+# These intervals are over tracks: BCa bootstrap intervals of one controller's mean return (`episode_interval`), because returns of episodes are skewed. They say how well *this* controller is known. They do not say what the method would find next time: another seed gives another controller. To compare search spaces, the unit is the *search*, and the interval has to be over seeds.
+#
+# So we made an ablation with four spaces, each of which changes one thing in the one before it:
+#
+# | space | parameters | what is new |
+# |---|---|---|
+# | all weights | 867 | $y = x - \bar x$ |
+# | components | 75 | $y_i = v_i^\top (x - \bar x)$, 24 components |
+# | scaled | 75 | each $y_i$ divided by $\sqrt{s_i}$ |
+# | bias scaled | 75 | the common factor: the space above |
+#
+# Everything else is equal: pretrained V and M, the zero controller as the start, 12 generations of 24 candidates with one episode each of at most 400 environment steps (8 s), and the same tracks for the same seed. The initial step size differs, because the inputs do. It is set by one rule: in every space the raw outputs of the first candidates have the same root mean square (0.85, which gives $\sigma = 0.6$ in the last space, as in chapter 5). It was not tuned further. Each search's mean is then scored on whole episodes on 16 other tracks. The command that makes the file is `python -m wmlib ablate search`.
+#
+# **Predict:** which of the three changes matters most?
+
+# %%
+searches = read_log(pretrained("ablations") / "search.jsonl")
+by_space = {}
+for row in searches:
+    by_space.setdefault(row["space"], []).append(row)
+for name, some in by_space.items():
+    interval = seed_interval([row["check"] for row in some])
+    print(
+        f"{name:12} {some[0]['parameters']:3}, sigma {some[0]['sigma']:.2f}: {interval.describe(0)}"
+    )
+
+# %%
+table = {name: np.array([row["check"] for row in some]) for name, some in by_space.items()}
+for one, other in [
+    ("components", "all weights"),
+    ("scaled", "components"),
+    ("bias scaled", "scaled"),
+    ("bias scaled", "all weights"),
+]:
+    print(f"{one} - {other}: {seed_interval(table[one] - table[other]).describe(0)}")
+figures.search_spaces(searches)
+
+# %% [markdown]
+# **Figure 4.9.** Left: mean return of the result of each search, a dot per seed; bar and line: mean over seeds and its 95% CI (Student's $t$ over five seeds). Right: the same for the difference that each change makes, seed by seed. All in the real environment.
+#
+# All four intervals of differences contain 0, and each of them is some 300 points wide or more. The SD of a difference over seeds is 120 to 160 points, so that a comparison of one search per space can show an effect of 100 points in either direction by chance. Five searches per space are too few to detect effects below about 150 points.
+#
+# Limits: one initial step size per space, set by a rule and not tuned; short searches only. In longer searches the size of the covariance matrix (2,850 entries against 376,278) may matter more. Chapter 5 uses the last space because it was built that way, and not because this ablation supports it.
+#
+# **Finding.** After 288 episodes the four spaces reach mean returns of about 360 to 445, and no difference between them can be distinguished from 0: for the 75 parameters of chapter 5 minus all 867 it is about -84 (95% CI -273 to 106, five seeds). The ablation supports neither a benefit nor a harm of any of the three changes.
+
+# %% [markdown]
+# ## 4.7 What does the trained controller use?
+#
+# The weights of a linear layer can be inspected. How strongly does each action depend on $z$, and how strongly on $h$? We split $u = W_z z + W_h h + b$ into its two parts and compute how much each varies during the episode of 4.1.
+
+# %%
+inputs = features(world_model, frames, episode.recording["actions"])
+weight, z_part, h_part = trained.weight[0], slice(0, 32), slice(32, 288)
+ACTIONS = ("steering", "gas", "brake")
+effect = {
+    "from z": (inputs[:, z_part] @ weight[:, z_part].T).std(0),
+    "from h": (inputs[:, h_part] @ weight[:, h_part].T).std(0),
+}
+figure, ax = figures.new_axes(width=5)
+for (name, height), shift, color in zip(
+    effect.items(), (-0.2, 0.2), (figures.BASELINE, "black"), strict=True
+):
+    print(name, " ".join(f"{action} {sd:.2f}" for action, sd in zip(ACTIONS, height, strict=True)))
+    ax.bar(np.arange(3) + shift, height, 0.4, label=name, color=color)
+ax.set(xticks=range(3), xticklabels=ACTIONS, ylabel="SD of the contribution to u")
+ax.legend()
+figure
+
+# %% [markdown]
+# **Figure 4.10.** Standard deviation over one episode of what $z$ and $h$ contribute to the raw outputs $u$, before squashing.
+#
+# A large contribution need not be a necessary one. So we *ablate inputs*: the same controller, with $z$ or $h$ fixed at its average over that episode, on the same tracks. The average contribution stays, as a part of the bias; only what varies is removed.
+#
+# **Predict:** which ablation costs more return?
 
 # %%
 figures.source(Controller.without)
 
 # %%
-average = seen.mean(0)
-drivers = {
+average = inputs.mean(0)
+policies = {
     "z and h": trained,
-    "z alone": trained.without(h_part, average),
-    "h alone": trained.without(z_part, average),
+    "z alone (h fixed)": trained.without(h_part, average),
+    "h alone (z fixed)": trained.without(z_part, average),
 }
-scores = {}
-with processes(machine.workers) as executor:
-    for name, c in drivers.items():
-        drives = run_episodes(world, ControllerPolicy(c), jobs, world_model, executor=executor)
-        scores[name] = [drive.score for drive in drives]
-        print(f"{name:8} {episode_interval(scores[name]).describe()}")
+everyone = np.concatenate([c.parameters for c in policies.values()])
+scores = dict(zip(policies, evaluate(world, everyone, tracks), strict=True))
+for name, values in scores.items():
+    print(f"{name:18} {episode_interval(values).describe()}")
+full = scores["z and h"]
+for name in list(policies)[1:]:
+    print(f"{name} - z and h: {episode_interval(scores[name] - full).describe()}")
 
 # %% [markdown]
-# By the bars, $h$ moves the wheel nearly as much as $z$ does; yet without $z$ the car leaves the road at once. That is no contradiction. The two work together, and a sum of which one half is missing is not half right. (And *h alone* is not blind: M has read all the earlier frames, so the road is in $h$ too, one look old. What only $h$ can add is motion.) And this is surgery on a finished driver: it shows what *this* controller leans on, not what one could learn with $z$ alone. (The paper trained such drivers: 632 ± 251 with $z$ alone, 906 ± 21 with both.)
+# The intervals are BCa bootstrap intervals of the mean over 32 tracks (`episode_interval`). The last two lines are differences on the same tracks, which is how paired scores have to be compared.
+#
+# Two limits of this experiment. First, $h$ is not independent of $z$: M has read all earlier frames, so that with $z$ fixed the agent still knows where the road was one agent step ago. Second, it removes inputs from a controller that was *trained with* them. That measures what this controller relies on. What a controller *trained without* them could reach is another question, and needs trainings of its own: the paper reports 632 ± 251 for C trained on $z$ alone and 906 ± 21 for both (mean ± SD over 100 tracks).
+#
+# **Finding.** This controller relies on both inputs, and more on $z$: with $h$ fixed its mean return falls from about 906 to about 395 (difference -511, 95% CI -521 to -503), with $z$ fixed to about -54, no better than the zero controller's in 4.6 (about -45). Figure 4.10 alone does not predict that: there, $h$ varies the steering nearly as much as $z$ does.
 
 # %% [markdown]
-# ## 4.7 Touch it
+# ## 4.8 Explore the controller
 #
-# **Tasks.** With the explorer below:
+# | control | meaning |
+# |---|---|
+# | `cut` | which inputs are fixed at their average (`nothing`, `z`, `h`, or the inactive dimensions of `z`) |
+# | `bars for` | the action that the bars explain |
+# | `agent step` | the moment shown, 25 per second |
+# | buttons beside it | play, stop (back to the start), repeat |
 #
-# 1. With nothing cut, go through the drive with `agent step`, or let it play. Find a left bend and a right bend. Do $z$ and $h$ push the wheel the same way there, or against each other?
-# 2. Look at the largest single inputs. Is the wheel moved by a few of them, or by many small ones?
-# 3. Switch to the gas, then to the brake, and watch the numbers under the pictures as well: what is pushed, and what is done? Where in a bend does each act?
-# 4. Cut $h$ (that is *z alone* of 4.6), go back to look 0, and let it play. When does the middle car get into trouble, and what does the left one do there? Then cut $z$.
-# 5. Cut the *quiet z*, the dimensions that V left unused (chapter 2). What changes?
+# Left: the trained controller on this track, and its action at this moment. Middle: the controller with the chosen inputs fixed, on the same track, with its return so far, and "(over)" once its episode has ended; as soon as the two act differently they also see different frames. Right: contributions to the raw output of the middle one. Each bar is a weight times the difference of its input from the average: all of $z$ and all of $h$ summed (black), and the eight largest single inputs (blue). A positive contribution to the brake need not mean braking, because $u_3$ below 0 is clipped.
 #
-# **Controls.** `cut`: which inputs are frozen at their average · `bars for`: for which action the bars are · `agent step`: the moment, 25 a second · the buttons beside it: play, stop (back to the beginning), repeat.
+# **Tasks.**
 #
-# **What it shows.** Left: the whole driver on this track, and what it does at this moment. Middle: the driver with the chosen inputs cut, on the same track, with the points it has so far, and "(over)" once its drive has ended; as soon as the two do different things they also *see* different things. Right: what the middle driver's inputs push at this moment. Each bar is a weight times how far its input is now from its average over the whole driver's drive: all of $z$ and all of $h$ summed (black; what is cut pushes nothing), and below them the eight single inputs that push hardest (blue). They add up to what goes into the `tanh`, before it squashes. So a push of the brake is no braking yet: below 0, nothing is done.
-#
-# First the sheet: the same eight looks of each drive, and what each had earned at the end.
+# 1. With nothing cut, go through the episode with `agent step`, or play it. Find a left bend and a right bend. Do $z$ and $h$ contribute to the steering with the same sign there?
+# 2. Is the steering determined by a few of the largest single inputs, or by the sum of many small ones?
+# 3. Switch to gas, then to brake, and compare the bars with the actions under the frames. Where in a bend does each act?
+# 4. Cut $h$ (*z alone* of 4.7), go to agent step 0, and play. Where does the middle car fall behind, and how do the two use gas and brake there? Repeat with $z$ cut: when does it leave the road?
+# 5. Cut *inactive z*, the dimensions with less than 0.1 nats of information (chapter 2). What changes?
 
 # %%
 with torch.no_grad():
-    code = world_model.vae.encode(frames_to_tensor(drive.recording["frames"][:200]))
-information = kl_per_dimension(*code).mean(0)
-quiet = torch.nonzero(information < 0.1)[:, 0]
+    posterior = world_model.vae.encode(frames_to_tensor(frames[:200]))
+inactive = torch.nonzero(kl_per_dimension(*posterior).mean(0) < 0.1)[:, 0]
 explorer = ControllerExplorer(
     world_model,
     trained,
     world,
     track=500_101,
     steps=chapter.agent_steps,
-    groups={"z": z_part, "h": h_part, "quiet z": quiet},
+    groups={"z": z_part, "h": h_part, "inactive z": inactive},
 )
-explorer.contact_sheet()
-
-# %%
 explorer.widget
 
+# %%
+explorer.contact_sheet()
+
 # %% [markdown]
-# The same, by code: what each driver has earned by the end of these looks. (The *quiet z* are not quite silent: C has weights on them, and they are noise to it. A small push at the wrong moment, and the car is a little elsewhere from then on.)
+# **Figure 4.11.** Contact sheet of the explorer: the same eight agent steps of each episode in the real environment, with the return at the end of the last one. An episode that has ended keeps its last frame.
+#
+# The same by code: the captions at the last agent step.
 
 # %%
 explorer.step.value = explorer.step.max
@@ -359,64 +598,119 @@ for name in explorer.controllers:
 explorer.cut.value = "nothing"
 
 # %% [markdown]
-# ## 4.8 Exercises
+# **Finding.** On this track the order is the same as in 4.7: in 200 agent steps (8 s) the complete controller returns about 430, with $h$ fixed about half of that, and with $z$ fixed less than 10. Fixing the inactive dimensions of $z$ leaves the return nearly unchanged: they carry almost no information.
+
+# %% [markdown]
+# ## 4.9 Exercises
 #
-# **1. The sign.** pycma *minimizes*. Give `Evolution` the function `lambda p, g: -ridge(p)` and look at where the mean goes. *(Check: away from (1, 1), and faster and faster.)* Where in `wmlib` is the one minus sign that prevents this?
+# **1. The sign.** pycma *minimizes*. Run `Evolution` for 20 generations with the fitness `lambda p, g: -ridge(p)` and call the search `wrong`. Where does its mean go? Where in `wmlib` is the minus sign that prevents this?
+#
+# ```python
+# assert np.abs(wrong.mean - 1).max() > 10 and wrong.sigma > 1
+# ```
 #
 # <details><summary>Solution</summary>
 #
 # ```python
 # wrong = Evolution(2, population=12, sigma=0.4, seed=0)
-# for row in wrong.run(lambda p, g: -ridge(p), 20):
-#     pass
+# list(wrong.run(lambda p, g: -ridge(p), 20))
 # print(wrong.mean, wrong.sigma)
 # ```
 #
-# In `Evolution._tell`, and nowhere else: one place, so that it cannot be applied twice.
+# The mean moves away from the summit in ever longer steps. The sign is in `Evolution._tell` alone, so that it cannot be applied twice.
 # </details>
 #
-# **2. By hand.** Write a controller that ignores everything and always gives a little gas, less than half. How many parameters do you have to set, and to what? Drive it. *(Check: `squash` of your three biases must be steering 0, gas below 0.5, brake 0.)*
+# **2. By hand.** Write `parameters` (867,) of a controller that ignores its inputs, steers straight ahead and gives a little gas, less than half. How many of them differ from 0? Record an episode with it.
+#
+# ```python
+# steering, gas, brake = linear_policy(torch.tensor(parameters).float(), torch.randn(1, 288))[0]
+# assert steering == 0 and 0 < gas < 0.5 and brake == 0
+# ```
+#
+# <details><summary>Hint</summary>
+#
+# The three biases come last; the gas is the middle one. Gas 0.5 is a raw output of 0.
+# </details>
 #
 # <details><summary>Solution</summary>
 #
 # ```python
 # parameters = np.zeros(867)
-# parameters[-2] = -1.0  # the three biases come last; gas is the middle one
-# drive = record_episode(world, ControllerPolicy(Controller(parameters)), EpisodeSpec(500_101), world_model)
-# print(squash(torch.tensor(parameters[-3:])), drive.score)
+# parameters[-2] = -1.0
+# print(record_episode(world, LinearPolicy(parameters), EpisodeSpec(500_101), world_model).score)
 # ```
 # </details>
 #
-# **3. Smaller populations.** Repeat 4.3 with `population=6`, for the same number of *evaluations* (80 generations). Does its mean get closer to the summit under noise, or less close?
+# **3. Smaller populations.** Repeat 4.4 with `population=6` for the same number of evaluations (80 generations), and keep the true heights of the means as `small` (40,). Is a small population better or worse under noise?
+#
+# ```python
+# assert seed_interval(mean - small).low > 0
+# ```
 #
 # <details><summary>Solution</summary>
 #
 # ```python
 # small = np.array([noisy_search(seed, population=6, generations=80) for seed in range(40)]).T[2]
-# print(seed_interval(small).describe(2), "against", seed_interval(mean).describe(2))
+# print(seed_interval(small).describe(2))
 # ```
 #
-# With strong noise, a large population averages it out, and takes fewer but surer steps; with none, small ones are faster. That trade is why each candidate of chapter 5 drives more tracks as the search goes on.
+# Worse: with 3 elite candidates little noise is averaged out, and the step size adapts to noise. Without noise a small population is faster. This is why each candidate of chapter 5 is scored on more tracks later in the search.
 # </details>
 
 # %% [markdown]
-# **4. Was it luck?** Repeat the comparison of 4.5 with three other seeds. *(Check: is the difference of the means, seed by seed, always of the same sign?)*
+# **4. Tilted or upright.** Is the problem of 4.3 that the ridge is narrow, or that it is tilted? *Separable* CMA-ES (Ros & Hansen, 2008) adapts one step size per parameter: the diagonal of $C$ alone, in pycma with the option `"CMA_diagonal": True`. Write `generations_of(height, diagonal, seed)` with pycma's own ask and tell: how many generations until the height of `es.result.xfavorite` (pycma's name for the mean) is above -0.01, at most 1,000. Compare both settings on the tilted ridge with $\kappa = 1{,}000$ and on an upright one.
+#
+# ```python
+# tilted = partial(ridge, condition=1000)
+# upright = lambda p: -0.3 * ((p[:, 0] - 1) ** 2 + 1000 * (p[:, 1] - 1) ** 2)
+# count = lambda height, diagonal: np.mean([generations_of(height, diagonal, s) for s in range(1, 6)])
+# assert count(upright, True) < 30 and count(tilted, False) < 30 and count(tilted, True) > 100
+# ```
+#
+# <details><summary>Hint</summary>
+#
+# `es.ask()` returns a list of candidates, `es.tell(candidates, values)` takes values to *minimize*.
+# </details>
 #
 # <details><summary>Solution</summary>
 #
-# Put the two cells of 4.5 into a loop over `seed` (in `Evolution(..., seed=seed)`; give each seed its own tracks, too, by adding `1000 * seed` to 500_100: the tracks of the test must stay out of it). Keep the mean scores in a list for each space, and print `seed_interval(np.subtract(a, b)).describe()`.
+# ```python
+# import cma
+#
+#
+# def generations_of(height, diagonal, seed):
+#     options = {"popsize": 12, "seed": seed, "verbose": -9, "CMA_diagonal": diagonal}
+#     es = cma.CMAEvolutionStrategy(START, 0.4, options)
+#     for generation in range(1, 1001):
+#         candidates = es.ask()
+#         es.tell(candidates, (-height(np.array(candidates))).tolist())
+#         if height(np.array([es.result.xfavorite]))[0] > -0.01:
+#             break
+#     return generation
+# ```
+#
+# The diagonal is enough on the upright ridge (about 15 generations) and fails on the tilted one (about 400), where the full matrix still needs about 13. Inputs of C that are correlated tilt its fitness landscape; principal components are uncorrelated.
 # </details>
 
 # %% [markdown]
 # ## Summary
 #
-# - C is linear: 867 numbers, one flat vector.
-# - CMA-ES needs only a ranking of candidates, no gradient; it learns the shape of its own steps.
-# - $[z, h]$ moves mainly in a few directions. Whether those are a better place to search than all 867 weights, one search each cannot tell.
-# - Under noise the best sample is the luckiest; the mean of the distribution is the result.
-# - The same code lets one controller drive, or a whole population.
-# - Cutting $h$ or $z$ off shows what a finished driver leans on.
+# - C is linear: 867 parameters, 0.02% of the agent, map $[z, h]$ to steering, gas and brake.
+# - An evolution strategy needs the returns of candidates and no gradient. With one step size for all directions, its cost grows nearly in proportion to the condition number (about 1,750 generations at 1,000); CMA-ES learns a covariance matrix and needs about 13.
+# - Winner's curse: under noise the best of 480 candidates measures about 2.6 above the summit, and the mean of the distribution has the higher true height, by about 0.20 (95% CI 0.13 to 0.26). The mean is the result of a search.
+# - Searching 24 principal components instead of all weights, scaling them, and scaling the bias: in short searches with five seeds none of these changes had an effect that can be distinguished from 0. One search per space would have been misleading.
+# - With $h$ fixed at its average the trained controller's mean return falls from about 906 to about 395, with $z$ fixed to about -54. This measures what it relies on, and not what a controller trained without these inputs could reach.
 #
-# **What's next.** [Chapter 5](05_car_racing.ipynb) puts everything together, from an empty folder to a score.
+# **What's next.** [Chapter 5](05_car_racing.ipynb) runs the whole loop, from an empty folder to a score on held-out tracks.
 #
-# **References.** Ha & Schmidhuber, [World Models](https://worldmodels.github.io/), 2018, appendix A.3 and A.4 · Hansen, [The CMA Evolution Strategy: A Tutorial](https://arxiv.org/abs/1604.00772), 2016 · [pycma](https://github.com/CMA-ES/pycma)
+# **Related work.**
+#
+# - Rechenberg, *Evolutionsstrategie*, 1973: evolution strategies and the one-fifth success rule.
+# - Hansen & Ostermeier, [Completely Derandomized Self-Adaptation in Evolution Strategies](https://doi.org/10.1162/106365601750190398), 2001: CMA-ES. Hansen, [The CMA Evolution Strategy: A Tutorial](https://arxiv.org/abs/1604.00772), 2016, derives it; [pycma](https://github.com/CMA-ES/pycma) implements it. Ros & Hansen, [A Simple Modification in CMA-ES Achieving Linear Time and Space Complexity](https://doi.org/10.1007/978-3-540-87700-4_30), 2008: its diagonal version.
+# - Salimans et al., [Evolution Strategies as a Scalable Alternative to Reinforcement Learning](https://arxiv.org/abs/1703.03864), 2017: an isotropic ES trains large neural networks on hundreds of workers, which share random seeds so that only returns are communicated.
+# - Ha & Schmidhuber, [World Models](https://worldmodels.github.io/), 2018, appendix A.3 and A.4: this controller, trained by CMA-ES with 64 candidates, 16 episodes each, for 1,800 generations.
+# - Mania, Guy & Recht, [Simple random search of static linear policies is competitive for reinforcement learning](https://arxiv.org/abs/1803.07055), 2018: linear policies on MuJoCo, found by random search, and how much results differ between seeds.
+# - Li et al., [Measuring the Intrinsic Dimension of Objective Landscapes](https://arxiv.org/abs/1804.08838), 2018: training in a random subspace of the parameters.
+# - Risi & Stanley, [Deep Neuroevolution of Recurrent and Discrete World Models](https://arxiv.org/abs/1906.08857), 2019: V, M and C evolved together by a genetic algorithm, on the reward alone.
+# - Tang, Nguyen & Ha, [Neuroevolution of Self-Interpretable Agents](https://arxiv.org/abs/2003.08165), 2020 (AttentionAgent): CMA-ES evolves an agent with fewer than 4,000 parameters that attends to patches of the frame, also on CarRacing.
+# - Smith & Winkler, [The Optimizer's Curse](https://doi.org/10.1287/mnsc.1050.0451), 2006: the winner's curse in decisions, and how to correct for it.

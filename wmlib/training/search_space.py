@@ -1,4 +1,4 @@
-"""Where to look for a controller: the main directions in which [z, h] moves; imitation."""
+"""A smaller space to search for a controller in; imitation of a controller by least squares."""
 
 import numpy as np
 import torch
@@ -8,16 +8,13 @@ from wmlib.models.controller import Controller
 
 
 class Directions:
-    """A smaller space in which to look for a C: the main directions in which [z, h] moves.
+    """The search space for C: linear functions of the first principal components of [z, h].
 
-    C's 288 inputs do not move independently, and some hardly move at all; of 867 random changes to
-    its weights, most are changes to nothing. Here a change to C reads y = matrix (x - mean). Row i
-    of the matrix (k, n) is the i-th principal component of the features, divided by the square root
-    of its standard deviation: y's components differ less in size than x's do, yet those that matter
-    more still do more. All are scaled together so that the mean of |y|^2 is 1, and a change to the
-    bias (how much gas on average, say) does as much as one to all the rest.
-
-    Every such change is linear in x, so a C that was changed is one of the usual kind.
+    A point of this space is a weight for each component and action, and a bias per action: a change
+    to C is W y + b with y = matrix (x - mean). Row i of the matrix (k, n) is the i-th principal
+    component of the features x, divided by the square root of its standard deviation. All rows have
+    a common factor, with which the mean of |y|^2 is 1: a random change then varies the outputs as
+    much through its weights as through its bias. Every such change is linear in x.
 
     mean: (n,), matrix: (k, n), float64.
     """

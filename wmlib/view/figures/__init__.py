@@ -21,7 +21,7 @@ from wmlib.view.figures.frames import frame_grid, moving_picture
 from wmlib.view.figures.latents import linear_probes, mixtures, scatter_map
 from wmlib.view.figures.loop import loop_diagram
 from wmlib.view.figures.scores import intervals, learning_curve, score_histogram, wall_clock
-from wmlib.view.figures.search import search_steps
+from wmlib.view.figures.search import agent_diagram, search_spaces, search_steps
 from wmlib.view.figures.sources import source
 from wmlib.view.figures.speed import bench
 from wmlib.view.figures.style import BASELINE, DREAM, REALITY, new_axes, panels, use_style
@@ -30,6 +30,7 @@ __all__ = [
     "BASELINE",
     "DREAM",
     "REALITY",
+    "agent_diagram",
     "before_and_after",
     "bench",
     "dream_accuracy",
@@ -54,6 +55,7 @@ __all__ = [
     "score_histogram",
     "score_matrix",
     "search_in_dream",
+    "search_spaces",
     "search_steps",
     "source",
     "training_curves",

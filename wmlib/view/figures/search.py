@@ -1,44 +1,133 @@
-"""The steps of CMA-ES in two dimensions."""
+"""C in the agent; evolution strategies in two dimensions; where to search for C."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from wmlib.view.figures.style import REALITY, panels, require_data
+from wmlib.evaluation import seed_interval
+from wmlib.view.figures.diagrams import Diagram
+from wmlib.view.figures.style import REALITY, column, panels, require_data
+
+# Candidates (N, 2) of a generation, and the mean (2,) and covariance (2, 2) that they come from.
+Generation = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def agent_diagram(z_size: int = 32, h_size: int = 256, action_size: int = 3) -> Figure:
+    """V, M and C in the loop with the environment, and the sizes of z, h and the action."""
+    diagram = Diagram(7.6, 2.3)
+    boxes = {
+        "environment": (0.8, 1.5, REALITY),
+        "V\nencoder": (2.5, 1.5, "black"),
+        "M\nLSTM": (4.2, 0.6, "black"),
+        "C\none linear layer": (6.1, 1.5, "black"),
+    }
+    for text, (x, y, color) in boxes.items():
+        diagram.box(x, y, 1.1, 0.55, text, color)
+    diagram.arrow((1.35, 1.5), (1.95, 1.5), "frame")
+    diagram.arrow((3.05, 1.5), (5.55, 1.5), f"z ({z_size} numbers)")
+    diagram.arrow((3.05, 1.35), (3.65, 0.75))
+    diagram.arrow((4.75, 0.65), (5.75, 1.22))
+    diagram.text(4.65, 1.07, f"h ({h_size} numbers)")
+    diagram.arrow((6.1, 1.775), (0.8, 1.775), bend=0.12)
+    diagram.text(3.5, 2.22, f"action ({action_size} numbers): steering, gas, brake")
+    diagram.arrow((6.5, 1.22), (4.2, 0.32), bend=-0.45)
+    diagram.text(6.75, 0.35, "action, for M's next step")
+    return diagram.figure
 
 
 def search_steps(
     landscape: Callable[[np.ndarray], np.ndarray],
-    populations: Sequence[np.ndarray],
-    distributions: Sequence[tuple[np.ndarray, np.ndarray]],
+    searches: Mapping[str, Sequence[Generation]],
+    titles: Sequence[str],
     extent: float,
 ) -> Figure:
-    """CMA-ES in two dimensions: one panel per generation, with the 1- and 2-sigma ellipses.
+    """Searches in two dimensions: a row per search, a panel per generation.
 
     landscape: (N, 2) -> (N,), the function that is maximized; higher values are drawn lighter.
-    populations: the candidates (N, 2) of each generation. distributions: the mean (2,) and
-    covariance (2, 2) from which they were sampled. Both axes go from -extent to extent. Raises
-    ValueError if there are no generations, or not as many distributions.
+    searches: {label: generations}; the ellipses are at one and two standard deviations of the
+    distribution, the triangle is at the summit. titles: of the columns. Both axes go from -extent
+    to extent. Raises ValueError if there are no generations, or the searches have not as many as
+    there are titles.
     """
-    require_data("generations", populations)
-    figure, axes = panels(len(populations), width=2.3, height=2.4)
+    require_data("generations", titles)
+    if any(len(generations) != len(titles) for generations in searches.values()):
+        counts = [len(generations) for generations in searches.values()]
+        raise ValueError(f"{len(titles)} titles for searches with {counts} generations")
+    figure, axes = panels(len(searches) * len(titles), len(titles), width=1.9, height=2.0)
     side = np.linspace(-extent, extent, 120)
     grid = np.stack(np.meshgrid(side, side), -1)
     heights = landscape(grid.reshape(-1, 2)).reshape(120, 120)
+    levels = heights.max() - np.ptp(heights) * np.linspace(1, 0, 21) ** 3  # fine near the summit
+    summit = grid.reshape(-1, 2)[heights.argmax()]
     circle = np.linspace(0, 2 * np.pi, 100)
-    for ax, points, (mean, covariance) in zip(axes, populations, distributions, strict=True):
-        ax.contourf(side, side, heights, 20, cmap="Greys_r", alpha=0.6)
+    unit = np.stack([np.cos(circle), np.sin(circle)])
+    everything = [step for generations in searches.values() for step in generations]
+    for ax, (points, mean, covariance) in zip(axes, everything, strict=True):
+        ax.contourf(side, side, heights, levels, cmap="Greys_r", alpha=0.6)
         values, vectors = np.linalg.eigh(covariance)
         for k in (1, 2):
-            unit = np.stack([np.cos(circle), np.sin(circle)])
             ax.plot(*(mean[:, None] + vectors @ (k * np.sqrt(values)[:, None] * unit)), "k", lw=1)
         ax.plot(*points.T, ".", color=REALITY, ms=4)
-        ax.plot(*mean, "k+", ms=9, mew=2)
-        ax.set(xlim=(-extent, extent), ylim=(-extent, extent), xlabel="parameter 1")
+        ax.plot(*mean, "k+", ms=8, mew=1.5)
+        ax.plot(*summit, "^", color="black", mfc="white", ms=6)
+        ax.set(xlim=(-extent, extent), ylim=(-extent, extent))
         ax.set_box_aspect(1)
         ax.grid(False)
-    axes[0].set_ylabel("parameter 2")
-    for ax in axes[1:]:
-        ax.tick_params(labelleft=False)
+        ax.tick_params(labelleft=False, labelbottom=False)
+    for ax, title in zip(axes, titles, strict=False):
+        ax.set_title(title, fontsize=9)
+    for ax in axes[-len(titles) :]:
+        ax.set_xlabel("parameter 1")
+        ax.tick_params(labelbottom=True)
+    for ax, label in zip(axes[:: len(titles)], searches, strict=True):
+        ax.set_ylabel(f"{label}\nparameter 2")
+        ax.tick_params(labelleft=True)
     return figure
+
+
+def search_spaces(rows: Sequence[dict]) -> Figure:
+    """Returns of controllers that were evolved in several spaces, and what each change adds.
+
+    rows: of search.jsonl, see `tools/search_ablation.py`, with the same seeds for every space.
+    Left: a dot per seed, the mean over seeds and its 95% CI (Student's t). Right: differences
+    between a space and the one before, seed by seed, with the same interval. Raises ValueError if
+    there are no rows.
+    """
+    require_data("searches", rows)
+    names = list(dict.fromkeys(column(rows, "space")))
+    seeds = sorted(set(column(rows, "seed")))
+    returns = {(row["space"], row["seed"]): row["check"] for row in rows}
+    table = np.array([[returns[name, seed] for seed in seeds] for name in names])
+    labels = [f"{name} ({_parameters(rows, name)})" for name in names]
+    figure, (left, right) = panels(2, width=4.2, height=2.6)
+    _dots_and_intervals(left, dict(zip(labels, table, strict=True)))
+    left.set_xlabel("return per episode (points)")
+    added = dict(
+        zip(
+            [f"{after} - {before}" for before, after in pairwise(names)],
+            np.diff(table, axis=0),
+            strict=True,
+        )
+    )
+    _dots_and_intervals(right, added)
+    right.axvline(0, color="black", lw=0.8)
+    right.set_xlabel("difference from the space above (points)")
+    return figure
+
+
+def _parameters(rows: Sequence[dict], name: str) -> int:
+    return next(row["parameters"] for row in rows if row["space"] == name)
+
+
+def _dots_and_intervals(ax: Axes, rows: Mapping[str, np.ndarray]) -> None:
+    for y, values in enumerate(rows.values()):
+        interval = seed_interval(values)
+        ax.plot([interval.low, interval.high], [y, y], color="black", lw=1.5)
+        ax.plot(interval.mean, y, "|", color="black", ms=12, mew=2)
+        ax.plot(values, np.full(len(values), y), "o", color=REALITY, ms=4, alpha=0.8)
+    ax.set_yticks(range(len(rows)), list(rows))
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.grid(axis="y", visible=False)
