@@ -1,4 +1,4 @@
-"""Chapter 2's build cells: the solutions are V's own parts; mistakes as a reader would type them."""
+"""Chapter 2's build cells: the solutions are V's own parts, and mistakes as readers type them."""
 
 import time
 
@@ -96,7 +96,7 @@ MISTAKES = [
     ("build_decoder", "6, 2", "5, 2", "the frame has 61 pixels, not 64"),
     ("build_decoder", ", 5, 2", ", 4, 2", "expected ConvTranspose2d -> (B, 128, 5, 5)"),
     ("build_decoder", "(32 * width, 1, 1)", "(8 * width, 2, 2)", "expected Unflatten"),
-    ("build_decoder", "z_size,", "32,", "with z_size=6 and width=4, layer 1 is Linear, which raised"),
+    ("build_decoder", "z_size,", "32,", "width=4, layer 1 is Linear, which raised"),
     ("active_dimensions", ".mean(0)", ".sum(0)", "averaged over frames, .mean(0), not summed"),
     ("active_dimensions", ", descending=True", "", "argsort(descending=True)"),
     ("active_dimensions", "order[kl[order] > threshold]", "kl > threshold", "expected"),

@@ -34,7 +34,8 @@ def build_encoder(width=32):
 
 def _convolutions(width, stride=2, padding=0, relus=4):
     # The encoder with other settings; a ReLU after the first `relus` convolutions.
-    channels, layers = [3, width, 2 * width, 4 * width, 8 * width], []
+    channels = [3, width, 2 * width, 4 * width, 8 * width]
+    layers: list[nn.Module] = []
     for k in range(4):
         layers.append(nn.Conv2d(channels[k], channels[k + 1], 4, stride=stride, padding=padding))
         layers += [nn.ReLU()] if k < relus else []

@@ -4,6 +4,7 @@ The real environment is blue, dreams are orange; baselines, and the line of perf
 grey. Each function returns a matplotlib Figure, or HTML for moving pictures and source code.
 """
 
+from wmlib.view.figures.architectures import vae_diagram
 from wmlib.view.figures.curves import horizon_curves, training_curves
 from wmlib.view.figures.dreams import (
     dream_learning_curve,
@@ -44,5 +45,6 @@ __all__ = [
     "source",
     "training_curves",
     "use_style",
+    "vae_diagram",
     "wall_clock",
 ]
