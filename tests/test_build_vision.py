@@ -92,6 +92,12 @@ MISTAKES = [
     ("build_encoder", "return", "", "returned a NoneType, expected an nn.Sequential"),
     ("build_decoder", ", nn.Sigmoid()", "", "pixels leave the range 0..1"),
     ("build_decoder", "Sigmoid", "ReLU", "stands a sigmoid, not a ReLU"),
+    (
+        "build_decoder",
+        "nn.Linear(z_size, 32 * width),",
+        "nn.Linear(z_size, 32 * width), nn.ReLU(),",
+        "no activation between the linear layer",
+    ),
     ("build_decoder", "nn.ReLU(),", "", "after each of the first three"),
     ("build_decoder", "6, 2", "5, 2", "the frame has 61 pixels, not 64"),
     ("build_decoder", ", 5, 2", ", 4, 2", "expected ConvTranspose2d -> (B, 128, 5, 5)"),

@@ -103,6 +103,13 @@ def _transposed(z_size, width, kernels=(5, 5, 6, 6), start=None, relu=True, last
     return nn.Sequential(*layers)
 
 
+def _relu_after_linear(z_size=32, width=32):
+    """The paper's decoder has no activation between the linear layer and nn.Unflatten (some
+    reimplementations have a ReLU there)."""
+    linear, *others = _transposed(z_size, width)
+    return nn.Sequential(linear, nn.ReLU(), *others)
+
+
 def _no_sigmoid(z_size=32, width=32):
     """The sigmoid at the end is missing: without it, pixels leave the range 0..1."""
     return _transposed(z_size, width, last=None)
@@ -293,6 +300,7 @@ EXERCISES = (
         "of one pixel, then four nn.ConvTranspose2d with stride=2 and kernels 5, 5, 6, 6. Each is "
         "followed by a ReLU, the last by a sigmoid.",
         mistakes=(
+            _relu_after_linear,
             _no_sigmoid,
             _relu_at_the_end,
             _decoder_without_relu,
