@@ -513,7 +513,7 @@ explorer.contact_sheet()
 # | `random` | samples every slider from $\mathcal N(0, 1)$; in *z*, that is the prior |
 # | `freeze the sliders` | keeps the sliders when you choose another frame |
 #
-# The three pictures: the frame, its reconstruction, and what is decoded from the sliders. GitHub does not run widgets; Figures 2.11 and 2.12 were made by the same code.
+# The three pictures: the frame, its reconstruction, and what is decoded from the sliders. GitHub does not run widgets; Figure 2.11 was made by the same code.
 #
 # **Tasks**
 #
@@ -577,7 +577,7 @@ figures.frame_grid(rows, [f"{t:.2f}" for t in np.linspace(0, 1, 9)], {"in z": fi
 # %% [markdown]
 # **Figure 2.12.** From a left bend to a right bend, interpolated in $z$ and, as a baseline, in pixels. In pixels one road fades out while another fades in. In $z$ the bend straightens, but in the middle a junction appears: a frame that exists on no track.
 #
-# One example proves little. For many pairs, how far is the picture half way from the *nearest real frame* among all test frames? For comparison: the reconstructions of the pairs' own frames, the mean of the two reconstructions (half way in pixels), and frames decoded from samples of the prior.
+# One example proves little. For many pairs, how far is the decoded midpoint from the *nearest real frame* among all test frames? For comparison: the reconstructions of the pairs' own frames, the mean of the two reconstructions (the midpoint in pixels), and frames decoded from samples of the prior.
 #
 # **Predict:** order these four by their distance to the nearest real frame.
 
@@ -589,16 +589,16 @@ def distance_to_real(images, real=x):
 
 @torch.no_grad()
 def plausibility(vae, real, lefts, rights):
-    """Those distances for a V's reconstructions, pictures half way, and samples of the prior."""
+    """These distances for a V's reconstructions, midpoints, and samples of the prior."""
     mu = vae.encode(real)[0]
-    halves = zip(lefts, rights, strict=True)
-    halfway = torch.stack([interpolate(mu[i], mu[j], 3)[1] for i, j in halves])
-    prior = torch.randn(len(halfway), mu.shape[1], generator=torch.Generator().manual_seed(0))
+    pairs = zip(lefts, rights, strict=True)
+    midpoints = torch.stack([interpolate(mu[i], mu[j], 3)[1] for i, j in pairs])
+    prior = torch.randn(len(midpoints), mu.shape[1], generator=torch.Generator().manual_seed(0))
     ends = [vae.decoder(mu[some]) for some in (lefts, rights)]
     images = {
         "reconstructions": torch.cat(ends),
-        "half way in z": vae.decoder(halfway),
-        "half way in pixels": sum(ends) / 2,
+        "midpoints in z": vae.decoder(midpoints),
+        "midpoints in pixels": sum(ends) / 2,
         "samples of the prior": vae.decoder(prior),
     }
     return {name: distance_to_real(image, real) for name, image in images.items()}
@@ -619,7 +619,7 @@ print(f"  the mean of all frames {distance_to_real(x.mean(0)[None])[0]:5.1f}")
 # %% [markdown]
 # The last line is a warning about this measure: blur reduces it. The mean of all frames, a straight and blurred road, is nearer to a real frame than a sharp picture of a bend is. So compare with the reconstructions of the same V, which are about as blurred, and look at Figure 2.12 as well.
 #
-# **Finding.** Half way between sharp left and right bends, V's pictures are about 1.6 times as far from the nearest real frame as its reconstructions; the mean of the two pictures is 2.3 times as far, and samples of the prior are more than 4 times as far. Interpolation in $z$ is better than in pixels, but points between two frames need not be plausible frames, and the prior is not the distribution of $z$.
+# **Finding.** Midpoints in $z$ between sharp left and right bends are about 1.6 times as far from the nearest real frame as reconstructions; midpoints in pixels are about 2.3 times as far, and samples of the prior more than 4 times as far. Interpolation in $z$ is better than in pixels, but points between two frames need not be plausible frames, and the prior is not the distribution of $z$.
 #
 # **What is the shape of that distribution?** Principal component analysis (PCA) finds the directions in which $\mu$ varies most.
 
@@ -674,7 +674,7 @@ def train(vae, loss_of, epochs, learning_rate=2e-3):
 
 
 # %% [markdown]
-# `loss_of` gets the squared error (B,) and the KL of each dimension (B, 32). **Predict:** which of the two reconstructs better? Which one's pictures half way and samples of the prior are nearer to real frames?
+# `loss_of` gets the squared error (B,) and the KL of each dimension (B, 32). **Predict:** which of the two reconstructs better? Which one's midpoints and samples of the prior are nearer to real frames?
 
 # %%
 losses = {
@@ -706,13 +706,13 @@ for name, small_vae in trained.items():
         z = small_vae.encode(unseen)[0]
         between = [interpolate(z[i], z[j], 3)[1] for i, j in list(zip(*pairs, strict=True))[:4]]
         rows[name] = tensor_to_frames(small_vae.decoder(torch.stack([*between, *samples[:4]])))
-titles = ["half way in z"] * len(between) + ["sample"] * 4
+titles = ["midpoint in z"] * len(between) + ["sample"] * 4
 figures.frame_grid(rows, titles, dict.fromkeys(rows, figures.DREAM))
 
 # %% [markdown]
-# **Figure 2.14.** Pictures half way between left and right bends, and samples of the prior, from the V trained with the paper's loss and from the V trained without the KL term.
+# **Figure 2.14.** Decoded midpoints between left and right bends, and samples of the prior, from the V trained with the paper's loss and from the V trained without the KL term.
 #
-# **Finding.** Both reconstruct held-out frames about equally well (squared error about 28 with the KL term, 25 without). Without it $z$ carries about 9 times as many nats (143 against 16), and all 32 dimensions are active (against about 11). Pictures half way in $z$ are then no nearer to real frames than pictures half way in pixels (59 against 60); with the KL term they are nearer (38 against 53). Samples of the prior are about three times as far from real frames without it (178 against 54). So the KL term buys a compact $z$, in which points between frames are more often plausible, at a small cost in reconstruction. M, which has to predict all of $z$, then has less to predict.
+# **Finding.** Both reconstruct held-out frames about equally well (squared error about 28 with the KL term, 25 without). Without it $z$ carries about 9 times as many nats (143 against 16), and all 32 dimensions are active (against about 11). Its midpoints in $z$ are no nearer to real frames than midpoints in pixels (about 59 against 60); with the KL term they are nearer (about 38 against 53). Samples of the prior are about three times as far from real frames without it. So the KL term buys a compact $z$, in which points between frames are more often plausible, at a small cost in reconstruction. M, which has to predict all of $z$, then has less to predict.
 #
 # ## 2.10 Break it: the mean instead of the sum
 #
@@ -759,7 +759,7 @@ figures.frame_grid(rows, colors={"frame": figures.REALITY, "sum": figures.DREAM}
 # %% [markdown]
 # **Figure 2.15.** Above: squared error and KL of the training batches (running mean of 10) after the loss was changed. Below: reconstructions of held-out frames afterwards.
 #
-# With the mean, V draws the same picture for every frame. The arithmetic says why that is *optimal* for this loss. A V that ignores $z$ and always draws the mean frame has a squared error of about 65 per frame, on these held-out frames. Divided by 12,288 that is about 0.005. So a perfect reconstruction would gain about 0.005, and the first nat of information already costs 1, about 190 times as much.
+# With the mean, V draws the same picture for every frame. The arithmetic says why that is *optimal* for this loss. A V that ignores $z$ and always draws the mean frame has a squared error of about 64 per frame on these held-out frames. Divided by 12,288 that is about 0.005. So a perfect reconstruction would gain about 0.005, and the first nat of information already costs 1, about 190 times as much.
 #
 # **Finding.** With a mean over the pixels the KL falls to 0 within a few dozen steps, and the squared error rises to that of the mean frame. The weight between the two terms is part of the model: sum or mean changes it by a factor of 12,288.
 #
@@ -861,7 +861,7 @@ figures.frame_grid(rows, colors={"frame": figures.REALITY, "sum": figures.DREAM}
 # - V uses those 16 nats, and puts 99% of them into 10 dimensions; 22 have collapsed to the prior.
 # - $z$ contains the offset from the road's centre ($R^2$ about 0.9) and the bend ahead (about 0.85), and nothing about the speed (about 0). Kerbs and grass texture are lost.
 # - Sharp bends are reconstructed worst, right ones above all: about a quarter of the reconstructions at 90 degrees or more have a wrong number of road exits. Mirroring the frames shows that the direction itself matters, not the shape.
-# - Half way in $z$ between sharp left and right bends lies a picture that is about 1.6 times as far from real frames as a reconstruction, often a junction; samples of the prior are more than 4 times as far. In small V's trained with and without the KL term, both distances are larger without it, and $z$ carries about 9 times as many nats.
+# - Midpoints in $z$ between sharp left and right bends are about 1.6 times as far from real frames as reconstructions, and some are junctions; samples of the prior are more than 4 times as far. In small V's trained with and without the KL term, both distances are larger without it, and $z$ carries about 9 times as many nats.
 # - With a mean instead of a sum over the pixels, a nat costs about 190 times what a perfect reconstruction gains, and $z$ collapses.
 #
 # **What's next.** One frame has no speed in it. [Chapter 3](03_mdn_rnn.ipynb) adds a memory.
