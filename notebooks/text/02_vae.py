@@ -434,7 +434,7 @@ for name, some in (
 # %% [markdown]
 # **Finding.** V's squared error is about 10 on straight roads, 26 at left bends of 90 degrees or more, and 49 at right bends of 90 degrees or more, which are rare. At bends of 90 degrees or more, about a quarter of the reconstructions show a road that leaves the frame too often or too rarely; below 60 degrees about one in twenty.
 #
-# C acts on $z$ and $h$ alone, so what V gets wrong, C cannot correct. The failed episodes of [chapter 5](05_car_racing.ipynb) that were examined end at hairpins, where V is worst. This is a correlation. Whether V is the cause was not tested; one would have to train C with a V that reconstructs hairpins well.
+# C acts on $z$ and $h$ alone, so what V gets wrong, C cannot correct. The failed episodes shown in [chapter 5](05_car_racing.ipynb) end at hairpins, where V is worst. This is a correlation. Whether V is the cause was not tested; one would have to train C with a V that reconstructs hairpins well.
 #
 # ## 2.6 Which of the 32 dimensions carry information?
 #
