@@ -15,24 +15,33 @@
 # ---
 
 # %% [markdown]
-# # 2. V, the eye
+# # 2. V: a variational autoencoder for race track frames
 #
-# ![Race track frames above, the same frames after passing through 32 numbers below](../figures/02_reconstructions.png)
+# ![Race track frames above, V's reconstructions of the same frames below](../figures/02_reconstructions.png)
 #
-# *Above: what the car's camera sees. Below: what is left of it after passing through 32 numbers.*
+# **Figure 2.1.** Above, in blue: frames of CarRacing. Below, in orange: V's reconstructions, decoded from 32 numbers per frame.
 #
-# **What you'll do.** Look at CarRacing through a variational autoencoder, turn its knobs by hand, and break it on purpose.
-# **What you'll learn.** What V keeps and what it throws away; how the two halves of its loss pull against each other; why *sum* or *mean* in one line of code decides between an eye and a blank wall.
-# **What you need.** Chapter 1 helps.
-# **How long.** 40 minutes; the cells take about two minutes with the shipped weights, and about a quarter of an hour more if you train your own.
+# **What you'll do.** Write V's encoder and decoder, measure what a trained V keeps of a frame and where it fails, and train four small V's whose losses differ in one term.
+#
+# **What you'll learn.** Where a VAE's loss comes from (ELBO, Gaussian likelihood, KL divergence, free bits); which facts about the road and the car are in $z$, and which are not; what the KL term buys, measured against a V without it; why a mean instead of a sum over the pixels makes $z$ collapse.
+#
+# **What you need.** PyTorch's `nn.Module`. [Chapter 1](01_bouncing_ball.ipynb) introduces the VAE on an easier problem.
+#
+# **How long.** 60 minutes of reading and building; running all cells takes about 2 minutes on two cores.
 
 # %%
+import copy
+import itertools
+
 import gymnasium as gym
 import numpy as np
 import torch
 from sklearn.decomposition import PCA
+from torch import nn
 
 # %%
+from wmlib import evaluation
+from wmlib.evaluation import Probe
 from wmlib.files import read_log
 from wmlib.models.checkpoints import load_world_model
 from wmlib.models.vae import (
@@ -47,12 +56,9 @@ from wmlib.paths import pretrained
 from wmlib.pipeline import car_racing, scoring
 from wmlib.pipeline.rounds import Round
 from wmlib.pipeline.scales import get_chapter_config, get_config
-from wmlib.rollout.episodes import EpisodeStore
 from wmlib.rollout.policies import EpisodeSpec, random_car_policy
 from wmlib.rollout.rollout import record_episode
-from wmlib.training.batches import FrameBatches
-from wmlib.training.fit import fit, vae_step
-from wmlib.view import figures
+from wmlib.view import build, figures
 from wmlib.view.explorers import LatentExplorer
 
 # %%
@@ -61,68 +67,170 @@ config, chapter = get_config(), get_chapter_config()
 RETRAIN = chapter.retrain  # set to True to train everything here from scratch
 
 # %% [markdown]
-# ## 2.1 What there is to see
+# ## 2.1 What does the agent see?
 #
-# In CarRacing a car is seen from above. It earns a little for every new tile of road it touches and pays a little for every moment that passes. Gymnasium draws a frame of 96 × 96 pixels. As in the paper, we cut off the instrument bar at the bottom and shrink the rest to 64 × 64.
+# CarRacing shows a car from above. The reward is $1000/N$ for each of the track's $N$ tiles when a wheel first touches it, and −0.1 per environment step. Gymnasium draws frames of 96 × 96 pixels. As in the paper, the instrument bar at the bottom is cropped, and the rest is resized to 64 × 64.
 
 # %%
-original = gym.make("CarRacing-v3")
-window = gym.make("wmlib/CarRacingOriginal-v3")
+original, cropped = gym.make("CarRacing-v3"), gym.make("wmlib/CarRacingOriginal-v3")
 full, _ = original.reset(seed=3)
-small, _ = window.reset(seed=3)
+small, _ = cropped.reset(seed=3)
 for _ in range(60):
-    full, *_ = original.step(np.array([0.0, 0.2, 0.0], np.float32))
-    small, *_ = window.step(np.array([0.0, 0.2, 0.0], np.float32))
-figures.frame_grid({"Gymnasium's frame, and ours": [full, small]})
+    full, *_ = original.step(np.array([0.0, 0.5, 0.0], np.float32))
+    small, *_ = cropped.step(np.array([0.0, 0.5, 0.0], np.float32))
+rows = {"": [full, small], "instrument\nbar": [full[84:, :60]]}
+figures.frame_grid(rows, ["Gymnasium's frame, 96 × 96", "V's input, 64 × 64"], size=3.2)
 
 # %% [markdown]
-# The bar is where the speed was written. **Predict:** can the agent still know how fast it is? (Chapter 1 gave the answer away.)
+# **Figure 2.2.** The same moment before and after cropping. Below, the instrument bar enlarged: the return so far (a number, blurred), a white bar whose height is the speed, and in blue the speeds of the wheels.
 #
-# To learn to see, one needs something to look at: someone has to drive. Nobody here can drive yet, so the wheel is turned at random; not by fresh dice at every one of 50 frames a second, which would average out to a tremble, but by a noise that wanders slowly.
+# **Predict:** the speed bar is gone. Can a network that reads one such frame still predict the speed? (2.4 has the answer.)
+#
+# V learns from recorded episodes. At first there is no trained agent, so the first ones are recorded with random actions. Independent random actions, 50 per second, would average out; the policy below adds autocorrelated noise, which changes slowly.
 
 # %%
-drive = record_episode(
+episode = record_episode(
     car_racing.training_world(config, config.collect.patience),
     random_car_policy(),
     EpisodeSpec(500_000),
 )
-clip = drive.recording["frames"]
-print(f"{drive.steps} steps, score {drive.score:.0f}")
-figures.moving_picture(clip[::2], "a car driven at random leaves the road", fps=25)
+print(f"{episode.steps} environment steps, return {episode.score:.0f}")
+figures.moving_picture(
+    episode.recording["frames"][::2], "with random actions, the car leaves the road", fps=25
+)
 
 # %% [markdown]
+# **Figure 2.3.** An episode with random actions, at its real speed. It ends early because the car makes no progress.
+#
 # ## 2.2 The network
 #
-# Four convolutions down, four transposed convolutions up, and 32 numbers between. This is the whole of it:
-
-# %%
-figures.source(VAE)
-
-# %%
-# NBVAL_CHECK_OUTPUT
-vae = VAE()
-print(f"{sum(p.numel() for p in vae.parameters()):,} parameters; the paper has 4,348,547")
-x = torch.zeros(1, 3, 64, 64)
-for layer in vae.encoder:
-    x = layer(x)
-    print(f"{type(layer).__name__:10} {tuple(x.shape[1:])}")
-
-# %% [markdown]
-# The encoder does not answer with a vector but with a *distribution* over vectors, $\mathcal N(\mu, \sigma^2)$, one Gaussian a dimension. The decoder gets a sample. That is one line, and it has a name, the reparameterization trick: written as $z = \mu + \sigma\epsilon$, the randomness $\epsilon$ comes from outside, and the gradient flows through $\mu$ and $\sigma$.
-
-# %%
-figures.source(sample_latent)
-
-# %% [markdown]
-# ## 2.3 Training it, or not
+# **How does a frame of 12,288 numbers become 32, and the 32 a frame again?**
 #
-# One training step takes a batch of frames from disk, and asks for the loss. All the rest (Adam, progress, checkpoints) is the same for V and M, and lives in `fit` in `wmlib/training.py`.
+# The encoder has four convolutions with stride 2. Each roughly halves the grid, while the channels grow from 3 to 256. Two linear layers turn its 1,024 outputs into a mean $\mu$ and a log variance $\log \sigma^2$ for each of the 32 latent dimensions. The decoder does the reverse, with transposed convolutions.
 
 # %%
-figures.source(vae_step)
+figures.vae_diagram(VAE())
 
 # %% [markdown]
-# `car_racing.train_world_model` drives, trains V, and trains M for the next chapter. The weights that came along are from three rounds of that: first V learned from random driving, then, behind the dotted lines, from the agent's own as well ([chapter 5](05_car_racing.ipynb) has the whole loop). If you train here, you make the first round.
+# **Figure 2.4.** V, with the shapes (channels × height × width) read from the network. $\varepsilon$ is standard Gaussian noise.
+#
+# A convolution with kernel $k$, stride $s$ and no padding maps a grid of $n$ pixels to $\lfloor (n - k)/s \rfloor + 1$. A transposed convolution maps $n$ to $(n - 1)\,s + k$.
+#
+# **Predict:** with $k = 4$ and $s = 2$, what becomes of 64? Which kernels lead from 1 back to 64 in four steps of stride 2?
+#
+# ### Build: the encoder (9 lines)
+#
+# Convolution, ReLU, four times over, then flatten. `width` is the number of channels after the first convolution, 32 in the paper; later you will use a smaller one. The shapes for `width=32`:
+#
+# | layer | kernel, stride | output |
+# |---|---|---|
+# | input | | 3 × 64 × 64 |
+# | `nn.Conv2d`, `nn.ReLU` | 4, 2 | 32 × 31 × 31 |
+# | `nn.Conv2d`, `nn.ReLU` | 4, 2 | 64 × 14 × 14 |
+# | `nn.Conv2d`, `nn.ReLU` | 4, 2 | 128 × 6 × 6 |
+# | `nn.Conv2d`, `nn.ReLU` | 4, 2 | 256 × 2 × 2 |
+# | `nn.Flatten` | | 1024 |
+#
+# The checker compares the layers one by one, and tells you at the first that differs what it expected there.
+
+# %%
+def build_encoder(width=32):
+    """The encoder: frames (B, 3, 64, 64) -> features (B, 32 * width), as an nn.Sequential.
+
+    Its four convolutions have width, 2 * width, 4 * width and 8 * width output channels.
+    """
+    ...
+
+
+build_encoder = build.check(build_encoder)
+
+# %% [markdown]
+# ### Build: the decoder (10 lines)
+#
+# A linear layer makes 1,024 numbers out of $z$, and `nn.Unflatten(1, (1024, 1, 1))` turns them into a grid of a single pixel. Four transposed convolutions follow, with kernels 5, 5, 6, 6. A pixel's value lies between 0 and 1, so the last activation is a sigmoid.
+#
+# | layer | kernel, stride | output |
+# |---|---|---|
+# | input | | 32 |
+# | `nn.Linear`, `nn.Unflatten` | | 1024 × 1 × 1 |
+# | `nn.ConvTranspose2d`, `nn.ReLU` | 5, 2 | 128 × 5 × 5 |
+# | `nn.ConvTranspose2d`, `nn.ReLU` | 5, 2 | 64 × 13 × 13 |
+# | `nn.ConvTranspose2d`, `nn.ReLU` | 6, 2 | 32 × 30 × 30 |
+# | `nn.ConvTranspose2d`, `nn.Sigmoid` | 6, 2 | 3 × 64 × 64 |
+
+# %%
+def build_decoder(z_size=32, width=32):
+    """The decoder: z (B, z_size) -> frames (B, 3, 64, 64) in 0..1, as an nn.Sequential.
+
+    Its first three transposed convolutions have 4 * width, 2 * width and width output channels.
+    """
+    ...
+
+
+build_decoder = build.check(build_decoder)
+
+# %% [markdown]
+# V is these two, with two linear layers between them. The reparameterization trick of chapter 1, $z = \mu + \sigma \varepsilon$ with $\varepsilon \sim \mathcal N(0, 1)$, draws a sample through which gradients flow.
+
+# %%
+class SmallVAE(nn.Module):
+    """Frames (B, 3, 64, 64) -> reconstructions of the same shape, mu and logvar (B, z_size)."""
+
+    def __init__(self, z_size=32, width=32):
+        super().__init__()
+        self.encoder, self.decoder = build_encoder(width), build_decoder(z_size, width)
+        self.mu = nn.Linear(32 * width, z_size)
+        self.logvar = nn.Linear(32 * width, z_size)
+
+    def encode(self, frames):
+        features = self.encoder(frames)
+        return self.mu(features), self.logvar(features)
+
+    def forward(self, frames):
+        mu, logvar = self.encode(frames)
+        return self.decoder(sample_latent(mu, logvar)), mu, logvar
+
+
+# %% tags=["nbval-check-output"]
+for width in (32, 8):
+    count = sum(p.numel() for p in SmallVAE(width=width).parameters())
+    print(f"width {width:2}: {count:,} parameters")
+print(f"the paper: 4,348,547 parameters; {3 * 64 * 64 / 32:.0f} pixel values per latent dimension")
+
+# %% [markdown]
+# **Finding.** At width 32 this is the paper's V, to the parameter: 4,348,547. It has to describe 384 pixel values with each of its 32 latent dimensions.
+#
+# ## 2.3 The loss
+#
+# **Why a squared error plus a KL divergence, and in which proportion?**
+#
+# A VAE is a model of frames $x$ with a latent variable $z$: the *prior* $p(z) = \mathcal N(0, I)$ and the decoder's likelihood $p(x \mid z)$. The likelihood of a frame, $p(x) = \int p(x \mid z)\,p(z)\,dz$, cannot be computed. The encoder's *posterior* $q(z \mid x) = \mathcal N(\mu, \sigma^2)$ gives a lower bound of its logarithm, the *evidence lower bound* (ELBO):
+#
+# $$\log p(x) \;\ge\; \underbrace{\mathbb E_{z \sim q}\big[\log p(x \mid z)\big]}_{\text{reconstruction}} \;-\; \underbrace{\mathrm{KL}\big(q(z \mid x)\,\|\,p(z)\big)}_{\text{information in } z}$$
+#
+# *Squared error.* Let the likelihood be a Gaussian around the decoded frame $\hat x$, with one fixed variance $s^2$ for all pixels. Then
+#
+# $$-\log p(x \mid z) = \frac{1}{2 s^2} \sum_{\text{pixels}} (\hat x - x)^2 + \text{constant}.$$
+#
+# The paper's loss has the plain *sum*, a factor of 1, which means $s^2 = \tfrac12$. One unit of squared error then costs as much as one nat of information. Another variance is another exchange rate: multiplied by $2s^2$, the negative ELBO is the sum of squares plus $2s^2$ times the KL, which is the loss of a $\beta$-VAE with $\beta = 2 s^2$.
+#
+# *KL.* For Gaussians it has a closed form (you wrote it in chapter 1), a sum over the latent dimensions $j$, in nats:
+#
+# $$\mathrm{KL} = \sum_{j=1}^{32} \tfrac12 \big(\mu_j^2 + \sigma_j^2 - 1 - \log \sigma_j^2\big).$$
+#
+# *KL tolerance.* The paper's code (not its text) charges for the KL only above $\lambda = 0.5$ nats per dimension, 16 nats in total:
+#
+# $$\mathcal L = \sum_{\text{pixels}} (\hat x - x)^2 + \max(\mathrm{KL},\; 32 \lambda).$$
+#
+# This is a form of *free bits*. Kingma et al. (2016) apply the maximum to each dimension (or group of dimensions) by itself, so that none can collapse; here it is applied to the sum, so V may divide the 16 nats as it likes. In the code, `squared_error` and `kl` are the two terms, `free_bits` is $\lambda$ and `mu.shape[1]` is 32:
+
+# %%
+figures.source(vae_loss)
+
+# %% [markdown]
+# **Predict:** over the course of training, where will the KL settle?
+#
+# `car_racing.train_world_model` records episodes, trains V, and trains M for the next chapter. The pretrained weights come from three rounds of it: round 0 has random actions, rounds 1 and 2 add episodes of the agent itself ([chapter 5](05_car_racing.ipynb) has the whole loop). With `RETRAIN = True` you train round 0 here, in about a quarter of an hour.
 
 # %%
 folder = config.run_folder("car_racing") if RETRAIN else pretrained("car_racing")
@@ -130,33 +238,39 @@ if RETRAIN:
     car_racing.train_world_model(Round.of(config, folder=folder))
 world_model = load_world_model(folder)
 vae = world_model.vae
-print("weights trained in this chapter" if RETRAIN else "weights that came with the repository")
-
-# %%
 history = read_log(folder / "vae.jsonl")
 for number in sorted({row["round"] for row in history}):
     last = [row for row in history if row["round"] == number][-1]
-    print(f"round {number}: {last['step']} steps in {last['seconds'] / 60:.1f} minutes")
+    print(f"round {number}: {last['step']} training steps, KL {last['kl']:.1f} nats at the end")
 figures.training_curves(
     history, {"squared_error": "squared error (per frame)", "kl": "KL (nats per frame)"}
 )
 
 # %% [markdown]
-# Now frames of tracks that V has never seen. (Random driving would soon show nothing but grass. So the driver is the agent that came with the repository, with noise on its hands.)
+# **Figure 2.5.** V's training log; dotted lines separate the rounds. The squared error rises at the start of round 1 because the agent's frames show more of the track than those of random actions.
+#
+# **Finding.** The KL settles at the tolerance, 16 nats: below it information is free, and above it a nat reduces the squared error by less than the one unit that it costs.
+#
+# ## 2.4 What does V keep of a frame?
+#
+# From here on everything is measured on episodes of tracks that V was not trained on. With random actions they would soon show nothing but grass, so the policy is the pretrained agent with noise on its actions. In the first second of an episode the camera zooms in; these frames are left out.
 
 # %%
 tests = scoring.collect_test_episodes(config, chapter.test_episodes)
-frames = np.concatenate([tests.read(name, "frames")[5::3] for name in tests.names()])
+kept = slice(50 // config.env.repeat + 1, None, 3)  # from after the zoom on, every third frame
+parts = [tests.read(name, "frames")[kept] for name in tests.names()]
+frames, groups = np.concatenate(parts), np.repeat(np.arange(len(parts)), [len(p) for p in parts])
 with torch.no_grad():
     mu, logvar = vae.encode(frames_to_tensor(frames))
-    painted = tensor_to_frames(vae.decode(mu))
-print(f"{len(frames)} frames of {len(tests)} unseen tracks")
+    decoded = vae.decode(mu)
+reconstructions = tensor_to_frames(decoded)
+print(f"{len(frames)} frames of {len(tests)} tracks")
 
 # %%
 few = np.linspace(3, len(frames) - 1, 9).astype(int)
 figure = figures.frame_grid(
-    {"frame": frames[few], "through z": painted[few]},
-    colors={"frame": figures.REALITY, "through z": figures.DREAM},
+    {"frame": frames[few], "reconstruction": reconstructions[few]},
+    colors={"frame": figures.REALITY, "reconstruction": figures.DREAM},
 )
 path = config.figure("02_reconstructions.png")
 path.parent.mkdir(parents=True, exist_ok=True)
@@ -164,38 +278,220 @@ figure.savefig(path, dpi=80)
 figure
 
 # %% [markdown]
-# The road and its bends are there. Now look for the small things: the squares in the grass, the red and white kerbs in sharp bends. Much of that is blurred or gone. V did not forget it by accident: a squared error summed over pixels counts *area* times contrast, and these have little of it. What V throws away, M and C can never get back.
+# **Figure 2.6.** Frames of held-out tracks, evenly spaced over all test frames, and their reconstructions from $\mu$.
+#
+# The road and the car are there. The lighter squares in the grass and the red and white kerbs are gone or blurred: the squared error counts area times squared contrast, and these have little of it.
+#
+# Pictures show what the *decoder* can draw. For what $z$ *contains*, we need the truth. CarRacing's physics is deterministic: replaying an episode's actions on the same track gives the state of the car at every step, which neither V nor the agent ever observes.
+
+# %%
+def wrap(angle):
+    """An angle in -pi..pi."""
+    return (angle + np.pi) % (2 * np.pi) - np.pi
+
+
+def state(hull, heading, bends, x, y):
+    """One row of `replay`, from the nearest tile of the track."""
+    right, forward = hull.position
+    tile = np.hypot(x - right, y - forward).argmin()
+    across = (right - x[tile]) * np.cos(heading[tile]) + (forward - y[tile]) * np.sin(heading[tile])
+    angle, speed = wrap(hull.angle - heading[tile]), np.hypot(*hull.linearVelocity)
+    return across / (40 / 6), np.degrees(bends[tile]), np.degrees(angle), speed
+
+
+# %%
+def replay(track, actions, ahead=12):
+    """The car's state before every agent step and after the last, float (T + 1, 4).
+
+    Offset to the right of the road's centre (1 is the road's edge), bend (degrees by which the road
+    turns left over the next `ahead` tiles, about what a frame shows), angle to the road, speed.
+    """
+    env = gym.make("wmlib/CarRacing-v3").unwrapped
+    env.reset(seed=track)
+    env.look_away = True  # physics only: nothing is drawn
+    _, heading, x, y = np.array(env.track).T
+    turns = wrap(np.diff(heading, append=heading[0]))
+    bends = sum(np.roll(turns, -k) for k in range(ahead))
+    states = [state(env.car.hull, heading, bends, x, y)]
+    for action in actions:
+        for _ in range(config.env.repeat):
+            env.step(action)
+        states.append(state(env.car.hull, heading, bends, x, y))
+    return np.array(states)
+
+
+# %%
+states = np.concatenate(
+    [replay(int(n.split("-")[0]), tests.read(n, "actions"))[kept] for n in tests.names()]
+)
+offset, bend, angle, speed = states.T
 
 # %% [markdown]
-# ## 2.4 Which of the 32 numbers carry something?
+# A *linear probe* is a linear regression from $z$ to such a quantity, fitted on some episodes and tested on others. $R^2$ is the explained share of the variance: 1 is all of it, 0 is no better than the mean.
 #
-# For each dimension the KL divergence says how many nats it tells about the frame, on average. In code, the closed form for two Gaussians:
+# **Predict:** which of the four quantities below can be predicted from $z$, and which cannot?
+
+# %%
+names = ["offset (half-widths)", "bend ahead (degrees)", "angle (degrees)", "speed (units/s)"]
+probe = evaluation.linear_probe(mu.numpy(), states, groups)
+probes = {name: Probe(probe.truth[:, [k]], probe.predicted[:, [k]]) for k, name in enumerate(names)}
+figures.linear_probes(probes)
+
+# %% [markdown]
+# **Figure 2.7.** Linear probes on $\mu$, tested on held-out episodes: the car's offset from the centre of the road, the bend over the next 12 tiles (left is positive), the angle between car and road, and the speed.
+#
+# **Finding.** $z$ contains where the car is on the road ($R^2$ about 0.9) and how the road bends (about 0.85), some of the angle (about 0.5), and nothing about the speed ($R^2$ about 0). A single frame without the instrument bar does not show speed; that is what M's memory is for (chapter 3).
+#
+# ## 2.5 Where does V fail?
+#
+# **Is V equally good on straight roads, left bends and right bends?** The mean over all frames hides that. Below, the squared error by the bend ahead. Frames with a sharp bend have more to reconstruct, so a larger error there proves little; as a control, V also gets every frame *mirrored*, which turns a left bend into a right bend of exactly the same shape.
+#
+# **Predict:** CarRacing's tracks are driven counterclockwise. Will mirroring a frame change V's error?
+
+# %%
+def errors(vae, x):
+    """Squared error of the reconstruction from mu: frames (N, 3, 64, 64) float -> (N,)."""
+    with torch.no_grad():
+        return (vae.decoder(vae.encode(x)[0]) - x).square().flatten(1).sum(1).numpy()
+
+
+def by_bend(error, bend, edges):
+    """In each bin: its middle, and the mean error with its 95% CI over episodes."""
+    for low, high in itertools.pairwise(edges):
+        inside = (low <= bend) & (bend < high)
+        means = [error[inside & (groups == g)].mean() for g in np.unique(groups[inside])]
+        if len(means) > 1:
+            interval = evaluation.episode_interval(means)
+            yield (low + high) / 2, interval.mean, interval.low, interval.high
+
+
+# %%
+x = frames_to_tensor(frames)
+error, error_mirrored = errors(vae, x), errors(vae, x.flip(3))
+edges = [-180, -120, -90, -60, -15, 15, 60, 90, 120, 180]
+figure, ax = figures.new_axes(width=6.4, height=3.2)
+for label, values, turned, color in (
+    ("frames as recorded", error, bend, figures.DREAM),
+    ("the same frames, mirrored", error_mirrored, -bend, figures.BASELINE),
+):
+    rows = np.array(list(by_bend(values, turned, edges))).reshape(-1, 4)
+    middle, mean, low, high = rows.T
+    ax.errorbar(middle, mean, [mean - low, high - mean], fmt="o-", label=label, color=color)
+ax.set(xlabel="bend in the picture (degrees, left is positive)", ylabel="squared error per frame")
+ax.set_ylim(0)
+ax.legend()
+figure
+
+# %%
+left, right = bend >= 90, bend <= -90
+print(f"bends of 90 degrees or more: {left.sum()} frames to the left, {right.sum()} to the right")
+for name, some in (("straight (below 15)", abs(bend) < 15), ("left", left), ("right", right)):
+    if some.any():
+        recorded, mirrored = error[some].mean(), error_mirrored[some].mean()
+        print(f"{name:19} error {recorded:.0f}, mirrored {mirrored:.0f}")
+
+# %% [markdown]
+# **Figure 2.8.** V's squared error by the bend in the picture it gets: mean over episodes with its 95% CI. Orange: frames as recorded. Grey: the same frames mirrored, placed at the bend that the mirrored picture shows.
+#
+# The two curves agree: the error depends on what V is shown, and it is larger on the right-bend side. The same left bends of 90 degrees or more have an error of about 26 as recorded and about 49 mirrored; for right bends it is the other way round. Among these frames sharp left bends are about seven times as frequent as sharp right ones, and V's training frames come from the same game: it spends its 16 nats on what is frequent.
+#
+# What do the worst reconstructions look like? The worst frame of each episode among those with a bend of at least 90 degrees:
+
+# %%
+sharp = np.flatnonzero(abs(bend) >= 90)
+sharp = sharp if len(sharp) else np.arange(len(frames))
+worst = [max(sharp[groups[sharp] == g], key=error.__getitem__) for g in np.unique(groups[sharp])]
+worst = sorted(worst, key=error.__getitem__, reverse=True)[:9]
+figures.frame_grid(
+    {"frame": frames[worst], "reconstruction": reconstructions[worst]},
+    [f"{bend[i]:+.0f}°" for i in worst],
+    colors={"frame": figures.REALITY, "reconstruction": figures.DREAM},
+)
+
+# %% [markdown]
+# **Figure 2.9.** The largest errors at sharp bends, one per episode, with the bend ahead. The near part of the road is right. The far part of the bend, where the road turns back, is missing: it ends in a blur, or leaves the frame in another direction.
+#
+# Elsewhere the decoder draws T-junctions, which no track has (Figures 2.11 and 2.12). Both errors change a number that can be counted: the road enters and leaves a frame through its border. How often has the reconstruction another number of such *exits* than the frame?
+
+# %%
+def exits(images):
+    """How often the road crosses the border of each frame: (N, H, W, 3) uint8 -> (N,) int."""
+    road = images[..., 1].astype(int) - images[..., 0] < 50  # grey, where grass is green
+    sides = road[:, 0], road[:, :, -1], road[:, -1, ::-1], road[:, ::-1, 0]
+    border = np.concatenate(sides, axis=1)
+    return (border != np.roll(border, 1, axis=1)).sum(1) // 2
+
+
+wrong = exits(reconstructions) != exits(frames)
+for name, some in (
+    ("below 60 degrees", abs(bend) < 60),
+    ("60 to 90 degrees", (abs(bend) >= 60) & (abs(bend) < 90)),
+    ("90 degrees or more", abs(bend) >= 90),
+):
+    if some.any():
+        print(f"bend {name:19} {wrong[some].mean():4.0%} of {some.sum()} frames have a wrong count")
+
+# %% [markdown]
+# **Finding.** V's squared error is about 10 on straight roads, 26 at left bends of 90 degrees or more, and 49 at right bends of 90 degrees or more, which are rare. At bends of 90 degrees or more, about a quarter of the reconstructions show a road that leaves the frame too often or too rarely; below 60 degrees about one in twenty.
+#
+# C acts on $z$ and $h$ alone, so what V gets wrong, C cannot correct. The failed episodes shown in [chapter 5](05_car_racing.ipynb) end at hairpins, where V is worst. This is a correlation. Whether V is the cause was not tested; one would have to train C with a V that reconstructs hairpins well.
+#
+# ## 2.6 Which of the 32 dimensions carry information?
+#
+# **Are the 16 nats spread over all 32 dimensions?** The closed form of the KL has one term for each:
 
 # %%
 figures.source(kl_per_dimension)
 
 # %% [markdown]
-# **Predict:** are the 32 dimensions used equally?
+# A dimension whose term is near 0 has *collapsed* to the prior: $\mu_j = 0$ and $\sigma_j = 1$ whatever the frame, so $z_j$ is noise (*posterior collapse*). We call a dimension *active* if its KL, averaged over frames, is above 0.1 nats.
+#
+# ### Build: the active dimensions (3 lines)
+#
+# `kl_per_dimension(mu, logvar)` is (N, D). Average over the N frames, sort the D means in descending order, and return the indices of those above the threshold.
+
+# %%
+def active_dimensions(mu, logvar, threshold=0.1):
+    """The dimensions whose KL, averaged over frames, is above `threshold` nats, largest first.
+
+    mu, logvar: (N, D), of N frames. Returns their indices, (k,) int64.
+    """
+    ...
+
+
+active_dimensions = build.check(active_dimensions)
+
+# %% [markdown]
+# **Predict:** how many of the 32 dimensions are active?
 
 # %%
 information = kl_per_dimension(mu, logvar).mean(0).numpy()
+active = active_dimensions(mu, logvar).tolist()
 order = information.argsort()[::-1]
 figure, ax = figures.new_axes(width=6)
-ax.bar(range(len(order)), information[order], color=figures.REALITY)
-ax.set(xlabel="dimension of z, sorted", ylabel="information (nats)")
+colors = [figures.DREAM if d in active else figures.BASELINE for d in order]
+ax.bar(range(len(order)), information[order], color=colors)
+ax.axhline(0.5, color="black", lw=0.8, ls="--")
+ax.annotate("the tolerance, 0.5 nats per dimension", (len(order) - 1, 0.55), ha="right", fontsize=8)
+ax.set(xlabel="latent dimension, sorted", ylabel="mean KL (nats per frame)")
 figure
 
 # %%
-active = int((information > 0.1).sum())
-print(
-    f"{active} of {len(information)} dimensions tell more than 0.1 nats; "
-    f"together {information.sum():.1f} nats, {information.sum() / np.log(2):.0f} bits a frame"
-)
+collapsed = np.setdiff1d(order, active)
+for name, some in (("active", active), ("collapsed", collapsed)):
+    total, each = information[some].sum(), information[some].sum() / max(1, len(some))
+    print(f"{len(some):2} {name:9} dimensions: {total:5.2f} nats, {each:.3f} each")
+total = information.sum()
+print(f"all together: {total:.1f} nats = {total / np.log(2):.0f} bits per frame")
 
 # %% [markdown]
-# Those that tell next to nothing have *collapsed*: their $\mu$ is 0 and their $\sigma$ is 1 whatever the frame, so they are pure noise, and the decoder has learned to ignore them. Up to 16 nats were free ($32 \times \frac12$), and V spends about those on the dimensions that paint most for their price.
+# **Figure 2.10.** Mean KL of each dimension over the test frames, sorted. Orange: active. Grey: collapsed.
 #
-# What does each one paint? Start from one frame, and slide one dimension at a time. (We take six frames for it, spread over the values of the most informative dimension.)
+# The sum is what the loss asks for: 32 × 0.5 = 16 nats are free. The division is V's own: ten dimensions at about 1.6 nats each, and 22 at less than a hundredth. Ten good dimensions reduce the squared error more than 32 that share the same 16 nats.
+#
+# **Finding.** 10 of the 32 dimensions are active, with 99% of the 16 nats; 22 have collapsed.
+#
+# What does each dimension change? Below, one frame is encoded, and one dimension after another is set to values from −3 to 3 (*latent traversal*).
 
 # %%
 by_value = mu[:, information.argmax()].argsort().numpy()
@@ -204,35 +500,44 @@ explorer = LatentExplorer(vae, picked, mu)
 explorer.contact_sheet()
 
 # %% [markdown]
-# ## 2.5 Touch it
+# **Figure 2.11.** Latent traversals: each row changes one of the six dimensions with the largest KL; the first column is the frame's own reconstruction. A row rarely changes one property alone: nothing in the loss asks for *disentangled* dimensions.
 #
-# **Tasks.** With the explorer below:
+# ## 2.7 Explore z by hand
 #
-# 1. Find a slider (or several) that bends the road to the left and to the right.
-# 2. Find one that takes the car towards the edge of the road, or onto the grass.
-# 3. Set a slider to −3 or 3: does it still look like CarRacing? And what does *random* make of all of them at once?
-# 4. Choose another `frame`. Does the same slider still do the same thing? Then tick *freeze the sliders*, and go through the frames: the left and the middle picture change. And the right one?
-# 5. Switch to *principal components* and move the first ones, then the last ones. How many of them make a difference you can see? (2.6 explains what they are.)
-# 6. Choose another frame under `end frame` and drag `interpolate`. Is what lies half way between two bends a road?
+# | control | what it does |
+# |---|---|
+# | `frame` | which of six real frames to start from; they are ordered by the most informative dimension |
+# | `end frame`, `interpolate` | moves $z$ on a straight line to that of another of the six frames; 0 is the start, 1 the end |
+# | `sliders` | *z*: the ten dimensions with the largest KL, from −3 to 3. *principal components*: the ten components of all test frames' $\mu$ with the largest variance, in standard deviations (2.8). Switching keeps $z$ |
+# | `reset` | sets the sliders to the encoded frame (or the interpolated $z$) |
+# | `random` | samples every slider from $\mathcal N(0, 1)$; in *z*, that is the prior |
+# | `freeze the sliders` | keeps the sliders when you choose another frame |
 #
-# <details><summary>What you may have seen</summary>
+# The three pictures: the frame, its reconstruction, and what is decoded from the sliders. GitHub does not run widgets; Figure 2.11 was made by the same code.
 #
-# 1. and 2. Rarely does one slider do one thing. V was never asked to keep bends and car apart; it only had to paint with few numbers.
-# 3. Far out there are pictures that no drive ever showed: torn roads, two roads, none. *Random* draws each number by itself, but in real frames they go together; so most of what it draws is no place on any track.
-# 4. Hardly anything changes on the right: the frozen sliders are (nearly) all that the decoder listens to. What has no slider is the noise of the dimensions that 2.4 found collapsed.
-# 5. On the whole, the later the axis, the less it moves in the picture: they are ordered by how much the $z$ of real frames vary along them.
-# 6. Often, yes: half way from a right bend to a left one lies a straight road (the strip below). Nothing forces it: a straight line in $z$ need not stay where real frames are, and not every pair of frames is so kind.
+# **Tasks**
+#
+# 1. Find a slider that bends the road to the left and to the right.
+# 2. Find one that moves the car towards the edge of the road.
+# 3. Set one slider to −3 or 3. Then press `random`, several times. Which pictures could be frames?
+# 4. Freeze the sliders and go through the frames. Does the right picture change?
+# 5. Switch to *principal components*; compare the first with the last.
+# 6. Choose another `end frame` and move `interpolate` from 0 to 1.
+#
+# <details><summary>What to expect</summary>
+#
+# 1. and 2. Several sliders bend the road, and each changes other things, too.
+# 3. At ±3 many pictures show torn or forked roads; most random ones are unlike any frame. 2.8 measures this.
+# 4. Hardly: the ten sliders are the active dimensions, and the decoder ignores the others.
+# 5. The first components change the whole road, the last ones little: they are sorted by the variance of $\mu$.
+# 6. Between similar frames one road bends; between a left and a right bend you may pass a junction. 2.8 measures this, too.
 # </details>
-#
-# **Controls.** `frame`: which of six real frames to start from · `end frame`, `interpolate`: move its $z$ on a straight line to that of another of the six, from 0 (not at all) to 1 (all the way); the left and the middle picture stay with `frame` · `sliders`: what the ten sliders below stand for. *z*: the ten most informative entries of $z$, from −3 to 3 (the KL term pulls all frames together towards a Gaussian of mean 0 and standard deviation 1, the *prior*). *principal components*: the ten directions in which the $z$ of all test frames vary most, the widest first, in standard deviations. Switching changes the sliders, not the picture (unless they are frozen) · `reset`: back to what V itself saw in that frame, or in the mixture if `interpolate` is above 0 · `random`: draw all sliders from a Gaussian of mean 0 and standard deviation 1 · `freeze the sliders`: keep them where they are when you choose another frame.
-#
-# **What it shows.** From left to right: the real frame; what V keeps of it; what the decoder makes of the sliders. (On GitHub widgets do not run. The sheet above, with a row for each of the first six sliders, and the strip below were made by the same code.)
 
 # %%
 explorer.widget
 
 # %% [markdown]
-# The same, by code: what a hand can do, a cell can do too.
+# The same controls can be set by code:
 
 # %%
 before = explorer.decoded.value
@@ -241,157 +546,334 @@ print("the picture changed:", explorer.decoded.value != before)
 explorer.reset_button.click()
 print("and came back:", explorer.decoded.value == before)
 
+# %% [markdown]
+# ## 2.8 Interpolation, samples, and a map
+#
+# **Are the points between two encoded frames plausible frames?** Nothing in the loss says so. We look at the hardest case, from sharp left bends to sharp right bends.
+#
+# ### Build: interpolation (2 lines)
+#
+# `steps` points $z_k = (1 - t_k)\, z_\text{start} + t_k\, z_\text{end}$, with $t_k$ from 0 to 1 in equal steps, both ends included.
+
 # %%
-explorer.moment.value, explorer.end.value = 0, 5
-between = []
-for explorer.fraction.value in np.linspace(0, 1, 9):
-    between.append(explorer.frame)
-explorer.fraction.value = 0.0
-figures.frame_grid({"from frame 0 to frame 5": np.array(between)})
+def interpolate(start, end, steps):
+    """Points on a straight line, both ends included: (D,), (D,), a number -> (steps, D)."""
+    ...
+
+
+interpolate = build.check(interpolate)
+
+# %%
+rng = np.random.default_rng(0)
+twentieth = max(1, len(bend) // 20)
+lefts, rights = bend.argsort()[-twentieth:], rng.permutation(bend.argsort()[:twentieth])
+start, end = lefts[0], rights[0]
+with torch.no_grad():
+    in_z = vae.decoder(interpolate(mu[start], mu[end], 9))
+in_pixels = interpolate(x[start].flatten(), x[end].flatten(), 9).view(9, 3, 64, 64)
+rows = {"in z": tensor_to_frames(in_z), "in pixels": tensor_to_frames(in_pixels)}
+figures.frame_grid(rows, [f"{t:.2f}" for t in np.linspace(0, 1, 9)], {"in z": figures.DREAM})
 
 # %% [markdown]
-# ## 2.6 A map of everything V has seen
+# **Figure 2.12.** From a left bend to a right bend, interpolated in $z$ and, as a baseline, in pixels. In pixels one road fades out while another fades in. In $z$ the bend straightens, but in the middle a junction appears: a frame that exists on no track.
 #
-# Principal component analysis turns the cloud of all $\mu$ so that its widest direction comes first. Each dot is a frame; the colour is the share of green in it, which is our stand-in for "off the road".
+# One example proves little. For many pairs, how far is the decoded midpoint from the *nearest real frame* among all test frames? For comparison: the reconstructions of the pairs' own frames, the mean of the two reconstructions (the midpoint in pixels), and frames decoded from samples of the prior.
+#
+# **Predict:** order these four by their distance to the nearest real frame.
+
+# %%
+def distance_to_real(images, real=x):
+    """Squared distance of each image (N, 3, 64, 64) to the nearest of the real ones: (N,) array."""
+    return torch.cdist(images.flatten(1), real.flatten(1)).min(1).values.square().numpy()
+
+
+@torch.no_grad()
+def plausibility(vae, real, lefts, rights):
+    """These distances for a V's reconstructions, midpoints, and samples of the prior."""
+    mu = vae.encode(real)[0]
+    pairs = zip(lefts, rights, strict=True)
+    midpoints = torch.stack([interpolate(mu[i], mu[j], 3)[1] for i, j in pairs])
+    prior = torch.randn(len(midpoints), mu.shape[1], generator=torch.Generator().manual_seed(0))
+    ends = [vae.decoder(mu[some]) for some in (lefts, rights)]
+    images = {
+        "reconstructions": torch.cat(ends),
+        "midpoints in z": vae.decoder(midpoints),
+        "midpoints in pixels": sum(ends) / 2,
+        "samples of the prior": vae.decoder(prior),
+    }
+    return {name: distance_to_real(image, real) for name, image in images.items()}
+
+
+# %%
+def summary(distances):
+    """The mean of each kind of distance, with its 95% CI, as text."""
+    for name, values in distances.items():
+        print(f"  {name:21} {values.mean():6.1f} ± {1.96 * values.std() / len(values) ** 0.5:.1f}")
+
+
+distances = plausibility(vae, x, lefts.copy(), rights)
+print("squared distance to the nearest real frame, mean ± 95% CI:")
+summary(distances)
+print(f"  the mean of all frames {distance_to_real(x.mean(0)[None])[0]:5.1f}")
+
+# %% [markdown]
+# The last line is a warning about this measure: blur reduces it. The mean of all frames, a straight and blurred road, is nearer to a real frame than a sharp picture of a bend is. So compare with the reconstructions of the same V, which are about as blurred, and look at Figure 2.12 as well.
+#
+# **Finding.** Midpoints in $z$ between sharp left and right bends are about 1.6 times as far from the nearest real frame as reconstructions; midpoints in pixels are about 2.3 times as far, and samples of the prior more than 4 times as far. Interpolation in $z$ is better than in pixels, but points between two frames need not be plausible frames, and the prior is not the distribution of $z$.
+#
+# **What is the shape of that distribution?** Principal component analysis (PCA) finds the directions in which $\mu$ varies most.
 
 # %%
 pca = PCA().fit(mu.numpy())
 points = pca.transform(mu.numpy())[:, :2]
-green = (frames[..., 1].astype(int) - frames[..., 0] > 40).mean((1, 2))
-figures.scatter_map(points, green, "share of green pixels")
+figures.scatter_map(points, bend, "bend ahead (degrees, left is positive)")
 
 # %%
 share = pca.explained_variance_ratio_
-print(
-    f"the first two directions hold {share[:2].sum():.0%} of the variance of z, "
-    f"the first {active} hold {share[:active].sum():.0%}"
-)
-
-# %% [markdown]
-# And walking along those directions, decoding as we go:
-
-# %%
+print(f"the first two components have {share[:2].sum():.0%} of the variance of μ,")
+print(f"the first {len(active)} have {share[: len(active)].sum():.0%}")
 walk = np.linspace(-2.5, 2.5, 9)
 strips = {}
 for k in range(3):
     steps = walk[:, None] * np.sqrt(pca.explained_variance_[k]) * pca.components_[k]
     z = torch.from_numpy(pca.mean_ + steps).float()
-    strips[f"direction {k + 1}"] = tensor_to_frames(world_model.decode(z))
+    strips[f"PC {k + 1}"] = tensor_to_frames(world_model.decode(z))
 figures.frame_grid(strips, [f"{step:+.1f} SD" for step in walk])
 
 # %% [markdown]
-# Most pictures on the way look like a place one could be, although nobody has been there. That smoothness is what the KL term buys: it packs all frames' Gaussians around the same origin, so that there are few holes between them.
-
-# %% [markdown]
-# ## 2.7 Break it: the mean instead of the sum
+# **Figure 2.13.** Above: each dot is a test frame, at its first two principal components; the colour is the bend ahead, from the environment. Straight roads (grey) lie along the lower right edge, left bends (red) to the left, right bends (blue) to the right and above. The thin line of red dots is one episode whose car has left the road and hardly moves. Below: decoded frames along the first three components, through the mean.
 #
-# A common bug in copies of this model is one word: `mean()` instead of `sum()` over the pixels. Both look like "the squared error". Let us train two small V's on a handful of drives, equal but for that word (and with no free nats, so that the KL acts from the start). They train on our test drives; for this purpose that is harmless.
+# **Finding.** The bend ahead, which V was never given, orders the map. The frames fill a curved region, dense at its edge, and not a round Gaussian cloud; so a sample of the prior, or the middle of a line between two frames, can fall where no frames are. There the decoder draws junctions (the second row, right).
 #
-# **Predict:** what will the second one paint?
+# ## 2.9 What does the KL term buy?
+#
+# **Would V be worse without it?** A control: two small V's (your encoder and decoder, with a quarter of the channels), trained the same way from the same initial weights, with the paper's loss and with the squared error alone. They train on two thirds of the test episodes; the others are held out.
 
 
 # %%
-def step_with(reduce):
-    """A training step for `fit` whose squared error is summed or averaged over the pixels."""
-
-    def step(vae, batch, generator):
-        frames = frames_to_tensor(batch)
-        reconstructions, mu, logvar = vae(frames, generator)
-        loss = vae_loss(reconstructions, frames, mu, logvar, free_bits=0.0)
-        pixels = 3 * 64 * 64 if reduce == "mean" else 1
-        return loss._replace(total=loss.squared_error / pixels + loss.kl)
-
-    return step
+seen = torch.from_numpy(frames)[groups < len(tests) * 2 // 3]
+unseen, turns = x[groups >= len(tests) * 2 // 3], bend[groups >= len(tests) * 2 // 3]
+few_unseen = max(1, len(turns) // 20)
 
 
-# %%
-batches = FrameBatches(EpisodeStore(tests.folder), batch_size=32, seed=0)
-broken = {}
-for reduce in ("sum", "mean"):
+def train(vae, loss_of, epochs, learning_rate=2e-3):
+    """Train a V on `seen`; returns squared error and KL of every batch, (steps, 2)."""
     torch.manual_seed(0)
-    small_vae = VAE(z_size=8)
-    settings = {"epochs": chapter.broken_epochs, "learning_rate": 5e-4, "seed": 0}
-    curve = fit(small_vae, step_with(reduce), batches, **settings)
-    broken[reduce] = small_vae.cpu(), curve
+    optimizer, history = torch.optim.Adam(vae.parameters(), learning_rate), []
+    for _ in range(epochs):
+        for batch in torch.randperm(len(seen)).split(16):
+            x = frames_to_tensor(seen[batch])
+            reconstructions, mu, logvar = vae(x)
+            squared_error = (reconstructions - x).square().flatten(1).sum(1)
+            kl = kl_per_dimension(mu, logvar)
+            loss = loss_of(squared_error, kl).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            history.append([squared_error.mean().item(), kl.sum(1).mean().item()])
+    return np.array(history)
+
+
+# %% [markdown]
+# `loss_of` gets the squared error (B,) and the KL of each dimension (B, 32). **Predict:** which of the two reconstructs better? Which one's midpoints and samples of the prior are nearer to real frames?
 
 # %%
-rows = {"frame": frames[few]}
-for reduce, (small_vae, curve) in broken.items():
+losses = {
+    "paper's loss": lambda squared_error, kl: squared_error + kl.sum(1).clamp(min=16),
+    "without KL": lambda squared_error, kl: squared_error,
+}
+trained = {}
+for name, loss_of in losses.items():
+    torch.manual_seed(0)
+    trained[name] = SmallVAE(width=8)
+    train(trained[name], loss_of, epochs=3 * chapter.broken_epochs)
+
+# %%
+pairs = turns.argsort()[-few_unseen:].copy(), rng.permutation(turns.argsort()[:few_unseen])
+for name, small_vae in trained.items():
     with torch.no_grad():
-        rows[reduce] = tensor_to_frames(small_vae(frames_to_tensor(frames[few]))[0])
-    print(
-        f"{reduce:5} KL {curve[-1]['kl']:8.4f} nats, squared error {curve[-1]['squared_error']:.0f}"
-    )
-figures.frame_grid(rows)
-
-# %% [markdown]
-# The one with the mean paints the same picture for every frame: its KL is nearly zero, so its $z$ says nothing at all. Nothing is wrong with its arithmetic. How much could it gain by painting? At most what is lost by always painting the average frame:
+        moments = small_vae.encode(unseen)
+    print(f"{name}: squared error {errors(small_vae, unseen).mean():.0f},", end=" ")
+    print(f"KL {kl_per_dimension(*moments).sum(1).mean():.0f} nats,", end=" ")
+    print(f"{len(active_dimensions(*moments))} active dimensions")
+    summary(plausibility(small_vae, unseen, *pairs))
 
 # %%
-x = frames_to_tensor(frames)
-worst = (x - x.mean(0)).square().sum((1, 2, 3)).mean().item()
-print(f"summed over pixels: {worst:.0f}    averaged over pixels: {worst / (3 * 64 * 64):.4f}")
+rows = {}
+generator = torch.Generator().manual_seed(2)
+samples = torch.randn(4, 32, generator=generator)
+for name, small_vae in trained.items():
+    with torch.no_grad():
+        z = small_vae.encode(unseen)[0]
+        between = [interpolate(z[i], z[j], 3)[1] for i, j in list(zip(*pairs, strict=True))[:4]]
+        rows[name] = tensor_to_frames(small_vae.decoder(torch.stack([*between, *samples[:4]])))
+titles = ["midpoint in z"] * len(between) + ["sample"] * 4
+figures.frame_grid(rows, titles, dict.fromkeys(rows, figures.DREAM))
 
 # %% [markdown]
-# Averaged over the pixels, perfect painting is worth about a hundredth, and a single nat of information costs one: a hundred times more than it could ever bring. Collapsing is *optimal* for that loss. So a loss is not just "reconstruction plus KL": the exchange rate between the two is the model.
+# **Figure 2.14.** Decoded midpoints between left and right bends, and samples of the prior, from the V trained with the paper's loss and from the V trained without the KL term.
+#
+# **Finding.** Both reconstruct held-out frames about equally well (squared error about 27 with the KL term, 25 without). Without it $z$ carries about 9 times as many nats, and all 32 dimensions are active instead of less than half. Midpoints in $z$ are then further from real frames, compared with reconstructions by the same V (about 1.4 times as far, against 1.2 with the KL term), and samples of the prior are more than three times as far from real frames as with the KL term. So the KL term buys a compact $z$, in which points between frames are more often plausible, at a small cost in reconstruction. M, which has to predict all of $z$, then has less to predict. These are single training runs: between two of ours the numbers differed by up to a fifth, their order did not.
+#
+# ## 2.10 Break it: the mean instead of the sum
+#
+# A common bug in reimplementations of this model is one word: `mean()` over the pixels where the paper has a sum. Both can be called "the squared error"; an early Keras reimplementation averaged over all dimensions, and its users reported a collapsed posterior ([issue 12](https://github.com/AppliedDataSciencePartners/WorldModels/issues/12)). We continue from the V with the paper's loss, once with the sum and once with the mean, in both cases with a KL that is charged from the first nat on.
+#
+# **Predict:** what will the one with the mean reconstruct?
+
+# %%
+continued, curves = {}, {}
+for name, pixels in {"sum": 1, "mean": 3 * 64 * 64}.items():
+    continued[name] = copy.deepcopy(trained["paper's loss"])
+    curves[name] = train(
+        continued[name],
+        lambda squared_error, kl, pixels=pixels: squared_error / pixels + kl.sum(1),
+        epochs=chapter.broken_epochs,
+    )
+
+# %%
+figure, axes = figures.panels(2)
+for ax, column, label in zip(axes, (0, 1), ("squared error", "KL (nats)"), strict=True):
+    for name, color in (("sum", figures.DREAM), ("mean", "black")):
+        values = curves[name][:, column]
+        smooth = np.convolve(values, np.ones(10) / 10, "valid") if len(values) > 10 else values
+        ax.plot(smooth, label=f"{name} over pixels", color=color)
+    ax.set(xlabel="training step", ylabel=f"{label} per frame", ylim=(0, None))
+axes[0].legend()
+figure
+
+# %%
+rows = {"frame": tensor_to_frames(unseen[:: max(1, len(unseen) // 9)][:9])}
+for name, small_vae in continued.items():
+    with torch.no_grad():
+        m, v = small_vae.encode(unseen)
+        rows[name] = tensor_to_frames(small_vae.decoder(m[:: max(1, len(unseen) // 9)][:9]))
+    kl = kl_per_dimension(m, v).sum(1).mean()
+    print(f"{name:4} squared error {errors(small_vae, unseen).mean():3.0f}, KL {kl:5.2f} nats")
+constant = (unseen - unseen.mean(0)).square().flatten(1).sum(1).mean().item()
+print(
+    f"always the mean frame: {constant:.0f}; mean over 12,288 pixel values {constant / 12288:.4f}"
+)
+print(f"one nat costs {12288 / constant:.0f} times as much")
+figures.frame_grid(rows, colors={"frame": figures.REALITY, "sum": figures.DREAM})
 
 # %% [markdown]
-# ## 2.8 Exercises
+# **Figure 2.15.** Above: squared error and KL of the training batches (running mean of 10) after the loss was changed. Below: reconstructions of held-out frames afterwards.
 #
-# **1. How many dimensions does a frame need?** Set all but the $k$ most informative dimensions of `mu` to 0 and decode. Plot the squared error per frame against $k$. *(Check: at k = 32 it must equal the error with all of them; beyond the active ones the curve must be flat.)*
+# With the mean, V draws the same picture for every frame. The arithmetic says why that is *optimal* for this loss. A V that ignores $z$ and always draws the mean frame has a squared error of about 64 per frame on these held-out frames. Divided by 12,288 that is about 0.005. So a perfect reconstruction would gain about 0.005, and the first nat of information already costs 1, about 190 times as much.
 #
+# **Finding.** With a mean over the pixels the KL falls to 0 within a few dozen steps, and the squared error rises to that of the mean frame. The weight between the two terms is part of the model: sum or mean changes it by a factor of 12,288.
+#
+# ## 2.11 Exercises
+#
+# **1. How many dimensions does a frame need?** Set all but the $k$ most informative dimensions of `mu` to 0 and decode. Put the mean squared errors for $k = 0 \dots 32$ into the list `by_count` and plot it.
+#
+# ```python
+# assert len(by_count) == 33 and abs(by_count[32] - error.mean()) < 0.1
+# assert by_count[len(active)] < 1.1 * by_count[32]  # the active ones are enough
+# ```
+#
+# <details><summary>Hint</summary>
+#
+# `order` has the dimensions, most informative first. Start from `torch.zeros_like(mu)`.
+# </details>
 # <details><summary>Solution</summary>
 #
 # ```python
-# errors = []
+# by_count = []
 # for k in range(33):
-#     kept = torch.zeros_like(mu)
-#     kept[:, order[:k].copy()] = mu[:, order[:k].copy()]
-#     reconstructions = world_model.decode(kept)
-#     errors.append((reconstructions - frames_to_tensor(frames)).square().sum((1, 2, 3)).mean().item())
+#     z = torch.zeros_like(mu)
+#     z[:, order[:k].copy()] = mu[:, order[:k].copy()]
+#     by_count.append((world_model.decode(z) - x).square().flatten(1).sum(1).mean().item())
 # figure, ax = figures.new_axes(width=5)
-# ax.plot(errors, color=figures.REALITY)
-# ax.set(xlabel="dimensions kept", ylabel="squared error (per frame)")
+# ax.plot(by_count, color=figures.DREAM)
+# ax.set(xlabel="dimensions kept", ylabel="squared error per frame")
 # figure
 # ```
 # </details>
 #
-# **2. Morph.** Decode ten points on the straight line between `mu[0]` and `mu[-1]`. Then average the two *frames* pixel by pixel, with the same weights. Which looks like driving?
+# **2. Free bits per dimension.** Train a third small V as in 2.9, with the maximum of Kingma et al. (2016) applied to *each dimension*: no dimension is charged for its first 0.5 nats. How many are active?
+#
+# ```python
+# assert count == 32  # your count of active dimensions
+# ```
+#
+# <details><summary>Hint</summary>
+#
+# `loss_of` gets the KL of each dimension, (B, 32). Clamp first, then sum.
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# torch.manual_seed(0)
+# per_dimension = SmallVAE(width=8)
+# train(per_dimension, lambda squared_error, kl: squared_error + kl.clamp(min=0.5).sum(1), 3 * chapter.broken_epochs)
+# with torch.no_grad():
+#     count = len(active_dimensions(*per_dimension.encode(unseen)))
+# ```
+#
+# All 32, because giving up a dimension saves nothing. The total is about 16 nats again, spread over all of them, and the squared error is about the same (28).
+# </details>
+#
+# **3. Does the tolerance protect against the mean?** Repeat 2.10 with a mean over pixels *and* the tolerance of 16 nats, so that information up to 16 nats is free. Is the frame reconstructed? Put the held-out squared error into `still`.
+#
+# ```python
+# assert still > 0.8 * constant
+# ```
 #
 # <details><summary>Solution</summary>
 #
 # ```python
-# t = torch.linspace(0, 1, 10)[:, None]
-# between = tensor_to_frames(world_model.decode((1 - t) * mu[:1] + t * mu[-1:]))
-# w = t.numpy()[..., None, None]
-# blend = ((1 - w) * frames[0] + w * frames[-1]).astype(np.uint8)
-# figures.frame_grid({"in z": between, "in pixels": blend})
+# tolerant = copy.deepcopy(trained["paper's loss"])
+# train(tolerant, lambda e, kl: e / 12288 + kl.sum(1).clamp(min=16), chapter.broken_epochs)
+# still = errors(tolerant, unseen).mean()
 # ```
 #
-# The pixels cross-fade: two roads, one growing pale. In $z$ there is (mostly) one road, and it turns.
+# No. Below 16 nats the KL has no gradient, but the squared error's is 12,288 times smaller than before: whenever a batch goes above 16 nats, the KL's gradient outweighs it.
 # </details>
 #
-# **3. The larger eye.** `VAE(96)` reads 96 × 96 frames. How many parameters has it? Why so many fewer than the paper's, although its picture is larger? *(Check: 2,274,051.)*
-
-# %%
-# NBVAL_CHECK_OUTPUT
-print(f"{sum(p.numel() for p in VAE(96).parameters()):,}")
-
-# %% [markdown]
+# **4. Cure the asymmetry.** Train a small V with the paper's loss on frames that are mirrored with probability one half (*data augmentation*). Compare the errors of `unseen` and of its mirror image at `turns > 60`.
+#
+# ```python
+# assert abs(mirrored / as_recorded - 1) < 0.2  # two mean errors; without mirroring: about 1.5 times
+# ```
+#
+# <details><summary>Hint</summary>
+#
+# Double the training frames: `seen = torch.cat([seen, seen.flip(2)])` (stored frames are (N, H, W, 3)), with half the epochs.
+# </details>
 # <details><summary>Solution</summary>
 #
-# Count layer by layer: `for name, p in VAE(64).named_parameters(): print(name, p.numel())`. More than three quarters of the paper's parameters sit in one transposed convolution that starts from a single pixel with 1,024 channels and a 5 × 5 kernel: 1024 × 128 × 25 is 3.3 million. The larger one starts from a 6 × 6 grid and needs only 4 × 4 kernels.
+# ```python
+# seen = torch.cat([seen, seen.flip(2)])
+# torch.manual_seed(0)
+# symmetric = SmallVAE(width=8)
+# train(symmetric, losses["paper's loss"], 3 * chapter.broken_epochs // 2)
+# some = unseen[torch.from_numpy(turns > 60)]
+# as_recorded, mirrored = errors(symmetric, some).mean(), errors(symmetric, some.flip(3)).mean()
+# ```
+#
+# (An agent trained on mirrored frames needs mirrored steering, too: M sees frames together with actions.)
 # </details>
-
-# %% [markdown]
+#
 # ## Summary
 #
-# - V turns a frame into a Gaussian over 32 numbers; a dozen or so of them do the work.
-# - It keeps what covers area (road, bends, grass) and drops what is small (kerbs, texture).
-# - The KL term makes the space smooth: between any two frames lie plausible frames.
-# - The *sum* over pixels sets the exchange rate between painting and information; with a mean, V collapses.
-# - What V drops is lost to everything that comes after it.
+# - V maps a frame to a Gaussian over 32 numbers. Its loss is the negative ELBO with a Gaussian likelihood of variance ½, and a KL that is free up to 16 nats.
+# - V uses those 16 nats, and puts 99% of them into 10 dimensions; 22 have collapsed to the prior.
+# - $z$ contains the offset from the road's centre ($R^2$ about 0.9) and the bend ahead (about 0.85), and nothing about the speed (about 0). Kerbs and grass texture are lost.
+# - Sharp bends are reconstructed worst, right ones above all: about a quarter of the reconstructions at 90 degrees or more have a wrong number of road exits. Mirroring the frames shows that the direction itself matters, not the shape.
+# - Midpoints in $z$ between sharp left and right bends are about 1.6 times as far from real frames as reconstructions, and some are junctions; samples of the prior are more than 4 times as far. In small V's trained with and without the KL term, both distances are larger without it, and $z$ carries about 9 times as many nats.
+# - With a mean instead of a sum over the pixels, a nat costs about 190 times what a perfect reconstruction gains, and $z$ collapses.
 #
 # **What's next.** One frame has no speed in it. [Chapter 3](03_mdn_rnn.ipynb) adds a memory.
 #
-# **References.** Ha & Schmidhuber, [World Models](https://worldmodels.github.io/), 2018, appendix A.1 · Kingma & Welling, [Auto-Encoding Variational Bayes](https://arxiv.org/abs/1312.6114), 2013 · Kingma et al., [Improved Variational Inference with Inverse Autoregressive Flow](https://arxiv.org/abs/1606.04934), 2016 (free bits)
+# ## Related work
+#
+# - Kingma & Welling, [Auto-Encoding Variational Bayes](https://arxiv.org/abs/1312.6114) (2013), and Rezende et al., [Stochastic Backpropagation](https://arxiv.org/abs/1401.4082) (2014): the VAE and the reparameterization trick, found independently.
+# - Bowman et al., [Generating Sentences from a Continuous Space](https://arxiv.org/abs/1511.06349) (2015): posterior collapse in a VAE with a strong decoder, and annealing of the KL weight against it. Burda et al., [Importance Weighted Autoencoders](https://arxiv.org/abs/1509.00519) (2015): counting active units.
+# - Kingma et al., [Improved Variational Inference with Inverse Autoregressive Flow](https://arxiv.org/abs/1606.04934) (2016): free bits.
+# - Higgins et al., [β-VAE](https://openreview.net/forum?id=Sy2fzU9gl) (2017): the KL weight as a dial for disentangled dimensions. Alemi et al., [Fixing a Broken ELBO](https://arxiv.org/abs/1711.00464) (2018): the same dial as a rate-distortion curve.
+# - Lucas et al., [Don't Blame the ELBO!](https://arxiv.org/abs/1911.02469) (2019): posterior collapse already in the linear VAE, decided by the variance of the likelihood, as in 2.10.
+# - Ha & Schmidhuber, [World Models](https://worldmodels.github.io/) (2018), appendix A.1: this V, and the first agent controlled through one in CarRacing.
+# - [ctallec/world-models](https://github.com/ctallec/world-models) (2018): a widely used PyTorch reimplementation. Its V sums the squared error over pixels, has no KL tolerance, a ReLU after the decoder's linear layer, and is trained on randomly mirrored frames (exercise 4).
+# - [AppliedDataSciencePartners/WorldModels](https://github.com/AppliedDataSciencePartners/WorldModels) (2018): a Keras reimplementation; its issues [2](https://github.com/AppliedDataSciencePartners/WorldModels/issues/2) and [12](https://github.com/AppliedDataSciencePartners/WorldModels/issues/12) discuss sum against mean, and the collapse that follows from the mean.

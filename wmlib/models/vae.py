@@ -113,9 +113,10 @@ def vae_loss(
 ) -> VAELoss:
     """Squared error *summed* over pixels + max(KL, free_bits * z_size) (paper A.1).
 
-    The sum matters: with a mean over 12,288 pixel values the KL would outweigh the picture by
-    four orders of magnitude and every z would collapse to the prior. `free_bits`, in nats per
-    latent dimension, is how much information V may carry before the KL charges for it.
+    The sum matters: a mean over the 12,288 pixel values makes the squared error 12,288 times
+    smaller and leaves the KL as it is, so that z collapses to the prior (notebooks/02_vae.ipynb).
+    `free_bits`: the KL costs nothing below so many nats per latent dimension, counted over all
+    dimensions of a frame together.
 
     reconstructions, frames (B, 3, S, S); mu, logvar (B, z_size). The three losses are means over B.
     """

@@ -5,6 +5,7 @@ grey. Each function returns a matplotlib Figure, or HTML for moving pictures and
 """
 
 from wmlib.view.figures.architecture_dream import dream_loop, dream_step
+from wmlib.view.figures.architectures import vae_diagram
 from wmlib.view.figures.curves import horizon_curves, training_curves
 from wmlib.view.figures.dreams import (
     before_and_after,
@@ -60,5 +61,6 @@ __all__ = [
     "source",
     "training_curves",
     "use_style",
+    "vae_diagram",
     "wall_clock",
 ]

@@ -74,16 +74,20 @@ def mixtures(
 def scatter_map(points: np.ndarray, values: np.ndarray, label: str) -> Figure:
     """Latent vectors on their first two principal components, coloured by a value of each.
 
-    points: (N, 2), in units of z. values: (N,). label: what the values are, with their unit. Raises
-    ValueError if there are no points, or the numbers of points and values differ.
+    points: (N, 2), in units of z. values: (N,); points with large ones, of either sign, are drawn
+    last, on top of the others. Values of both signs get a diverging colour map with 0 at its
+    middle. label: what the values are, with their unit. Raises ValueError if there are no points,
+    or the numbers of points and values differ.
     """
     require_data("points", points)
     if len(points) != len(values):
         raise ValueError(
             f"one value is needed per point, got {len(points)} points and {len(values)} values"
         )
-    figure, ax = new_axes(width=4.6, height=3.6)
-    dots = ax.scatter(points[:, 0], points[:, 1], c=values, s=4)
+    figure, ax = new_axes(width=5.4, height=4.0)
+    order, limit = np.abs(values).argsort(kind="stable"), np.abs(values).max()
+    colors = {"cmap": "coolwarm", "vmin": -limit, "vmax": limit} if values.min() < 0 else {}
+    dots = ax.scatter(points[order, 0], points[order, 1], c=values[order], s=7, **colors)
     figure.colorbar(dots, label=label)
     ax.set(xlabel="PC 1 (units of z)", ylabel="PC 2 (units of z)")
     return figure
