@@ -250,7 +250,8 @@ def linear_probe(
     from sklearn.linear_model import Ridge  # only here: its import takes a second
 
     fitted = Ridge(alpha=1e-3 * len(features)).fit(features[~test], truth[~test])
-    return Probe(truth[test], fitted.predict(features[test]))
+    predicted = fitted.predict(features[test]).reshape(truth[test].shape)  # it drops a column of 1
+    return Probe(truth[test], predicted)
 
 
 @torch.no_grad()
