@@ -1,4 +1,4 @@
-"""Chapter 1, V's loss: reparameterization, KL divergence, the loss itself, a training loop.
+"""Chapter 0, the squared error. Chapter 1, V's loss: reparameterization, KL divergence, training.
 
 Each exercise is a solution, how it is measured, and functions with typical mistakes, whose
 docstrings are what the reader is told.
@@ -11,6 +11,27 @@ from torch import Tensor, nn
 
 from wmlib.models import vae
 from wmlib.view.build.exercise import Exercise, Measured, call
+
+
+def squared_error(images, targets):
+    """Squared error summed over channels and pixels, per image: (B, 3, S, S) twice -> (B,)."""
+    return (images - targets).square().flatten(1).sum(1)
+
+
+def _mean_of_squares(images, targets):
+    """This is the mean over the pixels: the sum is asked for."""
+    return (images - targets).square().flatten(1).mean(1)
+
+
+def _absolute_error(images, targets):
+    """The difference is squared, not its absolute value."""
+    return (images - targets).abs().flatten(1).sum(1)
+
+
+def _summed_over_images(images, targets):
+    """One value per image is asked for: flatten(1) keeps the first axis, and sum(1) sums the
+    rest."""
+    return (images - targets).square().sum()
 
 
 def sample_latent(mu, logvar):
@@ -115,7 +136,7 @@ def _tolerance_for_the_batch(reconstructions, frames, mu, logvar, free_bits=0.5)
 
 
 def train(network, loss, batches, learning_rate=1e-3):
-    """Minimize loss(network, batch), a scalar tensor, with Adam: one step per batch, in their order.
+    """Minimize loss(network, batch), a scalar tensor, with Adam: one step per batch, in order.
 
     Returns the list of losses, a float per step, each from before its step.
     """
@@ -183,6 +204,11 @@ def _gradient_descent(network, loss, batches, learning_rate=1e-3):
     return losses
 
 
+def _two_images(function: Callable) -> Measured:
+    images, targets = torch.rand(2, 4, 3, 5, 5, generator=torch.Generator().manual_seed(1))
+    return call(function, {"images": images, "targets": targets})
+
+
 def _posteriors(function: Callable) -> Measured:
     mu, logvar = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(1))
     return call(function, {"mu": mu, "logvar": logvar})
@@ -223,6 +249,12 @@ def _line_fitted(function: Callable) -> Measured:
 
 EXERCISES = (
     Exercise(
+        squared_error,
+        _two_images,
+        hint="Subtract, square, flatten(1) to (B, 3 S S), sum(1).",
+        mistakes=(_mean_of_squares, _absolute_error, _summed_over_images),
+    ),
+    Exercise(
         sample_latent,
         _posteriors,
         hint="z = mu + sigma * noise. The noise comes from torch.randn_like(mu); sigma is the "
@@ -241,8 +273,8 @@ EXERCISES = (
     Exercise(
         vae_loss,
         _frames_and_posteriors,
-        hint="Two numbers per frame, (B,) each, then one mean. The squared error: subtract, square, "
-        "flatten(1), sum(1). The KL divergence: your kl_divergence, summed over the D dimensions, "
+        hint="Two numbers per frame, (B,) each, then one mean. The squared error: subtract, "
+        "square, flatten(1), sum(1). The KL divergence: your kl_divergence, summed over the D dimensions, "
         "then .clamp(min=...) for the maximum.",
         mistakes=(
             _mean_over_pixels,

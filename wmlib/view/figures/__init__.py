@@ -4,6 +4,7 @@ The real environment is blue, dreams are orange; baselines, and the line of perf
 grey. Each function returns a matplotlib Figure, or HTML for moving pictures and source code.
 """
 
+from wmlib.view.figures.architecture import architecture
 from wmlib.view.figures.curves import horizon_curves, training_curves
 from wmlib.view.figures.dreams import (
     dream_learning_curve,
@@ -12,7 +13,7 @@ from wmlib.view.figures.dreams import (
     returns_by_dream,
     returns_by_temperature,
 )
-from wmlib.view.figures.frames import frame_grid, moving_picture
+from wmlib.view.figures.frames import frame_grid, framed, moving_picture
 from wmlib.view.figures.latents import linear_probes, mixtures, scatter_map
 from wmlib.view.figures.scores import learning_curve, score_histogram, wall_clock
 from wmlib.view.figures.search import search_steps
@@ -24,10 +25,12 @@ __all__ = [
     "BASELINE",
     "DREAM",
     "REALITY",
+    "architecture",
     "bench",
     "dream_learning_curve",
     "dream_returns",
     "frame_grid",
+    "framed",
     "horizon_curves",
     "learning_curve",
     "linear_probes",
