@@ -274,8 +274,8 @@ EXERCISES = (
         vae_loss,
         _frames_and_posteriors,
         hint="Two numbers per frame, (B,) each, then one mean. The squared error: subtract, "
-        "square, flatten(1), sum(1). The KL divergence: your kl_divergence, summed over the D dimensions, "
-        "then .clamp(min=...) for the maximum.",
+        "square, flatten(1), sum(1). The KL divergence: your kl_divergence, summed over the D "
+        "dimensions, then .clamp(min=...) for the maximum.",
         mistakes=(
             _mean_over_pixels,
             _summed_over_the_batch,
