@@ -147,7 +147,7 @@ kl_divergence = build.check(kl_divergence)
 #
 # $$\mathcal L = \sum_{\text{pixels, channels}} (\hat x - x)^2 + \max\Big(\sum_{d=1}^{D} \mathrm{KL}_d,\; \lambda D\Big),$$
 #
-# and the loss of a batch is the mean over its frames. The maximum is not part of the ELBO: it is the *KL tolerance* ("free bits") of the paper's code. Up to $\lambda$ = `free_bits` = 0.5 nats per latent dimension, information in $z$ costs nothing. *3 or 4 lines: a squared error (B,), a KL divergence (B,), the maximum, the mean. `x.flatten(1)` makes (B, 3·S·S) of (B, 3, S, S); `x.clamp(min=...)` is a maximum.*
+# and the loss of a batch is the mean over its frames. The maximum is not part of the ELBO: it is the *KL tolerance* ("free bits") of the paper's code. With $\lambda$ = `free_bits` = 0.5 nats per latent dimension, the first $\lambda D$ nats of a frame cost nothing. *3 or 4 lines: a squared error (B,), a KL divergence (B,), the maximum, the mean. `x.flatten(1)` makes (B, 3·S·S) of (B, 3, S, S); `x.clamp(min=...)` is a maximum.*
 
 # %%
 def vae_loss(reconstructions, frames, mu, logvar, free_bits=0.5):
@@ -341,7 +341,7 @@ for name, values in features.items():
     print(f"   velocity: R² = {probe(values, velocity).r2:6.3f}")
 
 # %% [markdown]
-# **Finding.** The position is in $z$: $R^2$ is about 0.94 from the six active dimensions alone, and above 0.99 with their products. That is no merit of V's in itself, because the pixels of this world give 1.0 and even an untrained V keeps much of it: V has compressed the frame without losing the position. The velocity is in none of them ($R^2$ about 0): **one frame does not contain it.** What is needed is a memory.
+# **Finding.** The position is in $z$: $R^2$ is about 0.94 from the six active dimensions alone, and above 0.99 with their products. By itself this says little about V, because the pixels of this world give 1.0, and even an untrained V keeps most of it (0.94): what V has achieved is to compress the frame without losing the position. The velocity is in none of them ($R^2$ about 0): **one frame does not contain it.** What is needed is a memory.
 
 # %% [markdown]
 # ## 1.6 M: the velocity is in h
@@ -568,7 +568,7 @@ for target in (1.0, 2.0, 2.3, 2.4, 2.5, 5.0):
     print(f"{target:6.1f}   {loss:13.2f} {gradient:9.2f}    {stable:17.2f} {stable_gradient:9.2f}")
 
 # %% [markdown]
-# **Finding.** About fourteen standard deviations from the nearest component, the densities are too small for 32-bit floats. First the gradient becomes NaN while the loss is still finite (at 2.4), then the loss is infinite (from 2.5 on). One optimizer step with that gradient makes every weight NaN. A newly initialized network is never that far off, because its Gaussians are wide; the failure comes late in training, when $\sigma$ is small and one target is unusual.
+# **Finding.** About fourteen standard deviations from the nearest component, the densities are too small for 32-bit floats. First the gradient becomes NaN while the loss is still finite (at 2.4), then the loss is infinite (from 2.5 on). One optimizer step with that gradient makes every weight NaN. With the wide Gaussians of a newly initialized network ($\sigma$ near 1) no target is that far off; the danger grows during training, as $\sigma$ gets smaller.
 
 # %% [markdown]
 # ## 1.9 An open-loop rollout
@@ -606,7 +606,7 @@ path.parent.mkdir(parents=True, exist_ok=True)
 figure.savefig(path, dpi=80)
 
 # %% [markdown]
-# One episode proves nothing. Over all test episodes we predict the position from the imagined $z$ with a linear map and measure its distance to the true position. (M draws *samples* of $z$, whose inactive dimensions are noise; so the map is fitted to samples of V's posterior, drawn with your `sample_latent`.)
+# One episode is not enough evidence. Over all test episodes we predict the position from the imagined $z$ with a linear map and measure its distance to the true position. (M draws *samples* of $z$, whose inactive dimensions are noise; so the map is fitted to samples of V's posterior, drawn with your `sample_latent`.)
 #
 # **Predict:** two baselines. *Last position* predicts that the ball stays where it was last seen. *Constant velocity* receives the true velocity, but does not know about walls. For how long does each beat M?
 
