@@ -1,7 +1,7 @@
 """Chapter 0, the squared error. Chapter 1, V's loss: reparameterization, KL divergence, training.
 
 Each exercise is a solution, how it is measured, and functions with typical mistakes, whose
-docstrings are what the reader is told.
+docstrings are printed for the reader.
 """
 
 from collections.abc import Callable
@@ -242,7 +242,7 @@ def _line_fitted(function: Callable) -> Measured:
     return {
         "what it returns": f"a {type(losses).__name__} of {len(listed)}",
         "the type of a loss": type(listed[0]).__name__,
-        "losses": torch.tensor([float(value) for value in listed]),
+        "losses": torch.tensor([float(torch.as_tensor(value).detach()) for value in listed]),
         "the network's weights": network.weight.detach().clone(),
     }
 
