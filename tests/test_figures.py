@@ -249,7 +249,7 @@ def test_a_linear_probe_is_drawn_as_predictions_over_the_truth():
     known = probe()
     figure = figures.linear_probes({"position (box widths)": known})
     (ax,) = figure.axes
-    ((x, y),) = drawn(ax, REALITY)
+    ((x, y),) = drawn(ax, DREAM)
     np.testing.assert_array_equal(np.sort(x), np.sort(known.truth.ravel()))
     np.testing.assert_array_equal(
         y[np.argsort(x)], known.predicted.ravel()[known.truth.ravel().argsort()]
@@ -259,7 +259,7 @@ def test_a_linear_probe_is_drawn_as_predictions_over_the_truth():
     assert ax.get_title() == f"R² = {known.r2:.3f}"
     assert ax.get_xlabel() == "true position (box widths)"
     few = figures.linear_probes({"position": known}, limit=20).axes[0]
-    assert len(drawn(few, REALITY)[0][0]) == 20
+    assert len(drawn(few, DREAM)[0][0]) == 20
 
 
 def test_a_mixture_is_drawn_as_its_density_with_the_real_values():

@@ -1,4 +1,4 @@
-"""Chapter 1, V's loss: reparameterization, KL divergence, the loss itself, a training loop.
+"""Chapter 0, the squared error. Chapter 1, V's loss: reparameterization, KL divergence, training.
 
 Each exercise is a solution, how it is measured, and functions with typical mistakes, whose
 docstrings are printed for the reader.
@@ -7,9 +7,31 @@ docstrings are printed for the reader.
 from collections.abc import Callable
 
 import torch
+from torch import Tensor, nn
 
 from wmlib.models import vae
 from wmlib.view.build.exercise import Exercise, Measured, call
+
+
+def squared_error(images, targets):
+    """Squared error summed over channels and pixels, per image: (B, 3, S, S) twice -> (B,)."""
+    return (images - targets).square().flatten(1).sum(1)
+
+
+def _mean_of_squares(images, targets):
+    """This is the mean over the pixels: the sum is asked for."""
+    return (images - targets).square().flatten(1).mean(1)
+
+
+def _absolute_error(images, targets):
+    """The difference is squared, not its absolute value."""
+    return (images - targets).abs().flatten(1).sum(1)
+
+
+def _summed_over_images(images, targets):
+    """One value per image is asked for: flatten(1) keeps the first axis, and sum(1) sums the
+    rest."""
+    return (images - targets).square().sum()
 
 
 def sample_latent(mu, logvar):
@@ -59,12 +81,179 @@ def _opposite_sign(mu, logvar):
     return -kl_divergence(mu, logvar)
 
 
+def vae_loss(reconstructions, frames, mu, logvar, free_bits=0.5):
+    """Squared error summed over pixels + max(KL, free_bits * D), averaged over the batch: a scalar.
+
+    reconstructions, frames (B, 3, S, S); mu, logvar (B, D); free_bits: nats per dimension.
+    """
+    squared_error = (reconstructions - frames).square().flatten(1).sum(1)
+    kl = kl_divergence(mu, logvar).sum(1)
+    return (squared_error + kl.clamp(min=free_bits * mu.shape[1])).mean()
+
+
+def _total(reconstructions, frames, mu, logvar, free_bits=0.5):
+    # The package's loss also returns its two parts.
+    return vae.vae_loss(reconstructions, frames, mu, logvar, free_bits).total
+
+
+def _mean_over_pixels(reconstructions, frames, mu, logvar, free_bits=0.5):
+    """The squared error is summed over the pixels of a frame: with their mean it is too small for
+    the KL divergence beside it."""
+    squared_error = (reconstructions - frames).square().flatten(1).mean(1)
+    kl = kl_divergence(mu, logvar).sum(1)
+    return (squared_error + kl.clamp(min=free_bits * mu.shape[1])).mean()
+
+
+def _summed_over_the_batch(reconstructions, frames, mu, logvar, free_bits=0.5):
+    """This is the sum over the batch: average over it, so that the loss does not grow with B."""
+    return vae_loss(reconstructions, frames, mu, logvar, free_bits) * len(mu)
+
+
+def _kl_averaged_over_dimensions(reconstructions, frames, mu, logvar, free_bits=0.5):
+    """The KL divergence of a frame is the sum over its latent dimensions, not their mean."""
+    squared_error = (reconstructions - frames).square().flatten(1).sum(1)
+    kl = kl_divergence(mu, logvar).mean(1)
+    return (squared_error + kl.clamp(min=free_bits * mu.shape[1])).mean()
+
+
+def _without_tolerance(reconstructions, frames, mu, logvar, free_bits=0.5):
+    """The KL tolerance is missing: where the KL divergence of a frame is below free_bits * D, the
+    loss has free_bits * D in its place."""
+    return vae_loss(reconstructions, frames, mu, logvar, free_bits=0)
+
+
+def _tolerance_of_one_dimension(reconstructions, frames, mu, logvar, free_bits=0.5):
+    """The tolerance of a frame is free_bits for each latent dimension: free_bits * D."""
+    return vae_loss(reconstructions, frames, mu, logvar, free_bits / mu.shape[1])
+
+
+def _tolerance_for_the_batch(reconstructions, frames, mu, logvar, free_bits=0.5):
+    """The tolerance holds for each frame: take the maximum first, and the mean over the batch
+    last."""
+    squared_error = (reconstructions - frames).square().flatten(1).sum(1).mean()
+    kl = kl_divergence(mu, logvar).sum(1).mean()
+    return squared_error + kl.clamp(min=free_bits * mu.shape[1])
+
+
+def train(network, loss, batches, learning_rate=1e-3):
+    """Minimize loss(network, batch), a scalar tensor, with Adam: one step per batch, in order.
+
+    Returns the list of losses, a float per step, each from before its step.
+    """
+    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
+    losses = []
+    for batch in batches:
+        value = loss(network, batch)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        losses.append(value.item())
+    return losses
+
+
+def _without_zero_grad(network, loss, batches, learning_rate=1e-3):
+    """backward adds to the gradients that are there: call optimizer.zero_grad() before it."""
+    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
+    losses = []
+    for batch in batches:
+        value = loss(network, batch)
+        value.backward()
+        optimizer.step()
+        losses.append(value.item())
+    return losses
+
+
+def _nothing_learned(network, loss, batches, learning_rate=1e-3):
+    """The weights are as they were. backward computes the gradients and optimizer.step() changes
+    the weights; zero_grad between the two sets the gradients back to zero."""
+    return [loss(network, batch).item() for batch in batches]
+
+
+def _loss_with_its_graph(network, loss, batches, learning_rate=1e-3):
+    """Keep value.item(): the tensor keeps the graph of its step, and memory grows with every
+    step."""
+    losses = train(network, loss, batches, learning_rate)
+    return [torch.tensor(value) for value in losses]
+
+
+def _last_loss_alone(network, loss, batches, learning_rate=1e-3):
+    """Return the list of all losses, not the last one."""
+    return train(network, loss, batches, learning_rate)[-1]
+
+
+def _a_fresh_optimizer_per_step(network, loss, batches, learning_rate=1e-3):
+    """Make the optimizer once, before the loop: a new one has forgotten Adam's averages."""
+    return [train(network, loss, [batch], learning_rate)[0] for batch in batches]
+
+
+def _default_learning_rate(network, loss, batches, learning_rate=1e-3):
+    """Give the learning rate to Adam: lr=learning_rate."""
+    return train(network, loss, batches)
+
+
+def _gradient_descent(network, loss, batches, learning_rate=1e-3):
+    """The optimizer is torch.optim.Adam, not plain gradient descent (SGD)."""
+    optimizer = torch.optim.SGD(network.parameters(), lr=learning_rate)
+    losses = []
+    for batch in batches:
+        value = loss(network, batch)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        losses.append(value.item())
+    return losses
+
+
+def _two_images(function: Callable) -> Measured:
+    images, targets = torch.rand(2, 4, 3, 5, 5, generator=torch.Generator().manual_seed(1))
+    return call(function, {"images": images, "targets": targets})
+
+
 def _posteriors(function: Callable) -> Measured:
     mu, logvar = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(1))
     return call(function, {"mu": mu, "logvar": logvar})
 
 
+def _frames_and_posteriors(function: Callable) -> Measured:
+    generator = torch.Generator().manual_seed(1)
+    reconstructions, frames = torch.rand(2, 8, 3, 2, 2, generator=generator)
+    scale = torch.full((8, 1), 0.1)
+    scale[0] = 1.5  # the KL divergence of the first frame alone is above the tolerance
+    mu, logvar = scale * torch.randn(2, 8, 3, generator=generator)
+    inputs = {"reconstructions": reconstructions, "frames": frames, "mu": mu, "logvar": logvar}
+    return call(function, inputs)
+
+
+def _line_fitted(function: Callable) -> Measured:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(6, 8, 3, generator=generator)
+    batches = [(part, part.sum(1, keepdim=True)) for part in x]
+    torch.manual_seed(0)
+    network = nn.Linear(3, 1)
+
+    def squared_error(network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        inputs, targets = batch
+        return (network(inputs) - targets).square().mean()
+
+    losses = function(network, squared_error, iter(batches), 0.05)
+    if losses is None:
+        raise TypeError("it returned None, where a list is expected: is there a return?")
+    listed = losses if isinstance(losses, list) else [losses]
+    return {
+        "what it returns": f"a {type(losses).__name__} of {len(listed)}",
+        "the type of a loss": type(listed[0]).__name__,
+        "losses": torch.tensor([float(torch.as_tensor(value).detach()) for value in listed]),
+        "the network's weights": network.weight.detach().clone(),
+    }
+
+
 EXERCISES = (
+    Exercise(
+        squared_error,
+        _two_images,
+        hint="Subtract, square, flatten(1) to (B, 3 S S), sum(1).",
+        mistakes=(_mean_of_squares, _absolute_error, _summed_over_images),
+    ),
     Exercise(
         sample_latent,
         _posteriors,
@@ -80,5 +269,37 @@ EXERCISES = (
         "exp(logvar), so that log sigma^2 is logvar itself. No sum: one value per entry.",
         mistakes=(_summed, _without_the_half, _sigma_for_variance, _opposite_sign),
         package=vae.kl_per_dimension,
+    ),
+    Exercise(
+        vae_loss,
+        _frames_and_posteriors,
+        hint="Two numbers per frame, (B,) each, then one mean. The squared error: subtract, "
+        "square, flatten(1), sum(1). The KL divergence: your kl_divergence, summed over the D "
+        "dimensions, then .clamp(min=...) for the maximum.",
+        mistakes=(
+            _mean_over_pixels,
+            _summed_over_the_batch,
+            _kl_averaged_over_dimensions,
+            _without_tolerance,
+            _tolerance_of_one_dimension,
+            _tolerance_for_the_batch,
+        ),
+        package=_total,
+    ),
+    Exercise(
+        train,
+        _line_fitted,
+        hint="Before the loop: torch.optim.Adam(network.parameters(), lr=...) and an empty list. "
+        "For each batch: the loss, zero_grad, backward, step, and .item() of the loss into the "
+        "list.",
+        mistakes=(
+            _without_zero_grad,
+            _nothing_learned,
+            _loss_with_its_graph,
+            _last_loss_alone,
+            _a_fresh_optimizer_per_step,
+            _default_learning_rate,
+            _gradient_descent,
+        ),
     ),
 )

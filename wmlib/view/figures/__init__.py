@@ -4,6 +4,7 @@ The real environment is blue, dreams are orange; baselines, and the line of perf
 grey. Each function returns a matplotlib Figure, or HTML for moving pictures and source code.
 """
 
+from wmlib.view.figures.architecture import architecture
 from wmlib.view.figures.architecture_dream import dream_loop, dream_step
 from wmlib.view.figures.architectures import vae_diagram
 from wmlib.view.figures.curves import horizon_curves, training_curves
@@ -18,7 +19,7 @@ from wmlib.view.figures.dreams import (
     search_in_dream,
 )
 from wmlib.view.figures.failures import error_by_turn
-from wmlib.view.figures.frames import frame_grid, moving_picture
+from wmlib.view.figures.frames import frame_grid, framed, moving_picture
 from wmlib.view.figures.latents import linear_probes, mixtures, scatter_map
 from wmlib.view.figures.loop import loop_diagram
 from wmlib.view.figures.scores import intervals, learning_curve, score_histogram, wall_clock
@@ -32,6 +33,7 @@ __all__ = [
     "DREAM",
     "REALITY",
     "agent_diagram",
+    "architecture",
     "before_and_after",
     "bench",
     "dream_accuracy",
@@ -39,6 +41,7 @@ __all__ = [
     "dream_step",
     "error_by_turn",
     "frame_grid",
+    "framed",
     "horizon_curves",
     "intervals",
     "learning_curve",

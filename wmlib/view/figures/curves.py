@@ -1,7 +1,7 @@
 """Curves over training steps, and over the horizon of a prediction."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,12 +10,15 @@ from wmlib.evaluation import episode_interval
 from wmlib.view.figures.style import BASELINE, REALITY, column, new_axes, panels, require_data
 
 
-def training_curves(history: list[dict], labels: Mapping[str, str]) -> Figure:
+def training_curves(
+    history: list[dict], labels: Mapping[str, str], logarithmic: Collection[str] = ()
+) -> Figure:
     """One panel per entry of `labels`, {column of the log: label of the axis, with its unit}.
 
     history: rows {"step": mini-batches so far in the round, "round": its number (0 if absent), and
-    the columns}. Rounds are drawn one after another, separated by dotted lines. Raises ValueError
-    if the log or `labels` is empty, or if a row lacks a column.
+    the columns}. Rounds are drawn one after another, separated by dotted lines. logarithmic: the
+    columns with a logarithmic axis. Raises ValueError if the log or `labels` is empty, or if a row
+    lacks a column.
     """
     require_data("rows in the training log", history)
     require_data("columns to draw", labels)
@@ -31,6 +34,8 @@ def training_curves(history: list[dict], labels: Mapping[str, str]) -> Figure:
                 ax.axvline(offset, color=BASELINE, lw=0.8, ls=":")
             offset = steps[-1]
         ax.set(xlabel="training step (mini-batches)", ylabel=textwrap.fill(label, 24))
+        if name in logarithmic:
+            ax.set_yscale("log")
     return figure
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from IPython.display import HTML
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from wmlib.view.figures.style import require_data
 
 GAP, ROW_GAP, TITLE = 0.04, 0.07, 0.25  # inches: between columns, between rows, for titles
+BORDER, HEADER = 4, 16  # pixels: of a framed clip; the header includes the border's upper side
 
 
 def frame_grid(
@@ -95,6 +96,26 @@ def _gif(clips: Sequence[np.ndarray], fps: float, gap: int = 4) -> bytes:
         optimize=True,
     )
     return buffer.getvalue()
+
+
+def framed(clip: np.ndarray, text: str, color: str, scale: int = 2) -> np.ndarray:
+    """A clip in a coloured border, with a line of text in that colour above it.
+
+    clip (T, H, W, 3) uint8; scale: by which its pixels are enlarged. Returns uint8
+    (T, scale * H + 20, scale * W + 8, 3). Raises ValueError if the text is wider than the clip.
+    """
+    require_data("frames in a clip", clip)
+    large = clip.repeat(scale, axis=1).repeat(scale, axis=2)
+    _, height, width, _ = large.shape
+    canvas = Image.new("RGB", (width + 2 * BORDER, height + BORDER + HEADER), color)
+    draw = ImageDraw.Draw(canvas)
+    draw.rectangle((0, 0, canvas.width, HEADER - BORDER - 1), fill="white")
+    if draw.textlength(text) > canvas.width:
+        raise ValueError(f"{text!r} is wider than the clip: shorten it, or enlarge the frames")
+    draw.text((1, 0), text, fill=color)
+    result = np.repeat(np.asarray(canvas)[None], len(clip), axis=0)
+    result[:, HEADER : HEADER + height, BORDER : BORDER + width] = large
+    return result
 
 
 def moving_picture(

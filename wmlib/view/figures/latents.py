@@ -23,7 +23,7 @@ def linear_probes(probes: Mapping[str, Probe], limit: int = 2000) -> Figure:
         every = max(1, probe.truth.size // limit)
         truth, predicted = probe.truth.ravel()[::every], probe.predicted.ravel()[::every]
         ends = [probe.truth.min(), probe.truth.max()]
-        ax.plot(truth, predicted, ".", ms=2, alpha=0.5, color=REALITY)
+        ax.plot(truth, predicted, ".", ms=2, alpha=0.5, color=DREAM)
         ax.plot(ends, ends, color=BASELINE, lw=1, label="predicted = true")
         ax.set(xlabel=f"true {name}", ylabel="predicted by the probe", title=f"R² = {probe.r2:.3f}")
     axes[0].legend(fontsize=8)
