@@ -15,7 +15,7 @@ import torch
 import tyro
 from safetensors import SafetensorError
 
-from wmlib.tools import agents, runs
+from wmlib.tools import agents, mixture_ablation, runs
 
 # Commands on a run, with the world that it is of.
 RUNS: dict[str, tuple[type[runs.RunCommand], str]] = {
@@ -37,6 +37,7 @@ AGENTS: dict[str, type] = {
     "dream": agents.DreamGif,
     "figures": agents.Figures,
     "bench": agents.Bench,
+    "ablate mixtures": mixture_ablation.AblateMixtures,
 }
 
 # What commands and options were called before: command -> option -> its name now.
@@ -181,7 +182,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _how_to_resume(name: str) -> str:
     if name.startswith("run"):
         return "the same with --resume goes on"
-    return "the same again goes on" if name in RUNS else "nothing was kept"
+    resumes = name in RUNS or name.startswith("ablate")
+    return "the same again goes on" if resumes else "nothing was kept"
 
 
 def _say(error: object) -> int:
