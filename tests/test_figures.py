@@ -37,6 +37,7 @@ from PIL import Image
 from scipy import stats
 
 from wmlib.evaluation import episode_interval
+from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.view import figures
 from wmlib.view.figures import BASELINE, DREAM, REALITY
 
@@ -53,6 +54,7 @@ ALL = {
     ),
     "linear_probes": lambda: figures.linear_probes({"position": probe(), "velocity": probe()}),
     "mixtures": lambda: figures.mixtures(*mixture(), ["z[3]", "z[12]"]),
+    "mdn_rnn_diagram": lambda: figures.mdn_rnn_diagram(MDNRNN()),
     "scatter_map": lambda: figures.scatter_map(rng().normal(size=(9, 2)), np.arange(9), "share"),
     "search_steps": lambda: figures.search_steps(
         hill, GENERATIONS * 5, DISTRIBUTIONS * 5, extent=3
@@ -249,9 +251,21 @@ def test_a_mixture_is_drawn_as_its_density_with_the_real_values():
             np.testing.assert_allclose(parts[k], np.exp(log_pi[d, k]) * component)
         np.testing.assert_allclose(density, parts.sum(0))
         assert density.sum() * (z[1] - z[0]) == pytest.approx(1, abs=0.01)  # nothing lies outside
+        ((_, one),) = drawn(ax, BASELINE)
+        mean = (density * z).sum() / density.sum()
+        variance = (density * (z - mean) ** 2).sum() / density.sum()
+        np.testing.assert_allclose(one, stats.norm.pdf(z, mean, variance**0.5), atol=0.01)
         assert [x[0] for x, _ in drawn(ax, REALITY)] == list(truth[d])
         assert ax.get_xlabel() == ["z[3]", "z[12]"][d]
-    assert legend(figure) == ["M's mixture", "its components", "real next z"]
+    one = "one Gaussian, same mean and variance"
+    assert legend(figure) == ["M's mixture", "its components", one, "real next z"]
+
+
+def test_the_diagram_of_m_has_the_numbers_of_the_network():
+    texts = visible_texts(figures.mdn_rnn_diagram(MDNRNN(hidden_size=16, mixtures=2)))
+    words = [text for text, _ in texts]
+    assert words.count("mixture\n32 × 2 × 3 = 192") == 3
+    assert words.count("LSTM\n16 units") == 3
 
 
 def test_a_scatter_map_has_every_point_and_its_value():

@@ -17,7 +17,7 @@ from wmlib.tools.mixture_ablation import ARMS, COPY, LINEAR, SEEDS, Linear, Mixt
 
 
 def oscillation(episodes=3, steps=60):
-    """Episodes of a linear system of two dimensions that an action drives, known to 0.01."""
+    """Episodes of a linear system of two dimensions with an action as its input, known to 0.01."""
     latents = []
     for k in range(episodes):
         torch.manual_seed(k)

@@ -1,7 +1,7 @@
 """Chapter 3, M: an LSTM step, the mixture head, sampling with temperature, open-loop rollouts.
 
 Each exercise is a solution, how it is measured, and functions with typical mistakes, whose
-docstrings are what the reader is told.
+docstrings are printed for the reader.
 """
 
 from collections.abc import Callable

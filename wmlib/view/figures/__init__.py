@@ -4,6 +4,7 @@ The real environment is blue, dreams are orange; baselines, and the line of perf
 grey. Each function returns a matplotlib Figure, or HTML for moving pictures and source code.
 """
 
+from wmlib.view.figures.architecture_m import mdn_rnn_diagram
 from wmlib.view.figures.curves import horizon_curves, training_curves
 from wmlib.view.figures.dreams import (
     dream_learning_curve,
@@ -31,6 +32,7 @@ __all__ = [
     "horizon_curves",
     "learning_curve",
     "linear_probes",
+    "mdn_rnn_diagram",
     "mixtures",
     "moving_picture",
     "new_axes",
