@@ -16,15 +16,28 @@
 
 # %% [markdown]
 # # 3. M, the memory
+#
+# ![Two rows of frames: the real environment, and M's open-loop rollout with the same actions](../figures/03_dream.png)
+#
+# **Figure 3.1.** Above: frames of a real episode. Below: an open-loop rollout. M has seen the 50 agent steps before; from then on it reads only the actions and its own samples.
+#
+# **What you'll do.** Write the four pieces of an MDN-RNN (mixture density network on a recurrent network): a step of the LSTM, the mixture head, sampling with temperature, and the open-loop rollout. Then test the trained M on CarRacing against three baselines.
+#
+# **What you'll learn.** How to predict a distribution instead of a value; how to check that it is calibrated; when a mixture of Gaussians is needed; what temperature does; how errors compound, and where a world model stops being better than a simple baseline.
+#
+# **What you need.** [Chapter 1](01_bouncing_ball.ipynb) for mixture densities and their likelihood, [chapter 2](02_vae.ipynb) for $z$.
+#
+# **How long.** 60 minutes of reading and building; running all cells takes about 2 minutes on two cores.
 
 # %%
 import numpy as np
 import torch
+from torch.distributions import Normal
 
 from wmlib import evaluation
 from wmlib.files import read_log
 from wmlib.models.checkpoints import load_world_model
-from wmlib.models.mdn_rnn import MDNRNN, mdn_rnn_loss, mixture_mean, mixture_nll
+from wmlib.models.mdn_rnn import MDNRNN, mdn_rnn_loss, mixture_mean
 from wmlib.models.vae import frames_to_tensor, kl_per_dimension, sample_latent, tensor_to_frames
 from wmlib.models.world_model import State
 from wmlib.paths import pretrained
@@ -36,7 +49,18 @@ from wmlib.view.explorers import MixtureExplorer
 
 figures.use_style()
 config, chapter = get_config(), get_chapter_config()
-RETRAIN = chapter.retrain  # True: train V and M here (20 minutes), instead of the pretrained ones
+RETRAIN = chapter.retrain  # set to True to train V and M in this chapter
+
+# %% [markdown]
+# ## 3.1 What M predicts
+#
+# V turns an episode into a sequence of latent vectors $z_0, z_1, z_2, \dots$; between $z_t$ and $z_{t+1}$ the agent takes the action $a_t$ (steering, gas, brake). M reads $z_t$ and $a_t$, updates its memory $h$, and predicts three things about the next agent step:
+#
+# - the next latent vector $z_{t+1}$, as a **mixture of $K = 5$ Gaussians for each of the 32 dimensions**;
+# - the reward $r_t$, one number;
+# - whether the episode ends, one probability.
+#
+# The mixture is the paper's. The paper's M for VizDoom also predicts the end of the episode; for CarRacing it predicts $z$ alone. Ours has both extra heads, so that [chapter 6](06_dreaming.ipynb) can use M as an environment. We also use a frame skip of 2: an agent step is two environment steps, or 40 ms.
 
 # %%
 folder = config.run_folder("car_racing") if RETRAIN else pretrained("car_racing")
@@ -44,6 +68,19 @@ if RETRAIN:
     car_racing.train_world_model(Round.of(config, folder=folder))
 world_model = load_world_model(folder)
 mdn_rnn = world_model.mdn_rnn
+figures.mdn_rnn_diagram(mdn_rnn)
+
+# %% [markdown]
+# **Figure 3.2.** M, unrolled over three agent steps. Blue: inputs from the real environment. Orange: outputs. In an open-loop rollout the orange arrow replaces the real $z$ by a sample of M's own prediction. During training the real $z$ is always used (teacher forcing).
+
+# %% tags=["nbval-check-output"]
+for name, part in MDNRNN().named_children():
+    print(f"{name:8} {sum(p.numel() for p in part.parameters()):8,} parameters")
+
+# %% [markdown]
+# All measurements of this chapter use episodes that neither V nor M was trained on. The pretrained agent collected them, with noise added to its actions.
+#
+# V leaves most of its 32 dimensions unused (chapter 2): they equal the prior and carry no information about the frame. We measure errors over the *active* dimensions only, those with a KL divergence above 0.1 nats.
 
 # %%
 tests = scoring.collect_test_episodes(config, chapter.test_episodes)
@@ -51,17 +88,24 @@ episodes = [tests.episode(name) for name in tests.names()]
 actions = [torch.from_numpy(e["actions"]) for e in episodes]
 with torch.no_grad():
     posteriors = [world_model.vae.encode(frames_to_tensor(e["frames"])) for e in episodes]
-zs = [mu for mu, logvar in posteriors]
+zs = [mu for mu, _ in posteriors]
 information = kl_per_dimension(*(torch.cat(part) for part in zip(*posteriors, strict=True))).mean(0)
-active = information > 0.1
-print(f"{len(episodes)} episodes, {sum(map(len, actions)):,} agent steps, {active.sum()} active")
+active = information >= information.sort().values[-4].clamp(max=0.1)  # at least four
+print(f"{len(episodes)} episodes, {sum(map(len, actions)):,} agent steps")
+print(f"{active.sum()} active dimensions, {information[active].sum():.1f} nats of KL divergence")
 
-# %%
-figures.mdn_rnn_diagram(mdn_rnn)
-
-# %% tags=["nbval-check-output"]
-for name, part in MDNRNN().named_children():
-    print(f"{name:8} {sum(p.numel() for p in part.parameters()):8,}")
+# %% [markdown]
+# ## 3.2 Build: one step of the LSTM
+#
+# M's memory is a long short-term memory network (LSTM). Its state has two vectors: the cell state $c$, which is changed by addition and so keeps gradients alive over many steps, and the output $h$, which the three heads read. One step is
+#
+# $$\begin{pmatrix} i \\ f \\ g \\ o \end{pmatrix} = W_{ih}\, x + b_{ih} + W_{hh}\, h + b_{hh}, \qquad
+# c' = \sigma(f) \odot c + \sigma(i) \odot \tanh(g), \qquad
+# h' = \sigma(o) \odot \tanh(c')$$
+#
+# where $x = [z_t, a_t]$ is the input, $\sigma$ the sigmoid, $\odot$ the elementwise product. $i$, $f$ and $o$ are the input, forget and output *gates*: numbers between 0 and 1 after the sigmoid. $g$ is the *candidate*, the new content. torch stacks the four in this order in the rows of its weights: `w_ih` is $(4H, I)$, `w_hh` is $(4H, H)$.
+#
+# **Write it** (4 lines). The rows of `x`, `h` and `c` are the batch, so a product is `x @ w_ih.T`.
 
 
 # %%
@@ -75,6 +119,9 @@ def lstm_step(x, h, c, w_ih, w_hh, b_ih, b_hh):
 
 lstm_step = build.check(lstm_step)
 
+# %% [markdown]
+# Now we run it over a whole episode, with M's own weights, and compare with torch's LSTM:
+
 # %%
 h = c = torch.zeros(1, mdn_rnn.hidden_size)
 memory = []
@@ -83,9 +130,27 @@ with torch.no_grad():
         h, c = lstm_step(torch.cat([z, a])[None], h, c, *mdn_rnn.lstm.all_weights[0])
         memory.append(h)
     memory = torch.cat(memory)
-    torchs, _ = mdn_rnn.remember(zs[0][None, :-1], actions[0][None])
-print(f"{len(memory)} steps, h of {memory.shape[1]} numbers")
-print("the same as torch's LSTM, to 1e-4:", torch.allclose(memory, torchs[0], atol=1e-4))
+    expected, _ = mdn_rnn.remember(zs[0][None, :-1], actions[0][None])
+print(f"{len(memory)} steps, h has {memory.shape[1]} numbers")
+print("equal to torch's LSTM within 1e-4:", torch.allclose(memory, expected[0], atol=1e-4))
+
+# %% [markdown]
+# **Finding.** A step of the LSTM is two matrix products, two sums and five elementwise functions. Carried over a whole episode, the state stays within rounding error of torch's.
+
+# %% [markdown]
+# ## 3.3 Build: the mixture head
+#
+# From $h_{t+1}$ a single linear layer computes 480 numbers: for each of $D = 32$ dimensions and each of $K = 5$ Gaussians a logit, a mean $\mu$ and a $\log\sigma$. Together they define a density for the next $z$:
+#
+# $$p(z_{t+1} \mid h_{t+1}) = \prod_{d=1}^{D} \; \sum_{k=1}^{K} \pi_{d,k}\; \mathcal N\!\left(z_{t+1,d};\, \mu_{d,k}, \sigma_{d,k}\right), \qquad \sum_k \pi_{d,k} = 1$$
+#
+# The *product* over dimensions says that, given $h_{t+1}$, the dimensions are independent: every dimension has weights $\pi_{d,k}$ of its own. Dependence between dimensions can enter only through $h$. The logarithm of the product is a *sum*, so the negative log-likelihood (NLL) of a whole step is
+#
+# $$-\log p(z_{t+1} \mid h_{t+1}) = -\sum_{d} \log \sum_k \pi_{d,k}\, \mathcal N(z_{t+1,d};\, \mu_{d,k}, \sigma_{d,k}).$$
+#
+# Over a whole episode, the chain rule of probability adds up the steps: $\log p(z_1, \dots, z_T \mid a) = \sum_t \log p(z_{t+1} \mid h_{t+1})$, because $h_{t+1}$ is a function of everything before.
+#
+# **Write it** (2 lines). The 480 numbers come in the order: all logits, all $\mu$, all $\log\sigma$; within each, the 5 numbers of one dimension lie side by side. Return $\log \pi$ (normalized), $\mu$ and $\log\sigma$, each $(B, D, K)$.
 
 
 # %%
@@ -103,161 +168,233 @@ mdn_head = build.check(mdn_head)
 with torch.no_grad():
     output = mdn_rnn.mixture(memory)
 log_pi, mu, log_sigma = mdn_head(output, mdn_rnn.dimensions, mdn_rnn.mixtures)
-print(tuple(output.shape), "->", tuple(mu.shape))
-print("smallest and largest sum of weights:", log_pi.exp().sum(-1).aminmax())
+print(f"{tuple(output.shape)} -> {tuple(mu.shape)}")
+print(f"σ in active dimensions: {log_sigma[:, active].exp().mean():.2f} on average")
+print(f"σ in inactive dimensions: {log_sigma[:, ~active].exp().mean():.2f}")
+
+# %% [markdown]
+# **Finding.** In inactive dimensions M predicts $\sigma \approx 1$, the prior: there is nothing to know. In active dimensions its Gaussians are several times narrower.
+
+# %% [markdown]
+# ## 3.4 How it was trained
+#
+# The loss of one step is the NLL of the next $z$, plus a squared error for the reward, plus a cross-entropy for the end:
 
 # %%
 figures.source(mdn_rnn_loss)
+
+# %% [markdown]
+# Look at `.mean(-1)` in the line of `nll`. The equation of 3.3 has a *sum* over dimensions; this loss takes the *mean*, as the paper's code does. The minimum of the NLL alone is the same, but here it is added to two other terms, and dividing by 32 gives $z$ a 32 times smaller share of the gradient. Section 3.13 measures what changes.
+#
+# Three more choices:
+#
+# - **Teacher forcing.** In training, M always reads the real $z_t$, never its own prediction. This makes training parallel and stable. The price is a mismatch: in a rollout M reads its own samples, inputs that it never saw in training. (Scheduled sampling is one remedy; see the references.)
+# - **Truncated backpropagation through time.** An episode of 500 agent steps is cut into windows of 50. Each window starts with $h = c = 0$, and gradients flow through its 50 steps only. M can learn to remember 2 seconds, not more.
+# - **A fresh sample for every batch.** Inputs and targets are samples of V's posterior $\mathcal N(\mu_t, \sigma_t^2)$, drawn anew each time, so that M does not overfit one encoding.
 
 # %%
 history = read_log(folder / "mdn_rnn.jsonl")
 for number in sorted({row["round"] for row in history}):
     last = [row for row in history if row["round"] == number][-1]
-    print(f"round {number}: {last['step']} steps in {last['seconds'] / 60:.1f} minutes")
+    print(f"round {number}: {last['step']} steps, {last['seconds'] / 60:.1f} minutes; ", end="")
+    print(f"at the end {last['nll']:.2f} nats per dimension")
 figures.training_curves(history, {"nll": "-log p(next z), nats per dimension"})
+
+# %% [markdown]
+# **Figure 3.3.** Training loss of the pretrained M. The loop of [chapter 5](05_car_racing.ipynb) runs three rounds, separated by dotted lines. M is trained *from scratch* in each round, because V has changed; V itself is trained further. So M's loss jumps back and V's does not. The reward term is left out: its level depends on how often the agent of the round hits a new tile.
+#
+# Why does the loss end near 1 and not near 0? The target is a sample. In an inactive dimension it is standard normal noise, and the entropy of that, $\frac12 \log 2\pi e \approx 1.42$ nats, is the lowest possible NLL. With 22 of 32 dimensions inactive, $22 \times 1.42 / 32 = 0.98$ nats per dimension is a floor that no M can pass.
+#
+# **Finding.** The final loss is about 0.99 nats per dimension. The inactive dimensions alone account for 0.98; the active ones average about zero nats.
+
+# %% [markdown]
+# ## 3.5 One step ahead, against two baselines
+#
+# A prediction is only as good as the baseline it beats. We use two:
+#
+# - **Copy.** The next $z$ is the last $z$. In 40 ms little changes.
+# - **Linear autoregression.** $z_{t+1} = A z_t + B z_{t-1} + C a_t + d$, fitted by least squares. With two past vectors it can continue a motion, and it reads the action. For each half of the test episodes it is fitted on the *other* half.
+#
+# **Predict:** by what factor does M's squared error undercut that of the copy, and that of the linear model?
 
 # %%
 with torch.no_grad():
     forecasts = [mdn_rnn(z[None, :-1], a[None])[0] for z, a in zip(zs, actions, strict=True)]
-guesses = [mixture_mean(p)[0] for p in forecasts]
 
 
-# %%
-def inputs(z, a):
-    """z_t, z_{t-1}, a_t and 1 of an episode: (T, 2 * 32 + 3 + 1)."""
-    return torch.cat([z[:-1], torch.cat([z[:1], z[:-2]]), a, torch.ones(len(a), 1)], dim=1)
+def linear_inputs(z, before, a):
+    """The last two z (N, 32), the actions (N, 3) and 1: (N, 68)."""
+    return torch.cat([z, before, a, torch.ones(len(z), 1)], dim=1)
 
 
-halves = []
-for k in (0, 1):  # fitted on the other half of the episodes
-    others = [(inputs(z, a), z[1:]) for z, a in zip(zs[1 - k :: 2], actions[1 - k :: 2], strict=True)]
-    x, y = (torch.cat(part) for part in zip(*others, strict=True))
-    halves.append(torch.linalg.lstsq(x.double(), y.double()).solution.float())
-linear = [inputs(z, a) @ halves[k % 2] for k, (z, a) in enumerate(zip(zs, actions, strict=True))]
-
+inputs = [linear_inputs(z[:-1], torch.cat([z[:1], z[:-2]]), a) for z, a in zip(zs, actions, strict=True)]
+fits = []
+for half in (0, 1):
+    x, y = torch.cat(inputs[1 - half :: 2]), torch.cat([z[1:] for z in zs[1 - half :: 2]])
+    fits.append(torch.linalg.lstsq(x.double(), y.double()).solution.float())
 
 # %%
-def distance(guess, real):
-    """Squared distance in z over the active dimensions, (T,)."""
-    return (guess - real)[..., active].square().sum(-1)
+def distance(predicted, real):
+    """Squared distance in z, summed over the active dimensions: (..., 32) -> (...)."""
+    return (predicted - real)[..., active].square().sum(-1)
 
 
-one_step = {"M": guesses, "linear autoregression": linear, "copy of z": [z[:-1] for z in zs]}
+one_step = {
+    "copy": [z[:-1] for z in zs],
+    "linear autoregression": [x @ fits[k % 2] for k, x in enumerate(inputs)],
+    "M": [mixture_mean(p)[0] for p in forecasts],
+}
 errors = {
-    name: [distance(g, z[1:]).mean().item() for g, z in zip(some, zs, strict=True)]
-    for name, some in one_step.items()
+    name: np.array([distance(p, z[1:]).mean() for p, z in zip(predicted, zs, strict=True)])
+    for name, predicted in one_step.items()
 }
 for name, values in errors.items():
     print(f"{name:22}", evaluation.episode_interval(values).describe(3))
-better = np.array(errors["linear autoregression"]) - np.array(errors["M"])
-print(f"{'linear minus M':22}", evaluation.episode_interval(better).describe(3))
+for name in ("copy", "linear autoregression"):
+    gap = evaluation.episode_interval(errors[name] - errors["M"])
+    print(f"{name} minus M:".ljust(30), gap.describe(3))
+lower = int((errors["M"] < errors["linear autoregression"]).sum())
+print(f"M's error is below the linear model's in {lower} of {len(episodes)} episodes")
 
 # %%
-moments = np.linspace(2, len(actions[0]) - 2, 8).astype(int)
-picture = {
-    "next frame": zs[0][moments + 1],
-    "M's forecast": guesses[0][moments],
-    "copy": zs[0][moments],
-}
-decoded = {name: tensor_to_frames(world_model.decode(z)) for name, z in picture.items()}
-gap = {
-    f"{name}: error × 4": (4 * np.abs(frames.astype(int) - decoded["next frame"])).clip(0, 255)
-    for name, frames in list(decoded.items())[1:]
-}
-rows = {"next frame, real": episodes[0]["frames"][moments + 1], **decoded, **gap}
-colors = {"next frame, real": figures.REALITY, "M's forecast": figures.DREAM}
-figures.frame_grid({k: v.astype(np.uint8) for k, v in rows.items()}, colors=colors)
+moments = np.linspace(20, len(actions[0]) - 2, 7).astype(int)
+shown = {"next frame": zs[0][moments + 1], "M": one_step["M"][0][moments]}
+shown["copy"] = zs[0][moments]
+pictures = {n: tensor_to_frames(world_model.decode(z)).astype(int) for n, z in shown.items()}
+rows = {"next frame, real": episodes[0]["frames"][moments + 1]}
+rows["next frame, reconstructed"] = pictures["next frame"]
+for name in ("M", "copy"):
+    rows[f"predicted: {name}"] = pictures[name]
+    rows[f"{name}: |error| × 4"] = 4 * np.abs(pictures[name] - pictures["next frame"])
+colors = {"next frame, real": figures.REALITY, "predicted: M": figures.DREAM}
+figures.frame_grid({n: f.clip(0, 255).astype(np.uint8) for n, f in rows.items()}, colors=colors)
+
+# %% [markdown]
+# **Figure 3.4.** One agent step ahead. All three predictions look alike; only the amplified differences to the reconstruction show that M's error is smaller. A picture of a one-step forecast is no evidence for a model.
+#
+# **Finding.** M's one-step error is about half of the copy's (0.15 against 0.29; mean over 24 episodes, the intervals are printed above). Against linear autoregression the mean difference is not distinguishable from 0 with 24 episodes: 40 ms ahead, the world is nearly linear in $z$.
+
+# %% [markdown]
+# ## 3.6 Does M need a mixture?
+#
+# The usual argument: if half of all roads bend left and half bend right, a squared error (or a single Gaussian) predicts the average, a road that goes straight on, and that road does not exist. A mixture can put one Gaussian on each.
+#
+# **Predict:** in which share of M's one-step forecasts does the density of a dimension have two peaks?
+#
+# We compare each of M's mixtures with *one* Gaussian of the same mean and variance, in two ways: by counting the peaks of the density, and by the KL divergence from the mixture to the Gaussian, the nats per dimension that one Gaussian would lose.
 
 
 # %%
-def one_gaussian(p):
-    """The Gaussian with each mixture's mean and variance: mean and sigma, (T, D)."""
-    pi, mean = p.log_pi[0].exp(), mixture_mean(p)[0]
-    second = (pi * (p.log_sigma[0].exp() ** 2 + p.mu[0] ** 2)).sum(-1)
-    return mean, (second - mean**2).sqrt()
+def compare(p):
+    """Peaks of each mixture's density, and KL(mixture || one Gaussian): (T, active) each."""
+    log_pi, mu, log_sigma = (part[0][:, active] for part in (p.log_pi, p.mu, p.log_sigma))
+    mean = (log_pi.exp() * mu).sum(-1)
+    variance = (log_pi.exp() * (log_sigma.exp() ** 2 + mu**2)).sum(-1) - mean**2
+    z = mean + variance.sqrt() * torch.linspace(-5, 5, 201)[:, None, None]
+    parts = log_pi + Normal(mu, log_sigma.exp()).log_prob(z[..., None])
+    mixture = parts.exp().sum(-1).clamp(min=1e-12)
+    gaussian = Normal(mean, variance.sqrt()).log_prob(z)
+    peaks = ((mixture[1:-1] > mixture[:-2]) & (mixture[1:-1] > mixture[2:])).sum(0)
+    return peaks, (mixture * (mixture.log() - gaussian)).sum(0) * (z[1] - z[0])
 
 
-gains = []
-for p, z in zip(forecasts, zs, strict=True):
-    single = torch.distributions.Normal(*one_gaussian(p))
-    gains.append(-mixture_nll(p, z[None, 1:])[0] - single.log_prob(z[1:]))
-per_step = [gain[:, active].sum(1).mean().item() for gain in gains]
-print("mixture minus one Gaussian, nats per step:", evaluation.episode_interval(per_step).describe(2))
+compared = [compare(p) for p in forecasts]
+peaks, nats = (torch.cat(part) for part in zip(*compared, strict=True))
+print(f"mixtures with two peaks or more: {(peaks > 1).float().mean():.1%} of {peaks.numel():,}")
+print(f"KL divergence to one Gaussian: {nats.sum(1).mean():.2f} nats per step, all active together")
 
-# %%
-def density(p, t):
-    """M's densities at step t on a grid of 4 SDs around each mean, and the one Gaussian's."""
-    mean, sigma = (part[t, active] for part in one_gaussian(p))
-    z = mean[:, None] + sigma[:, None] * torch.linspace(-4, 4, 161)
-    parts = torch.distributions.Normal(p.mu[0, t, active], p.log_sigma[0, t, active].exp())
-    weighted = p.log_pi[0, t, active] + parts.log_prob(z.T[..., None])
-    single = torch.distributions.Normal(mean, sigma).log_prob(z.T)
-    return z.T, weighted.exp().sum(-1), single.exp()
-
-
-peaks, divergence = [], []
-for k, p in enumerate(forecasts):
-    for t in range(p.mu.shape[1]):
-        z, mixed, single = density(p, t)
-        inner = (mixed[1:-1] > mixed[:-2]) & (mixed[1:-1] > mixed[2:])
-        peaks.append(inner.sum(0))
-        nats = (mixed * (mixed / single).log() * (z[1] - z[0])).sum(0)
-        divergence += [(value.item(), k, t, d) for d, value in enumerate(nats)]
-share = (torch.stack(peaks) > 1).float().mean().item()
-print(f"mixtures with two peaks: {share:.2%} of {len(divergence):,}")
+# %% [markdown]
+# These are the four dimensions and moments in which M's forecast is least like a Gaussian:
 
 # %%
 names = active.nonzero()[:, 0].tolist()
-found, chosen = [], {}
-for value, k, t, d in sorted(divergence, reverse=True):
-    if d not in chosen and len(chosen) < 4:
-        chosen[d] = value, k, t
-for d, (value, k, t) in chosen.items():
-    print(f"z[{names[d]}], episode {k}, step {t}: {value:.2f} nats")
+columns = []
+for d in nats.amax(0).argsort(descending=True)[:4].tolist():
+    k = int(np.argmax([kl[:, d].max().item() for _, kl in compared]))
+    t, p = int(compared[k][1][:, d].argmax()), forecasts[k]
+    parts = [part[0, t, names[d]].numpy() for part in (p.log_pi, p.mu, p.log_sigma)]
+    title = f"z[{names[d]}], episode {k}, step {t}"
+    columns.append([*parts, zs[k][t + 1, names[d]].numpy(), title])
+extreme = [np.stack(part) for part in list(zip(*columns, strict=True))[:4]]
+figures.mixtures(*extreme, [title for *_, title in columns])
+
+# %% [markdown]
+# **Figure 3.5.** The four least Gaussian forecasts among all test episodes. Even these are mostly one bump with a heavy tail: a narrow Gaussian for what usually happens, and a wide one with a small weight for what rarely does.
+#
+# This is what a trained M *does*. What would it lose *without* the mixture? For that, Ms have to be trained with $K$ = 1, 2 and 5. `python -m wmlib ablate mixtures` does it (12 Ms on the same 100 on-policy episodes, three training seeds per $K$; about 10 minutes), and these are its measurements on our test episodes:
 
 # %%
-columns = {name: [] for name in ("log_pi", "mu", "log_sigma")}
-for d, (_, k, t) in chosen.items():
-    for name, values in columns.items():
-        values.append(getattr(forecasts[k], name)[0, t, names[d]].numpy())
-truth = np.array([zs[k][t + 1, names[d]].item() for d, (_, k, t) in chosen.items()])
-labels = [f"z[{names[d]}]" for d in chosen]
-figures.mixtures(*map(np.stack, columns.values()), truth, labels)
+table = read_log(pretrained("ablations") / "mixtures.jsonl")
+
+
+def of(arm, key):
+    """A column of the table, one row per training seed."""
+    return np.array([row[key] for row in table if row["arm"] == arm])
+
+
+def step_nll(arm):
+    """NLL of the next z, summed over the active dimensions, one number per training seed."""
+    return of(arm, "nll")[:, table[0]["active"]].sum(1)
+
+
+for arm in ("copy of the last z", "linear autoregression", "K = 1", "K = 2", "K = 5"):
+    line = f"{arm:22} {step_nll(arm).mean():6.2f} nats per step"
+    if arm in ("K = 1", "K = 2"):
+        gap = evaluation.seed_interval(step_nll(arm) - step_nll("K = 5"))
+        line += f"; minus K = 5: {gap.mean:.2f} (95% CI {gap.low:.2f} to {gap.high:.2f})"
+    print(line)
+
+# %% [markdown]
+# (For the baselines, $p$ is a Gaussian around the prediction, with the variance of the training residuals. Intervals are over three training seeds, with Student's $t$.)
+#
+# **Finding.** FILL-K
+#
+# ## 3.7 Is M calibrated?
+#
+# A probabilistic forecast can fail in two ways: its centre is off, or its *width* is wrong. M is *calibrated* if its intervals contain the real value as often as they say. The test is the probability integral transform (PIT): for every real $z_{t+1,d}$, compute the quantile of M's mixture at which it lies. If M is calibrated, these quantiles are uniform between 0 and 1. The *empirical coverage* of the central 80% interval is then the share of quantiles between 0.1 and 0.9; the *nominal* coverage is 80%.
+#
+# Input and target are samples of V's posterior here, as in training.
+#
+# **Predict:** an overconfident forecaster has intervals that are too narrow. Is its empirical coverage above or below nominal?
+
+# %%
+figures.source(evaluation.quantiles)
 
 # %%
 generator, q = torch.Generator().manual_seed(0), []
 with torch.no_grad():
-    for (m, logvar), a in zip(posteriors, actions, strict=True):
-        z = sample_latent(m, logvar, generator)[None]
+    for posterior, a in zip(posteriors, actions, strict=True):
+        z = sample_latent(*posterior, generator)[None]
         forecast, _ = mdn_rnn(z[:, :-1], a[None])
         q.append(evaluation.quantiles(forecast, z[:, 1:])[0, :, active])
-deviation = []
-for of_episode in q:
-    nominal, empirical = evaluation.coverage(of_episode)
-    deviation.append(empirical - nominal)
-deviation = np.array(deviation)
+figures.calibration(q)
 
 # %%
-figure, (left, right) = figures.panels(2, width=3.6, height=2.8)
-bins = np.linspace(0, 1, 21)
-counts = [np.histogram(of_episode, bins)[0] / of_episode.numel() * 20 for of_episode in q]
-intervals = [evaluation.episode_interval(column) for column in np.array(counts).T]
-left.bar(bins[:-1] + 0.025, [i.mean for i in intervals], 0.045, color=figures.DREAM)
-left.errorbar(bins[:-1] + 0.025, [i.mean for i in intervals],
-    np.array([(i.mean - i.low, i.high - i.mean) for i in intervals]).T, fmt="none", color="black", lw=1)
-left.axhline(1, color=figures.BASELINE)
-left.set(xlabel="quantile of M's mixture", ylabel="density of the real z")
-intervals = [evaluation.episode_interval(column) for column in 100 * deviation[:, 1:-1].T]
-right.plot(100 * nominal[1:-1], [i.mean for i in intervals], color=figures.DREAM)
-right.fill_between(100 * nominal[1:-1], [i.low for i in intervals], [i.high for i in intervals], color=figures.DREAM, alpha=.25, lw=0)
-right.axhline(0, color=figures.BASELINE)
-right.set(xlabel="nominal coverage (%)", ylabel="empirical minus nominal (points)")
-figure
-
-# %%
+nominal, _ = evaluation.coverage(q[0])
+deviation = [100 * (evaluation.coverage(of_one)[1] - nominal) for of_one in q]  # per episode
 for probability in (0.5, 0.8, 0.96):
     at = np.abs(nominal - probability).argmin()
-    print(f"{probability:.0%}", evaluation.episode_interval(100*deviation[:, at]).describe(2))
+    points = evaluation.episode_interval([values[at] for values in deviation]).describe(2)
+    print(f"nominal {probability:.0%}: empirical minus nominal", points)
+
+# %% [markdown]
+# **Figure 3.6.** Left: histogram of the quantiles (PIT); flat if M is calibrated. Right: deviation of the empirical from the nominal coverage, with the 95% CI of the mean over episodes.
+#
+# **Finding.** One step ahead, M is slightly overconfident: its 80% intervals contain the real $z$ about 1 percentage point less often than they say, and the interval of this deviation excludes 0. The excess lies in the upper tail. For most uses this is well calibrated.
+#
+# ## 3.8 Build: sampling with temperature
+#
+# To dream, M has to *draw* the next $z$. The temperature $\tau$ reshapes the density from which it draws. For a Gaussian, raising the density to the power $1/\tau$ (and normalizing again) gives
+#
+# $$\mathcal N(z; \mu, \sigma)^{1/\tau} \propto \exp\left(-\frac{(z-\mu)^2}{2\,\tau\sigma^2}\right) \propto \mathcal N(z;\, \mu, \sqrt\tau\,\sigma).$$
+#
+# So the *variance* is multiplied by $\tau$, and $\sigma$ by $\sqrt\tau$. For the discrete choice of a Gaussian, $\pi_k^{1/\tau}$ normalized is $\mathrm{softmax}(\log\pi_k / \tau)$. Drawing takes two steps, for every dimension separately:
+#
+# $$k \sim \mathrm{Categorical}\big(\mathrm{softmax}(\log \pi_d / \tau)\big), \qquad z_d = \mu_{d,k} + \sqrt\tau\, \sigma_{d,k}\, \epsilon, \qquad \epsilon \sim \mathcal N(0, 1).$$
+#
+# At $\tau = 1$ this is M's own distribution; as $\tau \to 0$ it becomes the mean of the most probable Gaussian.
+#
+# **Write it** (3 lines). `torch.distributions.Categorical` draws indices, `gather` picks the chosen $\mu$ and $\log \sigma$.
 
 
 # %%
@@ -268,6 +405,35 @@ def sample_mixture(log_pi, mu, log_sigma, temperature):
 
 sample_mixture = build.check(sample_mixture)
 
+# %% [markdown]
+# We draw 20,000 values from the least Gaussian forecast of Figure 3.5 at four temperatures:
+
+# %%
+parts = [torch.from_numpy(part[0]).expand(20_000, 1, -1) for part in extreme[:3]]
+figure, ax = figures.new_axes(width=6, height=2.8)
+bins = np.linspace(-3, 3, 100) + sample_mixture(*parts, 1.0).mean().item()
+for tau, shade in ((0.1, "#7A4B00"), (0.5, "#B87800"), (1.0, figures.DREAM), (2.0, "#F5CE7A")):
+    draws = sample_mixture(*parts, tau)[:, 0].numpy()
+    style = {"histtype": "step", "lw": 1.6, "color": shade, "label": f"τ = {tau}: SD {draws.std():.2f}"}
+    ax.hist(draws, bins, density=True, **style)
+ax.set(xlabel=columns[0][-1], ylabel="density of the samples", yscale="log", ylim=(3e-3, None))
+ax.legend()
+figure
+
+# %% [markdown]
+# **Figure 3.7.** Samples of one mixture. A low temperature removes the rare component and narrows the common one; a high temperature does the opposite.
+#
+# **Finding.** Temperature changes weights and widths at once: from $\tau$ = 0.1 to 2, the standard deviation of this forecast grows by about an order of magnitude.
+#
+# ## 3.9 Build: an open-loop rollout
+#
+# So far M read a real $z$ at every step. In an *open-loop rollout* (a dream) it reads its own samples: it observes the first steps of an episode (the *context*), then imagines the following ones (the *horizon*), with the episode's own actions.
+#
+# `world_model.imagine(state, actions, temperature, generator)` makes one such step for a batch: it updates $h$ and $c$, draws the next $z$ from M's forecast and returns the new state (with fields `z`, `h`, `c`) and the forecast.
+#
+# **Write it** (5 lines): a loop over the horizon that feeds every new state back in, and collects the $z$.
+
+
 # %%
 def open_loop(world_model, state, actions, temperature, generator):
     """z of M's open-loop rollout from `state` (B rows), with actions (B, H, A): (B, H, z_size)."""
@@ -276,60 +442,418 @@ def open_loop(world_model, state, actions, temperature, generator):
 
 open_loop = build.check(open_loop)
 
+# %% [markdown]
+# We cut the test episodes into windows of `context` + `horizon` agent steps, run M over the contexts, and roll out all windows at once, 16 samples each.
+
 # %%
 context, horizon = chapter.context, chapter.horizon
-steps = context + horizon
-windows, owner = [], []
-for k, (z, a) in enumerate(zip(zs, actions, strict=True)):
-    for start in range(0, len(a) - steps + 1, horizon):
-        windows.append((z[start : start + steps + 1], a[start : start + steps]))
-        owner.append(k)
-z_windows, a_windows = (torch.stack(part) for part in zip(*windows, strict=True))
-owner = np.array(owner)
-real, future = z_windows[:, context + 1 :], a_windows[:, context:]
+windows = [
+    (k, slice(start, start + context + horizon))
+    for k, a in enumerate(actions)
+    for start in range(0, len(a) - context - horizon + 1, horizon)
+]
+owner = np.array([k for k, _ in windows])  # the episode of each window
+past = torch.stack([zs[k][s][: context + 1] for k, s in windows])
+real = torch.stack([zs[k][1:][s][context:] for k, s in windows])
+given = torch.stack([actions[k][s] for k, s in windows])
 with torch.no_grad():
-    _, (h, c) = mdn_rnn.remember(z_windows[:, :context], a_windows[:, :context])
-now = State(z_windows[:, context], h[0], c[0], torch.zeros(len(real)))
-print(len(real), len(set(owner)))
+    _, (h, c) = mdn_rnn.remember(past[:, :-1], given[:, :context])
+now, future = State(past[:, -1], h[0], c[0], torch.zeros(len(windows))), given[:, context:]
+print(f"{len(windows)} windows from {len(set(owner))} episodes: {context} steps observed, {horizon} imagined")
 
 
 # %%
-def dream(samples, temperature=1.0, future=future, seed=0):
+def dream(samples, temperature=1.0, future=future):
     """z of open-loop rollouts of all windows: (samples, windows, horizon, 32)."""
-    rows = torch.arange(len(real)).repeat(samples)
-    generator = torch.Generator().manual_seed(seed)
+    rows, generator = torch.arange(len(windows)).repeat(samples), torch.Generator().manual_seed(0)
     z = open_loop(world_model, now.take(rows), future[rows], temperature, generator)
-    return z.unflatten(0, (samples, len(real)))
-
-
-def per_episode(values):
-    """Means over the windows of each episode: (windows, ...) -> (episodes, ...)."""
-    return np.stack([values[owner == k].mean(0) for k in sorted(set(owner))])
+    return z.unflatten(0, (samples, len(windows)))
 
 
 dreams = dream(16)
 
-# %%
-pair, imagined = (z_windows[:, context - 1], z_windows[:, context]), []
-weights = torch.stack([halves[k % 2] for k in owner])
-for t in range(horizon):
-    x = torch.cat([pair[1], pair[0], future[:, t], torch.ones(len(real), 1)], dim=1)
-    pair = pair[1], torch.einsum("ni,nij->nj", x, weights)
-    imagined.append(pair[1])
-linear_ahead = torch.stack(imagined, 1)
-by_horizon = {
-    "M, mean of 16 samples": per_episode(distance(dreams.mean(0), real)),
-    "M, one sample": per_episode(distance(dreams[0], real)),
-    "linear autoregression": per_episode(distance(linear_ahead, real)),
-    "copy of z": per_episode(distance(now.z[:, None], real)),
-    "mean z": per_episode(distance(torch.cat(zs).mean(0), real)),
-}
-colors = {name: figures.DREAM for name in by_horizon}
-figures.horizon_curves(by_horizon, "squared distance in z")
+# %% [markdown]
+# First, one window: what happened, and three samples of what M thinks could happen.
 
 # %%
-ours = by_horizon["M, mean of 16 samples"]
-for name, values in list(by_horizon.items())[1:]:
-    for step in (1, 5, 10, 20, 30, 40, 60):
-        if step <= horizon:
-            print(f"{name:22} +{step:2}", evaluation.episode_interval((values-ours)[:, step-1].tolist()).describe(2))
+k, window = windows[0]
+shown = np.linspace(0, horizon - 1, 9).astype(int)
+rows = {"real": episodes[k]["frames"][1:][window][context + shown]}
+for sample in range(3):
+    rows[f"dream {sample + 1}"] = tensor_to_frames(world_model.decode(dreams[sample, 0, shown]))
+colors = dict.fromkeys(rows, figures.DREAM) | {"real": figures.REALITY}
+titles = [f"+{t + 1}" for t in shown]
+path = config.figure("03_dream.png")
+path.parent.mkdir(parents=True, exist_ok=True)
+pair = {name: rows[name] for name in ("real", "dream 1")}
+figures.frame_grid(pair, titles, colors).savefig(path, dpi=80)
+figures.frame_grid(rows, titles, colors)
+
+# %% [markdown]
+# **Figure 3.8.** An open-loop rollout: the real frames, and three samples of M at $\tau = 1$. "+25" is 25 agent steps, or one second, after the last frame that M has seen.
+#
+# Now we search all windows for a moment with *two futures*: the one in which the samples disagree most after 10 steps (0.4 seconds). From there we show the two samples that are furthest apart, and the mean of all 16.
+
+# %%
+later = min(10, horizon) - 1
+spread = dreams[:, :, later, active].var(0).sum(-1)
+w = int(spread.argmax())
+apart = torch.cdist(dreams[:, w, later, active], dreams[:, w, later, active])
+one, other = divmod(int(apart.argmax()), len(dreams))
+k, window = windows[w]
+futures = {"dream A": dreams[one, w], "dream B": dreams[other, w]}
+futures["mean of 16"] = dreams[:, w].mean(0)
+early = np.linspace(0, min(24, horizon - 1), 9).astype(int)
+rows = {"real": episodes[k]["frames"][1:][window][context + early]}
+rows |= {name: tensor_to_frames(world_model.decode(z[early])) for name, z in futures.items()}
+colors = dict.fromkeys(rows, figures.DREAM) | {"real": figures.REALITY}
+figures.frame_grid(rows, [f"+{t + 1}" for t in early], colors)
+
+# %%
+with torch.no_grad():
+    step, prediction = world_model.imagine(now.take(torch.tensor([w])), future[[w], 0], 0.0)
+print(f"spread after {later + 1} steps: {spread[w]:.1f}, median window {spread.median():.1f}")
+print(f"peaks of the one-step forecasts there: {compare(prediction)[0][0].tolist()}")
+
+# %% [markdown]
+# **Figure 3.9.** Two samples of M that start from the same state and take the same actions, and the mean of all 16. Where the futures differ, their mean is none of them: the road fades.
+#
+# Every *one-step* forecast at this moment has a single peak (the list above). The futures part nevertheless: a sample that deviates a little is the input of the next step, so the deviation grows, and $h$ keeps the dimensions consistent with each other. The multimodality of the rollout comes from *feeding samples back*, less from the mixture of one step.
+#
+# **Finding.** M represents several futures: its samples can end on different roads, whose average is not a road. It does so over many steps; within one step its forecast is almost a single Gaussian.
+#
+# ## 3.10 How far ahead does M see?
+#
+# We measure the squared distance in $z$ against the horizon. For M, the forecast is the mean of its samples, the best point forecast under a squared error. (With 16 samples, their mean has a sampling error of its own, variance / 16; we subtract it.) The baselines: the copy, linear autoregression run forward on its own predictions, and a *constant*, the mean $z$ of all episodes.
+#
+# **Predict:** at which horizon does M stop being better than each baseline?
+
+# %%
+def mean_error(dreams, real):
+    """Squared error of M's mean, from S samples (S, windows, H, 32): (windows, H)."""
+    own = dreams[..., active].var(0).sum(-1) / len(dreams)
+    return distance(dreams.mean(0), real) - own
+
+
+def by_episode(values):
+    """(windows, ...) -> means over the windows of each episode, (episodes, ...)."""
+    values = np.asarray(values)
+    return np.stack([values[owner == k].mean(0) for k in sorted(set(owner))])
+
+
+z, before, steps = past[:, -1], past[:, -2], []
+fit = torch.stack([fits[k % 2] for k in owner])
+for a in future.unbind(1):
+    after = (linear_inputs(z, before, a)[:, None] @ fit)[:, 0]
+    z, before = after, z
+    steps.append(after)
+ahead = {
+    "constant": by_episode(distance(torch.cat(zs).mean(0), real)),
+    "copy": by_episode(distance(past[:, -1:], real)),
+    "linear autoregression": by_episode(distance(torch.stack(steps, 1), real)),
+    "M": by_episode(mean_error(dreams, real)),
+}
+greys = dict(zip(ahead, ("#BDBDBD", figures.BASELINE, "black", figures.DREAM), strict=True))
+figures.horizon_curves(ahead, "squared distance in z", greys)
+
+# %%
+for name in ("copy", "linear autoregression", "constant"):
+    gaps = [evaluation.episode_interval(gap) for gap in (ahead[name] - ahead["M"]).T]
+    better = [t + 1 for t, gap in enumerate(gaps) if gap.low > 0]
+    worse = [t + 1 for t, gap in enumerate(gaps) if gap.high < 0]
+    for word, horizons in (("better", better), ("worse", worse)):
+        span = f"+{horizons[0]} to +{horizons[-1]}" if horizons else "no horizon"
+        print(f"M is {word} than {name:22} at {len(horizons):2} horizons: {span}")
+
+# %% [markdown]
+# **Figure 3.10.** Open-loop error against the horizon (25 agent steps are one second), mean and 95% CI over episodes. Below: the horizons at which the 95% CI of the paired difference excludes 0.
+#
+# FILL-AHEAD
+#
+# Is that a limit of the architecture, or of the data? The pretrained M learned from 500 episodes of a random policy and 200 of trained agents. Random episodes end on the grass, and so do its dreams. The Ms of the ablation learned from 100 on-policy episodes alone:
+
+# %%
+figure, ax = figures.new_axes(width=5.6, height=3.3)
+arms = ("copy of the last z", "linear autoregression", "K = 1", "K = 5")
+for arm, color in zip(arms, (figures.BASELINE, "black", "#B35900", figures.DREAM), strict=True):
+    values = of(arm, "error").mean(0)
+    ax.plot(np.arange(1, len(values) + 1), values, color=color, label=arm)
+ax.set(xlabel="horizon (agent steps)", ylabel="squared distance in z", ylim=(0, None))
+ax.legend(fontsize=8)
+figure
+
+# %%
+for arm in ("K = 1", "K = 2"):
+    gaps = (of(arm, "energy_score") - of("K = 5", "energy_score")).T
+    for t in (0, 9, 29, 59):
+        gap = evaluation.seed_interval(gaps[t])
+        print(f"{arm} minus K = 5 at +{t + 1:2}, energy score: {gap.mean:6.3f} ", end="")
+        print(f"(95% CI {gap.low:.3f} to {gap.high:.3f})")
+
+# %% [markdown]
+# **Figure 3.11.** Ms trained on on-policy data only. Left: error of the mean forecast (three training seeds). Right: the mixture's advantage at each horizon as a difference of energy scores, with a 95% CI over the seeds. The energy score rates the whole distribution of the samples; lower is better, so above 0 means that the mixture helps.
+#
+# **Finding.** FILL-ONPOLICY
+#
+# ## 3.11 Do the actions matter?
+#
+# If M had learned only what roads usually do, it would not care about the actions. We give each window the future actions of a window of another episode and subtract: error with the wrong actions minus error with the right ones, per episode.
+#
+# **Predict:** from which horizon on is the difference above 0?
+
+# %%
+shift = len(windows) // 2  # to another episode
+wrong = by_episode(mean_error(dream(16, future=future.roll(shift, 0)), real))
+effect = wrong - ahead["M"]
+figure = figures.horizon_curves(
+    {"wrong actions minus right ones": effect},
+    "difference in squared distance",
+    {"wrong actions minus right ones": figures.DREAM},
+)
+figure.axes[0].axhline(0, color=figures.BASELINE)
+figure
+
+# %%
+for t in sorted({0, horizon // 6, horizon // 3, horizon // 2, horizon - 1}):
+    print(f"+{t + 1:2}:", evaluation.episode_interval(effect[:, t]).describe(2))
+
+# %% [markdown]
+# **Figure 3.12.** What the right actions are worth: paired difference with its 95% CI over episodes.
+#
+# **Finding.** FILL-ACTIONS
+#
+# ## 3.12 What temperature changes
+#
+# One sample per temperature proves nothing. So we roll out all windows at six temperatures and measure three things halfway to the horizon:
+#
+# - **Error and spread.** The squared distance from a sample to the real $z$, and between two samples. If the real future were just one more sample of M, both would be equal.
+# - **Sharpness.** The mean absolute difference between neighbouring pixels of the decoded frame. Below the value of reconstructions, the frame is blurred or empty.
+# - **Plausibility.** The distance of a sample to the nearest real $z$ of any other episode. Real $z$ have such a distance, too (grey line); samples above it lie outside the data.
+
+# %%
+half, bank = horizon // 2, torch.cat(zs)[:, active]
+foreign = np.repeat(np.arange(len(zs)), [len(z) for z in zs]) != owner[:, None]
+foreign = torch.from_numpy(foreign)  # for each window, the z of other episodes: (windows, N)
+
+
+def plausibility(z):
+    """Distance to the nearest real z of another episode: (windows, 32) -> (windows,)."""
+    return torch.cdist(z[:, active], bank).masked_fill(~foreign, torch.inf).amin(1)
+
+
+def sharpness(z):
+    """Mean absolute difference of neighbouring pixels, in grey levels: (windows,)."""
+    frames = 255 * world_model.decode(z)
+    return frames.diff(dim=-1).abs().mean((1, 2, 3))
+
+
+measured = {}
+for tau in (0.1, 0.5, 0.75, 1.0, 1.5, 2.0):
+    z = dream(4, tau, future[:, :half])[:, :, -1]
+    error, spread = distance(z, real[:, half - 1]).mean(0), 2 * z[..., active].var(0).sum(-1)
+    measured[tau] = [error, spread, sharpness(z[0]), plausibility(z[0])]
+reference = [by_episode(f(real[:, half - 1])).mean() for f in (sharpness, plausibility)]
+
+# %%
+values = [np.stack([by_episode(m[k]) for m in measured.values()], 1) for k in range(4)]
+curves = {
+    "squared distance in z": {"sample to real z": values[0], "two samples": values[1]},
+    "sharpness (grey levels)": {"samples": values[2]},
+    "distance to nearest real z": {"samples": values[3]},
+}
+colors = {"sample to real z": figures.REALITY}
+real_frames = dict(zip(list(curves)[1:], reference, strict=True))
+figures.measures(list(measured), curves, "temperature τ", colors, real_frames)
+
+# %%
+for tau, rows in measured.items():
+    means = [by_episode(row).mean() for row in rows]
+    print(f"τ = {tau:4}: error {means[0]:5.1f}, spread {means[1]:5.1f}, sharpness {means[2]:.2f}, ", end="")
+    print(f"nearest real z {means[3]:.2f}")
+print("real frames: sharpness {:.2f}, nearest real z {:.2f}".format(*reference))
+
+# %% [markdown]
+# **Figure 3.13.** Temperature, measured on all windows; bars are 95% CIs of the mean over episodes.
+#
+# **Finding.** FILL-TAU
+#
+# ## 3.13 The sum or the mean of 32 likelihoods?
+#
+# The loss of 3.4 divides the NLL by 32. `z_weight=32` undoes that, so that the loss contains the whole log-likelihood of 3.3. The ablation trained both:
+
+# %%
+for arm in ("K = 5", "K = 5, sum over dimensions"):
+    print(f"{arm:28} {step_nll(arm).mean():5.2f} nats per step, ", end="")
+    print(f"reward error {of(arm, 'reward_error').mean():.3f}")
+for name, gaps in {
+    "NLL (nats per step)": step_nll("K = 5, sum over dimensions") - step_nll("K = 5"),
+    "reward error": of("K = 5, sum over dimensions", "reward_error") - of("K = 5", "reward_error"),
+    "energy score": (of("K = 5, sum over dimensions", "energy_score") - of("K = 5", "energy_score")).mean(1),
+}.items():
+    gap = evaluation.seed_interval(gaps)
+    print(f"sum minus mean, {name}: {gap.mean:.3f} (95% CI {gap.low:.3f} to {gap.high:.3f})")
+
+# %% [markdown]
+# **Finding.** FILL-SUM
+#
+# ## 3.14 Break it: no memory
+#
+# A frequent bug in recurrent models: the state is not carried from step to step. Everything runs, the loss falls, and $h$ never contains the past. We simulate it by wiping the memory of our M before each step, and compare the one-step errors of 3.5.
+#
+# **Predict:** is the error above or below that of a copy, which has no memory either?
+
+# %%
+wiped = []
+with torch.no_grad():
+    for z, a in zip(zs, actions, strict=True):
+        alone, _ = mdn_rnn(z[:-1, None], a[:, None])  # T sequences of one step each
+        wiped.append(distance(mixture_mean(alone)[:, 0], z[1:]).mean().item())
+errors["M, memory wiped"] = np.array(wiped)
+for name, values in errors.items():
+    print(f"{name:22}", evaluation.episode_interval(values).describe(3))
+
+# %% [markdown]
+# **Finding.** Without its memory, M's one-step error is several times that of the copy. This network was trained to rely on $h$, and takes every moment for the beginning of an episode. An M *trained* without memory would do better than this, but no single frame shows how fast the car moves. When you write your own M, this comparison catches the bug.
+#
+# ## 3.15 Explore a mixture
+#
+# | control | what it sets |
+# |---|---|
+# | `agent step` | the moment of the episode, from a third of it on |
+# | `dimension` | the latent dimension whose density is drawn, of the eight most informative |
+# | `temperature` | of the forecast and of the dreams, 0 to 2 |
+# | `horizon` | agent steps from the moment to the frames at the lower right (25 are one second) |
+# | `resample` | new random numbers for the dreams |
+#
+# Left: M's density for this dimension of the *next* $z$ (thick), its five Gaussians (thin), and the value that V then encoded (blue). The curve is scaled to the height of the box, so compare widths and not heights. Upper right: decoded frames in which this dimension is at the mean of one Gaussian each, and all others at M's mean; the weights stand above. Lower right: the real frame at the horizon, and four dreams.
+#
+# **Tasks.**
+#
+# 1. Step through the episode. Find a moment where two Gaussians lie apart. How large is the weight of the smaller one?
+# 2. Leave `horizon` at 1 and go through the dimensions. For which do the five frames at the upper right differ?
+# 3. Increase `horizon`. After how many steps can you tell the four dreams apart?
+# 4. At the largest horizon, compare temperatures 0, 1 and 2. Which agrees with Figure 3.13?
+#
+# <details><summary>What to expect</summary>
+#
+# 1. In most moments all Gaussians lie close together. Where one lies apart, its weight is usually below 10%: a heavy tail, as in Figure 3.5.
+# 2. Only for those of which M is uncertain; elsewhere the five means are nearly equal.
+# 3. After 5 to 10 steps in bends, later on straight road.
+# 4. At 0 all dreams are equal, because nothing is drawn. At 2 they differ most, and more of them leave the road.
+# </details>
+#
+# The contact sheet shows one dream per temperature, all from the same moment and with the same random seed:
+
+# %%
+start = max(0, len(episodes[0]["actions"]) // 3)
+stop = start + 4 * chapter.horizon
+explorer = MixtureExplorer(
+    world_model,
+    episodes[0]["frames"][: stop + 1],
+    episodes[0]["actions"][:stop],
+    horizon=chapter.horizon // 2,
+    first=start,
+)
+explorer.contact_sheet()
+
+# %%
+explorer.widget
+
+# %% [markdown]
+# ## 3.16 Exercises
+#
+# **1. Overconfident on purpose.** Cool M's one-step forecasts to $\tau = 0.3$ before computing the quantiles of 3.7. By how much does the coverage of the 80% interval fall? Put the empirical coverage of the central 80% interval into `cold` and check it with
+#
+# ```python
+# assert 0.4 < cold < 0.75
+# ```
+#
+# <details><summary>Hint</summary>
+#
+# `forecast._replace(logits=..., log_sigma=...)` gives a changed forecast. $\log(\sqrt\tau\,\sigma) = \log\sigma + \frac12\log\tau$.
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# tau, generator, q_cold = 0.3, torch.Generator().manual_seed(0), []
+# with torch.no_grad():
+#     for posterior, a in zip(posteriors, actions, strict=True):
+#         z = sample_latent(*posterior, generator)[None]
+#         p, _ = mdn_rnn(z[:, :-1], a[None])
+#         p = p._replace(logits=p.logits / tau, log_sigma=p.log_sigma + 0.5 * np.log(tau))
+#         q_cold.append(evaluation.quantiles(p, z[:, 1:])[0, :, active])
+# q_cold = torch.cat(q_cold)
+# cold = ((q_cold > 0.1) & (q_cold < 0.9)).float().mean().item()
+# assert 0.4 < cold < 0.75
+# ```
+#
+# For a single Gaussian, the 80% interval of 1.28 SDs shrinks to $1.28\sqrt{0.3} = 0.70$ SDs, which contain 52%.
+# </details>
+#
+# **2. Independent dimensions?** The head treats the 32 dimensions as independent *given h*. Are they independent in a rollout? Take the 16 dreams at the middle of the horizon, and permute the samples *separately in every dimension*. Each dimension keeps its distribution; what holds them together is lost. Compare the distance to the nearest real $z$ (`plausibility`) of the permuted and of the original samples, and check with
+#
+# ```python
+# assert by_episode(plausibility(permuted)).mean() > by_episode(plausibility(original)).mean()
+# ```
+#
+# <details><summary>Hint</summary>
+#
+# `torch.rand(16, 32).argsort(0)` is a random permutation for each dimension; `gather` along axis 0 applies it. It is enough to compare sample 0 of both.
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# samples = dreams[:, :, half - 1]  # (16, windows, 32)
+# order = torch.rand(samples.shape).argsort(0)
+# permuted, original = samples.gather(0, order)[0], samples[0]
+# print(by_episode(plausibility(original)).mean(), by_episode(plausibility(permuted)).mean())
+# assert by_episode(plausibility(permuted)).mean() > by_episode(plausibility(original)).mean()
+# ```
+#
+# The permuted samples lie further from the data: over several steps, $h$ has made the dimensions dependent.
+# </details>
+#
+# **3. What does M know about reward?** A new tile gives about 3.4 points, and every agent step costs 0.2. Compute the share of variance ($R^2$) of the real reward that M's prediction explains in the test episodes: for single steps, and for sums over 25 steps (one second). Check with
+#
+# ```python
+# assert r2_second > r2_step
+# ```
+#
+# <details><summary>Hint</summary>
+#
+# `forecasts[k].reward[0]` and `episodes[k]["rewards"]` are both $(T,)$. $R^2 = 1 - \sum (r - \hat r)^2 / \sum (r - \bar r)^2$. `np.convolve(r, np.ones(25), "valid")` sums over 25 steps.
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def r2(real, predicted):
+#     return 1 - ((real - predicted) ** 2).sum() / ((real - real.mean()) ** 2).sum()
+#
+# def summed(parts, steps):
+#     return np.concatenate([np.convolve(part, np.ones(steps), "valid") for part in parts])
+#
+# rewards, guesses = [e["rewards"] for e in episodes], [p.reward[0].numpy() for p in forecasts]
+# r2_step, r2_second = (r2(summed(rewards, n), summed(guesses, n)) for n in (1, 25))
+# print(r2_step, r2_second)
+# assert r2_second > r2_step
+# ```
+#
+# V's reconstructions do not show the small difference in colour between neighbouring tiles, so M cannot know the step in which the next tile is hit. It predicts the rate.
+# </details>
+#
+# ## Summary
+#
+# FILL-SUMMARY
+#
+# **What's next.** V sees, M remembers and predicts. In [chapter 4](04_controller.ipynb) a linear controller with 867 weights learns to act on both.
+#
+# **Related work.**
+#
+# - Bishop, [Mixture Density Networks](https://publications.aston.ac.uk/id/eprint/373/), 1994: first to let a network output the parameters of a mixture.
+# - Graves, [Generating Sequences With Recurrent Neural Networks](https://arxiv.org/abs/1308.0850), 2013: first to put a mixture density on an LSTM, for handwriting.
+# - Ha & Eck, [A Neural Representation of Sketch Drawings](https://arxiv.org/abs/1704.03477), 2017 (sketch-rnn): introduced the temperature with $\sqrt\tau$ that the paper and this chapter use.
+# - Ha & Schmidhuber, [World Models](https://worldmodels.github.io/), 2018, appendix A.2: this M.
+# - Bengio et al., [Scheduled Sampling](https://arxiv.org/abs/1506.03099), 2015: first to reduce the mismatch of teacher forcing by feeding a model its own samples during training.
+# - Hafner et al., [PlaNet](https://arxiv.org/abs/1811.04551), 2019, and [Dream to Control](https://arxiv.org/abs/1912.01603), 2020: V and M trained together as one latent dynamics model, the RSSM, with a deterministic and a stochastic path.
+# - Tallec, Blier & Kalainathan, [Reproducing "World Models": is training the recurrent network really needed?](https://ctallec.github.io/world-models/), 2018: found that on CarRacing, C scores almost as well with an *untrained* M.
+# - Gneiting et al., [Probabilistic forecasts, calibration and sharpness](https://doi.org/10.1111/j.1467-9868.2007.00587.x), 2007: the PIT histogram; Gneiting & Raftery, [Strictly Proper Scoring Rules](https://doi.org/10.1198/016214506000001437), 2007: the energy score.

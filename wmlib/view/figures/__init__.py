@@ -13,6 +13,7 @@ from wmlib.view.figures.dreams import (
     returns_by_dream,
     returns_by_temperature,
 )
+from wmlib.view.figures.forecasts import calibration, measures
 from wmlib.view.figures.frames import frame_grid, moving_picture
 from wmlib.view.figures.latents import linear_probes, mixtures, scatter_map
 from wmlib.view.figures.scores import learning_curve, score_histogram, wall_clock
@@ -26,6 +27,7 @@ __all__ = [
     "DREAM",
     "REALITY",
     "bench",
+    "calibration",
     "dream_learning_curve",
     "dream_returns",
     "frame_grid",
@@ -33,6 +35,7 @@ __all__ = [
     "learning_curve",
     "linear_probes",
     "mdn_rnn_diagram",
+    "measures",
     "mixtures",
     "moving_picture",
     "new_axes",
