@@ -258,8 +258,9 @@ for name in ("copy", "linear autoregression"):
 lower = int((errors["M"] < errors["linear autoregression"]).sum())
 print(f"M's error is below the linear model's in {lower} of {len(episodes)} episodes")
 worst = int(errors["linear autoregression"].argmax())
-print(f"the linear model's worst: episode {worst} (return {episodes[worst]['rewards'].sum():.0f})", end="")
-print(f", {errors['linear autoregression'][worst]:.2f} against M's {errors['M'][worst]:.2f}")
+print(f"largest error of the linear model: episode {worst}, ", end="")
+print(f"{errors['linear autoregression'][worst]:.2f}; M there: {errors['M'][worst]:.2f}; ", end="")
+print(f"return {episodes[worst]['rewards'].sum():.0f}")
 
 # %%
 moments = np.linspace(20, len(actions[0]) - 2, 7).astype(int)
@@ -372,7 +373,6 @@ with torch.no_grad():
         z = sample_latent(*posterior, generator)[None]
         forecast, _ = mdn_rnn(z[:, :-1], a[None])
         q.append(evaluation.quantiles(forecast, z[:, 1:])[0, :, active])
-figures.calibration(q)
 
 # %%
 nominal, _ = evaluation.coverage(q[0])
@@ -381,6 +381,9 @@ for probability in (0.5, 0.8, 0.96):
     at = np.abs(nominal - probability).argmin()
     points = evaluation.episode_interval([values[at] for values in deviation]).describe(2)
     print(f"nominal {probability:.0%}: empirical minus nominal", points)
+
+# %%
+figures.calibration(q)
 
 # %% [markdown]
 # **Figure 3.6.** Left: histogram of the quantiles (PIT); flat if M is calibrated. Right: deviation of the empirical from the nominal coverage, with the 95% CI of the mean over episodes.
@@ -505,6 +508,12 @@ spread = dreams[:, :, later, active].var(0).sum(-1)
 w = int(spread.argmax())
 apart = torch.cdist(dreams[:, w, later, active], dreams[:, w, later, active])
 one, other = divmod(int(apart.argmax()), len(dreams))
+with torch.no_grad():
+    step, prediction = world_model.imagine(now.take(torch.tensor([w])), future[[w], 0], 0.0)
+print(f"spread after {later + 1} steps: {spread[w]:.1f}, median window {spread.median():.1f}")
+print(f"peaks of the one-step forecasts there: {compare(prediction)[0][0].tolist()}")
+
+# %%
 k, window = windows[w]
 futures = {"dream A": dreams[one, w], "dream B": dreams[other, w]}
 futures["mean of 16"] = dreams[:, w].mean(0)
@@ -513,12 +522,6 @@ rows = {"real": episodes[k]["frames"][1:][window][context + early]}
 rows |= {name: tensor_to_frames(world_model.decode(z[early])) for name, z in futures.items()}
 colors = dict.fromkeys(rows, figures.DREAM) | {"real": figures.REALITY}
 figures.frame_grid(rows, [f"+{t + 1}" for t in early], colors)
-
-# %%
-with torch.no_grad():
-    step, prediction = world_model.imagine(now.take(torch.tensor([w])), future[[w], 0], 0.0)
-print(f"spread after {later + 1} steps: {spread[w]:.1f}, median window {spread.median():.1f}")
-print(f"peaks of the one-step forecasts there: {compare(prediction)[0][0].tolist()}")
 
 # %% [markdown]
 # **Figure 3.9.** Two samples of M that start from the same state and take the same actions, and the mean of all 16. Where the futures differ, their mean is none of them: the road fades.
@@ -559,9 +562,6 @@ ahead = {
     "linear autoregression": by_episode(distance(torch.stack(steps, 1), real)),
     "M": by_episode(mean_error(dreams, real)),
 }
-greys = dict(zip(ahead, ("#BDBDBD", figures.BASELINE, "black", figures.DREAM), strict=True))
-figures.horizon_curves(ahead, "squared distance in z", greys)
-
 # %%
 for name in ("copy", "linear autoregression", "constant"):
     gaps = [evaluation.episode_interval(gap) for gap in (ahead[name] - ahead["M"]).T]
@@ -571,22 +571,29 @@ for name in ("copy", "linear autoregression", "constant"):
         span = f"+{horizons[0]} to +{horizons[-1]}" if horizons else "no horizon"
         print(f"M is {word} than {name:22} at {len(horizons):2} horizons: {span}")
 
+# %%
+greys = dict(zip(ahead, ("#BDBDBD", figures.BASELINE, "black", figures.DREAM), strict=True))
+figures.horizon_curves(ahead, "squared distance in z", greys)
+
 # %% [markdown]
-# **Figure 3.10.** Open-loop error against the horizon (25 agent steps are one second), mean and 95% CI over episodes. Below: the horizons at which the 95% CI of the paired difference excludes 0.
+# **Figure 3.10.** Open-loop error against the horizon (25 agent steps are one second), mean and 95% CI over episodes. The list above it names the horizons at which the 95% CI of the paired difference excludes 0.
 #
-# **Finding.** The pretrained M predicts better than a copy until about +28 (1.1 s). It is not better than linear autoregression beyond +2, and from about +12 (half a second) on its error is *larger* than that of a constant. A forecaster that knows nothing can always answer with the mean; M's dreams drift to places that are not typical of these episodes.
-#
-# Is that a limit of the architecture, or of the data? The pretrained M learned from 500 episodes of a random policy and 200 of trained agents. Random episodes end on the grass, and so do its dreams. The Ms of the ablation learned from 100 on-policy episodes alone:
+# **Finding.** The pretrained M predicts better than a copy until about +28 (1.1 s). It is not better than linear autoregression beyond +2, and from about +12 (half a second) on its error is *larger* than that of a constant. A forecaster that knows nothing about the moment can always answer with the mean, so M's dreams must drift away from what is typical of these episodes. Where to? We count the pixels of the road in decoded frames:
 
 # %%
-figure, ax = figures.new_axes(width=5.6, height=3.3)
-arms = ("copy of the last z", "linear autoregression", "K = 1", "K = 5")
-for arm, color in zip(arms, (figures.BASELINE, "black", "#B35900", figures.DREAM), strict=True):
-    values = of(arm, "error").mean(0)
-    ax.plot(np.arange(1, len(values) + 1), values, color=color, label=arm)
-ax.set(xlabel="horizon (agent steps)", ylabel="squared distance in z", ylim=(0, None))
-ax.legend(fontsize=8)
-figure
+def road(z):
+    """Share of pixels above the car that are not green: (windows,)."""
+    red, green, _ = world_model.decode(z)[:, :, :48].unbind(1)
+    return (green - red < 0.12).float().mean((1, 2))
+
+
+half = horizon // 2
+for t in sorted({0, half - 1, horizon - 1}):
+    shares = [by_episode(road(z)).mean() for z in (real[:, t], dreams[0, :, t])]
+    print("+{}: road in real frames {:.2f}, in dreams {:.2f}".format(t + 1, *shares))
+
+# %% [markdown]
+# The dreams leave the road. The pretrained M learned from 500 episodes of a random policy and 200 of trained agents, and random episodes soon end on the grass. The Ms of the ablation learned from 100 on-policy episodes alone:
 
 # %%
 mixture, line = of("K = 5", "error").mean(0), of("linear autoregression", "error").mean(0)
@@ -599,12 +606,23 @@ for k in ("K = 1", "K = 5"):
 for t in (0, 9, 29, 59):
     gaps = of("K = 1", "energy_score")[:, t] - of("K = 5", "energy_score")[:, t]
     gap = evaluation.seed_interval(gaps)
-    print(f"K = 1 minus K = 5, +{t + 1:2}: {gap.mean:5.2f} (95% CI {gap.low:.2f} to {gap.high:.2f})")
+    print(f"K = 1 minus K = 5, +{t + 1:2}: {gap.mean:5.2f}, ", end="")
+    print(f"95% CI {gap.low:.2f} to {gap.high:.2f}")
+
+# %%
+figure, ax = figures.new_axes(width=5.6, height=3.3)
+arms = ("copy of the last z", "linear autoregression", "K = 1", "K = 5")
+for arm, color in zip(arms, (figures.BASELINE, "black", "#B35900", figures.DREAM), strict=True):
+    values = of(arm, "error").mean(0)
+    ax.plot(np.arange(1, len(values) + 1), values, color=color, label=arm)
+ax.set(xlabel="horizon (agent steps)", ylabel="squared distance in z", ylim=(0, None))
+ax.legend(fontsize=8)
+figure
 
 # %% [markdown]
-# **Figure 3.11.** Open-loop error of Ms that were trained on on-policy episodes only, mean over three training seeds. (Below it, the *energy score* compares whole distributions of samples, where Figure 3.11 compares their means; lower is better. The intervals are over the seeds.)
+# **Figure 3.11.** Open-loop error of Ms that were trained on on-policy episodes only, mean over three training seeds. (The *energy score* in the list above it compares whole distributions of samples, where Figure 3.11 compares their means; lower is better. The intervals are over the seeds.)
 #
-# **Finding.** Trained on on-policy episodes, M has a smaller error than linear autoregression up to about +23 (0.9 s), and at +60 about half the error of the pretrained M. What limits the horizon is the training data (covariate shift), not the form of the output: between $K$ = 1 and $K$ = 5, three seeds show no difference in the rollouts at any of these horizons.
+# **Finding.** Trained on on-policy episodes, M has a smaller error than linear autoregression up to about +23 (0.9 s), and at +60 about half the error of the pretrained M. The form of the output matters less: between $K$ = 1 and $K$ = 5, three seeds show no difference of the rollouts at any of these horizons. (The two kinds of M differ in optimizer settings, too. The drift to the grass points to the data: a distribution shift between training and use.)
 #
 # ## 3.11 Do the actions matter?
 #
@@ -616,13 +634,6 @@ for t in (0, 9, 29, 59):
 shift = len(windows) // 2  # to another episode
 wrong = by_episode(mean_error(dream(16, future=future.roll(shift, 0)), real))
 effect = wrong - ahead["M"]
-figure = figures.horizon_curves(
-    {"wrong actions minus right ones": effect},
-    "difference in squared distance",
-    {"wrong actions minus right ones": figures.DREAM},
-)
-figure.axes[0].axhline(0, color=figures.BASELINE)
-figure
 
 # %%
 for t in sorted({0, horizon // 6, horizon // 3, horizon // 2, horizon - 1}):
@@ -630,6 +641,15 @@ for t in sorted({0, horizon // 6, horizon // 3, horizon // 2, horizon - 1}):
 above = np.array([evaluation.episode_interval(gap).low > 0 for gap in effect.T])
 print(f"the interval lies above 0 at {above.sum()} of {horizon} horizons: ", end="")
 print(f"without a gap from +2 to +{1 + int(np.argmin(above[1:]))}")
+
+# %%
+figure = figures.horizon_curves(
+    {"wrong actions minus right ones": effect},
+    "difference in squared distance",
+    {"wrong actions minus right ones": figures.DREAM},
+)
+figure.axes[0].axhline(0, color=figures.BASELINE)
+figure
 
 # %% [markdown]
 # **Figure 3.12.** What the right actions are worth: paired difference with its 95% CI over episodes.
@@ -645,7 +665,7 @@ print(f"without a gap from +2 to +{1 + int(np.argmin(above[1:]))}")
 # - **Plausibility.** The distance of a sample to the nearest real $z$ of any other episode. Real $z$ have such a distance, too (grey line); samples above it lie outside the data.
 
 # %%
-half, bank = horizon // 2, torch.cat(zs)[:, active]
+bank = torch.cat(zs)[:, active]
 foreign = np.repeat(np.arange(len(zs)), [len(z) for z in zs]) != owner[:, None]
 foreign = torch.from_numpy(foreign)  # for each window, the z of other episodes: (windows, N)
 
@@ -669,6 +689,13 @@ for tau in (0.1, 0.5, 0.75, 1.0, 1.5, 2.0):
 reference = [by_episode(f(real[:, half - 1])).mean() for f in (sharpness, plausibility)]
 
 # %%
+for tau, rows in measured.items():
+    means = [by_episode(row).mean() for row in rows]
+    print(f"τ = {tau:4}: error {means[0]:5.1f}, spread {means[1]:5.1f}, ", end="")
+    print(f"sharpness {means[2]:.2f}, nearest real z {means[3]:.2f}")
+print("real frames: sharpness {:.2f}, nearest real z {:.2f}".format(*reference))
+
+# %%
 values = [np.stack([by_episode(m[k]) for m in measured.values()], 1) for k in range(4)]
 curves = {
     "squared distance in z": {"sample to real z": values[0], "two samples": values[1]},
@@ -679,15 +706,8 @@ colors = {"sample to real z": figures.REALITY}
 real_frames = dict(zip(list(curves)[1:], reference, strict=True))
 figures.measures(list(measured), curves, "temperature τ", colors, real_frames)
 
-# %%
-for tau, rows in measured.items():
-    means = [by_episode(row).mean() for row in rows]
-    print(f"τ = {tau:4}: error {means[0]:5.1f}, spread {means[1]:5.1f}, ", end="")
-    print(f"sharpness {means[2]:.2f}, nearest real z {means[3]:.2f}")
-print("real frames: sharpness {:.2f}, nearest real z {:.2f}".format(*reference))
-
 # %% [markdown]
-# **Figure 3.13.** Temperature, measured on all windows; bars are 95% CIs of the mean over episodes.
+# **Figure 3.13.** Temperature, measured on all windows; bands are 95% CIs of the mean over episodes.
 #
 # **Finding.** Temperature controls the *spread* between samples, which grows by a factor of about four from $\tau$ = 0.1 to 2. It crosses the error at $\tau \approx 1$: half a horizon ahead, M's samples differ from each other about as much as from the real future. The error itself and the sharpness (within 7% of reconstructions) hardly change. And at *every* temperature the samples are about five times further from the nearest real $z$ than real ones are: a low temperature makes dreams agree, not plausible.
 #
@@ -710,7 +730,7 @@ for t in (0, 9, 29, 59):
     compare_losses(f"open-loop error, +{t + 1}", lambda arm, t=t: of(arm, "error")[:, t])
 
 # %% [markdown]
-# **Finding.** Mean or sum is not a matter of taste. With the mean, the squared error of the reward dominates the gradient and $z$ is learned less well: the sum lowers the NLL by about 0.8 nats per step and the error 10 steps ahead by a quarter. The reward error rises by less than 1%. Far ahead, at +30 and +60, the sum has the *larger* error: a sharper one-step forecast is not automatically a better rollout. The M of [chapter 6](06_dreaming.ipynb) uses the sum.
+# **Finding.** The sum lowers the NLL by about 0.8 nats per step and the error 10 steps ahead by a quarter. The reward error rises by less than 1%. A likely reason: with the mean, the squared error of the reward (2.7 points²) dominates the gradient, and $z$ is learned less well. Far ahead, at +30 and +60, the sum has the *larger* error: a sharper one-step forecast is not automatically a better rollout. The M of [chapter 6](06_dreaming.ipynb) uses the sum.
 #
 # ## 3.14 Break it: no memory
 #
