@@ -11,6 +11,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from figure_data import (
     SEARCH,
     drawn,
@@ -34,6 +35,7 @@ from PIL import Image
 from scipy import stats
 
 from wmlib.evaluation import episode_interval
+from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.view import figures
 from wmlib.view.figures import BASELINE, DREAM, REALITY
 
@@ -50,6 +52,14 @@ ALL = {
     ),
     "linear_probes": lambda: figures.linear_probes({"position": probe(), "velocity": probe()}),
     "mixtures": lambda: figures.mixtures(*mixture(), ["z[3]", "z[12]"]),
+    "mdn_rnn_diagram": lambda: figures.mdn_rnn_diagram(MDNRNN()),
+    "calibration": lambda: figures.calibration([torch.rand(40, 3) for _ in range(4)]),
+    "measures": lambda: figures.measures(
+        (0.5, 1, 2),
+        {"error": {"M": rng().uniform(1, 2, (4, 3))}, "sharpness": {"M": np.eye(4, 3)}},
+        "temperature τ",
+        references={"sharpness": 0.5},
+    ),
     "scatter_map": lambda: figures.scatter_map(rng().normal(size=(9, 2)), np.arange(9), "share"),
     "agent_diagram": figures.agent_diagram,
     "search_spaces": lambda: figures.search_spaces(searches()),
@@ -273,9 +283,42 @@ def test_a_mixture_is_drawn_as_its_density_with_the_real_values():
             np.testing.assert_allclose(parts[k], np.exp(log_pi[d, k]) * component)
         np.testing.assert_allclose(density, parts.sum(0))
         assert density.sum() * (z[1] - z[0]) == pytest.approx(1, abs=0.01)  # nothing lies outside
+        ((_, one),) = drawn(ax, BASELINE)
+        mean = (density * z).sum() / density.sum()
+        variance = (density * (z - mean) ** 2).sum() / density.sum()
+        np.testing.assert_allclose(one, stats.norm.pdf(z, mean, variance**0.5), atol=0.01)
         assert [x[0] for x, _ in drawn(ax, REALITY)] == list(truth[d])
         assert ax.get_xlabel() == ["z[3]", "z[12]"][d]
-    assert legend(figure) == ["M's mixture", "its components", "real next z"]
+    one = "one Gaussian, same mean and variance"
+    assert legend(figure) == ["M's mixture", "its components", one, "real next z"]
+
+
+def test_the_diagram_of_m_has_the_numbers_of_the_network():
+    texts = visible_texts(figures.mdn_rnn_diagram(MDNRNN(hidden_size=16, mixtures=2)))
+    words = [text for text, _ in texts]
+    assert words.count("mixture\n32 × 2 × 3 = 192") == 3
+    assert words.count("LSTM\n16 units") == 3
+
+
+def test_calibration_is_drawn_as_a_deviation_and_is_0_for_uniform_quantiles():
+    uniform = torch.linspace(0, 1, 1001)[:-1] + 0.0005
+    left, right = figures.calibration([uniform, uniform]).axes
+    np.testing.assert_allclose([bar.get_height() for bar in left.patches], 1, atol=0.01)
+    ((_, deviation),) = drawn(right, DREAM)
+    np.testing.assert_allclose(deviation, 0, atol=0.2)
+    narrow = figures.calibration([uniform.round(), uniform.round()])  # all outside: overconfident
+    ((nominal, deviation),) = drawn(narrow.axes[1], DREAM)
+    np.testing.assert_allclose(deviation, -nominal)
+
+
+def test_measures_are_means_over_episodes_with_their_references():
+    values = rng().uniform(1, 2, (4, 3))
+    figure = figures.measures((1, 2, 4), {"a": {"M": values}}, "τ", references={"a": 1.5})
+    ((x, y),) = drawn(figure.axes[0], DREAM)
+    np.testing.assert_array_equal(x, (1, 2, 4))
+    np.testing.assert_allclose(y, values.mean(0))
+    ((_, reference),) = drawn(figure.axes[0], BASELINE)
+    assert list(reference) == [1.5, 1.5]
 
 
 def test_a_scatter_map_has_every_point_and_its_value():

@@ -17,169 +17,352 @@
 # %% [markdown]
 # # 3. M, the memory
 #
-# ![Real frames above; below, frames that M imagined with the same steering](../figures/03_dream.png)
+# ![Two rows of frames: the real environment, and M's open-loop rollout with the same actions](../figures/03_dream.png)
 #
-# *Above: what happened. Below: what M, with closed eyes and told only the steering, gas and brake, imagines.*
+# **Figure 3.1.** Above: frames of a real episode. Below: an open-loop rollout. M has seen the 50 agent steps before; from then on it reads only the actions and its own samples. After one to two seconds the road breaks up.
 #
-# **What you'll do.** Train the second half of the world model on CarRacing and question it: one step ahead, two seconds ahead, at several temperatures, by hand, and with its memory wiped.
-# **What you'll learn.** How to predict what is not certain; how to tell an honest forecast from an overconfident one; what temperature does; how fast errors grow.
-# **What you need.** [Chapter 1](01_bouncing_ball.ipynb) for the idea, [chapter 2](02_vae.ipynb) for $z$.
-# **How long.** 40 minutes; the cells take under a minute with the shipped weights.
+# **What you'll do.** Write the four pieces of an MDN-RNN (mixture density network on a recurrent network): a step of the LSTM, the mixture head, sampling with temperature, and the open-loop rollout. Then test the trained M on CarRacing against three baselines.
+#
+# **What you'll learn.** How to predict a distribution instead of a value; how to check that it is calibrated; when a mixture of Gaussians is needed; what temperature does; how errors compound, and where a world model stops being better than a simple baseline.
+#
+# **What you need.** [Chapter 1](01_bouncing_ball.ipynb) for mixture densities and their likelihood, [chapter 2](02_vae.ipynb) for $z$.
+#
+# **How long.** 60 minutes of reading and building; running all cells takes about 1 minute on two cores.
 
 # %%
 import numpy as np
 import torch
+from torch.distributions import Normal
 
 from wmlib import evaluation
 from wmlib.files import read_log
 from wmlib.models.checkpoints import load_world_model
-from wmlib.models.mdn_rnn import MDNRNN, mdn_rnn_loss, mixture_mean, sample_next
+from wmlib.models.mdn_rnn import MDNRNN, mdn_rnn_loss, mixture_mean
 from wmlib.models.vae import frames_to_tensor, kl_per_dimension, sample_latent, tensor_to_frames
+from wmlib.models.world_model import State
 from wmlib.paths import pretrained
 from wmlib.pipeline import car_racing, scoring
 from wmlib.pipeline.rounds import Round
 from wmlib.pipeline.scales import get_chapter_config, get_config
-from wmlib.training.fit import mdn_rnn_step
-from wmlib.view import figures
+from wmlib.view import build, figures
 from wmlib.view.explorers import MixtureExplorer
 
 figures.use_style()
 config, chapter = get_config(), get_chapter_config()
-RETRAIN = chapter.retrain  # set to True to train everything here from scratch
+RETRAIN = chapter.retrain  # set to True to train V and M in this chapter
 
 # %% [markdown]
-# ## 3.1 What M is asked
+# ## 3.1 What M predicts
 #
-# A drive, seen through V, is a sequence of vectors $z_0, z_1, z_2, \dots$ with an action $a_t$ between each two. M reads $[z_t, a_t]$ and must say what comes next:
+# V turns an episode into a sequence of latent vectors $z_0, z_1, z_2, \dots$; between $z_t$ and $z_{t+1}$ the agent takes the action $a_t$ (steering, gas, brake). M reads $z_t$ and $a_t$, updates its memory $h$, and predicts three things about the next agent step:
 #
-# - $z_{t+1}$, as a **mixture of five Gaussians for each of the 32 dimensions**;
+# - the next latent vector $z_{t+1}$, as a **mixture of $K = 5$ Gaussians for each of the 32 dimensions**;
 # - the reward $r_t$, one number;
 # - whether the episode ends, one probability.
 #
-# The first is the paper's. The other two are small additional heads. They will matter when M has to stand in for the whole environment: a dream in which one can earn something, and fail.
-#
-# One departure: CarRacing moves fifty times a second, and the paper's agent looks and acts at every step. Ours looks at every *second*, and holds its action in between (`repeat` in `wmlib/pipeline/config.py`). A car does not need fifty decisions a second, and M need not say fifty times that nothing much has changed: what it dreams reaches twice as far in as many steps. So $t$ counts looks, 25 a second, and $r_t$ is the reward of two steps.
-
-# %%
-figures.source(MDNRNN)
-
-# %% [markdown]
-# And its loss. (The likelihood itself, and how it breaks if written carelessly, is in [chapter 1](01_bouncing_ball.ipynb).)
-
-# %%
-figures.source(mdn_rnn_loss)
-
-# %%
-# NBVAL_CHECK_OUTPUT
-mdn_rnn = MDNRNN()
-for name, part in mdn_rnn.named_children():
-    print(f"{name:8} {sum(p.numel() for p in part.parameters()):8,}")
-
-# %% [markdown]
-# Why a mixture, and not simply the next $z$? **Predict:** imagine that just beyond the picture's edge half of all roads bend left, and half bend right. A network trained with a squared error must give one answer. Which?
-#
-# It would answer with the average, a road that goes straight on, which is the one thing that never happens. A mixture can say "left or right, even chances, and I am sure that it is not straight on". (It says so for each dimension of $z$ by itself. That the dimensions fit together, all left or all right, it can only arrange through $h$, once the first draw has been seen.)
-
-# %% [markdown]
-# ## 3.2 Training it, or not
-#
-# One training step takes a batch of windows cut out of drives, draws a fresh $z$ for every moment from V's Gaussian, and asks for the loss:
-
-# %%
-figures.source(mdn_rnn_step)
+# The mixture is the paper's. The paper's M for VizDoom also predicts the end of the episode; for CarRacing it predicts $z$ alone. Ours has both extra heads, so that [chapter 6](06_dreaming.ipynb) can use M as an environment. We also use a frame skip of 2: an agent step is two environment steps, or 40 ms.
 
 # %%
 folder = config.run_folder("car_racing") if RETRAIN else pretrained("car_racing")
 if RETRAIN:
     car_racing.train_world_model(Round.of(config, folder=folder))
 world_model = load_world_model(folder)
-print("weights trained in this chapter" if RETRAIN else "weights that came with the repository")
+mdn_rnn = world_model.mdn_rnn
+figures.mdn_rnn_diagram(mdn_rnn)
+
+# %% [markdown]
+# **Figure 3.2.** M, unrolled over three agent steps. Blue: inputs from the real environment. Orange: outputs. In an open-loop rollout the orange arrow replaces the real $z$ by a sample of M's own prediction. During training the real $z$ is always used (teacher forcing).
+
+# %% tags=["nbval-check-output"]
+for name, part in MDNRNN().named_children():
+    print(f"{name:8} {sum(p.numel() for p in part.parameters()):8,} parameters")
+
+# %% [markdown]
+# All measurements of this chapter use episodes that neither V nor M was trained on. The pretrained agent collected them, with noise added to its actions.
+#
+# V leaves most of its 32 dimensions unused (chapter 2): they equal the prior and carry no information about the frame. We measure errors over the *active* dimensions only, those with a KL divergence above 0.1 nats.
+
+# %%
+tests = scoring.collect_test_episodes(config, chapter.test_episodes)
+episodes = [tests.episode(name) for name in tests.names()]
+actions = [torch.from_numpy(e["actions"]) for e in episodes]
+with torch.no_grad():
+    posteriors = [world_model.vae.encode(frames_to_tensor(e["frames"])) for e in episodes]
+zs = [mu for mu, _ in posteriors]
+information = kl_per_dimension(*(torch.cat(part) for part in zip(*posteriors, strict=True))).mean(0)
+active = information >= information.sort().values[-4].clamp(max=0.1)  # at least four
+print(f"{len(episodes)} episodes, {sum(map(len, actions)):,} agent steps")
+print(f"{active.sum()} active dimensions, {information[active].sum():.1f} nats of KL divergence")
+
+# %% [markdown]
+# ## 3.2 Build: one step of the LSTM
+#
+# M's memory is a long short-term memory network (LSTM). Its state has two vectors: the cell state $c$, which is changed by addition and so keeps gradients alive over many steps, and the output $h$, which the three heads read. One step is
+#
+# $$\begin{pmatrix} i \\ f \\ g \\ o \end{pmatrix} = W_{ih}\, x + b_{ih} + W_{hh}\, h + b_{hh}, \qquad
+# c' = \sigma(f) \odot c + \sigma(i) \odot \tanh(g), \qquad
+# h' = \sigma(o) \odot \tanh(c')$$
+#
+# where $x = [z_t, a_t]$ is the input, $\sigma$ the sigmoid, $\odot$ the elementwise product. $i$, $f$ and $o$ are the input, forget and output *gates*: numbers between 0 and 1 after the sigmoid. $g$ is the *candidate*, the new content. torch stacks the four in this order in the rows of its weights: `w_ih` is $(4H, I)$, `w_hh` is $(4H, H)$.
+#
+# **Write it** (4 lines). The rows of `x`, `h` and `c` are the batch, so a product is `x @ w_ih.T`.
+
+
+# %%
+def lstm_step(x, h, c, w_ih, w_hh, b_ih, b_hh):
+    """One step of an LSTM: x (B, I), h and c (B, H) -> the new h and c, each (B, H).
+
+    w_ih (4H, I), w_hh (4H, H), b_ih and b_hh (4H,): rows in the order i, f, g, o.
+    """
+    ...
+
+
+lstm_step = build.check(lstm_step)
+
+# %% [markdown]
+# Now we run it over a whole episode, with M's own weights, and compare with torch's LSTM:
+
+# %%
+h = c = torch.zeros(1, mdn_rnn.hidden_size)
+memory = []
+with torch.no_grad():
+    for z, a in zip(zs[0][:-1], actions[0], strict=True):
+        h, c = lstm_step(torch.cat([z, a])[None], h, c, *mdn_rnn.lstm.all_weights[0])
+        memory.append(h)
+    memory = torch.cat(memory)
+    expected, _ = mdn_rnn.remember(zs[0][None, :-1], actions[0][None])
+print(f"{len(memory)} steps, h has {memory.shape[1]} numbers")
+print("equal to torch's LSTM within 1e-4:", torch.allclose(memory, expected[0], atol=1e-4))
+
+# %% [markdown]
+# **Finding.** A step of the LSTM is two matrix products and a few elementwise functions. Carried over a whole episode, the state agrees with torch's within rounding error.
+
+# %% [markdown]
+# ## 3.3 Build: the mixture head
+#
+# From $h_{t+1}$ a single linear layer computes 480 numbers: for each of $D = 32$ dimensions and each of $K = 5$ Gaussians a logit, a mean $\mu$ and a $\log\sigma$. Together they define a density for the next $z$:
+#
+# $$p(z_{t+1} \mid h_{t+1}) = \prod_{d=1}^{D} \; \sum_{k=1}^{K} \pi_{d,k}\; \mathcal N\!\left(z_{t+1,d};\, \mu_{d,k}, \sigma_{d,k}\right), \qquad \sum_k \pi_{d,k} = 1$$
+#
+# The *product* over dimensions says that, given $h_{t+1}$, the dimensions are independent: every dimension has weights $\pi_{d,k}$ of its own. Dependence between dimensions can enter only through $h$. The logarithm of the product is a *sum*, so the negative log-likelihood (NLL) of a whole step is
+#
+# $$-\log p(z_{t+1} \mid h_{t+1}) = -\sum_{d} \log \sum_k \pi_{d,k}\, \mathcal N(z_{t+1,d};\, \mu_{d,k}, \sigma_{d,k}).$$
+#
+# Over a whole episode, the chain rule of probability adds up the steps: $\log p(z_1, \dots, z_T \mid a) = \sum_t \log p(z_{t+1} \mid h_{t+1})$, because $h_{t+1}$ is a function of everything before.
+#
+# **Write it** (2 lines). The 480 numbers come in the order: all logits, all $\mu$, all $\log\sigma$; within each, the 5 numbers of one dimension lie side by side. Return $\log \pi$ (normalized), $\mu$ and $\log\sigma$, each $(B, D, K)$.
+
+
+# %%
+def mdn_head(output, dimensions, mixtures):
+    """M's mixtures from one linear layer's output: (B, 3 * D * K) -> three tensors (B, D, K).
+
+    log_pi, normalized over the K Gaussians of a dimension; mu; log_sigma.
+    """
+    ...
+
+
+mdn_head = build.check(mdn_head)
+
+# %%
+with torch.no_grad():
+    output = mdn_rnn.mixture(memory)
+log_pi, mu, log_sigma = mdn_head(output, mdn_rnn.dimensions, mdn_rnn.mixtures)
+print(f"{tuple(output.shape)} -> {tuple(mu.shape)}")
+print(f"σ in active dimensions: {log_sigma[:, active].exp().mean():.2f} on average")
+print(f"σ in inactive dimensions: {log_sigma[:, ~active].exp().mean():.2f}")
+
+# %% [markdown]
+# **Finding.** In inactive dimensions M predicts $\sigma \approx 1$, the prior: there is nothing to know. In active dimensions its Gaussians are several times narrower.
+
+# %% [markdown]
+# ## 3.4 How it was trained
+#
+# The loss of one step is the NLL of the next $z$, plus a squared error for the reward, plus a cross-entropy for the end:
+
+# %%
+figures.source(mdn_rnn_loss)
+
+# %% [markdown]
+# Look at `.mean(-1)` in the line of `nll`. The equation of 3.3 has a *sum* over dimensions; this loss takes the *mean*, as the paper's code does. The minimum of the NLL alone is the same, but here it is added to two other terms, and dividing by 32 gives $z$ a 32 times smaller share of the gradient. Section 3.13 measures what changes.
+#
+# Three more choices:
+#
+# - **Teacher forcing.** In training, M always reads the real $z_t$, never its own prediction. This makes training parallel and stable. The price is a mismatch: in a rollout M reads its own samples, inputs that it never saw in training. (Scheduled sampling is one remedy; see the references.)
+# - **Truncated backpropagation through time.** An episode of 500 agent steps is cut into windows of 50. Each window starts with $h = c = 0$, and gradients flow through its 50 steps only. M can learn to remember 2 seconds, not more.
+# - **A fresh sample for every batch.** Inputs and targets are samples of V's posterior $\mathcal N(\mu_t, \sigma_t^2)$, drawn anew each time, so that M does not overfit one encoding.
 
 # %%
 history = read_log(folder / "mdn_rnn.jsonl")
 for number in sorted({row["round"] for row in history}):
     last = [row for row in history if row["round"] == number][-1]
-    print(f"round {number}: {last['step']} steps in {last['seconds'] / 60:.1f} minutes")
-figures.training_curves(
-    history, {"nll": "-log p(next z), nats per dimension", "reward": "reward, squared error"}
-)
+    print(f"round {number}: {last['step']} steps, {last['seconds'] / 60:.1f} minutes; ", end="")
+    print(f"at the end {last['nll']:.2f} nats per dimension")
+figures.training_curves(history, {"nll": "-log p(next z), nats per dimension"})
 
 # %% [markdown]
-# The curve levels off high, and it should. M's target is a *sample* of $z$. In a collapsed dimension (chapter 2) that is pure noise, and the best possible forecast of a standard normal variable costs $\frac12\log 2\pi e \approx 1.42$ nats. The active dimensions can be predicted better, down to the width of V's own Gaussian.
+# **Figure 3.3.** Training loss of the pretrained M. The loop of [chapter 5](05_car_racing.ipynb) runs three rounds, separated by dotted lines. M is trained *from scratch* in each round, because V has changed; V itself is trained further. So M's loss jumps back and V's does not. The reward term is left out: its level depends on how often the agent of the round hits a new tile.
 #
-# (Three curves, because the weights that came along are from three rounds: first everything learns from random driving, then from the agent's own as well. [Chapter 5](05_car_racing.ipynb) has the whole loop. If you train here, you make the first round.)
+# Why does the loss end near 1 and not near 0? The target is a sample. In an inactive dimension it is standard normal noise, and the entropy of that, $\frac12 \log 2\pi e \approx 1.42$ nats, is the lowest possible NLL. With 22 of 32 dimensions inactive, $22 \times 1.42 / 32 = 0.98$ nats per dimension is a floor that no M can pass.
 #
-# From here on, everything is measured on drives that neither V nor M has seen. Random driving soon ends up in the grass, where there is little to foresee. So the driver is the agent that came with the repository, with noise on its hands, so that it does not always do what the road suggests.
-
-# %%
-tests = scoring.collect_test_episodes(config, chapter.test_episodes)
-episodes = [tests.episode(name) for name in tests.names()]
-print(f"{len(episodes)} drives, {sum(len(e['actions']) for e in episodes)} looks at the road")
+# **Finding.** The final loss is about 0.99 nats per dimension. The inactive dimensions alone account for 0.98; the active ones average about zero nats.
 
 # %% [markdown]
-# ## 3.3 One step ahead
+# ## 3.5 One step ahead, against two baselines
 #
-# `watch` runs a drive through V and M. From every $h_t$ we take M's mixture for $z_{t+1}$.
-
-# %%
-known = [evaluation.watch(world_model, e["frames"], e["actions"]) for e in episodes]
-with torch.no_grad():
-    forecasts = [world_model.mdn_rnn.predict(h[None]) for z, h in known]
-
-# %% [markdown]
-# Is M's forecast better than *nothing changes*? From one look to the next little does change, so that is a serious rival. We compare squared errors in $z$, one number a drive, over the *active* dimensions, those that carry information:
+# A prediction is only as good as the baseline it beats. We use two:
+#
+# - **Copy.** The next $z$ is the last $z$. In 40 ms little changes.
+# - **Linear autoregression.** $z_{t+1} = A z_t + B z_{t-1} + C a_t + d$, fitted by least squares. With two past vectors it can continue a motion, and it reads the action. For each half of the test episodes it is fitted on the *other* half.
+#
+# **Predict:** by what factor does M's squared error undercut that of the copy, and that of the linear model?
 
 # %%
 with torch.no_grad():
-    mu, logvar = world_model.vae.encode(frames_to_tensor(episodes[0]["frames"]))
-information = kl_per_dimension(mu, logvar).mean(0)
-active = information > 0.1
-change = [(z[1:] - z[:-1])[:, active].square().sum(1).mean().item() for z, h in known]
-error = [
-    (mixture_mean(p)[0] - z[1:])[:, active].square().sum(1).mean().item()
-    for p, (z, h) in zip(forecasts, known, strict=True)
+    forecasts = [mdn_rnn(z[None, :-1], a[None])[0] for z, a in zip(zs, actions, strict=True)]
+
+
+def linear_inputs(z, before, a):
+    """The last two z (N, 32), the actions (N, 3) and 1: (N, 68)."""
+    return torch.cat([z, before, a, torch.ones(len(z), 1)], dim=1)
+
+
+inputs = [
+    linear_inputs(z[:-1], torch.cat([z[:1], z[:-2]]), a) for z, a in zip(zs, actions, strict=True)
 ]
-print("nothing changes:", evaluation.episode_interval(change).describe(3))
-print("M:              ", evaluation.episode_interval(error).describe(3))
+fits = []
+for half in (0, 1):
+    x, y = torch.cat(inputs[1 - half :: 2]), torch.cat([z[1:] for z in zs[1 - half :: 2]])
+    fits.append(torch.linalg.lstsq(x.double(), y.double()).solution.float())
 
 # %%
-e, (z, h) = episodes[0], known[0]
-moments = np.linspace(2, len(h) - 2, 8).astype(int)
-guess = mixture_mean(forecasts[0])[0, moments]
-rows = {
-    "next frame": e["frames"][moments + 1],
-    "through z": tensor_to_frames(world_model.decode(z[moments + 1])),
-    "M's forecast": tensor_to_frames(world_model.decode(guess)),
+def distance(predicted, real):
+    """Squared distance in z, summed over the active dimensions: (..., 32) -> (...)."""
+    return (predicted - real)[..., active].square().sum(-1)
+
+
+one_step = {
+    "copy": [z[:-1] for z in zs],
+    "linear autoregression": [x @ fits[k % 2] for k, x in enumerate(inputs)],
+    "M": [mixture_mean(p)[0] for p in forecasts],
 }
-colors = {"next frame": figures.REALITY, "M's forecast": figures.DREAM}
-figures.frame_grid(rows, colors=colors)
-
-# %% [markdown]
-# The middle row is all that could be hoped for: the real next frame, as V sees it. M made the lower row *without* that frame, and one step ahead the two can hardly be told apart.
-
-# %% [markdown]
-# ## 3.4 Looking at the mixtures
-#
-# Here is what M believes about the four most informative dimensions, at one moment of a drive. The thick line is the whole mixture, the thin ones its parts. Blue lines are ten samples of the real next $z$ (V's own Gaussian for the frame that came).
+errors = {
+    name: np.array([distance(p, z[1:]).mean() for p, z in zip(predicted, zs, strict=True)])
+    for name, predicted in one_step.items()
+}
+for name, values in errors.items():
+    print(f"{name:22}", evaluation.episode_interval(values).describe(3))
+for name in ("copy", "linear autoregression"):
+    gap = evaluation.episode_interval(errors[name] - errors["M"])
+    print(f"{name} minus M:".ljust(30), gap.describe(3))
+lower = int((errors["M"] < errors["linear autoregression"]).sum())
+print(f"M's error is below the linear model's in {lower} of {len(episodes)} episodes")
+worst = int(errors["linear autoregression"].argmax())
+print(f"largest error of the linear model: episode {worst}, ", end="")
+print(f"{errors['linear autoregression'][worst]:.2f}; M there: {errors['M'][worst]:.2f}; ", end="")
+print(f"return {episodes[worst]['rewards'].sum():.0f}")
 
 # %%
-order = information.argsort(descending=True)[:4].tolist()
-t = len(h) // 2
-p = forecasts[0]
-many = mu[t + 1, order].expand(10, 4), logvar[t + 1, order].expand(10, 4)
-drawn = sample_latent(*many, torch.Generator().manual_seed(0))
-parts = [part[0, t, order].numpy() for part in (p.log_pi, p.mu, p.log_sigma)]
-figures.mixtures(*parts, drawn.T.numpy(), [f"z[{d}]" for d in order])
+moments = np.linspace(20, len(actions[0]) - 2, 7).astype(int)
+shown = {"next frame": zs[0][moments + 1], "M": one_step["M"][0][moments]}
+shown["copy"] = zs[0][moments]
+pictures = {n: tensor_to_frames(world_model.decode(z)).astype(int) for n, z in shown.items()}
+rows = {"next frame, real": episodes[0]["frames"][moments + 1]}
+rows["next frame, reconstructed"] = pictures["next frame"]
+for name in ("M", "copy"):
+    rows[f"predicted: {name}"] = pictures[name]
+    rows[f"{name}: |error| × 4"] = 4 * np.abs(pictures[name] - pictures["next frame"])
+colors = {"next frame, real": figures.REALITY, "predicted: M": figures.DREAM}
+figures.frame_grid({n: f.clip(0, 255).astype(np.uint8) for n, f in rows.items()}, colors=colors)
 
 # %% [markdown]
-# Does M use its five Gaussians? Where the parts lie on top of each other, one would have done; where they are apart or of different widths, M is saying something that a single Gaussian cannot.
+# **Figure 3.4.** One agent step ahead. All three predictions look alike; only the amplified differences to the reconstruction show that M's error is smaller. A picture of a one-step forecast is no evidence for a model.
+#
+# **Finding.** M's one-step error is about half of the copy's (0.15 against 0.29, mean over episodes). M does *not* beat linear autoregression: the interval of the mean difference includes 0, and in most episodes the linear model has the smaller error. 40 ms ahead, the world is nearly linear in $z$. The exception is an episode in which the car turns in circles on the grass: the linear model was fitted to driving on the road and fails there, while M, which was also trained on random episodes, does not.
 
 # %% [markdown]
-# ## 3.5 Is M honest?
+# ## 3.6 Does M need a mixture?
 #
-# A forecast can be wrong in two ways: off the mark, or *overconfident*. The second has a clean test. If M names an interval and says "with 80% probability it falls in here", does it, 80% of the time? For every real $z_{t+1}$ we ask which quantile of M's mixture it falls on, and from that, which of M's central intervals it is in. Here input and target are samples of $z$, as in training. An honest forecaster's curve is the diagonal.
+# The usual argument: if half of all roads bend left and half bend right, a squared error (or a single Gaussian) predicts the average, a road that goes straight on, and that road does not exist. A mixture can put one Gaussian on each.
 #
-# **Predict:** a forecaster who always claims to know better than he does: does his curve run above or below?
+# **Predict:** in which share of M's one-step forecasts does the density of a dimension have two peaks?
+#
+# We compare each of M's mixtures with *one* Gaussian of the same mean and variance, in two ways: by counting the peaks of the density, and by the KL divergence from the mixture to the Gaussian, the nats per dimension that one Gaussian would lose.
+
+
+# %%
+def compare(p):
+    """Peaks of each mixture's density, and KL(mixture || one Gaussian): (T, active) each."""
+    log_pi, mu, log_sigma = (part[0][:, active] for part in (p.log_pi, p.mu, p.log_sigma))
+    mean = (log_pi.exp() * mu).sum(-1)
+    variance = (log_pi.exp() * (log_sigma.exp() ** 2 + mu**2)).sum(-1) - mean**2
+    z = mean + variance.sqrt() * torch.linspace(-5, 5, 201)[:, None, None]
+    parts = log_pi + Normal(mu, log_sigma.exp()).log_prob(z[..., None])
+    mixture = parts.exp().sum(-1).clamp(min=1e-12)
+    gaussian = Normal(mean, variance.sqrt()).log_prob(z)
+    peaks = ((mixture[1:-1] > mixture[:-2]) & (mixture[1:-1] > mixture[2:])).sum(0)
+    return peaks, (mixture * (mixture.log() - gaussian)).sum(0) * (z[1] - z[0])
+
+
+compared = [compare(p) for p in forecasts]
+peaks, nats = (torch.cat(part) for part in zip(*compared, strict=True))
+print(f"mixtures with two peaks or more: {(peaks > 1).float().mean():.1%} of {peaks.numel():,}")
+print(f"KL divergence to one Gaussian: {nats.sum(1).mean():.2f} nats per step, all active together")
+
+# %% [markdown]
+# These are the four dimensions and moments in which M's forecast is least like a Gaussian:
+
+# %%
+names = active.nonzero()[:, 0].tolist()
+columns = []
+for d in nats.amax(0).argsort(descending=True)[:4].tolist():
+    k = int(np.argmax([kl[:, d].max().item() for _, kl in compared]))
+    t, p = int(compared[k][1][:, d].argmax()), forecasts[k]
+    parts = [part[0, t, names[d]].numpy() for part in (p.log_pi, p.mu, p.log_sigma)]
+    title = f"z[{names[d]}], episode {k}, step {t}"
+    columns.append([*parts, zs[k][t + 1, names[d]].numpy(), title])
+extreme = [np.stack(part) for part in list(zip(*columns, strict=True))[:4]]
+figures.mixtures(*extreme, [title for *_, title in columns])
+
+# %% [markdown]
+# **Figure 3.5.** The four least Gaussian forecasts among all test episodes. Even these are mostly one bump with a heavy tail: a narrow Gaussian for what usually happens, and a wide one with a small weight for what rarely does.
+#
+# This is what a trained M *does*. What would it lose *without* the mixture? For that, Ms have to be trained with $K$ = 1, 2 and 5. `python -m wmlib ablate mixtures` trained them (15 Ms on the same 100 on-policy episodes, three training seeds each; about 10 minutes). Three kinds of M use the mean over dimensions in the loss, as above, and two the sum (see 3.13). These are the measurements on our test episodes:
+
+# %%
+table = read_log(pretrained("ablations") / "mixtures.jsonl")
+
+
+def of(arm, key):
+    """A column of the table, one row per training seed."""
+    return np.array([row[key] for row in table if row["arm"] == arm])
+
+
+def step_nll(arm):
+    """NLL of the next z, summed over the active dimensions, one number per training seed."""
+    return of(arm, "nll")[:, table[0]["active"]].sum(1)
+
+
+SUM = ", sum over dimensions"
+arms = ("copy of the last z", "linear autoregression", "K = 1", "K = 2", "K = 5")
+for arm in (*arms, "K = 1" + SUM, "K = 5" + SUM):
+    print(f"{arm:28} {step_nll(arm).mean():6.2f} nats per step")
+for arm, other in (("K = 1", "K = 5"), ("K = 2", "K = 5"), ("K = 1" + SUM, "K = 5" + SUM)):
+    gap = evaluation.seed_interval(step_nll(arm) - step_nll(other))
+    print(f"{arm} minus {other}: {gap.mean:.2f} (95% CI {gap.low:.2f} to {gap.high:.2f})")
+
+# %% [markdown]
+# (For the baselines, $p$ is a Gaussian around the prediction, with the variance of the training residuals. Intervals are over three training seeds, with Student's $t$.)
+#
+# **Finding.** Three training seeds show no effect of the mixture on the likelihood of the next $z$. With the mean in the loss, K = 1 loses about 0.1 nats per step against K = 5, with the sum 0.07, and both intervals include 0. For comparison: linear autoregression is more than 2 nats worse than any of these Ms, and sum against mean makes a difference of 0.8. So within one step, M hardly needs its five Gaussians: 40 ms later there is rarely more than one possible frame.
+#
+# ## 3.7 Is M calibrated?
+#
+# A probabilistic forecast can fail in two ways: its centre is off, or its *width* is wrong. M is *calibrated* if its intervals contain the real value as often as they say. The test is the probability integral transform (PIT): for every real $z_{t+1,d}$, compute the quantile of M's mixture at which it lies. If M is calibrated, these quantiles are uniform between 0 and 1. The *empirical coverage* of the central 80% interval is then the share of quantiles between 0.1 and 0.9; the *nominal* coverage is 80%.
+#
+# Input and target are samples of V's posterior here, as in training.
+#
+# **Predict:** an overconfident forecaster has intervals that are too narrow. Is its empirical coverage above or below nominal?
 
 # %%
 figures.source(evaluation.quantiles)
@@ -187,108 +370,420 @@ figures.source(evaluation.quantiles)
 # %%
 generator, q = torch.Generator().manual_seed(0), []
 with torch.no_grad():
-    for drive in episodes:
-        code = world_model.vae.encode(frames_to_tensor(drive["frames"]))
-        z_drawn = sample_latent(*code, generator)[None]
-        actions = torch.from_numpy(drive["actions"])[None]
-        forecast, _ = world_model.mdn_rnn(z_drawn[:, :-1], actions)
-        q.append(evaluation.quantiles(forecast, z_drawn[:, 1:])[0])
-q = torch.cat(q)
+    for posterior, a in zip(posteriors, actions, strict=True):
+        z = sample_latent(*posterior, generator)[None]
+        forecast, _ = mdn_rnn(z[:, :-1], a[None])
+        q.append(evaluation.quantiles(forecast, z[:, 1:])[0, :, active])
 
 # %%
-claimed, found = evaluation.coverage(q[:, active])
-figure, ax = figures.new_axes(width=3.4, height=3.2)
-ax.plot([0, 1], [0, 1], color=figures.BASELINE, lw=1)
-ax.plot(claimed, found, color=figures.DREAM)
-ax.set(xlabel="probability that M gives an interval", ylabel="share of real z inside")
+nominal, _ = evaluation.coverage(q[0])
+deviation = [100 * (evaluation.coverage(of_one)[1] - nominal) for of_one in q]  # per episode
+for probability in (0.5, 0.8, 0.96):
+    at = np.abs(nominal - probability).argmin()
+    points = evaluation.episode_interval([values[at] for values in deviation]).describe(2)
+    print(f"nominal {probability:.0%}: empirical minus nominal", points)
+
+# %%
+figures.calibration(q)
+
+# %% [markdown]
+# **Figure 3.6.** Left: histogram of the quantiles (PIT); flat if M is calibrated. Right: deviation of the empirical from the nominal coverage, with the 95% CI of the mean over episodes.
+#
+# **Finding.** One step ahead, M is slightly overconfident: its 80% intervals contain the real $z$ about 1 percentage point less often than they say, and the interval of this deviation excludes 0. The excess lies in the upper tail. For most uses this is well calibrated.
+#
+# ## 3.8 Build: sampling with temperature
+#
+# To dream, M has to *draw* the next $z$. The temperature $\tau$ reshapes the density from which it draws. For a Gaussian, raising the density to the power $1/\tau$ (and normalizing again) gives
+#
+# $$\mathcal N(z; \mu, \sigma)^{1/\tau} \propto \exp\left(-\frac{(z-\mu)^2}{2\,\tau\sigma^2}\right) \propto \mathcal N(z;\, \mu, \sqrt\tau\,\sigma).$$
+#
+# So the *variance* is multiplied by $\tau$, and $\sigma$ by $\sqrt\tau$. For the discrete choice of a Gaussian, $\pi_k^{1/\tau}$ normalized is $\mathrm{softmax}(\log\pi_k / \tau)$. Drawing takes two steps, for every dimension separately:
+#
+# $$k \sim \mathrm{Categorical}\big(\mathrm{softmax}(\log \pi_d / \tau)\big), \qquad z_d = \mu_{d,k} + \sqrt\tau\, \sigma_{d,k}\, \epsilon, \qquad \epsilon \sim \mathcal N(0, 1).$$
+#
+# At $\tau = 1$ this is M's own distribution; as $\tau \to 0$ it becomes the mean of the most probable Gaussian.
+#
+# **Write it** (3 lines). `torch.distributions.Categorical` draws indices, `gather` picks the chosen $\mu$ and $\log \sigma$.
+
+
+# %%
+def sample_mixture(log_pi, mu, log_sigma, temperature):
+    """Draw z from the mixtures: three tensors (B, D, K), temperature > 0 -> (B, D)."""
+    ...
+
+
+sample_mixture = build.check(sample_mixture)
+
+# %% [markdown]
+# We draw 20,000 values from the least Gaussian forecast of Figure 3.5 at four temperatures:
+
+# %%
+parts = [torch.from_numpy(part[0]).expand(20_000, 1, -1) for part in extreme[:3]]
+figure, ax = figures.new_axes(width=6, height=2.8)
+bins = np.linspace(-3, 3, 100) + sample_mixture(*parts, 1.0).mean().item()
+for tau, shade in ((0.1, "#7A4B00"), (0.5, "#B87800"), (1.0, figures.DREAM), (2.0, "#F5CE7A")):
+    draws = sample_mixture(*parts, tau)[:, 0].numpy()
+    label = f"τ = {tau}: SD {draws.std():.2f}"
+    ax.hist(draws, bins, density=True, histtype="step", lw=1.6, color=shade, label=label)
+ax.set(xlabel=columns[0][-1], ylabel="density of the samples", yscale="log", ylim=(3e-3, None))
+ax.legend()
 figure
 
-# %%
-for probability in (0.5, 0.8, 0.96):
-    share = found[np.abs(claimed - probability).argmin()]
-    print(f"M says {probability:.0%}: it happened {share:.1%} of the time")
-
 # %% [markdown]
-# An overconfident forecaster's intervals are too narrow: his curve runs *below* the diagonal, everywhere.
-
-# %% [markdown]
-# ## 3.6 Closing the eyes, and temperature
+# **Figure 3.7.** Samples of one mixture. A low temperature removes the rare component and narrows the common one; a high temperature does the opposite.
 #
-# Now we let M live on its own samples, as in chapter 1, but with the drive's own actions. The temperature $\tau$ divides the logits of the mixture weights and multiplies each $\sigma$ by $\sqrt\tau$:
-
-# %%
-figures.source(sample_next)
-
-# %%
-seen, ahead = chapter.context, chapter.horizon
-long_enough = [e for e in episodes if len(e["actions"]) >= seen + ahead]
-print(f"{len(long_enough)} of {len(episodes)} drives last {seen + ahead} looks")
-
-
-def dream_on(e, temperature=1.0, samples=1, seed=0, actions=None):
-    """z imagined for `ahead` steps after `seen` frames: (samples, ahead, z_size)."""
-    end = seen + ahead
-    actions = e["actions"] if actions is None else actions
-    return evaluation.open_loop_rollout(
-        world_model,
-        e["frames"][: end + 1],
-        torch.from_numpy(actions[:end]),
-        context=seen,
-        temperature=temperature,
-        samples=samples,
-        generator=torch.Generator().manual_seed(seed),
-    )[0]
+# **Finding.** Temperature changes weights and widths at once: from $\tau$ = 0.1 to 2, the standard deviation of this forecast grows by about an order of magnitude.
+#
+# ## 3.9 Build: an open-loop rollout
+#
+# So far M read a real $z$ at every step. In an *open-loop rollout* (a dream) it reads its own samples: it observes the first steps of an episode (the *context*), then imagines the following ones (the *horizon*), with the episode's own actions.
+#
+# `world_model.imagine(state, actions, temperature, generator)` makes one such step for a batch: it updates $h$ and $c$, draws the next $z$ from M's forecast and returns the new state (with fields `z`, `h`, `c`) and the forecast.
+#
+# **Write it** (5 lines): a loop over the horizon that feeds every new state back in, and collects the $z$.
 
 
 # %%
-e = long_enough[0]
-shown = np.linspace(0, ahead - 1, 9).astype(int)
-strips = {"what happened": e["frames"][seen + 1 + shown]}
-for tau in (0.1, 0.5, 1.0, 1.5):
-    dreamt = dream_on(e, tau)[0, shown]
-    strips[f"τ = {tau}"] = tensor_to_frames(world_model.decode(dreamt))
-colors = {name: figures.DREAM for name in strips} | {"what happened": figures.REALITY}
-figures.frame_grid(strips, [f"+{t + 1}" for t in shown], colors)
+def open_loop(world_model, state, actions, temperature, generator):
+    """z of M's open-loop rollout from `state` (B rows), with actions (B, H, A): (B, H, z_size)."""
+    ...
+
+
+open_loop = build.check(open_loop)
+
+# %% [markdown]
+# We cut the test episodes into windows of `context` + `horizon` agent steps, run M over the contexts, and roll out all windows at once, 16 samples each.
 
 # %%
-rows = {"what happened": strips["what happened"], "dreamt, τ = 1": strips["τ = 1.0"]}
+context, horizon = chapter.rollout_start, chapter.horizon
+windows = [
+    (k, slice(start, start + context + horizon))
+    for k, a in enumerate(actions)
+    for start in range(0, len(a) - context - horizon + 1, horizon)
+]
+owner = np.array([k for k, _ in windows])  # the episode of each window
+past = torch.stack([zs[k][s][: context + 1] for k, s in windows])
+real = torch.stack([zs[k][1:][s][context:] for k, s in windows])
+given = torch.stack([actions[k][s] for k, s in windows])
+with torch.no_grad():
+    _, (h, c) = mdn_rnn.remember(past[:, :-1], given[:, :context])
+now, future = State(past[:, -1], h[0], c[0], torch.zeros(len(windows))), given[:, context:]
+print(f"{len(windows)} windows, {context} agent steps observed, {horizon} imagined")
+
+
+# %%
+def dream(samples, temperature=1.0, future=future):
+    """z of open-loop rollouts of all windows: (samples, windows, horizon, 32)."""
+    rows, generator = torch.arange(len(windows)).repeat(samples), torch.Generator().manual_seed(0)
+    z = open_loop(world_model, now.take(rows), future[rows], temperature, generator)
+    return z.unflatten(0, (samples, len(windows)))
+
+
+dreams = dream(16)
+
+# %% [markdown]
+# First, one window: what happened, and three samples of what M thinks could happen.
+
+# %%
+k, window = windows[0]
+shown = np.linspace(0, horizon - 1, 9).astype(int)
+rows = {"real": episodes[k]["frames"][1:][window][context + shown]}
+for sample in range(3):
+    rows[f"dream {sample + 1}"] = tensor_to_frames(world_model.decode(dreams[sample, 0, shown]))
+colors = dict.fromkeys(rows, figures.DREAM) | {"real": figures.REALITY}
+titles = [f"+{t + 1}" for t in shown]
 path = config.figure("03_dream.png")
 path.parent.mkdir(parents=True, exist_ok=True)
-figures.frame_grid(rows, [f"+{t + 1}" for t in shown]).savefig(path, dpi=80)
+pair = {name: rows[name] for name in ("real", "dream 1")}
+figures.frame_grid(pair, titles, colors).savefig(path, dpi=80)
+figures.frame_grid(rows, titles, colors)
 
 # %% [markdown]
-# One dream proves nothing; another sample gives another road. So here are five samples at $\tau = 1$, the last frame of each, beside what happened. Where they agree M is sure, where they differ it is not. (Whether it is *rightly* unsure so far ahead is another question; 3.5 only asked about one.)
+# **Figure 3.8.** An open-loop rollout: the real frames, and three samples of M at $\tau = 1$. "+25" is 25 agent steps, or one second, after the last frame that M has seen.
+#
+# Now we search all windows for a moment with *two futures*: the one in which the samples disagree most after 10 steps (0.4 seconds). From there we show the two samples that are furthest apart, and the mean of all 16.
 
 # %%
-last = tensor_to_frames(world_model.decode(dream_on(e, 1.0, samples=5)[:, -1]))
-happened = e["frames"][[seen + ahead]]
-figures.frame_grid({f"+{ahead}: happened": happened, "five dreams of it": last})
+later = min(10, horizon) - 1
+spread = dreams[:, :, later, active].var(0).sum(-1)
+w = int(spread.argmax())
+apart = torch.cdist(dreams[:, w, later, active], dreams[:, w, later, active])
+one, other = divmod(int(apart.argmax()), len(dreams))
+with torch.no_grad():
+    step, prediction = world_model.imagine(now.take(torch.tensor([w])), future[[w], 0], 0.0)
+print(f"spread after {later + 1} steps: {spread[w]:.1f}, median window {spread.median():.1f}")
+print(f"peaks of the one-step forecasts there: {compare(prediction)[0][0].tolist()}")
+
+# %%
+k, window = windows[w]
+futures = {"dream A": dreams[one, w], "dream B": dreams[other, w]}
+futures["mean of 16"] = dreams[:, w].mean(0)
+early = np.linspace(0, min(24, horizon - 1), 9).astype(int)
+rows = {"real": episodes[k]["frames"][1:][window][context + early]}
+rows |= {name: tensor_to_frames(world_model.decode(z[early])) for name, z in futures.items()}
+colors = dict.fromkeys(rows, figures.DREAM) | {"real": figures.REALITY}
+figures.frame_grid(rows, [f"+{t + 1}" for t in early], colors)
 
 # %% [markdown]
-# ## 3.7 Touch it
+# **Figure 3.9.** Two samples of M that start from the same state and take the same actions, and the mean of all 16. Where the futures differ, their mean is none of them: the road fades.
 #
-# **Tasks.** With the explorer below:
+# Every *one-step* forecast at this moment has a single peak (the list above). The futures part nevertheless: a sample that deviates a little is the input of the next step, so the deviation grows, and $h$ keeps the dimensions consistent with each other. The multimodality of the rollout comes from *feeding samples back*, less from the mixture of one step.
 #
-# 1. Go through the drive with `agent step`. Find a moment where M's Gaussians lie apart, and one where they sit on top of each other.
-# 2. Leave `horizon` at 1 (so that the small picture on the lower right is simply the next frame), look for a bend there, and choose the entries of $z$ one after the other. For which do the five pictures on the upper right differ?
-# 3. Drag `horizon` from 1 to its end. After how many looks do the four dreams begin to differ from each other? And from what happened?
-# 4. Stay at that end, and set `temperature` to 0, to 1 and to 2. What happens to the Gaussians' widths, and what to their shares? How many of the four dreams are still a road at 2?
-# 5. Press `resample` a few times at temperature 1, then at temperature 0.
+# **Finding.** M represents several futures: its samples can end on different roads, whose average is not a road. It does so over many steps; within one step its forecast is almost a single Gaussian.
 #
-# <details><summary>What you may have seen</summary>
+# ## 3.10 How far ahead does M see?
 #
-# 1. Where the road ahead is clear, the Gaussians of most entries sit on top of each other. They part where the next frame could be one of two things, or where one of them has gone wide and flat to catch what is rare.
-# 2. The pictures differ for those few entries of which M is not sure. Where all five look alike, M either knows, or the entry paints little.
-# 3. After five looks or so, and at most moments about as much from each other as from what happened. That is as it should be: what happened is then one more dream among them, as far as the eye can tell.
-# 4. Widths grow with the square root of the temperature (at 0 they are lines), and the shares even out. At 2 roads get ragged, and some end in a blot.
-# 5. At 0 nothing is drawn by lot: M always takes the middle of the likeliest Gaussian. Luck has nothing to decide.
+# We measure the squared distance in $z$ against the horizon. For M, the forecast is the mean of its samples, the best point forecast under a squared error. (With 16 samples, their mean has a sampling error of its own, variance / 16; we subtract it.) The baselines: the copy, linear autoregression run forward on its own predictions, and a *constant*, the mean $z$ of all episodes.
+#
+# **Predict:** at which horizon does M stop being better than each baseline?
+
+# %%
+def mean_error(dreams, real):
+    """Squared error of M's mean, from S samples (S, windows, H, 32): (windows, H)."""
+    own = dreams[..., active].var(0).sum(-1) / len(dreams)
+    return distance(dreams.mean(0), real) - own
+
+
+def by_episode(values):
+    """(windows, ...) -> means over the windows of each episode, (episodes, ...)."""
+    values = np.asarray(values)
+    return np.stack([values[owner == k].mean(0) for k in sorted(set(owner))])
+
+
+# %%
+z, before, steps = past[:, -1], past[:, -2], []
+fit = torch.stack([fits[k % 2] for k in owner])
+for a in future.unbind(1):
+    after = (linear_inputs(z, before, a)[:, None] @ fit)[:, 0]
+    z, before = after, z
+    steps.append(after)
+ahead = {
+    "constant": by_episode(distance(torch.cat(zs).mean(0), real)),
+    "copy": by_episode(distance(past[:, -1:], real)),
+    "linear autoregression": by_episode(distance(torch.stack(steps, 1), real)),
+    "M": by_episode(mean_error(dreams, real)),
+}
+# %%
+for name in ("copy", "linear autoregression", "constant"):
+    gaps = [evaluation.episode_interval(gap) for gap in (ahead[name] - ahead["M"]).T]
+    better = [t + 1 for t, gap in enumerate(gaps) if gap.low > 0]
+    worse = [t + 1 for t, gap in enumerate(gaps) if gap.high < 0]
+    for word, horizons in (("better", better), ("worse", worse)):
+        span = f"+{horizons[0]} to +{horizons[-1]}" if horizons else "no horizon"
+        print(f"M is {word} than {name:22} at {len(horizons):2} horizons: {span}")
+
+# %%
+colors = dict(zip(ahead, ("black", figures.BASELINE, "black", figures.DREAM), strict=True))
+figure = figures.horizon_curves(ahead, "squared distance in z", colors)
+(ax,) = figure.axes
+ax.lines[0].set_linestyle("--")  # the constant
+for band in ax.collections:
+    band.set_alpha(0.12)
+ax.legend(loc="lower right", fontsize=8)
+figure
+
+# %% [markdown]
+# **Figure 3.10.** Open-loop error against the horizon (25 agent steps are one second), mean and 95% CI over episodes. The list above it names the horizons at which the 95% CI of the paired difference excludes 0.
+#
+# **Finding.** The pretrained M's advantage over a copy can be shown within about the first second only (+28 is the last horizon). Over linear autoregression it has hardly any, and from about +12 (half a second) on its error is *larger* than that of a constant. A forecaster that knows nothing about the moment can always answer with the mean, so M's dreams must drift away from what is typical of these episodes. Where to? We count the pixels of the road in decoded frames:
+
+# %%
+def road(z):
+    """Share of pixels above the car that are not green: (windows,)."""
+    red, green, _ = world_model.decode(z)[:, :, :48].unbind(1)
+    return (green - red < 0.12).float().mean((1, 2))
+
+
+half = horizon // 2
+for t in sorted({0, half - 1, horizon - 1}):
+    shares = [by_episode(road(z)).mean() for z in (real[:, t], dreams[0, :, t])]
+    print("+{}: road in real frames {:.2f}, in dreams {:.2f}".format(t + 1, *shares))
+
+# %% [markdown]
+# The dreams leave the road: by +60 its share has fallen from 0.22 to 0.13. The pretrained M learned from 500 episodes of a random policy and 200 of trained agents, and random episodes soon end on the grass. The Ms of the ablation learned from 100 on-policy episodes alone:
+
+# %%
+mixture, line = of("K = 5", "error").mean(0), of("linear autoregression", "error").mean(0)
+print(f"K = 5 is below linear autoregression at +1 to +{int(np.argmin(mixture < line))}")
+print(f"error at +{len(mixture)}: {mixture[-1]:.1f}; ", end="")
+print(f"of the pretrained M at +{horizon}: {ahead['M'][:, -1].mean():.1f}")
+for loss in ("", SUM):
+    for t in (0, 9, 29, 59):
+        one, five = (of(k + loss, "energy_score")[:, t] for k in ("K = 1", "K = 5"))
+        gap = evaluation.seed_interval(one - five)
+        print(f"energy score at +{t + 1:2}, K = 5{loss}: {five.mean():.2f}; ", end="")
+        print(f"K = 1 minus K = 5: {gap.mean:.2f} (95% CI {gap.low:.2f} to {gap.high:.2f})")
+
+# %%
+figure, ax = figures.new_axes(width=5.6, height=3.3)
+arms = ("copy of the last z", "linear autoregression", "K = 1", "K = 5")
+for arm, color in zip(arms, (figures.BASELINE, "black", "#B35900", figures.DREAM), strict=True):
+    values = of(arm, "error").mean(0)
+    ax.plot(np.arange(1, len(values) + 1), values, color=color, label=arm)
+ax.set(xlabel="horizon (agent steps)", ylabel="squared distance in z", ylim=(0, None))
+ax.legend(fontsize=8)
+figure
+
+# %% [markdown]
+# **Figure 3.11.** Open-loop error of Ms that were trained on on-policy episodes only, mean over three training seeds. (The *energy score* in the list above it compares whole distributions of samples, where Figure 3.11 compares their means; lower is better. The intervals are over the seeds.)
+#
+# **Finding.** Trained on on-policy episodes, M has a smaller error than linear autoregression up to about +25 (1 s), and at +60 about half the error of the pretrained M. The form of the output matters less. With the mean in the loss, three seeds show no difference between $K$ = 1 and $K$ = 5; with the sum, $K$ = 5 has a slightly lower energy score far ahead (at +60 by about 0.08 of 1.4, the only one of these intervals that excludes 0). (The two kinds of M differ in optimizer settings, too. The drift to the grass points to the data: a distribution shift between training and use.)
+#
+# ## 3.11 Do the actions matter?
+#
+# If M had learned only what roads usually do, it would not care about the actions. We give each window the future actions of a window of another episode and subtract: error with the wrong actions minus error with the right ones, per episode.
+#
+# **Predict:** from which horizon on is the difference above 0?
+
+# %%
+shift = len(windows) // 2  # to another episode
+wrong = by_episode(mean_error(dream(16, future=future.roll(shift, 0)), real))
+effect = wrong - ahead["M"]
+
+# %%
+for t in sorted({0, horizon // 6, horizon // 3, horizon // 2, horizon - 1}):
+    print(f"+{t + 1:2}:", evaluation.episode_interval(effect[:, t]).describe(2))
+above = np.array([evaluation.episode_interval(gap).low > 0 for gap in effect.T])
+print(f"the interval lies above 0 at {above.sum()} of {horizon} horizons: ", end="")
+print(f"without a gap from +2 to +{1 + int(np.argmin(above[1:]))}")
+
+# %%
+figure = figures.horizon_curves(
+    {"wrong actions minus right ones": effect},
+    "difference in squared distance",
+    {"wrong actions minus right ones": figures.DREAM},
+)
+(ax,) = figure.axes
+ax.axhline(0, color=figures.BASELINE)
+ax.set_ylim(-0.5, None)
+figure
+
+# %% [markdown]
+# **Figure 3.12.** What the right actions are worth: paired difference with its 95% CI over episodes.
+#
+# **Finding.** The actions matter most about 10 steps (0.4 s) ahead, where the wrong ones add about 2 to the squared distance. The interval excludes 0 from +2 until about +29 (1.2 s). Beyond that it includes 0 at some horizons: the dreams have lost the road anyway, and 24 episodes are too few to detect what remains of the effect.
+#
+# ## 3.12 What temperature changes
+#
+# One sample per temperature proves nothing. So we roll out all windows at six temperatures and measure three things halfway to the horizon:
+#
+# - **Error and spread.** The squared distance from a sample to the real $z$, and between two samples. If the real future were just one more sample of M, both would be equal.
+# - **Sharpness.** The mean absolute difference between neighbouring pixels of the decoded frame. Below the value of reconstructions, the frame is blurred or empty.
+# - **Plausibility.** The distance of a sample to the nearest real $z$ of any other episode. Real $z$ have such a distance, too (grey line); samples above it lie outside the data.
+
+# %%
+bank = torch.cat(zs)[:, active]
+foreign = np.repeat(np.arange(len(zs)), [len(z) for z in zs]) != owner[:, None]
+foreign = torch.from_numpy(foreign)  # for each window, the z of other episodes: (windows, N)
+
+
+def plausibility(z):
+    """Distance to the nearest real z of another episode: (windows, 32) -> (windows,)."""
+    return torch.cdist(z[:, active], bank).masked_fill(~foreign, torch.inf).amin(1)
+
+
+def sharpness(z):
+    """Mean absolute difference of neighbouring pixels, in grey levels: (windows,)."""
+    frames = 255 * world_model.decode(z)
+    return frames.diff(dim=-1).abs().mean((1, 2, 3))
+
+
+measured = {}
+for tau in (0.1, 0.5, 0.75, 1.0, 1.5, 2.0):
+    z = dream(4, tau, future[:, :half])[:, :, -1]
+    error, spread = distance(z, real[:, half - 1]).mean(0), 2 * z[..., active].var(0).sum(-1)
+    measured[tau] = [error, spread, sharpness(z[0]), plausibility(z[0])]
+reference = [by_episode(f(real[:, half - 1])).mean() for f in (sharpness, plausibility)]
+
+# %%
+for tau, rows in measured.items():
+    means = [by_episode(row).mean() for row in rows]
+    print(f"τ = {tau:4}: error {means[0]:5.1f}, spread {means[1]:5.1f}, ", end="")
+    print(f"sharpness {means[2]:.2f}, nearest real z {means[3]:.2f}")
+print("real frames: sharpness {:.2f}, nearest real z {:.2f}".format(*reference))
+
+# %%
+values = [np.stack([by_episode(m[k]) for m in measured.values()], 1) for k in range(4)]
+curves = {
+    "squared distance in z": {"sample to real z": values[0], "two samples": values[1]},
+    "sharpness (grey levels)": {"samples": values[2]},
+    "distance to nearest real z": {"samples": values[3]},
+}
+colors = {"sample to real z": figures.REALITY}
+real_frames = dict(zip(list(curves)[1:], reference, strict=True))
+figures.measures(list(measured), curves, "temperature τ", colors, real_frames)
+
+# %% [markdown]
+# **Figure 3.13.** Temperature, measured on all windows; bands are 95% CIs of the mean over episodes.
+#
+# **Finding.** Temperature controls the *spread* between samples, which grows by a factor of about four from $\tau$ = 0.1 to 2. It crosses the error at $\tau \approx 1$: half a horizon ahead, M's samples differ from each other about as much as from the real future. The error itself and the sharpness (within 7% of reconstructions) hardly change. And at *every* temperature the samples are about five times further from the nearest real $z$ than real ones are: a low temperature makes dreams agree, not plausible.
+#
+# ## 3.13 The sum or the mean of 32 likelihoods?
+#
+# The loss of 3.4 divides the NLL by 32. `z_weight=32` undoes that, so that the loss contains the whole log-likelihood of 3.3. The ablation trained both:
+
+# %%
+def compare_losses(name, key):
+    """The loss with the sum against the one with the mean, K = 5 for both."""
+    mean, total = key("K = 5"), key("K = 5" + SUM)
+    gap = evaluation.seed_interval(total - mean)
+    print(f"{name:24} mean {mean.mean():6.3f}, sum {total.mean():6.3f}, ", end="")
+    print(f"difference {gap.mean:6.3f} (95% CI {gap.low:.3f} to {gap.high:.3f})")
+
+
+compare_losses("NLL (nats per step)", step_nll)
+compare_losses("reward error (points²)", lambda arm: of(arm, "reward_error"))
+for t in (0, 9, 29, 59):
+    compare_losses(f"open-loop error, +{t + 1}", lambda arm, t=t: of(arm, "error")[:, t])
+
+# %% [markdown]
+# **Finding.** The sum lowers the NLL by about 0.8 nats per step and the error 10 steps ahead by a quarter. The reward error rises by less than 1%. A likely reason: with the mean, the squared error of the reward (2.7 points²) dominates the gradient, and $z$ is learned less well. Far ahead, at +30 and +60, the sum has the *larger* error: a sharper one-step forecast is not automatically a better rollout. The M of [chapter 6](06_dreaming.ipynb) uses the sum.
+#
+# ## 3.14 Break it: no memory
+#
+# A frequent bug in recurrent models: the state is not carried from step to step. Everything runs, the loss falls, and $h$ never contains the past. We simulate it by wiping the memory of our M before each step, and compare the one-step errors of 3.5.
+#
+# **Predict:** is the error above or below that of a copy, which has no memory either?
+
+# %%
+wiped = []
+with torch.no_grad():
+    for z, a in zip(zs, actions, strict=True):
+        alone, _ = mdn_rnn(z[:-1, None], a[:, None])  # T sequences of one step each
+        wiped.append(distance(mixture_mean(alone)[:, 0], z[1:]).mean().item())
+errors["M, memory wiped"] = np.array(wiped)
+for name, values in errors.items():
+    print(f"{name:22}", evaluation.episode_interval(values).describe(3))
+
+# %% [markdown]
+# **Finding.** Without its memory, M's one-step error is about twice that of the copy, and four times that of M with memory. This network was trained to rely on $h$, and takes every moment for the beginning of an episode. An M *trained* without memory would do better than this, but no single frame shows how fast the car moves. When you write your own M, this comparison catches the bug.
+#
+# ## 3.15 Explore a mixture
+#
+# | control | what it sets |
+# |---|---|
+# | `agent step` | the moment of the episode, from a third of it on |
+# | `dimension` | the latent dimension whose density is drawn, of the eight most informative |
+# | `temperature` | of the forecast and of the dreams, 0 to 2 |
+# | `horizon` | agent steps from the moment to the frames at the lower right (25 are one second) |
+# | `resample` | new random numbers for the dreams |
+#
+# Left: M's density for this dimension of the *next* $z$ (thick), its five Gaussians (thin), and the value that V then encoded (blue). The curve is scaled to the height of the box, so compare widths and not heights. Upper right: decoded frames in which this dimension is at the mean of one Gaussian each, and all others at M's mean; the weights stand above. Lower right: the real frame at the horizon, and four dreams.
+#
+# **Tasks.**
+#
+# 1. Step through the episode. Find a moment where two Gaussians lie apart. How large is the weight of the smaller one?
+# 2. Leave `horizon` at 1 and go through the dimensions. For which do the five frames at the upper right differ?
+# 3. Increase `horizon`. After how many steps can you tell the four dreams apart?
+# 4. At the largest horizon, compare temperatures 0, 1 and 2. Which agrees with Figure 3.13?
+#
+# <details><summary>What to expect</summary>
+#
+# 1. In most moments all Gaussians lie close together. Where one lies apart, its weight is usually below 10%: a heavy tail, as in Figure 3.5.
+# 2. Only for those of which M is uncertain; elsewhere the five means are nearly equal.
+# 3. After 5 to 10 steps in bends, later on straight road.
+# 4. At 0 all dreams are equal, because nothing is drawn. At 2 they differ most, and more of them leave the road.
 # </details>
-#
-# **Controls.** `agent step`: the moment of the drive, from a third of it on (M has watched all that came before) · `dimension`: whose density is drawn; the eight most informative of the 32 · `temperature`: of forecast and dreams, 0 to 2 · `horizon`: how far the dreams on the lower right have gone (25 looks are a second) · `resample`: everything stays, but M draws other numbers.
-#
-# **What it shows.** Left: M's density for the chosen entry of the *next* $z$ (thick), the five Gaussians that add up to it (thin), and the value that V then found in the next frame (blue). The curve is always drawn as high as the box: compare widths, not heights. Upper right: five decoded pictures. In each, the chosen entry is at the middle of one Gaussian; all other entries of $z$ are at M's mean. The heaviest Gaussian comes first; the shares stand above. Lower right: the frame that came so many looks later, and four dreams of it.
-#
-# First the sheet, for those who read where widgets do not run. Each row is one dream that begins at the same moment, at another temperature but with the same luck; +1 is one look later.
 
 # %%
 start = max(0, len(episodes[0]["actions"]) // 3)
@@ -300,139 +795,114 @@ explorer = MixtureExplorer(
     horizon=chapter.horizon // 2,
     first=start,
 )
-explorer.contact_sheet()
-
-# %%
 explorer.widget
 
-# %% [markdown]
-# The same, by code. As the temperature rises the Gaussians widen and their shares even out:
-
 # %%
-d = explorer.dimension.value
-for tau in (0.1, 0.5, 1.0, 2.0):
-    explorer.temperature.value = tau
-    forecast = explorer.forecast
-    sigma, share = forecast.log_sigma[d].exp().mean(), forecast.log_pi[d].exp().max()
-    print(f"τ = {tau:3}: mean σ {sigma:.2f}, the heaviest Gaussian's share {share:.0%}")
-explorer.temperature.value = 1.0
+explorer.contact_sheet()
 
 # %% [markdown]
-# ## 3.8 How fast does it go wrong?
+# **Figure 3.14.** The explorer's contact sheet: one dream per temperature, all from the same moment and with the same random seed. (One sample each; for what temperature does on average, see Figure 3.13.)
 #
-# The squared distance in $z$ (active dimensions) against the number of steps imagined, over all drives; the mean of four dreams each, at $\tau = 0.1$, because a wild sample's own noise would count as an error. *Nothing changes* is the rival again. And there is a second, more telling one: M with *someone else's actions*. If M had only learned what roads usually do, it would not care.
-
-
-# %%
-def z_error(imagined, e):
-    """Squared distance to the real z, for every step ahead: (ahead,), mean over samples."""
-    real = world_model.encode(e["frames"][seen + 1 : seen + ahead + 1]).detach()
-    return (imagined - real)[..., active].square().sum(-1).mean(0).numpy()
-
-
-others = long_enough[1:] + long_enough[:1]
-errors = {"M": [], "M, another drive's actions": [], "nothing changes": []}
-for e, other in zip(long_enough, others, strict=True):
-    frozen = world_model.encode(e["frames"][[seen]]).detach().expand(1, ahead, -1)
-    errors["M"].append(z_error(dream_on(e, 0.1, 4), e))
-    swapped = np.concatenate([e["actions"][:seen], other["actions"][seen:]])
-    wrong = dream_on(e, 0.1, 4, actions=swapped)
-    errors["M, another drive's actions"].append(z_error(wrong, e))
-    errors["nothing changes"].append(z_error(frozen, e))
-
-# %%
-names = ("M", "M, another drive's actions", "nothing changes")
-colors = dict(zip(names, (figures.DREAM, "black", figures.BASELINE), strict=True))
-figures.horizon_curves(
-    {name: np.stack(values) for name, values in errors.items()}, "squared distance in z", colors
-)
-
-# %% [markdown]
-# The orange line below the grey one: that much of the future M knows. Where they meet, its foresight ends, and a still picture, which at least shows a real road, is as good a guess. The black line above the orange one: that much of it M knows *because it was told what the driver does*. The bands overlap, but they are the wrong thing to look at: easy drives are easy for both. Drive by drive, the difference is
-
-# %%
-gain = np.stack(errors["M, another drive's actions"]) - np.stack(errors["M"])
-for step in (ahead // 3, 2 * ahead // 3, ahead):
-    print(f"+{step:2}: {evaluation.episode_interval(gain[:, step - 1]).describe(2)}")
-
-# %% [markdown]
-# If an interval includes 0, so many drives cannot tell. (25 looks are a second of driving.)
-
-# %% [markdown]
-# ## 3.9 Break it: a memory of nothing
+# ## 3.16 Exercises
 #
-# Another bug that copies of this model have shipped: to start every step from a zero state. Everything runs, the loss falls, and $h$ never learns to remember anything. What is a memory worth? We wipe that of *our* M at every step, and compare its one-step forecasts with those of 3.3.
+# **1. Overconfident on purpose.** Cool M's one-step forecasts to $\tau = 0.3$ before computing the quantiles of 3.7. By how much does the coverage of the 80% interval fall? Put the empirical coverage of the central 80% interval into `cold` and check it with
 #
-# **Predict:** better or worse than *nothing changes*, which has no memory either?
-
-# %%
-wiped = []
-with torch.no_grad():
-    for drive, (z, _) in zip(episodes, known, strict=True):
-        actions = torch.from_numpy(drive["actions"])[:, None]
-        alone, _ = world_model.mdn_rnn(z[:-1, None], actions)  # T batches of one step each
-        off = (mixture_mean(alone)[:, 0] - z[1:])[:, active]
-        wiped.append(off.square().sum(1).mean().item())
-print("memory wiped:   ", evaluation.episode_interval(wiped).describe(3))
-print("with its memory:", evaluation.episode_interval(error).describe(3))
-print("nothing changes:", evaluation.episode_interval(change).describe(3))
-
-# %% [markdown]
-# Worse than saying nothing at all! This network was trained to lean on its memory, and without it, it takes every moment for the start of a drive. An M *trained* with a zero state would do better than that; but however long it trained, it could never know how fast the world streams past, because no single frame tells. When you write your own M, this comparison is the test that catches the bug, and the repository has one like it: `tests/test_rollout.py` checks at every step of a drive that C sees the $h$ of exactly the frames before.
-
-# %% [markdown]
-# ## 3.10 Exercises
+# ```python
+# assert 0.4 < cold < 0.75
+# ```
 #
-# **1. What has M learned about reward?** A new tile pays about 3.4, every step costs 0.1, and a look lasts two steps. Plot M's predicted reward along one drive together with the real one. Does it know *when* a tile comes, or only how often?
+# <details><summary>Hint</summary>
 #
+# `forecast._replace(logits=..., log_sigma=...)` gives a changed forecast. $\log(\sqrt\tau\,\sigma) = \log\sigma + \frac12\log\tau$.
+# </details>
 # <details><summary>Solution</summary>
 #
 # ```python
-# figure, ax = figures.new_axes(width=7)
-# ax.plot(episodes[0]["rewards"], color=figures.REALITY, lw=0.8)
-# ax.plot(forecasts[0].reward[0], color=figures.DREAM)
-# ax.set(xlabel="look", ylabel="reward")
-# figure
+# tau, generator, q_cold = 0.3, torch.Generator().manual_seed(0), []
+# with torch.no_grad():
+#     for posterior, a in zip(posteriors, actions, strict=True):
+#         z = sample_latent(*posterior, generator)[None]
+#         p, _ = mdn_rnn(z[:, :-1], a[None])
+#         p = p._replace(logits=p.logits / tau, log_sigma=p.log_sigma + 0.5 * np.log(tau))
+#         q_cold.append(evaluation.quantiles(p, z[:, 1:])[0, :, active])
+# q_cold = torch.cat(q_cold)
+# cold = ((q_cold > 0.1) & (q_cold < 0.9)).float().mean().item()
+# assert 0.4 < cold < 0.75
 # ```
 #
-# Neighbouring tiles differ by a few grey levels of 255, which V does not keep, so the exact moment of the next one is hard to tell. A squared error makes M answer with the expected rate instead: high on the road and fast, low on the grass (two steps there cost 0.2).
+# For a single Gaussian, the 80% interval of 1.28 SDs shrinks to $1.28\sqrt{0.3} = 0.70$ SDs, which contain 52%.
 # </details>
 #
-# **2. A colder forecast.** Make M overconfident on purpose: change its forecasts to those of temperature 0.3, and draw the coverage again. *(Check: the curve must lie below the diagonal.)*
+# **2. Independent dimensions?** The head treats the 32 dimensions as independent *given h*. Are they independent in a rollout? Take the 16 dreams at the middle of the horizon, and permute the samples *separately in every dimension*. Each dimension keeps its distribution; what holds them together is lost. Compare the distance to the nearest real $z$ (`plausibility`) of the permuted and of the original samples, and check with
 #
+# ```python
+# assert by_episode(plausibility(permuted)).mean() > by_episode(plausibility(original)).mean()
+# ```
+#
+# <details><summary>Hint</summary>
+#
+# `torch.rand(16, 32).argsort(0)` is a random permutation for each dimension; `gather` along axis 0 applies it. It is enough to compare sample 0 of both.
+# </details>
 # <details><summary>Solution</summary>
 #
 # ```python
-# tau, q = 0.3, []
-# for p, (z_of_one, _) in zip(forecasts, known, strict=True):
-#     cold = p._replace(logits=p.logits / tau, log_sigma=p.log_sigma + 0.5 * np.log(tau))
-#     q.append(evaluation.quantiles(cold, z_of_one[None, 1:])[0])
-# claimed, found = evaluation.coverage(torch.cat(q)[:, active])
-# print(np.c_[claimed, found][::10].round(2))
+# samples = dreams[:, :, half - 1]  # (16, windows, 32)
+# order = torch.rand(samples.shape).argsort(0)
+# permuted, original = samples.gather(0, order)[0], samples[0]
+# print(by_episode(plausibility(original)).mean(), by_episode(plausibility(permuted)).mean())
+# assert by_episode(plausibility(permuted)).mean() > by_episode(plausibility(original)).mean()
 # ```
+#
+# The permuted samples lie further from the data: over several steps, $h$ has made the dimensions dependent.
 # </details>
 #
-# **3. Step by step.** Show that feeding M one step at a time, carrying the state, gives the same $h$ as the whole sequence. The largest difference must be below 1e-4:
-
-# %%
-z, actions = torch.randn(1, 20, 32), torch.rand(1, 20, 3)
-with torch.no_grad():
-    whole, _ = world_model.mdn_rnn.remember(z, actions)
-    state, steps = None, []
-    for t in range(20):
-        h, state = world_model.mdn_rnn.remember(z[:, t : t + 1], actions[:, t : t + 1], state)
-        steps.append(h)
-assert (torch.cat(steps, 1) - whole).abs().max() < 1e-4
-
-# %% [markdown]
+# **3. What does M know about reward?** A new tile gives about 3.4 points, and every agent step costs 0.2. Compute the share of variance ($R^2$) of the real reward that M's prediction explains in the test episodes: for single steps, and for sums over 25 steps (one second). Check with
+#
+# ```python
+# assert r2_second > r2_step
+# ```
+#
+# <details><summary>Hint</summary>
+#
+# `forecasts[k].reward[0]` and `episodes[k]["rewards"]` are both $(T,)$. $R^2 = 1 - \sum (r - \hat r)^2 / \sum (r - \bar r)^2$. `np.convolve(r, np.ones(25), "valid")` sums over 25 steps.
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def r2(real, predicted):
+#     return 1 - ((real - predicted) ** 2).sum() / ((real - real.mean()) ** 2).sum()
+#
+# def summed(parts, steps):
+#     return np.concatenate([np.convolve(part, np.ones(steps), "valid") for part in parts])
+#
+# rewards, guesses = [e["rewards"] for e in episodes], [p.reward[0].numpy() for p in forecasts]
+# r2_step, r2_second = (r2(summed(rewards, n), summed(guesses, n)) for n in (1, 25))
+# print(r2_step, r2_second)
+# assert r2_second > r2_step
+# ```
+#
+# $R^2$ is about 0.1 for single steps and 0.7 for seconds. V's reconstructions do not show the small difference in colour between neighbouring tiles, so M cannot know the step in which the next tile is hit. It predicts the rate.
+# </details>
+#
 # ## Summary
 #
-# - M predicts a distribution over the next $z$, and so it can say "I don't know which".
-# - Its honesty can be measured: claimed and found probabilities, on drives it has not seen.
-# - Living on its own samples it keeps the road for a while; errors grow with the horizon. Whether they grow less because M was told the actions, 24 drives cannot tell.
-# - Temperature widens or narrows what it dreams.
-# - Without the carried state, M is blind to motion.
+# - **One step ahead**, M halves the error of a copy (0.15 against 0.29). Linear autoregression does about as well: 40 ms ahead, the world is nearly linear in $z$.
+# - **The mixture** is hardly used within one step: about 1% of the forecasts have two peaks, and with $K$ = 1 the likelihood is about as good. Several futures arise over many steps, because samples are fed back.
+# - **Calibration**: one step ahead, M is slightly overconfident, by about 1 percentage point at 80%.
+# - **The horizon** of the pretrained M is short: from half a second on, a constant has a smaller error. With on-policy training data alone it beats linear autoregression for about a second.
+# - **Actions** matter most around 0.4 s ahead. **Temperature** controls the spread of the dreams, not how plausible they are.
+# - **The loss**: the sum over dimensions, in place of the mean, lowers the NLL by about 0.8 nats per step.
+# - **Memory**: without it, the one-step error is about twice that of a copy.
 #
-# **What's next.** V sees and M remembers. [Chapter 4](04_controller.ipynb): who drives?
+# **What's next.** V sees, M remembers and predicts. In [chapter 4](04_controller.ipynb) a linear controller with 867 weights learns to act on both.
 #
-# **References.** Ha & Schmidhuber, [World Models](https://worldmodels.github.io/), 2018, appendix A.2 · Graves, [Generating Sequences With Recurrent Neural Networks](https://arxiv.org/abs/1308.0850), 2013 · Gneiting et al., [Probabilistic forecasts, calibration and sharpness](https://doi.org/10.1111/j.1467-9868.2007.00587.x), 2007
+# **Related work.**
+#
+# - Bishop, [Mixture Density Networks](https://publications.aston.ac.uk/id/eprint/373/), 1994: first to let a network output the parameters of a mixture.
+# - Graves, [Generating Sequences With Recurrent Neural Networks](https://arxiv.org/abs/1308.0850), 2013: first to put a mixture density on an LSTM, for handwriting.
+# - Ha & Eck, [A Neural Representation of Sketch Drawings](https://arxiv.org/abs/1704.03477), 2017 (sketch-rnn): introduced the temperature with $\sqrt\tau$ that the paper and this chapter use.
+# - Ha & Schmidhuber, [World Models](https://worldmodels.github.io/), 2018, appendix A.2: this M.
+# - Bengio et al., [Scheduled Sampling](https://arxiv.org/abs/1506.03099), 2015: first to reduce the mismatch of teacher forcing by feeding a model its own samples during training.
+# - Hafner et al., [PlaNet](https://arxiv.org/abs/1811.04551), 2019, and [Dream to Control](https://arxiv.org/abs/1912.01603), 2020: V and M trained together as one latent dynamics model, the RSSM, with a deterministic and a stochastic path.
+# - Tallec, Blier & Kalainathan, [Reproducing "World Models": is training the recurrent network really needed?](https://ctallec.github.io/world-models/), 2018: found that on CarRacing, C scores almost as well with an *untrained* M.
+# - Gneiting et al., [Probabilistic forecasts, calibration and sharpness](https://doi.org/10.1111/j.1467-9868.2007.00587.x), 2007: the PIT histogram; Gneiting & Raftery, [Strictly Proper Scoring Rules](https://doi.org/10.1198/016214506000001437), 2007: the energy score.

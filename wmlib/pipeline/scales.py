@@ -122,7 +122,7 @@ CONFIGS = {"smoke": SMOKE, "laptop": LAPTOP, "paper": PAPER}
 MACHINES = {"smoke": Machine(0, device="cpu"), "laptop": Machine(2), "paper": Machine(64)}
 
 CHAPTERS = {
-    "smoke": ChapterConfig(True, 3, 10, 5, 3, 5, 5, 10, 1, 1, 10),
+    "smoke": ChapterConfig(True, 3, 10, 5, 3, 5, 5, 10, 1, 1, 10, 5),
     "laptop": ChapterConfig(),
     "paper": ChapterConfig(
         ball_test_episodes=100,
@@ -131,6 +131,7 @@ CHAPTERS = {
         horizon=120,
         agent_steps=400,
         broken_epochs=10,
+        rollout_start=300,
     ),
 }
 

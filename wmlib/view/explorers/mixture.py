@@ -215,7 +215,7 @@ class _Density(LivePlot):
         self._ax = figure.add_axes((0.08, 0.18, 0.89, 0.66))
         self._parts = [self._ax.plot([], [], color=DREAM, lw=1)[0] for _ in range(mixtures)]
         (self._sum,) = self._ax.plot([], [], color=DREAM, lw=2.5, label="M's mixture")
-        self._real = self._ax.axvline(0, color=REALITY, lw=1.5, label="next value, from V")
+        self._real = self._ax.axvline(0, color=REALITY, lw=1.5, label="real next z")
         self._ax.set(yticks=[], ylim=(0, 1.08), ylabel="density (scaled)")
         figure.legend(loc="upper center", ncols=2, fontsize=8, frameon=False)
         self._name = ""

@@ -6,6 +6,7 @@ grey. Each function returns a matplotlib Figure, or HTML for moving pictures and
 
 from wmlib.view.figures.architecture import architecture
 from wmlib.view.figures.architecture_dream import dream_loop, dream_step
+from wmlib.view.figures.architecture_m import mdn_rnn_diagram
 from wmlib.view.figures.architectures import vae_diagram
 from wmlib.view.figures.curves import horizon_curves, training_curves
 from wmlib.view.figures.dreams import (
@@ -19,6 +20,7 @@ from wmlib.view.figures.dreams import (
     search_in_dream,
 )
 from wmlib.view.figures.failures import error_by_turn
+from wmlib.view.figures.forecasts import calibration, measures
 from wmlib.view.figures.frames import frame_grid, framed, moving_picture
 from wmlib.view.figures.latents import linear_probes, mixtures, scatter_map
 from wmlib.view.figures.loop import loop_diagram
@@ -36,6 +38,7 @@ __all__ = [
     "architecture",
     "before_and_after",
     "bench",
+    "calibration",
     "dream_accuracy",
     "dream_loop",
     "dream_step",
@@ -47,6 +50,8 @@ __all__ = [
     "learning_curve",
     "linear_probes",
     "loop_diagram",
+    "mdn_rnn_diagram",
+    "measures",
     "mixtures",
     "moving_picture",
     "new_axes",

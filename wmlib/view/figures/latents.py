@@ -39,9 +39,11 @@ def mixtures(
 ) -> Figure:
     """M's predicted density of D latent dimensions, with the values that followed.
 
-    log_pi, mu, log_sigma: (D, K), of K Gaussians per dimension. truth: (D,) or (D, n), one or n
-    real values of the next z per dimension. names: of the D dimensions. Raises ValueError if there
-    are no dimensions, or their numbers differ.
+    Each mixture is drawn with its components, and with one Gaussian of the same mean and variance:
+    where the two curves differ, one Gaussian would not do. log_pi, mu, log_sigma: (D, K), of K
+    Gaussians per dimension. truth: (D,) or (D, n), one or n real values of the next z per
+    dimension. names: of the D dimensions. Raises ValueError if there are no dimensions, or their
+    numbers differ.
     """
     require_data("dimensions", names)
     if not len(names) == len(log_pi) == len(truth):
@@ -49,25 +51,29 @@ def mixtures(
             "one name, mixture and row of true values is needed per dimension, got "
             f"{len(names)} names, {len(log_pi)} mixtures and {len(truth)} true values"
         )
-    figure, axes = panels(len(names), width=2.6, height=2.5)
+    figure, axes = panels(len(names), width=2.7, height=2.6)
     for d, ax in enumerate(axes):
-        pi, sigma = np.exp(log_pi[d]), np.exp(log_sigma[d])
+        pi, sigma, real = np.exp(log_pi[d]), np.exp(log_sigma[d]), np.atleast_1d(truth[d])
         mean = (pi * mu[d]).sum()
-        spread = 4 * np.sqrt((pi * (sigma**2 + (mu[d] - mean) ** 2)).sum())
-        low, high = min(mean - spread, truth[d].min()), max(mean + spread, truth[d].max())
+        deviation = np.sqrt((pi * (sigma**2 + (mu[d] - mean) ** 2)).sum())
+        low, high = min(mean - 4 * deviation, real.min()), max(mean + 4 * deviation, real.max())
         z = np.linspace(low, high, 400)
         parts = pi * stats.norm.pdf(z[:, None], mu[d], sigma)
-        ax.plot(z, parts.sum(1), color=DREAM, lw=2, label="M's mixture")
-        components = ax.plot(z, parts, color=DREAM, lw=0.8, alpha=0.8)
+        ax.plot(z, parts.sum(1), color=DREAM, lw=2.5, label="M's mixture")
+        components = ax.plot(z, parts, color=DREAM, lw=1, ls="--")
         components[0].set_label("its components")
-        for k, value in enumerate(np.atleast_1d(truth[d])):
-            line = ax.axvline(value, color=REALITY, lw=1, zorder=1)
+        for part in parts.T:
+            ax.fill_between(z, part, color=DREAM, alpha=0.15, lw=0)
+        one = stats.norm.pdf(z, mean, deviation)
+        ax.plot(z, one, color=BASELINE, lw=1.5, label="one Gaussian, same mean and variance")
+        for k, value in enumerate(real):
+            line = ax.axvline(value, color=REALITY, lw=1.2, zorder=1)
             if k == 0:
                 line.set_label("real next z")
-        ax.set(xlabel=names[d])
+        ax.set(xlabel=names[d], ylim=(0, None))
     axes[0].set_ylabel("density")
     handles = axes[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=3, fontsize=8)
+    figure.legend(*handles, loc="outside lower center", ncols=2, fontsize=8)
     return figure
 
 
