@@ -61,6 +61,7 @@ ORDINARY_USES = re.compile(
             "(agent|candidate|car|controller|it|policy|that) drives",
             "network drives",
             "some jobs were given",
+            r"figures\.panels\(",
             *(f'"{re.escape(old)}"' for old in RENAMED),
         ]
     )

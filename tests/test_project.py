@@ -171,11 +171,13 @@ def test_every_former_name_would_be_found():
 
 
 def test_no_private_names():
-    """In the code, docstrings and comments of wmlib and of the tests."""
+    """In the code, docstrings and comments of wmlib and of the tests, in chapters and documents."""
+    files = sources() | {path.name: path for path in (*TEXTS, *ROOT.glob("*.md"))}
     searched = {
         path: file.read_text(encoding="utf-8")
-        for path, file in sources().items()
-        if path.startswith(("wmlib/", "tests/")) and path != "tests/glossary.py"
+        for path, file in files.items()
+        if path.startswith(("wmlib/", "tests/")) or file.suffix == ".md" or file in TEXTS
+        if path != "tests/glossary.py"
     }
     assert len(searched) > 60
     found = [use for path, text in searched.items() for use in former_names(path, text)]

@@ -178,8 +178,7 @@ def _compare(name: str, wanted: Any, given: Any, tolerance: float) -> str | None
     place = [int(i) for i in np.unravel_index(int(apart.argmax()), tuple(apart.shape))]
     where = f" at {place}" if place else ""
     yours, right = given[tuple(place)].item(), wanted[tuple(place)].item()
-    verb = "differ" if name.endswith("s") else "differs"
-    return f"{name} {verb}{where}: yours {yours:.4g}, expected {right:.4g}."
+    return f"difference in {name}{where}: yours {yours:.4g}, expected {right:.4g}."
 
 
 def _where(error: Exception, function: Callable) -> str:
