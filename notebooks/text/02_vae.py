@@ -443,7 +443,7 @@ for name, some in (
 ):
     interval = over_episodes(wrong.astype(float), some)
     if interval:
-        print(f"bend {name:19} {interval.mean:4.0%} of the reconstructions have a wrong count", end=" ")
+        print(f"bend {name:19} {interval.mean:4.0%} of the reconstructions are wrong", end=" ")
         print(f"(95% CI {interval.low:.0%} to {interval.high:.0%}, {some.sum()} frames)")
 
 # %% [markdown]
