@@ -61,6 +61,56 @@ MISTAKES = {
         " return error + max(kl, torch.tensor(free_bits * mu.shape[1]))",
         "take the maximum first",
     ),
+    "the tolerance of each dimension": (
+        "def vae_loss(reconstructions, frames, mu, logvar, free_bits=0.5):\n"
+        " error = ((reconstructions - frames) ** 2).sum((1, 2, 3))\n"
+        " kl = kl_divergence(mu, logvar).clamp(min=free_bits).sum(1)\n"
+        " return (error + kl).mean()",
+        "first the sum over the D dimensions",
+    ),
+    "a minimum": (
+        "def vae_loss(reconstructions, frames, mu, logvar, free_bits=0.5):\n"
+        " error = ((reconstructions - frames) ** 2).sum((1, 2, 3))\n"
+        " kl = kl_divergence(mu, logvar).sum(1).clamp(max=free_bits * mu.shape[1])\n"
+        " return (error + kl).mean()",
+        "clamp(max=...) is their minimum",
+    ),
+    "a loss per frame": (
+        "def vae_loss(reconstructions, frames, mu, logvar, free_bits=0.5):\n"
+        " error = ((reconstructions - frames) ** 2).sum((1, 2, 3))\n"
+        " return error + kl_divergence(mu, logvar).sum(1).clamp(min=free_bits * mu.shape[1])",
+        "take the mean over the batch",
+    ),
+    "a tolerance of half a nat, always": (
+        "def vae_loss(reconstructions, frames, mu, logvar, free_bits=0.5):\n"
+        " error = ((reconstructions - frames) ** 2).sum((1, 2, 3))\n"
+        " return (error + kl_divergence(mu, logvar).sum(1).clamp(min=0.5 * mu.shape[1])).mean()",
+        "`free_bits` is not used",
+    ),
+    "rand for randn": (
+        "def sample_latent(mu, logvar):\n return mu + (logvar / 2).exp() * torch.rand_like(mu)",
+        "The noise is Gaussian",
+    ),
+    "the noise alone": (
+        "def sample_latent(mu, logvar):\n return (logvar / 2).exp() * torch.randn_like(mu)",
+        "add mu",
+    ),
+    "the root": (
+        "def squared_error(images, targets):\n return (images - targets).flatten(1).norm(dim=1)",
+        "Leave out the square root",
+    ),
+    "the loss after the step": (
+        "def train(network, loss, batches, learning_rate=1e-3):\n "
+        + OPENING.replace("\n", "\n ")
+        + "for batch in batches:\n"
+        "  value = loss(network, batch)\n"
+        "  optimizer.zero_grad()\n"
+        "  value.backward()\n"
+        "  optimizer.step()\n"
+        "  losses.append(loss(network, batch).item())\n"
+        " return losses",
+        "from before the step",
+    ),
     "the plain ELBO": (
         "def vae_loss(reconstructions, frames, mu, logvar, free_bits=0.5):\n"
         " error = ((reconstructions - frames) ** 2).sum()\n"

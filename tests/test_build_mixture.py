@@ -35,6 +35,27 @@ MISTAKES = {
         DENSITY + "return (pi * Normal(mu, sigma).log_prob(y).exp()).sum(-1)",
         "it raised",
     ),
+    "pi for the number": (
+        DENSITY + "d = (y[:, None] - mu) / sigma\n"
+        " return (pi * torch.exp(-d * d / 2) / (sigma * (2 * pi) ** 0.5)).sum(-1)",
+        "the number 3.14... is torch.pi",
+    ),
+    "no sum": (
+        DENSITY + "return pi * Normal(mu, sigma).log_prob(y[:, None]).exp()",
+        "sum over the K components",
+    ),
+    "weights times logarithms": (
+        NLL + f"return -torch.logsumexp(log_pi.exp() * {LOG_NORMAL}, -1)",
+        "add log_pi to the log density",
+    ),
+    "plus log sigma": (
+        NLL + f"return -torch.logsumexp(log_pi + {LOG_NORMAL} + 2 * log_sigma, -1)",
+        "log_sigma has the wrong sign",
+    ),
+    "the whole constant": (
+        NLL + f"return -torch.logsumexp(log_pi + {LOG_NORMAL} - math.log(2 * math.pi) / 2, -1)",
+        "half of log(2 pi)",
+    ),
     "densities": (
         NLL + f"return -torch.log((log_pi.exp() * {LOG_NORMAL}.exp()).sum(-1))",
         "stay in logarithms",

@@ -81,6 +81,7 @@ def test_other_ways_to_write_it_are_right(source, capsys):
 MISTAKES = [
     ("build_encoder", ", stride=2", "", "stride is 1 unless you say"),
     ("build_encoder", "stride=2", "stride=2, padding=1", "have no padding"),
+    ("build_encoder", "4, stride", "3, stride", "The kernel is 4 x 4"),
     ("build_encoder", "nn.ReLU(),", "", "A ReLU is needed after every convolution"),
     ("build_encoder", "nn.ReLU(),\n        nn.Flatten", "nn.Flatten", "has a ReLU too"),
     ("build_encoder", "nn.Flatten(),", "", "Flatten() at the end is missing"),
@@ -99,6 +100,7 @@ MISTAKES = [
         "no activation between the linear layer",
     ),
     ("build_decoder", "nn.ReLU(),", "", "after each of the first three"),
+    ("build_decoder", ", 2)", ")", "grows by only k - 1"),
     ("build_decoder", "6, 2", "5, 2", "the frame has 61 pixels, not 64"),
     ("build_decoder", ", 5, 2", ", 4, 2", "expected ConvTranspose2d -> (B, 128, 5, 5)"),
     ("build_decoder", "(32 * width, 1, 1)", "(8 * width, 2, 2)", "expected Unflatten"),
@@ -106,6 +108,8 @@ MISTAKES = [
     ("active_dimensions", ".mean(0)", ".sum(0)", "averaged over frames, .mean(0), not summed"),
     ("active_dimensions", ", descending=True", "", "argsort(descending=True)"),
     ("active_dimensions", "order[kl[order] > threshold]", "kl > threshold", "expected"),
+    ("active_dimensions", "kl[order] >", "kl >", "compare kl[order] with the threshold"),
+    ("active_dimensions", "order[kl[order]", "kl[order][kl[order]", "These are the KLs"),
     ("active_dimensions", "> threshold", "> 0.1", "`threshold` is not used"),
     (
         "active_dimensions",

@@ -227,12 +227,12 @@ def test_training_curves_show_the_rounds_one_after_another():
     figure = figures.training_curves(history(), {"nll": "nats", "kl": "KL (nats)"})
     nll, kl = figure.axes
     assert (nll.get_ylabel(), kl.get_ylabel()) == ("nats", "KL (nats)")
-    (x, y), (later, values) = drawn(nll, REALITY)
+    (x, y), (later, values) = drawn(nll, DREAM)
     assert (list(x), list(y)) == ([5, 10, 20], [5, 10, 20])
     assert (list(later), list(values)) == ([25, 30, 40], [15, 20, 30])
     ((where, _),) = drawn(nll, BASELINE)
     assert set(where) == {20}
-    assert list(drawn(kl, REALITY)[1][1]) == [-5, -10, -20]
+    assert list(drawn(kl, DREAM)[1][1]) == [-5, -10, -20]
 
 
 def test_horizon_curves_are_means_with_their_intervals():

@@ -19,14 +19,14 @@
 #
 # ![Left, the agent on a race track; right, the same agent in a dream, where the border turns orange](../figures/00_reality_and_dream.gif)
 #
-# ***Figure 0.1.** Left: a trained agent on a track of CarRacing-v3. Right: the same agent observes the track for two seconds (blue border) and then receives no more frames (orange border): its world model imagines the road, and the agent acts in that dream.*
+# **Figure 0.1.** Left: a trained agent on a track of CarRacing-v3. Right: the same agent observes the track for two seconds (blue border) and then receives no more frames (orange border): its world model imagines the road, and the agent acts in that dream.
 #
 # A **world model** is a network that predicts what an environment will do next, so that an agent can plan or train in its predictions. In 2018 David Ha and Jürgen Schmidhuber built one for a racing car, from three parts: **V** (vision) compresses each frame, **M** (memory) predicts the next one, **C** (controller) acts. In this series you build that agent yourself, on a laptop without a GPU.
 #
 # **What you'll do.** Watch a trained agent and its dream; measure for how long the dream can be trusted; check that your machine is ready.
 # **What you'll learn.** What V, M and C are, and how these notebooks work.
 # **What you need.** Nothing. To run a cell, press Shift+Enter.
-# **How long.** 5 minutes of reading and building; running all cells takes about 1 minute on two cores.
+# **How long.** 5 minutes of reading and building; running all cells takes about 20 seconds on two cores.
 
 # %%
 import os
@@ -55,12 +55,14 @@ dream_model = WorldModel(agent.vae, load_network(MDNRNN, folder / "dream.safeten
 
 # %% [markdown]
 # ## 0.1 Three parts
+#
+# What does the agent consist of?
 
 # %%
 figures.architecture(agent, controller)
 
 # %% [markdown]
-# ***Figure 0.2.** The agent in one step. Blue: from the environment. Orange: the model's predictions.*
+# **Figure 0.2.** The agent in one step. Blue: from the environment. Orange: what the model reconstructs or predicts.
 #
 # - **V**, a variational autoencoder, compresses a frame of 12,288 numbers to a latent vector $z$ of 32.
 # - **M**, a recurrent network (LSTM) with a mixture of Gaussians as its output, reads $z$ and the action, and predicts the next $z$. Its memory $h$ holds what a single frame does not show, such as the speed.
@@ -74,19 +76,21 @@ for name, part in (("V", agent.vae), ("M", agent.mdn_rnn)):
 print(f"C {controller.num_parameters:9,} parameters")
 
 # %% [markdown]
-# How good is it? The series trains two agents. The C of the first one was evolved in the real environment; the C of the second one, shown here, only in dreams of its M: it never received a reward of the real environment.
+# How good is it? The series trains two agents. The C of the first one was evolved in the real environment; the C of the second one, shown here, was evolved only in dreams of its M and never received a reward of the real environment.
 
 # %%
 for name in ("car_racing", "car_racing_dream"):
     print(f"{name:17} {scoring.score_run(get_config(), pretrained(name))}")
 
 # %% [markdown]
-# Each number is the mean return over tracks that no part of the agent was trained on (± SD of episodes, and the 95% CI of the mean). An episode has at most 1,000 environment steps; the tiles of the track are worth 1,000 points together, and each step costs 0.1. Chapter 5 explains how the scores were measured.
+# Each number is the mean return over n tracks that no part of the agent was trained on (± SD of episodes, and the 95% CI of the mean). An episode has at most 1,000 environment steps; the tiles of the track are worth 1,000 points together, and each step costs 0.1. The number of steps in the output is the mean length of an episode. Chapter 5 explains how the scores were measured.
+#
+# **Finding.** Both agents have a mean return of about 900, and the confidence intervals overlap: these scores show no difference between training C in the real environment and in dreams.
 
 # %% [markdown]
 # ## 0.2 For how long does a dream follow the real track?
 #
-# The agent acts at 25 Hz: an **agent step** is two environment steps with the same action. We record 24 episodes, let the model observe 50 agent steps of each (2 s), and then let it predict without frames, in two ways: **open loop**, with the actions of the real episode, or with **C acting in the dream**.
+# The agent acts at 25 Hz: an **agent step** is two environment steps with the same action. We record 24 episodes, let the model observe 50 agent steps of each (2 s), and then let it predict without frames, in two ways: **open loop**, with the actions of the real episode, or with **C acting in the dream**. Two M's take part in this agent: `dream_model` predicts the dream, and the agent's own M computes the memory $h$ that C reads. Chapter 6 explains why; you can skip the code for now.
 #
 # **Predict:** after how many seconds will the dream show a road different from the real one?
 
@@ -136,7 +140,9 @@ def decode(z):
 
 
 # %% [markdown]
-# To compare frames we need a distance, and you write it: the squared error, summed over the pixels. This is a **build cell**, as there are in every chapter. Replace the dots (1 line) and run the cell. `build.check` compares your function with the package's and says what differs; once it is right, the cells below use yours, and until then the package's. If you are stuck, run `build.hint("squared_error")` or `build.solution("squared_error")`.
+# To compare frames we need a distance: the squared error, summed over the pixels. You write it, in a **build cell**; every chapter has some. Replace the dots and run the cell. `build.check` compares your function with the package's and says what differs; once it is right, the cells below use yours, and until then the package's. If you are stuck, run `build.hint("squared_error")` or `build.solution("squared_error")`.
+#
+# **Build 0.1: `squared_error`** (1 line). `x.flatten(1)` makes (B, 3·S·S) of a batch of B images, (B, 3, S, S).
 
 # %%
 def squared_error(images, targets):
@@ -147,7 +153,7 @@ def squared_error(images, targets):
 squared_error = build.check(squared_error)
 
 # %% [markdown]
-# The baseline is the difference between frames of two *unrelated* episodes. We say that a dream follows the real track as long as its mean squared error is below half of that. The temperature (how random the dream is; chapter 3) is the one, of three, for which it does so the longest.
+# The baseline is the squared error between the frames of two *unrelated* episodes. We say that a dream *follows* the real track as long as its mean squared error is below half of that. The temperature sets how random the dream is (chapter 3). We try three, and keep the one for which the dream follows the longest.
 
 # %%
 real = decode([agent.encode(one[seen + 1 :]) for one in frames])
@@ -164,17 +170,21 @@ tau = max(follows, key=follows.get)
 # %%
 curves = {"open-loop dream": errors[tau], "another episode": unrelated}
 colors = {"open-loop dream": figures.DREAM, "another episode": figures.BASELINE}
-figures.horizon_curves(curves, "squared error per frame", colors)
+figure = figures.horizon_curves(curves, "squared error per frame", colors)
+ax = figure.axes[0]
+ax.axhline(limit, color="black", lw=1, ls="--", label="half the baseline")
+ax.legend()
+figure
 
 # %% [markdown]
-# ***Figure 0.3.** Squared error of open-loop dreams, against the real frames as V reconstructs them; mean over the episodes with its 95% CI.*
+# **Figure 0.3.** Squared error against the real frames as V reconstructs them: of open-loop dreams (orange), and of frames of another episode (grey); mean over the episodes with its 95% CI. A dream follows the real track while its curve is below the dashed line.
 #
-# **Finding.** On average over 24 episodes the dream follows the real track for about half a second (12 agent steps). What comes after that is not yet visible in the last observed frame, and M has to guess how the road goes on. After a second the dream is farther from the real frames than another episode is.
+# **Finding.** On average over 24 episodes the dream follows the real track for about half a second, with little difference between the temperatures (10 to 12 agent steps). After one second its error is larger than that of another episode. A likely reason: the last observed frame shows only a short piece of the road ahead, and M has to guess how the road goes on.
 
 # %% [markdown]
 # ## 0.3 What a dream is good for
 #
-# After half a second the dream shows another road. Is it still a road? For training an agent that is what counts. We count the frames in which a road is visible (at least 5% of the pixels have its grey), and let the dream in which C acts run on for 240 steps.
+# After half a second the dream shows another road. Is it still a road? An agent can only learn to drive in a dream that shows one. We count the dreams in which a road is visible (at least 5% of the pixels are grey), and let the dream in which C acts continue for 240 agent steps.
 #
 # **Predict:** which dream loses the road first, open loop or with C acting?
 
@@ -191,9 +201,9 @@ dreams = {
     "C acts": decode(dream(4 * ahead, tau, c_acts=True)),
 }
 for name, images in dreams.items():
-    shares = road_visible(images).float().mean(0)
+    counts = road_visible(images).sum(0)
     later = [k for k in (ahead // 2, ahead, 4 * ahead) if k <= images.shape[1]]
-    print(f"{name:10}", *[f"+{k}: {shares[k - 1]:4.0%}  " for k in later])
+    print(f"{name:10}", *[f"+{k}: {counts[k - 1]:2} of {len(images)}  " for k in later])
 
 # %%
 typical = int(np.argsort(errors[tau][:, : follows[tau] + 1].mean(1))[len(frames) // 2])
@@ -205,9 +215,9 @@ colors = {"real": figures.REALITY, "open loop": figures.DREAM, "C acts": figures
 figures.frame_grid(rows, [f"+{k / 25:.1f} s" for k in shown], colors)
 
 # %% [markdown]
-# ***Figure 0.4.** The episode with the median open-loop error. Top: real frames. Middle: the dream with the real episode's actions. Bottom: the dream in which C acts. Times are from the last observed frame.*
+# **Figure 0.4.** The episode with the median open-loop error. Top: real frames. Middle: the dream with the real episode's actions. Bottom: the dream in which C acts. Times are from the last observed frame.
 #
-# **Finding.** Open loop, the road is lost in more than half of the dreams within 60 agent steps (2.4 s). With C acting in it, a road is visible in all 24 dreams, after 240 steps (9.6 s), too. So M has not forgotten what roads look like: in the middle row, steering for the real bend takes the car off the imagined road, where that bend does not exist. Can C learn to drive in such dreams? The second agent's score above says yes; chapter 6 shows how, and where it goes wrong.
+# **Finding.** Open loop, 15 of the 24 dreams show no road after 60 agent steps (2.4 s). With C acting, all 24 show one even after 240 steps (9.6 s). So M can still predict roads: in the middle row the actions of the real bend take the car off the imagined road, which does not bend there. Can C learn to drive in such dreams? The second agent's score above says yes; chapter 6 shows how, and where it goes wrong.
 #
 # This cell draws Figure 0.1, for the same episode:
 
@@ -226,6 +236,8 @@ figures.moving_picture(
 
 # %% [markdown]
 # ## 0.4 Your machine
+#
+# Is everything installed?
 
 # %%
 print(f"Python {platform.python_version()}, torch {torch.__version__}, gymnasium {gym.__version__}")
@@ -243,7 +255,7 @@ print("CarRacing-v3 runs. You are ready.")
 # | [1. A ball in a box](01_bouncing_ball.ipynb) | Do V and M work where we know the true state? | V's loss, a training loop, the likelihood of a mixture |
 # | [2. V](02_vae.ipynb) | What does V keep of a frame, and what does it lose? | encoder and decoder, layer by layer |
 # | [3. M](03_mdn_rnn.ipynb) | How does M predict a future that is uncertain? | the LSTM step, the mixture output, sampling, the open-loop rollout |
-# | [4. C](04_controller.ipynb) | How can 867 numbers drive, and how are they found? | the linear policy, an evolution strategy |
+# | [4. C](04_controller.ipynb) | How can 867 parameters drive a car, and how are they found? | the linear policy, an evolution strategy |
 # | [5. The whole loop](05_car_racing.ipynb) | Data, V, M, C and a score, from an empty folder | the rollout |
 # | [6. Dreaming](06_dreaming.ipynb) | Can C be trained in dreams alone, and when can a dream be trusted? | the dream as an environment |
 #
@@ -252,16 +264,16 @@ print("CarRacing-v3 runs. You are ready.")
 # - **Predict:** a question before a result. Answer it for yourself before you run the next cell.
 # - **Build cells**, as in section 0.2. A chapter runs from top to bottom whether or not you fill them in.
 # - **Finding.** What a section's experiment has shown, with its number. "± SD" is the standard deviation of single episodes; "95% CI" is the confidence interval of a mean.
-# - **Colours:** blue is the real environment, orange is what a model predicts or imagines, grey is a baseline.
-# - **Break it:** a failure on purpose, because a method is understood when its failures are.
+# - **Colours:** blue is the real environment, orange is what a model predicts or imagines, grey or black is a baseline.
+# - **Break it:** a failure on purpose, to see which part of a method matters.
 # - **`RETRAIN`:** chapters load pretrained weights. With `RETRAIN = True` in its first cell a chapter trains its own; interrupted training continues when the cell is run again.
 # - **`WM_SCALE`:** an environment variable with the size of everything: `smoke` (seconds, for tests), `laptop` (the default) or `paper`. The settings are in `wmlib/pipeline/scales.py`.
 #
 # ## Summary
 #
 # - V compresses a frame to 32 numbers, M predicts the next ones, and C, with 867 parameters, acts on both. The two agents of this series score about 898 and 900 points on tracks they were not trained on.
-# - A dream follows the real track for about half a second. After that it shows a road of its own.
-# - With C acting in it, the dream still shows a road after 9.6 s; with recorded actions, most dreams lose it within 2.4 s.
+# - A dream follows the real track for about half a second. After that it shows another road.
+# - With C acting in it, each of 24 dreams still shows a road after 9.6 s; with recorded actions, 15 of 24 show none after 2.4 s.
 #
 # **What's next.** [Chapter 1](01_bouncing_ball.ipynb): V and M for a ball in a box, where every claim can be checked.
 #

@@ -19,14 +19,14 @@
 #
 # ![Two rows of small pictures: the real ball, and the ball that the model imagines](../figures/01_ball_dream.png)
 #
-# ***Figure 1.1.** A ball bounces in a box. The model has observed 60 frames; for the next 30 steps it receives none. Top: the real frames. Bottom: the model's open-loop rollout ("dream"), decoded.*
+# **Figure 1.1.** A ball bounces in a box. The model has observed 60 frames; for the next 30 steps it receives none. Top: the real frames. Bottom: the model's open-loop rollout ("dream"), decoded.
 #
 # **What you'll do.** Write the losses of V and M and a training loop; train a small VAE and three mixture density networks with them; then take a pretrained world model of a ball apart.
 # **What you'll learn.** The VAE's loss (ELBO, reparameterization, free bits); why M predicts a mixture of Gaussians, and how to compute its likelihood without overflow; what linear probes can and cannot show.
 # **What you need.** Python, and a little PyTorch: tensors, modules, `backward`. No other chapter.
-# **How long.** 50 minutes of reading and building; running all cells takes about 1 minute on two cores.
+# **How long.** 50 minutes of reading and building; running all cells takes about 40 seconds on two cores.
 #
-# Why a ball before a racing car? Because here every claim can be checked. The environment reports the ball's true position and velocity. The model never receives them, so whatever we find of them in its latent vectors, it has learned from pixels.
+# Why a ball before a racing car? Because we know its true state: the environment reports the ball's position and velocity. The model never receives them, so whatever we find of them in its latent vectors comes from the pixels.
 
 # %%
 import gymnasium as gym
@@ -52,9 +52,9 @@ config, chapter = get_config(), get_chapter_config()  # WM_SCALE: smoke, laptop 
 RETRAIN = chapter.retrain  # set to True to train V and M from scratch (about 8 minutes)
 
 # %% [markdown]
-# ## 1.1 The world
+# ## 1.1 The environment
 #
-# The world is a Gymnasium environment: `reset`, `step`, an observation, an `info`. The action is an empty vector, because the ball cannot be influenced.
+# What does the model observe, and what is hidden from it? The ball's box is a Gymnasium environment with the usual `reset` and `step`. The observation is a frame; the true state is in `info`, which only our measurements use. The action is an empty vector, because nothing can influence the ball.
 
 # %%
 env = gym.make("wmlib/BouncingBall-v0")
@@ -70,7 +70,7 @@ for _ in range(60):
 figures.moving_picture(np.stack(frames), "a ball bounces in a box")
 
 # %% [markdown]
-# ***Figure 1.2.** 60 steps of the environment.*
+# **Figure 1.2.** 60 steps of the environment.
 #
 # A frame is 64 × 64 × 3 = 12,288 numbers. The state of this world is four numbers: the ball's position and its velocity, each with two components.
 #
@@ -86,7 +86,7 @@ world_model = load_world_model(folder)
 figures.architecture(world_model)
 
 # %% [markdown]
-# ***Figure 1.3.** V and M in one step. The decoder is needed for training V and for displaying $z$.*
+# **Figure 1.3.** V and M in one step. The decoder is needed for training V and for displaying $z$.
 #
 # And these are the episodes on which everything below is measured. The pretrained model was not trained on them.
 
@@ -109,15 +109,17 @@ print(f"{len(episodes)} episodes of {len(episodes[0]['frames'])} frames")
 #
 # $$\text{ELBO} = \mathbb E_{z \sim q(z|x)}\big[\log p(x|z)\big] - \mathrm{KL}\big(q(z|x)\,\|\,p(z)\big),$$
 #
-# with the *prior* $p(z) = \mathcal N(0, 1)$. Three functions make a loss of it. You write them.
+# with the *prior* $p(z) = \mathcal N(0, I)$, a standard normal distribution in every dimension. The loss is its negative, with one modification. You write it as three functions.
 #
 # A **build cell** contains a function whose body is `...`. Replace the dots, run the cell, and `build.check` compares your function with the package's: shape, values, gradients. From there on the chapter uses yours; until then it uses the package's, so every cell runs either way. `build.hint("sample_latent")` prints a hint, `build.solution("sample_latent")` a solution.
 #
-# **The sample.** Drawing $z$ from $\mathcal N(\mu, \sigma^2)$ is no differentiable function of $\mu$ and $\sigma$. The *reparameterization trick* draws the noise separately:
+# **The sample.** If $z$ is drawn directly from $\mathcal N(\mu, \sigma^2)$, no gradient reaches $\mu$ and $\sigma$. The *reparameterization trick* draws the noise separately, so that $z$ is a differentiable function of both:
 #
 # $$z = \mu + \sigma\,\varepsilon, \qquad \varepsilon \sim \mathcal N(0, 1).$$
 #
-# The encoder returns `mu` ($\mu$) and `logvar` ($\log \sigma^2$), each (B, D): B frames, D latent dimensions. The logarithm can have any sign, so the network's output needs no constraint. *1 line; `torch.randn_like(mu)` draws noise of the shape of `mu`.*
+# The encoder returns `mu` ($\mu$) and `logvar` ($\log \sigma^2$), each (B, D): B frames, D latent dimensions. The logarithm can have any sign, so the network's output needs no constraint.
+#
+# **Build 1.1: `sample_latent`** (1 line). `torch.randn_like(mu)` draws noise of the shape of `mu`.
 
 # %%
 def sample_latent(mu, logvar):
@@ -132,7 +134,9 @@ sample_latent = build.check(sample_latent)
 #
 # $$\mathrm{KL}\big(\mathcal N(\mu, \sigma^2)\,\|\,\mathcal N(0, 1)\big) = \tfrac12\big(\mu^2 + \sigma^2 - 1 - \log\sigma^2\big).$$
 #
-# It measures, in nats, how much a latent dimension says about the frame: it is 0 where posterior and prior are equal. *1 line, one value per dimension, no sum.*
+# It measures how much information a latent dimension carries about the frame, in *nats* (1 nat is about 1.44 bits): it is 0 where posterior and prior are equal.
+#
+# **Build 1.2: `kl_divergence`** (1 line). One value per frame and dimension, no sum.
 
 # %%
 def kl_divergence(mu, logvar):
@@ -147,7 +151,9 @@ kl_divergence = build.check(kl_divergence)
 #
 # $$\mathcal L = \sum_{\text{pixels, channels}} (\hat x - x)^2 + \max\Big(\sum_{d=1}^{D} \mathrm{KL}_d,\; \lambda D\Big),$$
 #
-# and the loss of a batch is the mean over its frames. The maximum is not part of the ELBO: it is the *KL tolerance* ("free bits") of the paper's code. With $\lambda$ = `free_bits` = 0.5 nats per latent dimension, the first $\lambda D$ nats of a frame cost nothing. *3 or 4 lines: a squared error (B,), a KL divergence (B,), the maximum, the mean. `x.flatten(1)` makes (B, 3·S·S) of (B, 3, S, S); `x.clamp(min=...)` is a maximum.*
+# and the loss of a batch is the mean over its frames. The maximum is not part of the ELBO: it is the *KL tolerance* ("free bits") of Ha & Schmidhuber's code (2018). With $\lambda$ = `free_bits` = 0.5 nats per latent dimension, the first $\lambda D$ nats of a frame cost nothing.
+#
+# **Build 1.3: `vae_loss`** (3 lines). A squared error (B,), a KL divergence (B,), then the maximum and the mean. For frames of S × S pixels, `x.flatten(1)` makes (B, 3·S·S) of (B, 3, S, S); `x.clamp(min=...)` is a maximum.
 
 # %%
 def vae_loss(reconstructions, frames, mu, logvar, free_bits=0.5):
@@ -163,7 +169,9 @@ vae_loss = build.check(vae_loss)
 # %% [markdown]
 # ## 1.3 A training loop
 #
-# All networks of this series are trained by the same few lines. For each batch: compute the loss, set the gradients to zero, compute the gradients by backpropagation (`backward`), and change the weights (`step` of the optimizer Adam; Kingma & Ba 2014). *8 lines. The returned list holds floats, not tensors: `value.item()`.*
+# Does your loss train a network? V and M of this series are trained by the same few lines. For each batch: compute the loss, set the gradients to zero, compute the gradients by backpropagation (`backward`), and change the weights (`step` of the optimizer Adam; Kingma & Ba 2014).
+#
+# **Build 1.4: `train`** (8 lines). `loss(network, batch)` computes the loss. The returned list holds floats, not tensors: `value.item()`.
 
 # %%
 def train(network, loss, batches, learning_rate=1e-3):
@@ -177,9 +185,9 @@ def train(network, loss, batches, learning_rate=1e-3):
 train = build.check(train)
 
 # %% [markdown]
-# Now a VAE to train: fully connected layers, a latent vector of 8, frames reduced to 16 × 16 pixels.
+# We train a small VAE on 40 of the episodes: fully connected layers, 8 latent dimensions, frames reduced to 16 × 16 pixels.
 #
-# **Predict:** the loss has a term that the KL tolerance keeps from falling below $\lambda D$. Where will the curve end?
+# **Predict:** because of the KL tolerance the second term of the loss is never below $\lambda D = 4$. Where will the curve end?
 
 # %%
 class SmallVAE(nn.Module):
@@ -219,7 +227,7 @@ ax.legend()
 figure
 
 # %% [markdown]
-# ***Figure 1.4.** Training the small VAE with your loss and your loop. The loss cannot fall below the tolerance of 4 nats.*
+# **Figure 1.4.** Training the small VAE with the loss and the loop above. The loss cannot fall below the tolerance of 4 nats.
 #
 # How good are its reconstructions of frames that it was not trained on? The baseline ignores the frame and always answers with the mean frame of the training set.
 
@@ -232,12 +240,12 @@ print(f"squared error per frame: {error:.2f}; of the mean frame: {baseline:.2f}"
 print(f"KL divergence per frame: {kl_divergence(mu, logvar).sum(1).mean():.1f} nats")
 
 # %% [markdown]
-# **Finding.** A thousand steps of your loop reduce the squared error of held-out frames to about a fifth of the mean frame's, and the KL divergence settles at its tolerance of 4 nats.
+# **Finding.** A thousand training steps reduce the squared error of held-out frames to about a fifth of the mean frame's, and the KL divergence settles at its tolerance of 4 nats.
 
 # %% [markdown]
 # ## 1.4 V on the full frames
 #
-# The V of this series is convolutional, reads 64 × 64 pixels and has 32 latent dimensions; chapter 2 builds it. It was trained with the same loss on 200 other episodes, in about five minutes. This is the log of that training:
+# How many numbers does V need for a ball? The V of this series is convolutional, reads 64 × 64 pixels and has 32 latent dimensions; chapter 2 builds it. The pretrained one was trained with the same loss on 200 other episodes, in about five minutes. This is the log of that training:
 
 # %%
 history = read_log(folder / "vae.jsonl")
@@ -245,7 +253,7 @@ labels = {"squared_error": "squared error per frame", "kl": "KL per frame (nats)
 figures.training_curves(history, labels, logarithmic=["squared_error"])
 
 # %% [markdown]
-# ***Figure 1.5.** Training V. Left, on a logarithmic axis: the error falls in steps, and goes on falling to the end. Right: the KL divergence settles just below its tolerance of 16 nats.*
+# **Figure 1.5.** Training V. Left, on a logarithmic axis: the squared error is still falling at the end. Right: the KL divergence settles just below its tolerance of 0.5 × 32 = 16 nats.
 
 # %%
 shown = episodes[0]["frames"][::20][:8]
@@ -256,7 +264,7 @@ figures.frame_grid(
 )
 
 # %% [markdown]
-# ***Figure 1.6.** Test frames, and their reconstructions from 32 numbers.*
+# **Figure 1.6.** Test frames, and their reconstructions from 32 numbers.
 #
 # How many of the 32 dimensions carry information? Your `kl_divergence` answers, dimension by dimension:
 
@@ -269,17 +277,17 @@ print("nats per dimension, sorted:", [round(information[d].item(), 2) for d in o
 print(f"the first six hold {information[order[:6]].sum() / information.sum():.0%} of all")
 
 # %% [markdown]
-# **Finding.** Six of V's 32 dimensions hold about 98% of the KL divergence. The others are inactive: their posterior is nearly the prior.
+# **Finding.** Six of V's 32 dimensions hold about 98% of the KL divergence. The other 26 are *inactive*, with less than 0.1 nats each: their posterior is nearly the prior.
 
 # %% [markdown]
 # ## 1.5 Is the position in z?
 #
-# A good reconstruction does not tell *how* $z$ represents the position. A **linear probe** asks the simplest question about that (Alain & Bengio 2016): is the position a linear function of $z$? We fit a ridge regression from $z$ to the true $(x, y)$ on 70% of the episodes and test it on the others. $R^2$ is the explained share of the variance: 1 is a perfect prediction, 0 is as good as always predicting the mean.
+# A good reconstruction does not tell *how* $z$ represents the position. A **linear probe** (Alain & Bengio 2016) asks whether it is a linear function of $z$: we fit a ridge regression from $z$ to the true position (two coordinates) on 70% of the episodes and test it on the others. Here $z$ is the mean $\mu$ of V's posterior. $R^2$ is the explained share of the variance: 1 is a perfect prediction, 0 is as good as always predicting the mean.
 #
 # **Predict:** what is $R^2$ for the position? For the velocity?
 
 # %%
-begin = 5  # agent steps that M may observe before anything is measured
+begin = 5  # steps that M may observe before anything is measured
 with torch.no_grad():
     known = [evaluation.watch(world_model, e["frames"], e["actions"]) for e in episodes]
 z = np.concatenate([z[begin:-1] for z, h in known])
@@ -288,10 +296,21 @@ velocity = np.concatenate([e["velocity"][begin:-1] for e in episodes])
 episode = np.repeat(np.arange(len(episodes)), len(z) // len(episodes))
 
 
-def probe(features, truth):
-    """A linear probe on standardized features, tested on held-out episodes."""
+def probe(features, truth, shift=0):
+    """A linear probe on standardized features; `shift` changes which episodes are held out."""
     features = (features - features.mean(0)) / features.std(0)
-    return evaluation.linear_probe(features, truth, episode)
+    return evaluation.linear_probe(features, truth, (episode + shift) % len(episodes))
+
+
+def compare(probed):
+    """The range of R² over four choices of held-out episodes, per {name: features}."""
+    for name, values in probed.items():
+        print(f"{name:15}", end="")
+        for quantity, truth in (("position", position), ("velocity", velocity)):
+            shifts = [len(episodes) * k // 4 for k in range(4)]
+            r2 = [probe(values, truth, shift).r2 for shift in shifts]
+            print(f"  R² of the {quantity}: {min(r2):6.3f} to {max(r2):6.3f}", end="")
+        print()
 
 
 # %%
@@ -303,9 +322,9 @@ figures.linear_probes(
 )
 
 # %% [markdown]
-# ***Figure 1.7.** Predictions of linear probes of $z$ on held-out episodes. Left: the position, close to the line, but not straight. Right: the velocity, no relation.*
+# **Figure 1.7.** Linear probes of $z$, tested on held-out episodes. Left: the position is predicted well. Right: the prediction of the velocity is near 0 whatever the true velocity is.
 #
-# The points on the left wind around the line. Is that noise, or is $z$ a *curved* function of the position? We fit the probe to the six active dimensions alone, and then to these and their squares and products, which can undo a curve.
+# Is $z$ a linear function of the position, then? We fit the probe to the six active dimensions alone, and then to these and their squares and products, with which it can also represent curves.
 
 # %%
 active = z[:, order[:6]]
@@ -319,34 +338,35 @@ figures.linear_probes(
 )
 
 # %% [markdown]
-# ***Figure 1.8.** Left: a linear function of the six active dimensions misses the position systematically. Right: with squares and products, the predictions lie on the line.*
+# **Figure 1.8.** Left: a linear function of the six active dimensions misses the position systematically. Right: with squares and products, the predictions lie on the line.
 #
-# So the representation is curved. With all 32 dimensions the linear probe is better than with six, because V's *mean*, which the probe reads, has no noise: even dimensions whose posterior is nearly the prior help to bend the line.
-#
-# What is this $R^2$ worth? Two baselines: a linear probe of the pixels themselves, and one of the $z$ of an *untrained* V.
+# So the representation is curved. Why is the linear probe better with all 32 dimensions (Figure 1.7) than with the six active ones? It reads the posterior's *mean*, which has no noise, and even an inactive dimension's mean varies a little with the frame. In a *sample* of $z$ the noise hides that. The table below tests this, and has two baselines: a linear probe of the pixels themselves, and one of the $z$ of an *untrained* V.
 
 # %%
 torch.manual_seed(0)
 untrained = WorldModel(type(world_model.vae)(), MDNRNN(action_size=0))
 pixels = np.concatenate([e["frames"][begin:-1, 2::4, 2::4, 1] for e in episodes]) / 255
 z_untrained = np.concatenate([untrained.encode(e["frames"][begin:-1]) for e in episodes])
-features = {
-    "16 x 16 pixels": pixels.reshape(len(pixels), -1),
-    "z, untrained V": z_untrained,
-    "z": z,
-    "z, 6 active": active,
-}
-for name, values in features.items():
-    print(f"{name:15} position: R² = {probe(values, position).r2:6.3f}", end="")
-    print(f"   velocity: R² = {probe(values, velocity).r2:6.3f}")
+with torch.no_grad():
+    batches = (frames_to_tensor(e["frames"][begin:-1]) for e in episodes)
+    z_sampled = torch.cat([sample_latent(*world_model.vae.encode(batch)) for batch in batches])
+compare(
+    {
+        "16 x 16 pixels": pixels.reshape(len(pixels), -1),
+        "z, untrained V": z_untrained,
+        "z": z,
+        "z, 6 active": active,
+        "z, sampled": z_sampled.numpy(),
+    }
+)
 
 # %% [markdown]
-# **Finding.** The position is in $z$: $R^2$ is about 0.94 from the six active dimensions alone, and above 0.99 with their products. By itself this says little about V, because the pixels of this world give 1.0, and even an untrained V keeps most of it (0.94): what V has achieved is to compress the frame without losing the position. The velocity is in none of them ($R^2$ about 0): **one frame does not contain it.** What is needed is a memory.
+# **Finding.** The position is in $z$: $R^2$ is about 0.94 from the six active dimensions alone, above 0.99 with their products, and about 0.9 from a noisy sample of $z$. By itself this says little about V, because the pixels give 1.0, and even an untrained V keeps most of it (0.94). What training adds is that six noisy dimensions are enough to reconstruct the frame. The velocity is in none of them ($R^2$ about 0): **one frame does not contain it.** A memory is needed.
 
 # %% [markdown]
 # ## 1.6 M: the velocity is in h
 #
-# M is an LSTM. At each step it reads $z_t$ (and, in later chapters, the action $a_t$), updates its hidden state $h_t$ (256 numbers), and predicts $z_{t+1}$ from $h_t$. A velocity is never asked for.
+# M is an LSTM. At each step it reads $z_t$ (and, in later chapters, the action $a_t$), updates its hidden state $h_t$ (256 numbers), and predicts $z_{t+1}$ from $h_t$. The velocity is not part of its loss.
 #
 # **Predict:** can a linear probe find the velocity in $h$? Could it find it in two successive $z$, without any M?
 
@@ -362,17 +382,15 @@ from_h["velocity (box widths per step)"] = probe(h, velocity)
 figures.linear_probes(from_h)
 
 # %% [markdown]
-# ***Figure 1.9.** Linear probes of M's memory $h$ on held-out episodes. The velocity is there, but there are outliers.*
+# **Figure 1.9.** Linear probes of M's memory $h$, tested on held-out episodes. The velocity is predicted well, with some outliers.
 
 # %%
-for name, values in {"two z": two_frames, "h, untrained M": h_untrained, "h": h}.items():
-    print(f"{name:15} position: R² = {probe(values, position).r2:6.3f}", end="")
-    print(f"   velocity: R² = {probe(values, velocity).r2:6.3f}")
+compare({"two z": two_frames, "h, untrained M": h_untrained, "h": h})
 
 # %% [markdown]
-# Much of the answer is memory as such: an LSTM with *random* weights also keeps traces of the last frames, and a probe finds most of the velocity in them. Training to predict the next $z$ adds the rest.
+# An LSTM with *random* weights also keeps traces of the last frames, and a probe finds most of the velocity in them. Training to predict the next $z$ adds the rest.
 #
-# And the outliers? The velocity changes its sign at a bounce, so we sort the probe's errors by the time to the nearest bounce.
+# Where do the outliers come from? A component of the velocity changes its sign at a bounce, so we group the probe's errors by the number of steps from the nearest bounce.
 
 # %%
 def steps_from_bounce(e):
@@ -392,6 +410,18 @@ print(f"{squared[near].sum() / squared.sum():.0%} of the squared error")
 print(f"R² of the other steps: {away.r2:.3f}")
 
 # %%
+length = len(z) // len(episodes)  # steps per episode
+bounce = np.flatnonzero(distance == 0)
+bounce = bounce[(bounce % length > 1) & (bounce % length < length - 1)]
+before = velocity_probe.truth[bounce - 1]
+change = velocity_probe.truth[bounce] - before
+for offset in (-2, -1, 0, 1):
+    predicted_change = velocity_probe.predicted[bounce + offset] - before
+    share = (predicted_change * change).sum(1) / (change**2).sum(1)
+    print(f"{offset:+} steps from a bounce: ", end="")
+    print(f"{share.mean():.2f} ± {share.std():.2f} SD of the change in velocity")
+
+# %%
 offsets = np.arange(-10, 11)
 rms = [np.sqrt(squared[distance == k].mean()) if (distance == k).any() else np.nan for k in offsets]
 figure, ax = figures.new_axes(width=4.8)
@@ -405,14 +435,14 @@ ax.legend(loc="upper right")
 figure
 
 # %% [markdown]
-# ***Figure 1.10.** Error of the velocity probe by the time from the nearest bounce. It is largest at the bounce and one step before it.*
+# **Figure 1.10.** Error of the velocity probe by the time from the nearest bounce. It is largest at the bounce and one step before it.
 #
-# **Finding.** The velocity is in $h$: $R^2$ is about 0.96, against 0.86 for an untrained M and 0.83 for two successive $z$. About 90% of the squared error lies within two steps of a bounce; away from bounces $R^2$ is 0.99. One step *before* the bounce the error is as large as at it: $h$ already contains the reversal that comes next.
+# **Finding.** The velocity is in $h$: $R^2$ is about 0.95, against about 0.85 for one untrained M and 0.83 for two successive $z$ (over four choices of held-out episodes these vary by 0.03 at most). About 90% of the squared error lies within two steps of a bounce; away from bounces $R^2$ is 0.99. One step *before* the bounce the probe's velocity has made about 0.3 of the change (± 0.16 SD over bounces): $h$ already contains part of the bounce that comes next.
 
 # %% [markdown]
 # ## 1.7 Why a mixture of Gaussians?
 #
-# M is trained to predict $z_{t+1}$, so why not with a squared error? The minimum of the squared error is the *conditional mean*. Where two different futures are possible, it lies between them, where nothing ever happens. This ball has only one future, so we use the classic toy problem for it (Bishop 1994), the inverse sinusoid: $y$ is uniform in 0..1, $x = y + 0.3 \sin(2\pi y) + \text{noise}$, and the task is to predict $y$ from $x$. In the middle there are three answers.
+# M is trained to predict $z_{t+1}$, so why not with a squared error? The minimum of the squared error is the *conditional mean*. Where two different futures are possible, it lies between them, and may be a future that never happens. The ball has only one future, so we use a classic toy problem (Bishop 1994), the inverse sinusoid: $y$ is uniform in 0..1, $x = y + 0.3 \sin(2\pi y) + \text{noise}$, and the task is to predict $y$ from $x$ (in this section a number, not a frame). Around $x = 0.5$, three values of $y$ are possible.
 
 # %%
 def inverse_sinusoid(count, seed):
@@ -437,7 +467,9 @@ def toy_batches(steps):
 #
 # $$p(y|x) = \sum_{k=1}^{K} \pi_k\, \frac{1}{\sigma_k\sqrt{2\pi}} \exp\Big(-\frac12\Big(\frac{y-\mu_k}{\sigma_k}\Big)^2\Big).$$
 #
-# (The $\pi$ under the root is the number 3.14..., in code `torch.pi`.) Each of N targets has a mixture of its own: `y` is (N,), `pi`, `mu` and `sigma` are (N, K). *3 lines.*
+# ($\mu$ and $\sigma$ now belong to the mixture, not to V's posterior. The $\pi$ under the root is the number 3.14..., in code `torch.pi`.)
+#
+# **Build 1.5: `mixture_density`** (3 lines). Each of N targets has a mixture of its own: `y` is (N,), `pi`, `mu` and `sigma` are (N, K).
 
 # %%
 def mixture_density(y, pi, mu, sigma):
@@ -452,7 +484,9 @@ mixture_density = build.check(mixture_density)
 #
 # $$-\log p(y|x) = -\operatorname{logsumexp}_k\big[\log\pi_k + \log \mathcal N(y; \mu_k, \sigma_k^2)\big], \qquad \operatorname{logsumexp}_k a_k = \log \sum_k e^{a_k}.$$
 #
-# `torch.logsumexp(a, dim=-1)` subtracts the largest term before it exponentiates, so that at least one term survives. The network returns $\log\pi$ and $\log\sigma$ directly. *3 lines.*
+# `torch.logsumexp(a, dim=-1)` subtracts the largest term before it exponentiates, so that its exponential is 1 and the sum is never 0. The network returns $\log\pi$ and $\log\sigma$ directly.
+#
+# **Build 1.6: `mixture_nll`** (3 lines).
 
 # %%
 def mixture_nll(y, log_pi, mu, log_sigma):
@@ -466,9 +500,9 @@ def mixture_nll(y, log_pi, mu, log_sigma):
 mixture_nll = build.check(mixture_nll)
 
 # %% [markdown]
-# The same small network with four last layers: one number trained with the squared error, and mixtures of $K$ = 1, 2 and 5.
+# We train four copies of a small network that differ in their last layer: one predicts a single number with the squared error, the others mixtures of $K$ = 1, 2 and 5.
 #
-# **Predict:** which $K$ is needed? Where will the squared-error fit run in the middle of the picture?
+# **Predict:** which $K$ is needed? What will the squared-error fit predict at $x = 0.5$?
 
 # %%
 def small_network(outputs):
@@ -520,7 +554,7 @@ for ax in axes:
 figure
 
 # %% [markdown]
-# ***Figure 1.11.** Held-out data (blue) and three predictions (orange). Between x = 0.3 and 0.7 the squared-error fit crosses the empty space between the branches; one Gaussian covers the branches and everything between them; five Gaussians follow all three.*
+# **Figure 1.11.** Held-out data (blue) and three predictions (orange). Between x = 0.3 and 0.7 the squared-error fit crosses the empty space between the branches; one Gaussian covers the branches and everything between them; five Gaussians follow all three.
 
 # %%
 middle = (x_test - 0.5).abs() < 0.2  # where three values of y are possible
@@ -535,7 +569,7 @@ gain = evaluation.episode_interval(nlls[1] - nlls[5])
 print(f"\nK = 5 is better than K = 1 by {gain.mean:.2f} nats ({gain.low:.2f} to {gain.high:.2f})")
 
 # %% [markdown]
-# **Finding.** In the middle, the squared-error fit is within 0.1 of the target for only about a third of the points. On held-out data, a mixture of five Gaussians is better than a single one by about half a nat per point or more (the 95% CI of the mean over points excludes 0); two Gaussians already bring most of that gain. Does M need a mixture on the race track, where the road may bend left or right? Chapter 3 measures it in the same way, K = 1 against K = 5.
+# **Finding.** In the middle ($x$ from 0.3 to 0.7), the squared-error fit is within 0.1 of the target for only about a third of the points. On held-out data, a mixture of five Gaussians is better than a single one by about half a nat per point or more (one training run each; the 95% CI of the mean over points excludes 0). Two Gaussians already bring most of that gain. Chapter 3 compares K = 1 and K = 5 in the same way for M on the race track, where the road may bend left or right.
 
 # %% [markdown]
 # ## 1.8 Break it: the loss without logarithms
@@ -568,12 +602,12 @@ for target in (1.0, 2.0, 2.3, 2.4, 2.5, 5.0):
     print(f"{target:6.1f}   {loss:13.2f} {gradient:9.2f}    {stable:17.2f} {stable_gradient:9.2f}")
 
 # %% [markdown]
-# **Finding.** About fourteen standard deviations from the nearest component, the densities are too small for 32-bit floats. First the gradient becomes NaN while the loss is still finite (at 2.4), then the loss is infinite (from 2.5 on). One optimizer step with that gradient makes every weight NaN. With the wide Gaussians of a newly initialized network ($\sigma$ near 1) no target is that far off; the danger grows during training, as $\sigma$ gets smaller.
+# **Finding.** About fourteen standard deviations from the nearest component, the densities are too small for 32-bit floats. First the gradient becomes NaN while the loss is still finite (at 2.4), then the loss is infinite (from 2.5 on). One optimizer step with a NaN gradient makes the weights NaN. With $\sigma$ near 1, as in a newly initialized network, targets of this size are never fourteen $\sigma$ away; the smaller $\sigma$ gets during training, the more likely it becomes.
 
 # %% [markdown]
 # ## 1.9 An open-loop rollout
 #
-# Now the test of the whole model. M observes 60 frames (the *context*). Then it receives no more: it draws $z_{t+1}$ from its prediction, reads that as its next input, and so on for 30 steps (the *horizon*). This is an **open-loop rollout**; world-model papers call it dreaming or imagination. Its errors are inputs of the next step, so they *compound*.
+# For how long can M predict the ball without seeing it? M observes 60 frames (the *context*). Then it receives no more: it draws $z_{t+1}$ from its prediction, reads that as its next input, and so on for 30 steps (the *horizon*). This is an **open-loop rollout**; world-model papers call it dreaming or imagination. Each prediction is the input of the next step, so errors *compound*.
 #
 # `temperature` scales the randomness of the draws; 1 is M's own distribution.
 
@@ -592,7 +626,7 @@ def dream(e, temperature=1.0):
 
 
 # %% [markdown]
-# Figure 1.1 shows the test episode with the most bounces early in the horizon. It is drawn here:
+# Figure 1.1 shows the test episode with the most bounces in the first half of the horizon. This cell draws it:
 
 # %%
 bounces = [e["bounced"][seen + 3 : seen + ahead // 2].sum() for e in episodes]
@@ -608,7 +642,7 @@ figure.savefig(path, dpi=80)
 # %% [markdown]
 # One episode is not enough evidence. Over all test episodes we predict the position from the imagined $z$ with a linear map and measure its distance to the true position. (M draws *samples* of $z$, whose inactive dimensions are noise; so the map is fitted to samples of V's posterior, drawn with your `sample_latent`.)
 #
-# **Predict:** two baselines. *Last position* predicts that the ball stays where it was last seen. *Constant velocity* receives the true velocity, but does not know about walls. For how long does each beat M?
+# **Predict:** two baselines. *Last position* predicts that the ball stays where it was last observed. *Constant velocity* receives the true velocity, but does not know about walls. For how many steps is each of them better than M?
 
 # %%
 fit_frames = np.concatenate([e["frames"][begin:-1:5] for e in episodes])
@@ -628,20 +662,23 @@ predictions = {
     "last position": np.repeat(last, ahead, axis=1),
 }
 errors = {name: np.linalg.norm(p - future, axis=-1) for name, p in predictions.items()}
-colors = {"M, open loop": figures.DREAM, "constant velocity": "black"}
+colors = {"M, open loop": figures.DREAM, "constant velocity": "black"}  # black: a second baseline
 colors["last position"] = figures.BASELINE
 figures.horizon_curves(errors, "distance to the true position\n(box widths)", colors)
 
 # %% [markdown]
-# ***Figure 1.12.** Mean distance to the true position over the test episodes, with its 95% confidence interval (CI of the mean over episodes).*
+# **Figure 1.12.** Mean distance to the true position over the test episodes, with its 95% confidence interval (CI of the mean over episodes).
 
 # %%
-for k in (1, ahead // 3, ahead):
+for k in (1, 5, ahead // 3, ahead):
     means = ", ".join(f"{name} {e[:, k - 1].mean():.2f}" for name, e in errors.items())
     print(f"step {k:2}: {means}")
+mapped = to_position.predict(sample_latent(*posterior))
+own_error = np.linalg.norm(mapped - fit_positions, axis=1).mean()
+print(f"the linear map itself, from samples of V's posterior: {own_error:.2f}")
 
 # %% [markdown]
-# **Finding.** After 30 steps M's prediction is less than 0.2 box widths off, against 0.44 for the last position and 1.2 for constant velocity: M has learned the walls. In the first five steps constant velocity, which receives the true velocity, is better: M's error starts at about 0.08, because every sampled $z$ is noisy.
+# **Finding.** After 30 steps M's error is less than 0.2 box widths, against 0.44 for the last position and 1.2 for constant velocity: M has learned that the walls reflect the ball. Constant velocity, which receives the true velocity, is better for about the first five steps, and the last position for two. M's error starts at about 0.08 because the linear map from a sampled $z$ to the position has an error of that size itself.
 
 # %% [markdown]
 # ## 1.10 Exercises
@@ -704,8 +741,18 @@ if drawn is not None:
 # This is what M does at every step of a dream; chapter 3 adds the temperature.
 # </details>
 #
-# **3. How many frames does the velocity need?** Fit a ridge regression from $h$ to the velocity on all steps of two thirds of the episodes, and compute $R^2$ on the others after 1, 2, 3, 4, 6 and 21 frames. *(Check: after a single frame it must be below 0.5, or something leaks.)*
-#
+# **3. How many frames does the velocity need?** Fit a ridge regression from $h$ to the velocity on all steps of two thirds of the episodes, and compute $R^2$ on the others after 1, 2, 3, 4, 6 and 21 frames. Put them into `r2_after`.
+
+# %%
+r2_after = {}  # {number of frames: R²}
+
+if r2_after:
+    assert set(r2_after) == {1, 2, 3, 4, 6, 21}
+    assert r2_after[1] < 0.5, "one frame cannot contain the velocity: is the test set held out?"
+    assert r2_after[21] > 0.9, "after 21 frames almost all of it is known"
+    print("right:", {frames: round(r2, 2) for frames, r2 in r2_after.items()})
+
+# %% [markdown]
 # <details><summary>Hint</summary>
 #
 # `known[i][1][t]` is $h$ of episode i after t + 1 frames, and `episodes[i]["velocity"][t]` the velocity then. `Ridge(alpha=1e-3 * n)` for n steps, as in `evaluation.linear_probe`; `evaluation.Probe(truth, predicted).r2` is $R^2$.
@@ -720,32 +767,40 @@ if drawn is not None:
 # for t in (0, 1, 2, 3, 5, 20):
 #     truth = np.stack([e["velocity"][t] for e in episodes[:test]])
 #     memory = np.stack([h_of_one[t] for _, h_of_one in known[:test]])
-#     r2 = evaluation.Probe(truth, regression_of_velocity.predict(memory)).r2
-#     print(f"{t + 1:2} frames: R² = {r2:.2f}")
-#     assert t > 0 or r2 < 0.5
+#     r2_after[t + 1] = evaluation.Probe(truth, regression_of_velocity.predict(memory)).r2
 # ```
-# Below 0 means worse than predicting the mean: after one frame $h$ is far from all states that the regression was fitted to.
+# $R^2$ is below 0 after one frame, about 0.6 after four and about 0.9 after six. Below 0 means worse than predicting the mean: after one frame $h$ is unlike all states that the regression was fitted to.
 # </details>
 #
-# **4. Temperature.** Compute the mean distance at the last step of the horizon, over all episodes, for temperatures 0.1, 1 and 2. Which is the most accurate, and why does that not make it the best for every purpose?
-#
+# **4. Temperature.** Compute the mean distance at the last step of the horizon, over all episodes, for temperatures 0.1, 1 and 2. Guess first which is the most accurate. Why does that not make it the best for every purpose?
+
+# %%
+guess = None  # a temperature
+distance_at = {}  # {temperature: mean distance at the last step}
+
+if guess is not None and distance_at:
+    assert set(distance_at) == {0.1, 1.0, 2.0}
+    best = min(distance_at, key=distance_at.get)
+    assert guess == best, f"the most accurate is {best}"
+    print("right:", {tau: round(float(d), 2) for tau, d in distance_at.items()})
+
+# %% [markdown]
 # <details><summary>Solution</summary>
 #
 # ```python
 # for tau in (0.1, 1.0, 2.0):
-#     off = [np.linalg.norm(to_position.predict(dream(e, tau))[-1] - p[-1])
-#            for e, p in zip(episodes, future)]
-#     print(f"temperature {tau}: {evaluation.episode_interval(off).describe(2)}")
+#     last_steps = [to_position.predict(dream(e, tau))[-1] for e in episodes]
+#     distance_at[tau] = np.linalg.norm(np.stack(last_steps) - future[:, -1], axis=1).mean()
 # ```
-# The lowest: this world is deterministic, so noise in $z$ can only harm. Where several futures are possible, a low temperature would always pick the likeliest one, and a policy that is trained in such dreams never meets the others (chapter 6).
+# Temperature 0.1, though its lead over 1 is small (about 0.14 against 0.17; the 95% CIs of the means touch). The ball has only one future, so noise in $z$ can only harm. Where several futures are possible, a low temperature nearly always picks the likeliest one, and a policy that is trained in such dreams rarely meets the others (chapter 6).
 # </details>
 
 # %% [markdown]
 # ## Summary
 #
-# - A VAE's loss is a squared error summed over pixels plus a KL divergence with a tolerance. With your functions, a small VAE reconstructs held-out balls with about a fifth of the mean frame's error.
-# - V's six active dimensions of 32 contain the position, in a curved form ($R^2$ 0.94 linear, above 0.99 with products). The pixels contain it, too: V's achievement is the compression.
-# - No single frame contains the velocity ($R^2$ about 0). M's memory does: 0.96, against 0.86 for an untrained M and 0.83 for two frames. The remaining error is concentrated at bounces.
+# - A VAE's loss is a squared error summed over pixels plus a KL divergence with a tolerance. With it, a small VAE reconstructs held-out frames with about a fifth of the mean frame's squared error.
+# - V's six active dimensions of 32 contain the position, in a curved form ($R^2$ 0.94 linear, above 0.99 with products). The pixels and an untrained V contain it, too: what V learns is to reconstruct the frame from six noisy numbers.
+# - No single frame contains the velocity ($R^2$ about 0). M's memory does: about 0.95, against 0.85 for an untrained M and 0.83 for two frames. The remaining error is concentrated at bounces.
 # - The squared error predicts the mean of several possible futures. A mixture density network predicts their distribution: on the toy problem, five Gaussians are better than one by about half a nat per point or more.
 # - The mixture's NLL has to be computed with logsumexp: about fourteen standard deviations away, the literal formula gives NaN.
 # - In an open-loop rollout M predicts the ball through bounces, with an error of less than 0.2 box widths after 30 steps.

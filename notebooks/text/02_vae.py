@@ -23,9 +23,9 @@
 #
 # **What you'll do.** Write V's encoder and decoder, measure what a trained V keeps of a frame and where it fails, and train four small V's whose losses differ in one term.
 #
-# **What you'll learn.** Where a VAE's loss comes from (ELBO, Gaussian likelihood, KL divergence, free bits); which facts about the road and the car are in $z$, and which are not; what the KL term buys, measured against a V without it; why a mean instead of a sum over the pixels makes $z$ collapse.
+# **What you'll learn.** Where a VAE's loss comes from (ELBO, Gaussian likelihood, KL divergence, free bits); which facts about the road and the car are in $z$, and which are not; what the KL term changes, measured against a V without it; why a mean instead of a sum over the pixels makes $z$ collapse.
 #
-# **What you need.** PyTorch's `nn.Module`. [Chapter 1](01_bouncing_ball.ipynb) introduces the VAE on an easier problem.
+# **What you need.** PyTorch's `nn.Module`. [Chapter 1](01_bouncing_ball.ipynb) introduces the VAE and its loss on an easier problem.
 #
 # **How long.** 60 minutes of reading and building; running all cells takes about 2 minutes on two cores.
 
@@ -41,7 +41,6 @@ from torch import nn
 
 # %%
 from wmlib import evaluation
-from wmlib.evaluation import Probe
 from wmlib.files import read_log
 from wmlib.models.checkpoints import load_world_model
 from wmlib.models.vae import (
@@ -67,9 +66,9 @@ config, chapter = get_config(), get_chapter_config()
 RETRAIN = chapter.retrain  # set to True to train everything here from scratch
 
 # %% [markdown]
-# ## 2.1 What does the agent see?
+# ## 2.1 The frames
 #
-# CarRacing shows a car from above. The reward is $1000/N$ for each of the track's $N$ tiles when a wheel first touches it, and −0.1 per environment step. Gymnasium draws frames of 96 × 96 pixels. As in the paper, the instrument bar at the bottom is cropped, and the rest is resized to 64 × 64.
+# What does V get to see? CarRacing shows a car from above. The reward is $1000/N$ for each of the track's $N$ tiles when a wheel first touches it, and −0.1 per environment step. Gymnasium draws frames of 96 × 96 pixels. As in the paper, the instrument bar at the bottom is cropped, and the rest is resized to 64 × 64.
 
 # %%
 original, cropped = gym.make("CarRacing-v3"), gym.make("wmlib/CarRacingOriginal-v3")
@@ -84,9 +83,9 @@ figures.frame_grid(rows, ["Gymnasium's frame, 96 × 96", "V's input, 64 × 64"],
 # %% [markdown]
 # **Figure 2.2.** The same moment before and after cropping. Below, the instrument bar enlarged: the return so far (a number, blurred), a white bar whose height is the speed, and in blue the speeds of the wheels.
 #
-# **Predict:** the speed bar is gone. Can a network that reads one such frame still predict the speed? (2.4 has the answer.)
+# **Predict:** the speed bar is gone. Can a network that reads one such frame still predict the speed? (Section 2.4 has the answer.)
 #
-# V learns from recorded episodes. At first there is no trained agent, so the first ones are recorded with random actions. Independent random actions, 50 per second, would average out; the policy below adds autocorrelated noise, which changes slowly.
+# V learns from recorded episodes. At first there is no trained agent, so the first ones are recorded with random actions. Independent random actions, 25 per second, would nearly cancel each other; the policy below uses autocorrelated noise, which changes slowly.
 
 # %%
 episode = record_episode(
@@ -104,9 +103,13 @@ figures.moving_picture(
 #
 # ## 2.2 The network
 #
-# **How does a frame of 12,288 numbers become 32, and the 32 a frame again?**
+# How does a frame of 12,288 numbers become 32, and the 32 a frame again?
 #
 # The encoder has four convolutions with stride 2. Each roughly halves the grid, while the channels grow from 3 to 256. Two linear layers turn its 1,024 outputs into a mean $\mu$ and a log variance $\log \sigma^2$ for each of the 32 latent dimensions. The decoder does the reverse, with transposed convolutions.
+#
+# A convolution with kernel $k$, stride $s$ and no padding maps a grid of $n$ pixels to $\lfloor (n - k)/s \rfloor + 1$. A transposed convolution maps $n$ to $(n - 1)\,s + k$.
+#
+# **Predict:** with $k = 4$ and $s = 2$, what becomes of 64? Which kernels lead from 1 back to 64 in four steps of stride 2? (Figure 2.4 has the answer.)
 
 # %%
 figures.vae_diagram(VAE())
@@ -114,13 +117,7 @@ figures.vae_diagram(VAE())
 # %% [markdown]
 # **Figure 2.4.** V, with the shapes (channels × height × width) read from the network. $\varepsilon$ is standard Gaussian noise.
 #
-# A convolution with kernel $k$, stride $s$ and no padding maps a grid of $n$ pixels to $\lfloor (n - k)/s \rfloor + 1$. A transposed convolution maps $n$ to $(n - 1)\,s + k$.
-#
-# **Predict:** with $k = 4$ and $s = 2$, what becomes of 64? Which kernels lead from 1 back to 64 in four steps of stride 2?
-#
-# ### Build: the encoder (9 lines)
-#
-# Convolution, ReLU, four times over, then flatten. `width` is the number of channels after the first convolution, 32 in the paper; later you will use a smaller one. The shapes for `width=32`:
+# **Build 2.1: `build_encoder`** (9 lines). Convolution, ReLU, four times over, then flatten. `width` is the number of channels after the first convolution, 32 in the paper; section 2.9 uses a smaller one. The shapes for `width=32`:
 #
 # | layer | kernel, stride | output |
 # |---|---|---|
@@ -131,7 +128,7 @@ figures.vae_diagram(VAE())
 # | `nn.Conv2d`, `nn.ReLU` | 4, 2 | 256 × 2 × 2 |
 # | `nn.Flatten` | | 1024 |
 #
-# The checker compares the layers one by one, and tells you at the first that differs what it expected there.
+# The checker compares the layers one by one, and tells you at the first that differs what was expected there.
 
 # %%
 def build_encoder(width=32):
@@ -145,9 +142,7 @@ def build_encoder(width=32):
 build_encoder = build.check(build_encoder)
 
 # %% [markdown]
-# ### Build: the decoder (10 lines)
-#
-# A linear layer makes 1,024 numbers out of $z$, and `nn.Unflatten(1, (1024, 1, 1))` turns them into a grid of a single pixel. Four transposed convolutions follow, with kernels 5, 5, 6, 6. A pixel's value lies between 0 and 1, so the last activation is a sigmoid.
+# **Build 2.2: `build_decoder`** (10 lines). A linear layer makes 1,024 numbers out of $z$, and `nn.Unflatten(1, (1024, 1, 1))` turns them into a grid of a single pixel. Four transposed convolutions follow, with kernels 5, 5, 6, 6. A pixel's value lies between 0 and 1, so the last activation is a sigmoid.
 #
 # | layer | kernel, stride | output |
 # |---|---|---|
@@ -173,7 +168,7 @@ build_decoder = build.check(build_decoder)
 # V is these two, with two linear layers between them. The reparameterization trick of chapter 1, $z = \mu + \sigma \varepsilon$ with $\varepsilon \sim \mathcal N(0, 1)$, draws a sample through which gradients flow.
 
 # %%
-class SmallVAE(nn.Module):
+class ConvVAE(nn.Module):
     """Frames (B, 3, 64, 64) -> reconstructions of the same shape, mu and logvar (B, z_size)."""
 
     def __init__(self, z_size=32, width=32):
@@ -193,28 +188,28 @@ class SmallVAE(nn.Module):
 
 # %% tags=["nbval-check-output"]
 for width in (32, 8):
-    count = sum(p.numel() for p in SmallVAE(width=width).parameters())
+    count = sum(p.numel() for p in ConvVAE(width=width).parameters())
     print(f"width {width:2}: {count:,} parameters")
 print(f"the paper: 4,348,547 parameters; {3 * 64 * 64 / 32:.0f} pixel values per latent dimension")
 
 # %% [markdown]
-# **Finding.** At width 32 this is the paper's V, to the parameter: 4,348,547. It has to describe 384 pixel values with each of its 32 latent dimensions.
+# **Finding.** At width 32 this is the paper's V, to the parameter: 4,348,547. Each of its 32 latent dimensions stands for 384 pixel values.
 #
 # ## 2.3 The loss
 #
-# **Why a squared error plus a KL divergence, and in which proportion?**
+# Why a squared error plus a KL divergence, and in which proportion?
 #
 # A VAE is a model of frames $x$ with a latent variable $z$: the *prior* $p(z) = \mathcal N(0, I)$ and the decoder's likelihood $p(x \mid z)$. The likelihood of a frame, $p(x) = \int p(x \mid z)\,p(z)\,dz$, cannot be computed. The encoder's *posterior* $q(z \mid x) = \mathcal N(\mu, \sigma^2)$ gives a lower bound of its logarithm, the *evidence lower bound* (ELBO):
 #
 # $$\log p(x) \;\ge\; \underbrace{\mathbb E_{z \sim q}\big[\log p(x \mid z)\big]}_{\text{reconstruction}} \;-\; \underbrace{\mathrm{KL}\big(q(z \mid x)\,\|\,p(z)\big)}_{\text{information in } z}$$
 #
-# *Squared error.* Let the likelihood be a Gaussian around the decoded frame $\hat x$, with one fixed variance $s^2$ for all pixels. Then
+# *Squared error.* Let the likelihood be a Gaussian around the decoded frame $\hat x$, with one fixed variance $\sigma_x^2$ for all pixels (the encoder's $\sigma^2$ is another one). Then
 #
-# $$-\log p(x \mid z) = \frac{1}{2 s^2} \sum_{\text{pixels}} (\hat x - x)^2 + \text{constant}.$$
+# $$-\log p(x \mid z) = \frac{1}{2 \sigma_x^2} \sum_{\text{pixels}} (\hat x - x)^2 + \text{constant}.$$
 #
-# The paper's loss has the plain *sum*, a factor of 1, which means $s^2 = \tfrac12$. One unit of squared error then costs as much as one nat of information. Another variance is another exchange rate: multiplied by $2s^2$, the negative ELBO is the sum of squares plus $2s^2$ times the KL, which is the loss of a $\beta$-VAE with $\beta = 2 s^2$.
+# The paper's loss has the plain *sum*, a factor of 1, which means $\sigma_x^2 = \tfrac12$. One unit of squared error then costs as much as one nat of information. Another variance changes the weight between the two: multiplied by $2\sigma_x^2$, the negative ELBO is the sum of squares plus $2\sigma_x^2$ times the KL, which is the loss of a $\beta$-VAE with $\beta = 2 \sigma_x^2$.
 #
-# *KL.* For Gaussians it has a closed form (you wrote it in chapter 1), a sum over the latent dimensions $j$, in nats:
+# *KL.* For Gaussians it has a closed form (a build cell of chapter 1), a sum over the latent dimensions $j$, in nats:
 #
 # $$\mathrm{KL} = \sum_{j=1}^{32} \tfrac12 \big(\mu_j^2 + \sigma_j^2 - 1 - \log \sigma_j^2\big).$$
 #
@@ -222,7 +217,7 @@ print(f"the paper: 4,348,547 parameters; {3 * 64 * 64 / 32:.0f} pixel values per
 #
 # $$\mathcal L = \sum_{\text{pixels}} (\hat x - x)^2 + \max(\mathrm{KL},\; 32 \lambda).$$
 #
-# This is a form of *free bits*. Kingma et al. (2016) apply the maximum to each dimension (or group of dimensions) by itself, so that none can collapse; here it is applied to the sum, so V may divide the 16 nats as it likes. In the code, `squared_error` and `kl` are the two terms, `free_bits` is $\lambda$ and `mu.shape[1]` is 32:
+# This is a form of *free bits*. Kingma et al. (2016) apply the maximum to each dimension (or group of dimensions) by itself, so that none can collapse; here it is applied to the sum, so V may divide the 16 nats among the dimensions in any way. In the code, `squared_error` and `kl` are the two terms, `free_bits` is $\lambda$ and `mu.shape[1]` is 32:
 
 # %%
 figures.source(vae_loss)
@@ -247,13 +242,13 @@ figures.training_curves(
 )
 
 # %% [markdown]
-# **Figure 2.5.** V's training log; dotted lines separate the rounds. The squared error rises at the start of round 1 because the agent's frames show more of the track than those of random actions.
+# **Figure 2.5.** V's training log; dotted lines separate the rounds. The small rise of the squared error at the first dotted line is where the agent's episodes join those with random actions.
 #
-# **Finding.** The KL settles at the tolerance, 16 nats: below it information is free, and above it a nat reduces the squared error by less than the one unit that it costs.
+# **Finding.** The KL settles close to the tolerance of 16 nats (16.1 at the end). Below the tolerance, information costs nothing; above it, each nat costs as much as one unit of squared error.
 #
 # ## 2.4 What does V keep of a frame?
 #
-# From here on everything is measured on episodes of tracks that V was not trained on. With random actions they would soon show nothing but grass, so the policy is the pretrained agent with noise on its actions. In the first second of an episode the camera zooms in; these frames are left out.
+# From here on everything is measured on episodes of tracks that V was not trained on. With random actions they would soon show only grass, so the policy is the pretrained agent with noise on its actions. In the first second of an episode the camera zooms in; these frames are left out.
 
 # %%
 tests = scoring.collect_test_episodes(config, chapter.test_episodes)
@@ -280,9 +275,9 @@ figure
 # %% [markdown]
 # **Figure 2.6.** Frames of held-out tracks, evenly spaced over all test frames, and their reconstructions from $\mu$.
 #
-# The road and the car are there. The lighter squares in the grass and the red and white kerbs are gone or blurred: the squared error counts area times squared contrast, and these have little of it.
+# The road and the car are reconstructed. The lighter squares in the grass and the red and white kerbs are lost or blurred: they have little contrast or little area, so they contribute little to the squared error.
 #
-# Pictures show what the *decoder* can draw. For what $z$ *contains*, we need the truth. CarRacing's physics is deterministic: replaying an episode's actions on the same track gives the state of the car at every step, which neither V nor the agent ever observes.
+# The pictures show what the *decoder* can draw. To measure what $z$ *contains*, we need the true state of the car. CarRacing's physics is deterministic: replaying an episode's actions on the same track gives the state of the car at every step, which neither V nor the agent ever observes.
 
 # %%
 def wrap(angle):
@@ -325,26 +320,34 @@ states = np.concatenate(
     [replay(int(n.split("-")[0]), tests.read(n, "actions"))[kept] for n in tests.names()]
 )
 offset, bend, angle, speed = states.T
+on_road = abs(offset) < 1
+print(f"the car is on the road in {on_road.mean():.0%} of the frames")
 
 # %% [markdown]
-# A *linear probe* is a linear regression from $z$ to such a quantity, fitted on some episodes and tested on others. $R^2$ is the explained share of the variance: 1 is all of it, 0 is no better than the mean.
+# A *linear probe* is a linear regression from $z$ (here the mean $\mu$) to such a quantity, fitted on 70% of the episodes and tested on the others. $R^2$ is the explained share of the variance: 1 is all of it, 0 is no better than always predicting the mean. Frames in which the car has left the road, most of them of a few episodes, are left out here.
 #
 # **Predict:** which of the four quantities below can be predicted from $z$, and which cannot?
 
 # %%
 names = ["offset (half-widths)", "bend ahead (degrees)", "angle (degrees)", "speed (units/s)"]
-probe = evaluation.linear_probe(mu.numpy(), states, groups)
-probes = {name: Probe(probe.truth[:, [k]], probe.predicted[:, [k]]) for k, name in enumerate(names)}
-figures.linear_probes(probes)
+inputs, first_probes = mu.numpy()[on_road], {}
+for name, values in zip(names, states[on_road].T, strict=True):
+    shifts = [len(tests) * k // 4 for k in range(4)]  # four choices of the held-out episodes
+    splits = [(groups[on_road] + shift) % len(tests) for shift in shifts]
+    probes = [evaluation.linear_probe(inputs, values, split) for split in splits]
+    lowest, *_, highest = sorted(probe.r2 for probe in probes)
+    print(f"{name:21} R² = {lowest:5.2f} to {highest:5.2f}")
+    first_probes[name] = probes[0]
+figures.linear_probes(first_probes)
 
 # %% [markdown]
-# **Figure 2.7.** Linear probes on $\mu$, tested on held-out episodes: the car's offset from the centre of the road, the bend over the next 12 tiles (left is positive), the angle between car and road, and the speed.
+# **Figure 2.7.** Linear probes on $\mu$, tested on held-out episodes: the car's offset from the centre of the road, the bend over the next 12 tiles (left is positive), the angle between car and road, and the speed. The figure shows the first of four choices of the held-out episodes, the output the range of $R^2$ over all four.
 #
-# **Finding.** $z$ contains where the car is on the road ($R^2$ about 0.9) and how the road bends (about 0.85), some of the angle (about 0.5), and nothing about the speed ($R^2$ about 0). A single frame without the instrument bar does not show speed; that is what M's memory is for (chapter 3).
+# **Finding.** As long as the car is on the road, $z$ contains its offset ($R^2$ about 0.97) and how the road bends (about 0.88), some of the angle (about 0.6), and hardly anything about the speed ($R^2$ below 0.2). A single frame without the instrument bar does not show the speed; for that the agent needs M's memory (chapter 3).
 #
 # ## 2.5 Where does V fail?
 #
-# **Is V equally good on straight roads, left bends and right bends?** The mean over all frames hides that. Below, the squared error by the bend ahead. Frames with a sharp bend have more to reconstruct, so a larger error there proves little; as a control, V also gets every frame *mirrored*, which turns a left bend into a right bend of exactly the same shape.
+# Is V equally good on straight roads, left bends and right bends? The mean over all frames does not show it, so we plot the squared error by the bend ahead. Frames with a sharp bend contain more detail, so they may have a larger error for that reason alone. As a control, V also gets every frame *mirrored*, which turns a left bend into a right bend of exactly the same shape.
 #
 # **Predict:** CarRacing's tracks are driven counterclockwise. Will mirroring a frame change V's error?
 
@@ -355,13 +358,20 @@ def errors(vae, x):
         return (vae.decoder(vae.encode(x)[0]) - x).square().flatten(1).sum(1).numpy()
 
 
+def over_episodes(values, some):
+    """The mean over episodes of their mean in `some` frames, with its 95% CI.
+
+    None if fewer than two episodes have such frames.
+    """
+    means = [values[some & (groups == g)].mean() for g in np.unique(groups[some])]
+    return evaluation.episode_interval(means) if len(means) > 1 else None
+
+
 def by_bend(error, bend, edges):
     """In each bin: its middle, and the mean error with its 95% CI over episodes."""
     for low, high in itertools.pairwise(edges):
-        inside = (low <= bend) & (bend < high)
-        means = [error[inside & (groups == g)].mean() for g in np.unique(groups[inside])]
-        if len(means) > 1:
-            interval = evaluation.episode_interval(means)
+        interval = over_episodes(error, (low <= bend) & (bend < high))
+        if interval:
             yield (low + high) / 2, interval.mean, interval.low, interval.high
 
 
@@ -377,8 +387,8 @@ for label, values, turned, color in (
     rows = np.array(list(by_bend(values, turned, edges))).reshape(-1, 4)
     middle, mean, low, high = rows.T
     ax.errorbar(middle, mean, [mean - low, high - mean], fmt="o-", label=label, color=color)
-ax.set(xlabel="bend in the picture (degrees, left is positive)", ylabel="squared error per frame")
-ax.set_ylim(0)
+ax.set(xlabel="bend in the picture (degrees; left bends are positive)", xlim=(170, -170))
+ax.set(ylabel="squared error per frame", ylim=(0, None))
 ax.legend()
 figure
 
@@ -386,14 +396,17 @@ figure
 left, right = bend >= 90, bend <= -90
 print(f"bends of 90 degrees or more: {left.sum()} frames to the left, {right.sum()} to the right")
 for name, some in (("straight (below 15)", abs(bend) < 15), ("left", left), ("right", right)):
-    if some.any():
-        recorded, mirrored = error[some].mean(), error_mirrored[some].mean()
-        print(f"{name:19} error {recorded:.0f}, mirrored {mirrored:.0f}")
+    recorded, difference = (over_episodes(v, some) for v in (error, error_mirrored - error))
+    if recorded:
+        mirrored = recorded.mean + difference.mean
+        print(f"{name:19} error {recorded.mean:.0f}, mirrored {mirrored:.0f}: ", end="")
+        print(f"difference {difference.mean:+.0f}, 95% CI {difference.low:+.0f}", end=" ")
+        print(f"to {difference.high:+.0f} ({difference.n} episodes)")
 
 # %% [markdown]
-# **Figure 2.8.** V's squared error by the bend in the picture it gets: mean over episodes with its 95% CI. Orange: frames as recorded. Grey: the same frames mirrored, placed at the bend that the mirrored picture shows.
+# **Figure 2.8.** V's squared error by the bend in its input: mean over episodes with its 95% CI. Left bends are on the left. Orange: frames as recorded. Grey: the same frames mirrored, placed at the bend that the mirrored picture shows.
 #
-# The two curves agree: the error depends on what V is shown, and it is larger on the right-bend side. The same left bends of 90 degrees or more have an error of about 26 as recorded and about 49 mirrored; for right bends it is the other way round. Among these frames sharp left bends are about seven times as frequent as sharp right ones, and V's training frames come from the same game: it spends its 16 nats on what is frequent.
+# The two curves have a similar shape: the error depends mostly on the bend in V's input, whether the frame was mirrored or not, and is larger for right bends. Left bends of 90 degrees or more have an error of about 28 as recorded and 54 mirrored; for right bends of 90 degrees or more it is 44 as recorded and 28 mirrored (means over episodes; both 95% CIs of the difference exclude 0). Among these frames sharp left bends are about seven times as frequent as sharp right ones. A likely reason for the asymmetry is that right bends are as rare in V's training frames; exercise 4 tests it. The agent, too, scores lower on mirrored tracks ([chapter 5](05_car_racing.ipynb)).
 #
 # What do the worst reconstructions look like? The worst frame of each episode among those with a bend of at least 90 degrees:
 
@@ -409,9 +422,9 @@ figures.frame_grid(
 )
 
 # %% [markdown]
-# **Figure 2.9.** The largest errors at sharp bends, one per episode, with the bend ahead. The near part of the road is right. The far part of the bend, where the road turns back, is missing: it ends in a blur, or leaves the frame in another direction.
+# **Figure 2.9.** The largest errors at sharp bends, one per episode, with the bend ahead. In most of them the near part of the road is right, and the far part of the bend, where the road turns back, is missing: it ends in a blur, or leaves the frame in another direction.
 #
-# Elsewhere the decoder draws T-junctions, which no track has (Figures 2.11 and 2.12). Both errors change a number that can be counted: the road enters and leaves a frame through its border. How often has the reconstruction another number of such *exits* than the frame?
+# Elsewhere the decoder draws T-junctions, which no track has (Figures 2.11 and 2.12). Both errors change how often the road crosses the border of the frame. How often does a reconstruction have a different number of such *exits* than its frame?
 
 # %%
 def exits(images):
@@ -428,17 +441,19 @@ for name, some in (
     ("60 to 90 degrees", (abs(bend) >= 60) & (abs(bend) < 90)),
     ("90 degrees or more", abs(bend) >= 90),
 ):
-    if some.any():
-        print(f"bend {name:19} {wrong[some].mean():4.0%} of {some.sum()} frames have a wrong count")
+    interval = over_episodes(wrong.astype(float), some)
+    if interval:
+        print(f"bend {name:19} {interval.mean:4.0%} of the reconstructions are wrong", end=" ")
+        print(f"(95% CI {interval.low:.0%} to {interval.high:.0%}, {some.sum()} frames)")
 
 # %% [markdown]
-# **Finding.** V's squared error is about 10 on straight roads, 26 at left bends of 90 degrees or more, and 49 at right bends of 90 degrees or more, which are rare. At bends of 90 degrees or more, about a quarter of the reconstructions show a road that leaves the frame too often or too rarely; below 60 degrees about one in twenty.
+# **Finding.** V's squared error is about 10 on straight roads, 28 at left bends of 90 degrees or more, and 44 at right bends of 90 degrees or more, which are rare. At bends of 90 degrees or more, about a fifth of the reconstructions show a road that leaves the frame too often or too rarely (95% CI 15% to 27%); below 60 degrees about one in twenty.
 #
-# C acts on $z$ and $h$ alone, so what V gets wrong, C cannot correct. The failed episodes shown in [chapter 5](05_car_racing.ipynb) end at hairpins, where V is worst. This is a correlation. Whether V is the cause was not tested; one would have to train C with a V that reconstructs hairpins well.
+# C reads only $z$ and $h$, so it depends on what V keeps of a bend. [Chapter 5](05_car_racing.ipynb) compares V's errors at the bends where the agent fails with those where it does not. Whether V causes these failures was not tested: one would have to train C with a V that reconstructs sharp bends well.
 #
 # ## 2.6 Which of the 32 dimensions carry information?
 #
-# **Are the 16 nats spread over all 32 dimensions?** The closed form of the KL has one term for each:
+# Are the 16 nats spread over all 32 dimensions? The closed form of the KL has one term for each:
 
 # %%
 figures.source(kl_per_dimension)
@@ -446,9 +461,7 @@ figures.source(kl_per_dimension)
 # %% [markdown]
 # A dimension whose term is near 0 has *collapsed* to the prior: $\mu_j = 0$ and $\sigma_j = 1$ whatever the frame, so $z_j$ is noise (*posterior collapse*). We call a dimension *active* if its KL, averaged over frames, is above 0.1 nats.
 #
-# ### Build: the active dimensions (3 lines)
-#
-# `kl_per_dimension(mu, logvar)` is (N, D). Average over the N frames, sort the D means in descending order, and return the indices of those above the threshold.
+# **Build 2.3: `active_dimensions`** (3 lines). `kl_per_dimension(mu, logvar)` is (N, D). Average over the N frames, sort the D means in descending order, and return the indices of those above the threshold.
 
 # %%
 def active_dimensions(mu, logvar, threshold=0.1):
@@ -487,7 +500,7 @@ print(f"all together: {total:.1f} nats = {total / np.log(2):.0f} bits per frame"
 # %% [markdown]
 # **Figure 2.10.** Mean KL of each dimension over the test frames, sorted. Orange: active. Grey: collapsed.
 #
-# The sum is what the loss asks for: 32 × 0.5 = 16 nats are free. The division is V's own: ten dimensions at about 1.6 nats each, and 22 at less than a hundredth. Ten good dimensions reduce the squared error more than 32 that share the same 16 nats.
+# The loss sets the sum: 32 × 0.5 = 16 nats are free. It does not set the division, which V has learned: ten dimensions with about 1.6 nats each, and 22 with less than 0.01 on average. Exercise 2 trains a V whose tolerance applies to each dimension.
 #
 # **Finding.** 10 of the 32 dimensions are active, with 99% of the 16 nats; 22 have collapsed.
 #
@@ -549,11 +562,9 @@ print("and came back:", explorer.decoded.value == before)
 # %% [markdown]
 # ## 2.8 Interpolation, samples, and a map
 #
-# **Are the points between two encoded frames plausible frames?** Nothing in the loss says so. We look at the hardest case, from sharp left bends to sharp right bends.
+# Are the points between two encoded frames plausible frames? Nothing in the loss says so. We look at the hardest case, from sharp left bends to sharp right bends.
 #
-# ### Build: interpolation (2 lines)
-#
-# `steps` points $z_k = (1 - t_k)\, z_\text{start} + t_k\, z_\text{end}$, with $t_k$ from 0 to 1 in equal steps, both ends included.
+# **Build 2.4: `interpolate`** (2 lines). `steps` points $z_k = (1 - t_k)\, z_\text{start} + t_k\, z_\text{end}$, with $t_k$ from 0 to 1 in equal steps, both ends included.
 
 # %%
 def interpolate(start, end, steps):
@@ -572,14 +583,15 @@ with torch.no_grad():
     in_z = vae.decoder(interpolate(mu[start], mu[end], 9))
 in_pixels = interpolate(x[start].flatten(), x[end].flatten(), 9).view(9, 3, 64, 64)
 rows = {"in z": tensor_to_frames(in_z), "in pixels": tensor_to_frames(in_pixels)}
-figures.frame_grid(rows, [f"{t:.2f}" for t in np.linspace(0, 1, 9)], {"in z": figures.DREAM})
+colors = {"in z": figures.DREAM, "in pixels": figures.BASELINE}
+figures.frame_grid(rows, [f"{t:.2f}" for t in np.linspace(0, 1, 9)], colors)
 
 # %% [markdown]
-# **Figure 2.12.** From a left bend to a right bend, interpolated in $z$ and, as a baseline, in pixels. In pixels one road fades out while another fades in. In $z$ the bend straightens, but in the middle a junction appears: a frame that exists on no track.
+# **Figure 2.12.** From a left bend to a right bend, interpolated in $z$ and, as a baseline, in pixels. In pixels one road fades out while another fades in. In $z$ the bend straightens, but in the middle a junction appears, which no track has.
 #
-# One example proves little. For many pairs, how far is the decoded midpoint from the *nearest real frame* among all test frames? For comparison: the reconstructions of the pairs' own frames, the mean of the two reconstructions (the midpoint in pixels), and frames decoded from samples of the prior.
+# One example is not enough evidence. For many pairs, what is the squared distance of the decoded midpoint to the *nearest real frame* among all test frames? For comparison: the reconstructions of the pairs' own frames, the mean of the two reconstructions (the midpoint in pixels), and frames decoded from samples of the prior.
 #
-# **Predict:** order these four by their distance to the nearest real frame.
+# **Predict:** order these four by that distance.
 
 # %%
 def distance_to_real(images, real=x):
@@ -606,7 +618,7 @@ def plausibility(vae, real, lefts, rights):
 
 # %%
 def summary(distances):
-    """The mean of each kind of distance, with its 95% CI, as text."""
+    """Print the mean of each kind of distance; 95% CI of the mean over images."""
     for name, values in distances.items():
         print(f"  {name:21} {values.mean():6.1f} ± {1.96 * values.std() / len(values) ** 0.5:.1f}")
 
@@ -617,11 +629,11 @@ summary(distances)
 print(f"  the mean of all frames {distance_to_real(x.mean(0)[None])[0]:5.1f}")
 
 # %% [markdown]
-# The last line is a warning about this measure: blur reduces it. The mean of all frames, a straight and blurred road, is nearer to a real frame than a sharp picture of a bend is. So compare with the reconstructions of the same V, which are about as blurred, and look at Figure 2.12 as well.
+# The last line is a warning about this measure: blur reduces it. The mean of all frames, a straight and blurred road, is nearer to a real frame than the reconstruction of a sharp bend is. So we compare with reconstructions by the same V, which are about as blurred, and look at pictures as well. The intervals treat the images as independent, though many come from the same episodes; they are rather too narrow.
 #
-# **Finding.** Midpoints in $z$ between sharp left and right bends are about 1.6 times as far from the nearest real frame as reconstructions; midpoints in pixels are about 2.3 times as far, and samples of the prior more than 4 times as far. Interpolation in $z$ is better than in pixels, but points between two frames need not be plausible frames, and the prior is not the distribution of $z$.
+# **Finding.** The squared distance to the nearest real frame is about 1.6 times that of reconstructions for midpoints in $z$ between sharp left and right bends, about 2.3 times for midpoints in pixels, and more than 4 times for samples of the prior. Interpolation in $z$ is better than in pixels, but points between two frames need not be plausible frames, and the prior is not the distribution of $z$.
 #
-# **What is the shape of that distribution?** Principal component analysis (PCA) finds the directions in which $\mu$ varies most.
+# What is the shape of that distribution? Principal component analysis (PCA) finds the directions in which $\mu$ varies most.
 
 # %%
 pca = PCA().fit(mu.numpy())
@@ -638,16 +650,17 @@ for k in range(3):
     steps = walk[:, None] * np.sqrt(pca.explained_variance_[k]) * pca.components_[k]
     z = torch.from_numpy(pca.mean_ + steps).float()
     strips[f"PC {k + 1}"] = tensor_to_frames(world_model.decode(z))
-figures.frame_grid(strips, [f"{step:+.1f} SD" for step in walk])
+colors = dict.fromkeys(strips, figures.DREAM)
+figures.frame_grid(strips, [f"{step:+.1f} SD" for step in walk], colors)
 
 # %% [markdown]
 # **Figure 2.13.** Above: each dot is a test frame, at its first two principal components; the colour is the bend ahead, from the environment. Straight roads (grey) lie along the lower right edge, left bends (red) to the left, right bends (blue) to the right and above. The thin line of red dots is one episode whose car has left the road and hardly moves. Below: decoded frames along the first three components, through the mean.
 #
-# **Finding.** The bend ahead, which V was never given, orders the map. The frames fill a curved region, dense at its edge, and not a round Gaussian cloud; so a sample of the prior, or the middle of a line between two frames, can fall where no frames are. There the decoder draws junctions (the second row, right).
+# **Finding.** The map, with about half of the variance of $\mu$, is ordered by the bend ahead, which V was never given. The frames fill a curved region, dense at its edge, instead of a round Gaussian cloud. So a sample of the prior, or a point halfway between two frames, can fall where no frames are; there the decoder draws junctions (the second row, right).
 #
-# ## 2.9 What does the KL term buy?
+# ## 2.9 V without the KL term
 #
-# **Would V be worse without it?** A control: two small V's (your encoder and decoder, with a quarter of the channels), trained the same way from the same initial weights, with the paper's loss and with the squared error alone. They train on two thirds of the test episodes; the others are held out.
+# Would V be worse without the KL term? As a control we train two small V's (the encoder and decoder above, with a quarter of the channels) in the same way from the same initial weights: one with the paper's loss, one with the squared error alone. They train on two thirds of the test episodes; the others are held out.
 
 
 # %%
@@ -685,7 +698,7 @@ losses = {
 trained = {}
 for name, loss_of in losses.items():
     torch.manual_seed(0)
-    trained[name] = SmallVAE(width=8)
+    trained[name] = ConvVAE(width=8)
     train(trained[name], loss_of, epochs=3 * chapter.broken_epochs)
 
 # %%
@@ -706,20 +719,20 @@ for name, small_vae in trained.items():
     with torch.no_grad():
         z = small_vae.encode(unseen)[0]
         between = [interpolate(z[i], z[j], 3)[1] for i, j in list(zip(*pairs, strict=True))[:4]]
-        rows[name] = tensor_to_frames(small_vae.decoder(torch.stack([*between, *samples[:4]])))
+        rows[name] = tensor_to_frames(small_vae.decoder(torch.stack([*between, *samples])))
 titles = ["midpoint in z"] * len(between) + ["sample"] * 4
 figures.frame_grid(rows, titles, dict.fromkeys(rows, figures.DREAM))
 
 # %% [markdown]
 # **Figure 2.14.** Decoded midpoints between left and right bends, and samples of the prior, from the V trained with the paper's loss and from the V trained without the KL term.
 #
-# **Finding.** Both reconstruct held-out frames about equally well (squared error about 27 with the KL term, 25 without). Without it $z$ carries about 9 times as many nats, and all 32 dimensions are active instead of less than half. Midpoints in $z$ are then further from real frames, compared with reconstructions by the same V (about 1.4 times as far, against 1.2 with the KL term), and samples of the prior are more than three times as far from real frames as with the KL term. So the KL term buys a compact $z$, in which points between frames are more often plausible, at a small cost in reconstruction. M, which has to predict all of $z$, then has less to predict. These are single training runs: between two of ours the numbers differed by up to a fifth, their order did not.
+# **Finding.** Both reconstruct held-out frames about equally well (squared error about 27 with the KL term, 25 without). Without the KL term $z$ carries about 9 times as many nats, all 32 dimensions are active instead of fewer than half, and samples of the prior have more than three times the squared distance to real frames. The squared distance of midpoints in $z$ is about 1.4 times that of reconstructions, against 1.2 with the KL term. So the KL term gives a compact $z$, in which samples, and to a lesser degree midpoints, are nearer to real frames, and M has less to predict. Each V was trained once, with one seed: small differences, such as 27 against 25, are not evidence.
 #
 # ## 2.10 Break it: the mean instead of the sum
 #
-# A common bug in reimplementations of this model is one word: `mean()` over the pixels where the paper has a sum. Both can be called "the squared error"; an early Keras reimplementation averaged over all dimensions, and its users reported a collapsed posterior ([issue 12](https://github.com/AppliedDataSciencePartners/WorldModels/issues/12)). We continue from the V with the paper's loss, once with the sum and once with the mean, in both cases with a KL that is charged from the first nat on.
+# A common bug in reimplementations of this model: `mean()` over the pixels where the paper has a sum. An early Keras reimplementation averaged over all dimensions, and its users reported a collapsed posterior ([issue 12](https://github.com/AppliedDataSciencePartners/WorldModels/issues/12)). We continue from the V with the paper's loss, once with the sum and once with the mean, in both cases with a KL that is charged from the first nat on.
 #
-# **Predict:** what will the one with the mean reconstruct?
+# **Predict:** what will the V with the mean reconstruct?
 
 # %%
 continued, curves = {}, {}
@@ -762,11 +775,11 @@ figures.frame_grid(rows, colors={"frame": figures.REALITY, "sum": figures.DREAM}
 #
 # With the mean, V draws the same picture for every frame. The arithmetic says why that is *optimal* for this loss. A V that ignores $z$ and always draws the mean frame has a squared error of about 64 per frame on these held-out frames. Divided by 12,288 that is about 0.005. So a perfect reconstruction would gain about 0.005, and the first nat of information already costs 1, about 190 times as much.
 #
-# **Finding.** With a mean over the pixels the KL falls to 0 within a few dozen steps, and the squared error rises to that of the mean frame. The weight between the two terms is part of the model: sum or mean changes it by a factor of 12,288.
+# **Finding.** With a mean over the pixels the KL falls to 0 within a few dozen steps, and the squared error rises to about 64, that of the mean frame. The weight between the two terms is part of the model: replacing the sum by the mean changes it by a factor of 12,288.
 #
 # ## 2.11 Exercises
 #
-# **1. How many dimensions does a frame need?** Set all but the $k$ most informative dimensions of `mu` to 0 and decode. Put the mean squared errors for $k = 0 \dots 32$ into the list `by_count` and plot it.
+# 1. How many dimensions does a frame need? Set all but the $k$ most informative dimensions of `mu` to 0 and decode. Put the mean squared errors for $k = 0 \dots 32$ into the list `by_count` and plot it.
 #
 # ```python
 # assert len(by_count) == 33 and abs(by_count[32] - error.mean()) < 0.1
@@ -806,7 +819,7 @@ figures.frame_grid(rows, colors={"frame": figures.REALITY, "sum": figures.DREAM}
 #
 # ```python
 # torch.manual_seed(0)
-# per_dimension = SmallVAE(width=8)
+# per_dimension = ConvVAE(width=8)
 # train(per_dimension, lambda squared_error, kl: squared_error + kl.clamp(min=0.5).sum(1), 3 * chapter.broken_epochs)
 # with torch.no_grad():
 #     count = len(active_dimensions(*per_dimension.encode(unseen)))
@@ -815,7 +828,7 @@ figures.frame_grid(rows, colors={"frame": figures.REALITY, "sum": figures.DREAM}
 # All 32, because giving up a dimension saves nothing. The total is about 16 nats again, spread over all of them, and the squared error is about the same (28).
 # </details>
 #
-# **3. Does the tolerance protect against the mean?** Repeat 2.10 with a mean over pixels *and* the tolerance of 16 nats, so that information up to 16 nats is free. Is the frame reconstructed? Put the held-out squared error into `still`.
+# 3. Does the tolerance protect against the mean? Repeat 2.10 with a mean over pixels *and* the tolerance of 16 nats, so that information up to 16 nats is free. Is the frame reconstructed? Put the held-out squared error into `still`.
 #
 # ```python
 # assert still > 0.8 * constant
@@ -847,7 +860,7 @@ figures.frame_grid(rows, colors={"frame": figures.REALITY, "sum": figures.DREAM}
 # ```python
 # seen = torch.cat([seen, seen.flip(2)])
 # torch.manual_seed(0)
-# symmetric = SmallVAE(width=8)
+# symmetric = ConvVAE(width=8)
 # train(symmetric, losses["paper's loss"], 3 * chapter.broken_epochs // 2)
 # some = unseen[torch.from_numpy(turns > 60)]
 # as_recorded, mirrored = errors(symmetric, some).mean(), errors(symmetric, some.flip(3)).mean()
@@ -860,9 +873,9 @@ figures.frame_grid(rows, colors={"frame": figures.REALITY, "sum": figures.DREAM}
 #
 # - V maps a frame to a Gaussian over 32 numbers. Its loss is the negative ELBO with a Gaussian likelihood of variance ½, and a KL that is free up to 16 nats.
 # - V uses those 16 nats, and puts 99% of them into 10 dimensions; 22 have collapsed to the prior.
-# - $z$ contains the offset from the road's centre ($R^2$ about 0.9) and the bend ahead (about 0.85), and nothing about the speed (about 0). Kerbs and grass texture are lost.
-# - Sharp bends are reconstructed worst, right ones above all: about a quarter of the reconstructions at 90 degrees or more have a wrong number of road exits. Mirroring the frames shows that the direction itself matters, not the shape.
-# - Midpoints in $z$ between sharp left and right bends are about 1.6 times as far from real frames as reconstructions, and some are junctions; samples of the prior are more than 4 times as far. In small V's trained with and without the KL term, both distances are larger without it, and $z$ carries about 9 times as many nats.
+# - $z$ contains the offset from the road's centre ($R^2$ about 0.97) and the bend ahead (about 0.88), and hardly anything about the speed (below 0.2). Kerbs and grass texture are lost.
+# - Sharp bends are reconstructed worst, and right bends worse than left bends of the same shape: about a fifth of the reconstructions at 90 degrees or more have a wrong number of road exits.
+# - Midpoints in $z$ between sharp left and right bends have about 1.6 times the squared distance to real frames that reconstructions have, and some are junctions; samples of the prior have more than 4 times. In small V's trained with and without the KL term, both distances are larger without it, and $z$ carries about 9 times as many nats.
 # - With a mean instead of a sum over the pixels, a nat costs about 190 times what a perfect reconstruction gains, and $z$ collapses.
 #
 # **What's next.** One frame has no speed in it. [Chapter 3](03_mdn_rnn.ipynb) adds a memory.
@@ -871,8 +884,8 @@ figures.frame_grid(rows, colors={"frame": figures.REALITY, "sum": figures.DREAM}
 #
 # - Kingma & Welling, [Auto-Encoding Variational Bayes](https://arxiv.org/abs/1312.6114) (2013), and Rezende et al., [Stochastic Backpropagation](https://arxiv.org/abs/1401.4082) (2014): the VAE and the reparameterization trick, found independently.
 # - Bowman et al., [Generating Sentences from a Continuous Space](https://arxiv.org/abs/1511.06349) (2015): posterior collapse in a VAE with a strong decoder, and annealing of the KL weight against it. Burda et al., [Importance Weighted Autoencoders](https://arxiv.org/abs/1509.00519) (2015): counting active units.
-# - Kingma et al., [Improved Variational Inference with Inverse Autoregressive Flow](https://arxiv.org/abs/1606.04934) (2016): free bits.
-# - Higgins et al., [β-VAE](https://openreview.net/forum?id=Sy2fzU9gl) (2017): the KL weight as a dial for disentangled dimensions. Alemi et al., [Fixing a Broken ELBO](https://arxiv.org/abs/1711.00464) (2018): the same dial as a rate-distortion curve.
+# - Kingma et al., [Improving Variational Inference with Inverse Autoregressive Flow](https://arxiv.org/abs/1606.04934) (2016): free bits.
+# - Higgins et al., [β-VAE](https://openreview.net/forum?id=Sy2fzU9gl) (2017): the KL weight controls how disentangled the dimensions are. Alemi et al., [Fixing a Broken ELBO](https://arxiv.org/abs/1711.00464) (2018): the same weight as a position on a rate-distortion curve.
 # - Lucas et al., [Don't Blame the ELBO!](https://arxiv.org/abs/1911.02469) (2019): posterior collapse already in the linear VAE, decided by the variance of the likelihood, as in 2.10.
 # - Ha & Schmidhuber, [World Models](https://worldmodels.github.io/) (2018), appendix A.1: this V, and the first agent controlled through one in CarRacing.
 # - [ctallec/world-models](https://github.com/ctallec/world-models) (2018): a widely used PyTorch reimplementation. Its V sums the squared error over pixels, has no KL tolerance, a ReLU after the decoder's linear layer, and is trained on randomly mirrored frames (exercise 4).

@@ -28,6 +28,11 @@ def _absolute_error(images, targets):
     return (images - targets).abs().flatten(1).sum(1)
 
 
+def _distance(images, targets):
+    """Leave out the square root: the squared error is asked for."""
+    return squared_error(images, targets).sqrt()
+
+
 def _summed_over_images(images, targets):
     """One value per image is asked for: flatten(1) keeps the first axis, and sum(1) sums the
     rest."""
@@ -56,6 +61,16 @@ def _log_for_sigma(mu, logvar):
     return mu + logvar * torch.randn_like(mu)
 
 
+def _uniform_noise(mu, logvar):
+    """The noise is Gaussian: torch.randn_like. torch.rand_like draws uniform numbers in 0..1."""
+    return mu + torch.exp(0.5 * logvar) * torch.rand_like(mu)
+
+
+def _without_mu(mu, logvar):
+    """The mean is missing: add mu."""
+    return torch.exp(0.5 * logvar) * torch.randn_like(mu)
+
+
 def kl_divergence(mu, logvar):
     """KL( N(mu, exp(logvar)) || N(0, 1) ) in nats, elementwise: (B, D), (B, D) -> (B, D)."""
     return 0.5 * (mu**2 + logvar.exp() - 1 - logvar)
@@ -64,6 +79,11 @@ def kl_divergence(mu, logvar):
 def _summed(mu, logvar):
     """One value per entry is asked for: leave out the sum over dimensions."""
     return kl_divergence(mu, logvar).sum(-1)
+
+
+def _averaged(mu, logvar):
+    """One value per entry is asked for: leave out the mean."""
+    return kl_divergence(mu, logvar).mean(-1)
 
 
 def _without_the_half(mu, logvar):
@@ -127,6 +147,32 @@ def _tolerance_of_one_dimension(reconstructions, frames, mu, logvar, free_bits=0
     return vae_loss(reconstructions, frames, mu, logvar, free_bits / mu.shape[1])
 
 
+def _tolerance_of_each_dimension(reconstructions, frames, mu, logvar, free_bits=0.5):
+    """The tolerance is applied to a frame's KL divergence: first the sum over the D dimensions,
+    then the maximum."""
+    squared_error = (reconstructions - frames).square().flatten(1).sum(1)
+    return (squared_error + kl_divergence(mu, logvar).clamp(min=free_bits).sum(1)).mean()
+
+
+def _minimum_for_maximum(reconstructions, frames, mu, logvar, free_bits=0.5):
+    """The maximum of the KL divergence and the tolerance is clamp(min=...); clamp(max=...) is their
+    minimum."""
+    squared_error = (reconstructions - frames).square().flatten(1).sum(1)
+    kl = kl_divergence(mu, logvar).sum(1)
+    return (squared_error + kl.clamp(max=free_bits * mu.shape[1])).mean()
+
+
+def _one_loss_per_frame(reconstructions, frames, mu, logvar, free_bits=0.5):
+    """This is one loss per frame: take the mean over the batch."""
+    squared_error = (reconstructions - frames).square().flatten(1).sum(1)
+    return squared_error + kl_divergence(mu, logvar).sum(1).clamp(min=free_bits * mu.shape[1])
+
+
+def _fixed_tolerance(reconstructions, frames, mu, logvar, free_bits=0.5):
+    """The argument `free_bits` is not used."""
+    return vae_loss(reconstructions, frames, mu, logvar)
+
+
 def _tolerance_for_the_batch(reconstructions, frames, mu, logvar, free_bits=0.5):
     """The tolerance holds for each frame: take the maximum first, and the mean over the batch
     last."""
@@ -176,6 +222,18 @@ def _loss_with_its_graph(network, loss, batches, learning_rate=1e-3):
     return [torch.tensor(value) for value in losses]
 
 
+def _loss_after_the_step(network, loss, batches, learning_rate=1e-3):
+    """The loss of a step is from before the step: compute it once, and keep that value."""
+    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
+    losses = []
+    for batch in batches:
+        optimizer.zero_grad()
+        loss(network, batch).backward()
+        optimizer.step()
+        losses.append(loss(network, batch).item())
+    return losses
+
+
 def _last_loss_alone(network, loss, batches, learning_rate=1e-3):
     """Return the list of all losses, not the last one."""
     return train(network, loss, batches, learning_rate)[-1]
@@ -218,10 +276,11 @@ def _frames_and_posteriors(function: Callable) -> Measured:
     generator = torch.Generator().manual_seed(1)
     reconstructions, frames = torch.rand(2, 8, 3, 2, 2, generator=generator)
     scale = torch.full((8, 1), 0.1)
-    scale[0] = 1.5  # the KL divergence of the first frame alone is above the tolerance
+    scale[0] = 1.5  # only the first two frames have a KL divergence above the tolerance,
     mu, logvar = scale * torch.randn(2, 8, 3, generator=generator)
+    mu[1] = torch.tensor([2.0, 0.1, 0.0])  # and the second one has it in a single dimension
     inputs = {"reconstructions": reconstructions, "frames": frames, "mu": mu, "logvar": logvar}
-    return call(function, inputs)
+    return call(function, inputs | {"free_bits": 0.6})
 
 
 def _line_fitted(function: Callable) -> Measured:
@@ -252,14 +311,20 @@ EXERCISES = (
         squared_error,
         _two_images,
         hint="Subtract, square, flatten(1) to (B, 3 S S), sum(1).",
-        mistakes=(_mean_of_squares, _absolute_error, _summed_over_images),
+        mistakes=(_mean_of_squares, _absolute_error, _distance, _summed_over_images),
     ),
     Exercise(
         sample_latent,
         _posteriors,
         hint="z = mu + sigma * noise. The noise comes from torch.randn_like(mu); sigma is the "
         "square root of the variance exp(logvar), which is exp(logvar / 2).",
-        mistakes=(_not_differentiable, _variance_for_sigma, _log_for_sigma),
+        mistakes=(
+            _not_differentiable,
+            _variance_for_sigma,
+            _log_for_sigma,
+            _uniform_noise,
+            _without_mu,
+        ),
         package=vae.sample_latent,
     ),
     Exercise(
@@ -267,7 +332,7 @@ EXERCISES = (
         _posteriors,
         hint="For one dimension: (mu^2 + sigma^2 - 1 - log sigma^2) / 2, with sigma^2 = "
         "exp(logvar), so that log sigma^2 is logvar itself. No sum: one value per entry.",
-        mistakes=(_summed, _without_the_half, _sigma_for_variance, _opposite_sign),
+        mistakes=(_summed, _averaged, _without_the_half, _sigma_for_variance, _opposite_sign),
         package=vae.kl_per_dimension,
     ),
     Exercise(
@@ -282,6 +347,10 @@ EXERCISES = (
             _kl_averaged_over_dimensions,
             _without_tolerance,
             _tolerance_of_one_dimension,
+            _tolerance_of_each_dimension,
+            _minimum_for_maximum,
+            _one_loss_per_frame,
+            _fixed_tolerance,
             _tolerance_for_the_batch,
         ),
         package=_total,
@@ -296,6 +365,7 @@ EXERCISES = (
             _without_zero_grad,
             _nothing_learned,
             _loss_with_its_graph,
+            _loss_after_the_step,
             _last_loss_alone,
             _a_fresh_optimizer_per_step,
             _default_learning_rate,

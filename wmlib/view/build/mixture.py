@@ -43,6 +43,18 @@ def _variance_for_width(y, pi, mu, sigma):
     return (pi * normal).sum(-1)
 
 
+def _weights_for_the_number(y, pi, mu, sigma):
+    """`pi` is the name of the weights here: the number 3.14... is torch.pi."""
+    standardized = (y[:, None] - mu) / sigma
+    return (pi * torch.exp(-0.5 * standardized**2) / (sigma * (2 * pi) ** 0.5)).sum(-1)
+
+
+def _not_summed(y, pi, mu, sigma):
+    """One density per target is asked for: sum over the K components, the last axis."""
+    standardized = (y[:, None] - mu) / sigma
+    return pi * torch.exp(-0.5 * standardized**2) / (sigma * (2 * torch.pi) ** 0.5)
+
+
 def _mean_over_parts(y, pi, mu, sigma):
     """It is the sum over the K components, not their mean: the weights pi sum to 1 already."""
     return mixture_density(y, pi, mu, sigma) / pi.shape[-1]
@@ -104,6 +116,26 @@ def _without_log_sigma(y, log_pi, mu, log_sigma):
 def _without_the_constant(y, log_pi, mu, log_sigma):
     """The constant log(2 pi) / 2 is missing: without it, the result is not a log density."""
     return mixture_nll(y, log_pi, mu, log_sigma) - 0.5 * math.log(2 * math.pi)
+
+
+def _opposite_log_sigma(y, log_pi, mu, log_sigma):
+    """log_sigma has the wrong sign: the density has 1 / sigma, whose logarithm is - log_sigma."""
+    standardized = (y[:, None] - mu) / log_sigma.exp()
+    log_normal = -0.5 * standardized**2 + log_sigma - 0.5 * math.log(2 * math.pi)
+    return -torch.logsumexp(log_pi + log_normal, dim=-1)
+
+
+def _whole_constant(y, log_pi, mu, log_sigma):
+    """The constant is half of log(2 pi)."""
+    return mixture_nll(y, log_pi, mu, log_sigma) + 0.5 * math.log(2 * math.pi)
+
+
+def _weights_times_logarithms(y, log_pi, mu, log_sigma):
+    """The logarithm of a product is a sum: add log_pi to the log density. Multiplying by pi weights
+    the logarithm instead of the density."""
+    standardized = (y[:, None] - mu) / log_sigma.exp()
+    log_normal = -0.5 * standardized**2 - log_sigma - 0.5 * math.log(2 * math.pi)
+    return -torch.logsumexp(log_pi.exp() * log_normal, dim=-1)
 
 
 def _mean_of_logarithms(y, log_pi, mu, log_sigma):
@@ -170,6 +202,8 @@ EXERCISES = (
             _without_normalization,
             _without_sigma_in_front,
             _variance_for_width,
+            _weights_for_the_number,
+            _not_summed,
             _mean_over_parts,
         ),
     ),
@@ -187,6 +221,9 @@ EXERCISES = (
             _divided_by_log_sigma,
             _without_log_sigma,
             _without_the_constant,
+            _opposite_log_sigma,
+            _whole_constant,
+            _weights_times_logarithms,
             _mean_of_logarithms,
             _mean_over_components,
             _log_density,

@@ -32,14 +32,19 @@ def build_encoder(width=32):
     )
 
 
-def _convolutions(width, stride=2, padding=0, relus=4):
+def _convolutions(width, kernel=4, stride=2, padding=0, relus=4):
     # The encoder with other settings; a ReLU after the first `relus` convolutions.
     channels = [3, width, 2 * width, 4 * width, 8 * width]
     layers: list[nn.Module] = []
     for k in range(4):
-        layers.append(nn.Conv2d(channels[k], channels[k + 1], 4, stride=stride, padding=padding))
+        layers.append(nn.Conv2d(channels[k], channels[k + 1], kernel, stride, padding))
         layers += [nn.ReLU()] if k < relus else []
     return nn.Sequential(*layers, nn.Flatten())
+
+
+def _kernel_of_three(width=32):
+    """The kernel is 4 x 4: kernels of 3 give 64, 31, 15, 7, 3."""
+    return _convolutions(width, kernel=3)
 
 
 def _stride_of_one(width=32):
@@ -91,13 +96,15 @@ def build_decoder(z_size=32, width=32):
     )
 
 
-def _transposed(z_size, width, kernels=(5, 5, 6, 6), start=None, relu=True, last=nn.Sigmoid):
+def _transposed(
+    z_size, width, kernels=(5, 5, 6, 6), start=None, relu=True, last=nn.Sigmoid, stride=2
+):
     # The decoder with other settings; start: of the first grid, (channels, height, width).
     start = start or (32 * width, 1, 1)
     channels = [start[0], 4 * width, 2 * width, width, 3]
     layers: list[nn.Module] = [nn.Linear(z_size, math.prod(start)), nn.Unflatten(1, start)]
     for k, kernel in enumerate(kernels):
-        layers.append(nn.ConvTranspose2d(channels[k], channels[k + 1], kernel, stride=2))
+        layers.append(nn.ConvTranspose2d(channels[k], channels[k + 1], kernel, stride))
         activation = last if k == 3 else nn.ReLU if relu else None
         layers += [activation()] if activation else []
     return nn.Sequential(*layers)
@@ -123,6 +130,12 @@ def _relu_at_the_end(z_size=32, width=32):
 def _decoder_without_relu(z_size=32, width=32):
     """A ReLU is needed after each of the first three transposed convolutions."""
     return _transposed(z_size, width, relu=False)
+
+
+def _decoder_stride_of_one(z_size=32, width=32):
+    """A transposed convolution's stride is 1 unless you say stride=2: without it the grid grows by
+    only k - 1 pixels."""
+    return _transposed(z_size, width, stride=1)
 
 
 def _equal_kernels(z_size=32, width=32):
@@ -194,6 +207,19 @@ def _smallest_first(mu, logvar, threshold=0.1):
 def _in_order_of_index(mu, logvar, threshold=0.1):
     """The indices are in the order of the dimensions; the largest KL comes first."""
     return active_dimensions(mu, logvar, threshold).sort().values
+
+
+def _order_not_applied(mu, logvar, threshold=0.1):
+    """The comparison is in the order of the dimensions and the indices are sorted: compare
+    kl[order] with the threshold."""
+    kl = kl_per_dimension(mu, logvar).mean(0)
+    return kl.argsort(descending=True)[kl > threshold]
+
+
+def _their_kl(mu, logvar, threshold=0.1):
+    """These are the KLs; their dimensions are asked for: argsort instead of sort."""
+    kl = kl_per_dimension(mu, logvar).mean(0).sort(descending=True).values
+    return kl[kl > threshold]
 
 
 def _variance_of_mu(mu, logvar, threshold=0.1):
@@ -285,6 +311,7 @@ EXERCISES = (
         hint="Nine layers: nn.Conv2d(channels in, channels out, 4, stride=2) and nn.ReLU(), four "
         "times, then nn.Flatten(). The first convolution reads the 3 colours.",
         mistakes=(
+            _kernel_of_three,
             _stride_of_one,
             _padded,
             _no_relu,
@@ -304,6 +331,7 @@ EXERCISES = (
             _no_sigmoid,
             _relu_at_the_end,
             _decoder_without_relu,
+            _decoder_stride_of_one,
             _equal_kernels,
             _mirrored_kernels,
             _starts_from_a_grid,
@@ -319,6 +347,8 @@ EXERCISES = (
             _summed_over_frames,
             _smallest_first,
             _in_order_of_index,
+            _order_not_applied,
+            _their_kl,
             _variance_of_mu,
             _fixed_threshold,
         ),

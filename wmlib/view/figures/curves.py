@@ -7,7 +7,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from wmlib.evaluation import episode_interval
-from wmlib.view.figures.style import BASELINE, REALITY, column, new_axes, panels, require_data
+from wmlib.view.figures.style import (
+    BASELINE,
+    DREAM,
+    REALITY,
+    column,
+    new_axes,
+    panels,
+    require_data,
+)
 
 
 def training_curves(
@@ -29,7 +37,7 @@ def training_curves(
         for k, number in enumerate(rounds):
             rows = [row for row in history if row.get("round", 0) == number]
             steps = [offset + row["step"] for row in rows]
-            ax.plot(steps, column(rows, name), color=REALITY)
+            ax.plot(steps, column(rows, name), color=DREAM)
             if k > 0:
                 ax.axvline(offset, color=BASELINE, lw=0.8, ls=":")
             offset = steps[-1]
