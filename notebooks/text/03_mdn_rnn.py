@@ -606,7 +606,7 @@ for name in ("copy", "linear autoregression", "constant"):
 figures.baseline_gaps(ahead, "M", "squared distance in z")
 
 # %% [markdown]
-# **Figure 3.10.** First panel: open-loop error against the horizon (25 agent steps are one second), mean over episodes. Others: each baseline's error minus M's (grey), with the 95% CI over episodes; below the orange line at 0 the baseline is better. The list above names the horizons at which this interval excludes 0.
+# **Figure 3.10.** Left: open-loop error against the horizon (25 agent steps are one second), mean over episodes. The other three plots: each baseline's error minus M's (grey), with the 95% CI over episodes; below the orange line at 0 the baseline is better. The list above names the horizons at which this interval excludes 0.
 #
 # **Finding.** The pretrained M predicts about a third of a second ahead: its error is below that of the constant up to +7 (0.3 s), and above it from +13 (0.5 s) on. It is below that of the copy from +2 to +5 and again around +30; it is below that of linear autoregression at +2 only, and above it from +36 on. (Episode 9, in which the linear model fails, makes the intervals against it wide.)
 #
