@@ -27,7 +27,7 @@
 #
 # **What you need.** [Chapter 1](01_bouncing_ball.ipynb) for mixture densities and their likelihood, [chapter 2](02_vae.ipynb) for $z$.
 #
-# **How long.** 60 minutes of reading and building; running all cells takes about 1 minute on two cores.
+# **How long.** 60 minutes of reading and building; running all cells takes about 30 seconds on two cores.
 
 # %%
 import numpy as np
