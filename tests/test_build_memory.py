@@ -7,7 +7,7 @@ from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.vae import VAE
 from wmlib.models.world_model import State, WorldModel
 from wmlib.view import build
-from wmlib.view.build import memory
+from wmlib.view.build import memory, rollout
 
 SIGNATURES = {
     "lstm_step": "x, h, c, w_ih, w_hh, b_ih, b_hh",
@@ -90,6 +90,7 @@ SOFTMAX = "torch.softmax(log_pi / temperature, -1)"
             RIGHT["lstm_step"].replace("return o * torch.tanh(new_c)", "return o * new_c"),
             "through tanh before the output gate",
         ),
+        ("lstm_step", RIGHT["lstm_step"].replace("(h, w_hh, b_hh)", "(h, w_hh)"), "has two biases"),
         ("lstm_step", "return x @ w_ih", "it raised RuntimeError"),
         (
             "mdn_head",
@@ -106,6 +107,13 @@ SOFTMAX = "torch.softmax(log_pi / temperature, -1)"
             "output = output.reshape(-1, dimensions, mixtures, 3)\n"
             "return output[..., 0].log_softmax(-1), output[..., 1], output[..., 2]",
             "First come all logits",
+        ),
+        (
+            "mdn_head",
+            "logits, mu, log_sigma = output.chunk(3, 1)\n"
+            "parts = logits.log_softmax(1), mu, log_sigma\n"
+            "return [part.view(-1, dimensions, mixtures) for part in parts]",
+            "give the logits their shape",
         ),
         ("mdn_head", "return output.chunk(3, 1)", "shape of log_pi is (2, 8)"),
         (
@@ -127,6 +135,20 @@ SOFTMAX = "torch.softmax(log_pi / temperature, -1)"
         ),
         (
             "sample_mixture",
+            SAMPLE.replace("WEIGHTS", SOFTMAX)
+            .replace("SIGMA", "log_sigma.exp() * temperature**0.5")
+            .replace("torch.randn_like(mu) * ", ""),
+            "multiplied by standard normal noise",
+        ),
+        (
+            "sample_mixture",
+            SAMPLE.replace("WEIGHTS", SOFTMAX)
+            .replace("SIGMA", "log_sigma.exp() * temperature**0.5")
+            .replace("randn_like", "rand_like"),
+            "not rand_like",
+        ),
+        (
+            "sample_mixture",
             "return (log_pi.exp() ** (1 / temperature) * mu).sum(-1)"
             " / (log_pi.exp() ** (1 / temperature)).sum(-1)",
             "mean of the whole mixture",
@@ -145,6 +167,8 @@ SOFTMAX = "torch.softmax(log_pi / temperature, -1)"
             .replace("return", "    state = state._replace(z=real)\nreturn"),
             "still reads the real z",
         ),
+        ("open_loop", RIGHT["open_loop"].replace("temperature,", "1.0,"), "pass it on"),
+        ("open_loop", RIGHT["open_loop"].replace(", generator)", ")"), "generator is not passed"),
         ("open_loop", RIGHT["open_loop"].replace("torch.cat(z, 1)", "torch.cat(z, 1)[:, 1:]"),
          "shape is (3, 3, 2)"),
         ("open_loop", RIGHT["open_loop"].replace("unbind(1)", "roll(-1, 1).unbind(1)"), "differ"),
@@ -181,5 +205,5 @@ def test_open_loop_is_the_packages_rollout():
     state: State = world_model.begin(frames[:1]).repeat(2)
     generator = torch.Generator().manual_seed(3)
     both = actions.expand(2, -1, -1)
-    ours = memory.open_loop(world_model, state, both, 1.0, generator)
+    ours = rollout.open_loop(world_model, state, both, 1.0, generator)
     torch.testing.assert_close(ours, theirs)

@@ -50,6 +50,9 @@ ALL = {
         {"M": rng().uniform(1, 2, (4, 9)), "last-value baseline": rng().uniform(2, 3, (4, 9))},
         "squared error of z",
     ),
+    "baseline_gaps": lambda: figures.baseline_gaps(
+        {"M": rng().uniform(1, 2, (4, 9)), "copy": rng().uniform(2, 3, (5, 9))[1:]}, "M", "error"
+    ),
     "linear_probes": lambda: figures.linear_probes({"position": probe(), "velocity": probe()}),
     "mixtures": lambda: figures.mixtures(*mixture(), ["z[3]", "z[12]"]),
     "mdn_rnn_diagram": lambda: figures.mdn_rnn_diagram(MDNRNN()),
@@ -138,6 +141,14 @@ EMPTY = {
     "a column": (lambda: figures.training_curves(history(), {"mse": "error"}), "has no 'mse'"),
     "horizon_curves": (lambda: figures.horizon_curves({}, "error"), "no curves"),
     "one episode": (lambda: figures.horizon_curves({"M": np.ones((1, 3))}, "e"), "at least two"),
+    "baseline_gaps": (
+        lambda: figures.baseline_gaps({"M": np.ones((4, 3))}, "M", "e"),
+        "no baselines",
+    ),
+    "no model": (
+        lambda: figures.baseline_gaps({"copy": np.ones((4, 3))}, "M", "e"),
+        "no errors of 'M', only of copy",
+    ),
     "linear_probes": (lambda: figures.linear_probes({}), "no probes"),
     "mixtures": (lambda: figures.mixtures(*mixture(), ["z[0]"]), "1 names, 2 mixtures and 2 true"),
     "scatter_map": (lambda: figures.scatter_map(np.ones((3, 2)), np.ones(2), "v"), "3 points"),
@@ -253,6 +264,22 @@ def test_horizon_curves_are_means_with_their_intervals():
     assert ax.get_ylim()[0] == 0
     below = figures.horizon_curves({"M": -values["M"]}, "reward").axes[0]
     assert below.get_ylim()[0] < -values["M"].mean(0).max()
+
+
+def test_baseline_gaps_are_paired_differences_with_their_intervals():
+    copy, model = rng().uniform(1, 3, (2, 5, 4))
+    errors = {"copy": copy + 1, "M": model}
+    left, right = figures.baseline_gaps(errors, "M", "error").axes
+    ((_, drawn_model),) = drawn(left, DREAM)
+    assert drawn_model == pytest.approx(model.mean(0))
+    ((x, gap),) = drawn(right, BASELINE)
+    assert list(x) == [1, 2, 3, 4]
+    assert gap == pytest.approx((errors["copy"] - errors["M"]).mean(0))
+    band = right.collections[0].get_paths()[0].vertices
+    expected = episode_interval(errors["copy"][:, 2] - errors["M"][:, 2])
+    at_three = band[band[:, 0] == 3, 1]
+    assert (at_three.min(), at_three.max()) == pytest.approx((expected.low, expected.high))
+    assert right.get_title() == "copy minus M"
 
 
 def test_a_linear_probe_is_drawn_as_predictions_over_the_truth():

@@ -19,7 +19,7 @@
 #
 # ![Two rows of frames: the real environment, and M's open-loop rollout with the same actions](../figures/03_dream.png)
 #
-# **Figure 3.1.** Above: frames of a real episode. Below: an open-loop rollout. M has seen the 50 agent steps before; from then on it reads only the actions and its own samples. After one to two seconds the road breaks up.
+# **Figure 3.1.** Above: frames of a real episode. Below: an open-loop rollout. M has observed the 150 agent steps before; from then on it reads only the actions and its own samples. From +23 (0.9 s) on, the two roads differ; around +45 (1.8 s) the dreamt road breaks up.
 #
 # **What you'll do.** Write the four pieces of an MDN-RNN (mixture density network on a recurrent network): a step of the LSTM, the mixture head, sampling with temperature, and the open-loop rollout. Then test the trained M on CarRacing against three baselines.
 #
@@ -27,7 +27,7 @@
 #
 # **What you need.** [Chapter 1](01_bouncing_ball.ipynb) for mixture densities and their likelihood, [chapter 2](02_vae.ipynb) for $z$.
 #
-# **How long.** 60 minutes of reading and building; running all cells takes about 1 minute on two cores.
+# **How long.** 60 minutes of reading and building; running all cells takes about 30 seconds on two cores.
 
 # %%
 import numpy as np
@@ -60,7 +60,7 @@ RETRAIN = chapter.retrain  # set to True to train V and M in this chapter
 # - the reward $r_t$, one number;
 # - whether the episode ends, one probability.
 #
-# The mixture is the paper's. The paper's M for VizDoom also predicts the end of the episode; for CarRacing it predicts $z$ alone. Ours has both extra heads, so that [chapter 6](06_dreaming.ipynb) can use M as an environment. We also use a frame skip of 2: an agent step is two environment steps, or 40 ms.
+# The mixture is that of the paper. The paper's M for VizDoom also predicts the end of the episode; for CarRacing it predicts $z$ alone. Ours has both extra heads, so that [chapter 6](06_dreaming.ipynb) can use M as an environment. We also use a frame skip of 2: an agent step is two environment steps, or 40 ms.
 
 # %%
 folder = config.run_folder("car_racing") if RETRAIN else pretrained("car_racing")
@@ -71,14 +71,14 @@ mdn_rnn = world_model.mdn_rnn
 figures.mdn_rnn_diagram(mdn_rnn)
 
 # %% [markdown]
-# **Figure 3.2.** M, unrolled over three agent steps. Blue: inputs from the real environment. Orange: outputs. In an open-loop rollout the orange arrow replaces the real $z$ by a sample of M's own prediction. During training the real $z$ is always used (teacher forcing).
+# **Figure 3.2.** M, unrolled over three agent steps. Blue: inputs from the real environment. Orange: M's outputs. In an *open-loop rollout* (section 3.9) the curved orange arrow replaces the real $z$ by a sample of M's own prediction. During training the real $z$ is always used (teacher forcing).
 
 # %% tags=["nbval-check-output"]
 for name, part in MDNRNN().named_children():
     print(f"{name:8} {sum(p.numel() for p in part.parameters()):8,} parameters")
 
 # %% [markdown]
-# All measurements of this chapter use episodes that neither V nor M was trained on. The pretrained agent collected them, with noise added to its actions.
+# All measurements of this chapter use episodes on which neither V nor M was trained. The pretrained agent collected them, with noise added to its actions.
 #
 # V leaves most of its 32 dimensions unused (chapter 2): they equal the prior and carry no information about the frame. We measure errors over the *active* dimensions only, those with a KL divergence above 0.1 nats.
 
@@ -100,12 +100,12 @@ print(f"{active.sum()} active dimensions, {information[active].sum():.1f} nats o
 # M's memory is a long short-term memory network (LSTM). Its state has two vectors: the cell state $c$, which is changed by addition and so keeps gradients alive over many steps, and the output $h$, which the three heads read. One step is
 #
 # $$\begin{pmatrix} i \\ f \\ g \\ o \end{pmatrix} = W_{ih}\, x + b_{ih} + W_{hh}\, h + b_{hh}, \qquad
-# c' = \sigma(f) \odot c + \sigma(i) \odot \tanh(g), \qquad
-# h' = \sigma(o) \odot \tanh(c')$$
+# c' = \mathrm{sig}(f) \odot c + \mathrm{sig}(i) \odot \tanh(g), \qquad
+# h' = \mathrm{sig}(o) \odot \tanh(c')$$
 #
-# where $x = [z_t, a_t]$ is the input, $\sigma$ the sigmoid, $\odot$ the elementwise product. $i$, $f$ and $o$ are the input, forget and output *gates*: numbers between 0 and 1 after the sigmoid. $g$ is the *candidate*, the new content. torch stacks the four in this order in the rows of its weights: `w_ih` is $(4H, I)$, `w_hh` is $(4H, H)$.
+# where $x = [z_t, a_t]$ is the input ($I$ = 35 numbers), $h$ has $H$ = 256 numbers, $\mathrm{sig}$ is the sigmoid, $\odot$ the elementwise product. $i$, $f$ and $o$ are the input, forget and output *gates*: numbers between 0 and 1 after the sigmoid. $g$ is the *candidate*, the new content. torch stacks the four in this order in the rows of its weights: `w_ih` is $(4H, I)$, `w_hh` is $(4H, H)$.
 #
-# **Write it** (4 lines). The rows of `x`, `h` and `c` are the batch, so a product is `x @ w_ih.T`.
+# **Build 3.1: `lstm_step`** (4 lines). The rows of `x`, `h` and `c` are the batch, so a product is `x @ w_ih.T`.
 
 
 # %%
@@ -150,7 +150,7 @@ print("equal to torch's LSTM within 1e-4:", torch.allclose(memory, expected[0], 
 #
 # Over a whole episode, the chain rule of probability adds up the steps: $\log p(z_1, \dots, z_T \mid a) = \sum_t \log p(z_{t+1} \mid h_{t+1})$, because $h_{t+1}$ is a function of everything before.
 #
-# **Write it** (2 lines). The 480 numbers come in the order: all logits, all $\mu$, all $\log\sigma$; within each, the 5 numbers of one dimension lie side by side. Return $\log \pi$ (normalized), $\mu$ and $\log\sigma$, each $(B, D, K)$.
+# **Build 3.2: `mdn_head`** (2 lines). The 480 numbers come in the order: all logits, all $\mu$, all $\log\sigma$; within each, the 5 numbers of one dimension lie side by side. Return $\log \pi$ (normalized), $\mu$ and $\log\sigma$, each $(B, D, K)$.
 
 
 # %%
@@ -173,7 +173,7 @@ print(f"σ in active dimensions: {log_sigma[:, active].exp().mean():.2f} on aver
 print(f"σ in inactive dimensions: {log_sigma[:, ~active].exp().mean():.2f}")
 
 # %% [markdown]
-# **Finding.** In inactive dimensions M predicts $\sigma \approx 1$, the prior: there is nothing to know. In active dimensions its Gaussians are several times narrower.
+# **Finding.** In inactive dimensions M predicts $\sigma$ = 0.97 on average, nearly the prior's 1: these dimensions are noise. In active dimensions its Gaussians are about four times narrower (0.25).
 
 # %% [markdown]
 # ## 3.4 How it was trained
@@ -184,7 +184,7 @@ print(f"σ in inactive dimensions: {log_sigma[:, ~active].exp().mean():.2f}")
 figures.source(mdn_rnn_loss)
 
 # %% [markdown]
-# Look at `.mean(-1)` in the line of `nll`. The equation of 3.3 has a *sum* over dimensions; this loss takes the *mean*, as the paper's code does. The minimum of the NLL alone is the same, but here it is added to two other terms, and dividing by 32 gives $z$ a 32 times smaller share of the gradient. Section 3.13 measures what changes.
+# Note `.mean(-1)` in the line of `nll`. The equation of 3.3 has a *sum* over dimensions; this loss takes the *mean*, as the paper's code does. The minimum of the NLL alone is the same, but here it is added to two other terms, and dividing by 32 gives $z$ a 32 times smaller share of the gradient. Section 3.13 measures what changes.
 #
 # Three more choices:
 #
@@ -201,21 +201,21 @@ for number in sorted({row["round"] for row in history}):
 figures.training_curves(history, {"nll": "-log p(next z), nats per dimension"})
 
 # %% [markdown]
-# **Figure 3.3.** Training loss of the pretrained M. The loop of [chapter 5](05_car_racing.ipynb) runs three rounds, separated by dotted lines. M is trained *from scratch* in each round, because V has changed; V itself is trained further. So M's loss jumps back and V's does not. The reward term is left out: its level depends on how often the agent of the round hits a new tile.
+# **Figure 3.3.** Training loss of the pretrained M. The loop of [chapter 5](05_car_racing.ipynb) runs three rounds, separated by dotted lines. M is trained *from scratch* in each round, because V has changed; V itself is trained further. So M's loss jumps back at each dotted line. The reward term is left out: its level depends on how often the agent of the round hits a new tile.
 #
-# Why does the loss end near 1 and not near 0? The target is a sample. In an inactive dimension it is standard normal noise, and the entropy of that, $\frac12 \log 2\pi e \approx 1.42$ nats, is the lowest possible NLL. With 22 of 32 dimensions inactive, $22 \times 1.42 / 32 = 0.98$ nats per dimension is a floor that no M can pass.
+# Why does the loss end near 1 and not near 0? The target is a sample. In an inactive dimension it is standard normal noise, and the entropy of that, $\frac12 \log 2\pi e \approx 1.42$ nats, is the lowest possible NLL. With 22 of 32 dimensions inactive, no M can get much below $22 \times 1.42 / 32 = 0.98$ nats per dimension unless its active dimensions have a negative NLL (a density can exceed 1).
 #
-# **Finding.** The final loss is about 0.99 nats per dimension. The inactive dimensions alone account for 0.98; the active ones average about zero nats.
+# **Finding.** The final loss is about 0.99 nats per dimension. The inactive dimensions account for nearly all of it; the active ones average about zero nats.
 
 # %% [markdown]
 # ## 3.5 One step ahead, against two baselines
 #
-# A prediction is only as good as the baseline it beats. We use two:
+# Does M predict the next $z$ better than a simple forecaster? We use two baselines:
 #
 # - **Copy.** The next $z$ is the last $z$. In 40 ms little changes.
-# - **Linear autoregression.** $z_{t+1} = A z_t + B z_{t-1} + C a_t + d$, fitted by least squares. With two past vectors it can continue a motion, and it reads the action. For each half of the test episodes it is fitted on the *other* half.
+# - **Linear autoregression.** $z_{t+1} = W_1 z_t + W_2 z_{t-1} + W_3 a_t + w_0$, fitted by least squares. With two past vectors it can continue a motion, and it reads the action. For each half of the test episodes it is fitted on the *other* half.
 #
-# **Predict:** by what factor does M's squared error undercut that of the copy, and that of the linear model?
+# **Predict:** how many times smaller is M's squared error than that of the copy, and than that of the linear model?
 
 # %%
 with torch.no_grad():
@@ -234,6 +234,7 @@ fits = []
 for half in (0, 1):
     x, y = torch.cat(inputs[1 - half :: 2]), torch.cat([z[1:] for z in zs[1 - half :: 2]])
     fits.append(torch.linalg.lstsq(x.double(), y.double()).solution.float())
+
 
 # %%
 def distance(predicted, real):
@@ -276,14 +277,14 @@ colors = {"next frame, real": figures.REALITY, "predicted: M": figures.DREAM}
 figures.frame_grid({n: f.clip(0, 255).astype(np.uint8) for n, f in rows.items()}, colors=colors)
 
 # %% [markdown]
-# **Figure 3.4.** One agent step ahead. All three predictions look alike; only the amplified differences to the reconstruction show that M's error is smaller. A picture of a one-step forecast is no evidence for a model.
+# **Figure 3.4.** One agent step ahead. Both predictions look like the reconstruction of the next frame; only the amplified differences from it show that M's error is smaller. Such pictures alone cannot show that a model is good.
 #
-# **Finding.** M's one-step error is about half of the copy's (0.15 against 0.29, mean over episodes). M does *not* beat linear autoregression: the interval of the mean difference includes 0, and in most episodes the linear model has the smaller error. 40 ms ahead, the world is nearly linear in $z$. The exception is an episode in which the car turns in circles on the grass: the linear model was fitted to driving on the road and fails there, while M, which was also trained on random episodes, does not.
+# **Finding.** M's one-step error is about half of the copy's (0.15 against 0.29, mean over episodes). M does *not* beat linear autoregression: the interval of the mean difference includes 0, and in 21 of 24 episodes the linear model has the smaller error. 40 ms ahead, $z$ changes almost linearly. The largest exception is episode 9, in which the car leaves the road for good (return 187): the linear model's error is 1.1 there, M's 0.4. The linear model was fitted almost only to frames on the road; M was also trained on episodes of a random policy, which often end on the grass.
 
 # %% [markdown]
 # ## 3.6 Does M need a mixture?
 #
-# The usual argument: if half of all roads bend left and half bend right, a squared error (or a single Gaussian) predicts the average, a road that goes straight on, and that road does not exist. A mixture can put one Gaussian on each.
+# The usual argument for a mixture: if half of all roads bend left and half bend right, a squared error (or a single Gaussian) predicts the average, a road that goes straight on, and that road does not exist. A mixture can put one Gaussian on each.
 #
 # **Predict:** in which share of M's one-step forecasts does the density of a dimension have two peaks?
 #
@@ -325,9 +326,9 @@ extreme = [np.stack(part) for part in list(zip(*columns, strict=True))[:4]]
 figures.mixtures(*extreme, [title for *_, title in columns])
 
 # %% [markdown]
-# **Figure 3.5.** The four least Gaussian forecasts among all test episodes. Even these are mostly one bump with a heavy tail: a narrow Gaussian for what usually happens, and a wide one with a small weight for what rarely does.
+# **Figure 3.5.** The four least Gaussian forecasts among all test episodes. Each has one main peak. Beside it lies a low second peak or a long tail: an outcome with a small weight.
 #
-# This is what a trained M *does*. What would it lose *without* the mixture? For that, Ms have to be trained with $K$ = 1, 2 and 5. `python -m wmlib ablate mixtures` trained them (15 Ms on the same 100 on-policy episodes, three training seeds each; about 10 minutes). Three kinds of M use the mean over dimensions in the loss, as above, and two the sum (see 3.13). These are the measurements on our test episodes:
+# This is what a trained M *does*. What would it lose *without* the mixture? For that, Ms have to be trained with $K$ = 1, 2 and 5. `python -m wmlib ablate mixtures` trained them (15 Ms, three training seeds per kind, on the same 100 *on-policy* episodes, which the pretrained agent itself collected; about 10 minutes). Three kinds of M use the mean over dimensions in the loss, as above, and two the sum (see 3.13). These are the measurements on our test episodes:
 
 # %%
 table = read_log(pretrained("ablations") / "mixtures.jsonl")
@@ -354,7 +355,7 @@ for arm, other in (("K = 1", "K = 5"), ("K = 2", "K = 5"), ("K = 1" + SUM, "K = 
 # %% [markdown]
 # (For the baselines, $p$ is a Gaussian around the prediction, with the variance of the training residuals. Intervals are over three training seeds, with Student's $t$.)
 #
-# **Finding.** Three training seeds show no effect of the mixture on the likelihood of the next $z$. With the mean in the loss, K = 1 loses about 0.1 nats per step against K = 5, with the sum 0.07, and both intervals include 0. For comparison: linear autoregression is more than 2 nats worse than any of these Ms, and sum against mean makes a difference of 0.8. So within one step, M hardly needs its five Gaussians: 40 ms later there is rarely more than one possible frame.
+# **Finding.** Three training seeds show no effect of the mixture on the likelihood of the next $z$. With the mean in the loss, K = 1 loses about 0.1 nats per step against K = 5, with the sum 0.07, and both intervals include 0. For comparison: linear autoregression is more than 2 nats worse than any of these Ms, and sum against mean makes a difference of 0.8. So within one step, M hardly needs its five Gaussians: only 1.2% of its one-step forecasts have two peaks.
 #
 # ## 3.7 Is M calibrated?
 #
@@ -389,7 +390,7 @@ figures.calibration(q)
 # %% [markdown]
 # **Figure 3.6.** Left: histogram of the quantiles (PIT); flat if M is calibrated. Right: deviation of the empirical from the nominal coverage, with the 95% CI of the mean over episodes.
 #
-# **Finding.** One step ahead, M is slightly overconfident: its 80% intervals contain the real $z$ about 1 percentage point less often than they say, and the interval of this deviation excludes 0. The excess lies in the upper tail. For most uses this is well calibrated.
+# **Finding.** One step ahead, M is slightly overconfident: its 80% intervals contain the real $z$ about 1 percentage point less often than they say, and the interval of this deviation excludes 0. Most of the excess lies in the upper tail.
 #
 # ## 3.8 Build: sampling with temperature
 #
@@ -403,7 +404,7 @@ figures.calibration(q)
 #
 # At $\tau = 1$ this is M's own distribution; as $\tau \to 0$ it becomes the mean of the most probable Gaussian.
 #
-# **Write it** (3 lines). `torch.distributions.Categorical` draws indices, `gather` picks the chosen $\mu$ and $\log \sigma$.
+# **Build 3.3: `sample_mixture`** (3 lines). `torch.distributions.Categorical` draws indices, `gather` picks the chosen $\mu$ and $\log \sigma$.
 
 
 # %%
@@ -436,53 +437,62 @@ figure
 #
 # ## 3.9 Build: an open-loop rollout
 #
-# So far M read a real $z$ at every step. In an *open-loop rollout* (a dream) it reads its own samples: it observes the first steps of an episode (the *context*), then imagines the following ones (the *horizon*), with the episode's own actions.
+# So far M read a real $z$ at every step. In an *open-loop rollout* (a dream) M observes the first steps of an episode (the *context*). In the following steps (up to the *horizon*) it reads its own samples, with the episode's own actions.
 #
 # `world_model.imagine(state, actions, temperature, generator)` makes one such step for a batch: it updates $h$ and $c$, draws the next $z$ from M's forecast and returns the new state (with fields `z`, `h`, `c`) and the forecast.
 #
-# **Write it** (5 lines): a loop over the horizon that feeds every new state back in, and collects the $z$.
+# **Build 3.4: `open_loop`** (5 lines). Write a loop over the horizon that feeds every new state back in, and collects the $z$.
 
 
 # %%
 def open_loop(world_model, state, actions, temperature, generator):
-    """z of M's open-loop rollout from `state` (B rows), with actions (B, H, A): (B, H, z_size)."""
+    """z of M's open-loop rollout from `state` (B rows), with actions (B, T, A): (B, T, z_size)."""
     ...
 
 
 open_loop = build.check(open_loop)
 
 # %% [markdown]
-# We cut the test episodes into windows of `context` + `horizon` agent steps, run M over the contexts, and roll out all windows at once, 16 samples each.
+# We cut the test episodes into windows of `context` + `horizon` agent steps, run M over the contexts, and roll out all windows at once, 16 samples each. No rollout begins before agent step 150, because nearly all tracks begin alike: from agent step 50, M's error stays small for about twice as long as from later ones (measured in section 3.10).
+
+
+# %%
+def cut(context, horizon):
+    """Windows of context + horizon agent steps, as (episode, slice)."""
+    return [
+        (k, slice(start, start + context + horizon))
+        for k, a in enumerate(actions)
+        for start in range(0, len(a) - context - horizon + 1, horizon)
+    ]
+
+
+def observe(windows, context):
+    """M's state after each context; the actions (N, T, 3) and real z (N, T, 32) that follow."""
+    z = torch.stack([zs[k][s.start : s.stop + 1] for k, s in windows])
+    a = torch.stack([actions[k][s] for k, s in windows])
+    with torch.no_grad():
+        _, (h, c) = mdn_rnn.remember(z[:, :context], a[:, :context])
+    now = State(z[:, context], h[0], c[0], torch.zeros(len(windows)))
+    return now, a[:, context:], z[:, context + 1 :]
+
+
+def dream(now, future, samples=16, temperature=1.0):
+    """z of open-loop rollouts from N states, with the actions `future`: (samples, N, T, 32)."""
+    rows, generator = torch.arange(len(future)).repeat(samples), torch.Generator().manual_seed(0)
+    z = open_loop(world_model, now.take(rows), future[rows], temperature, generator)
+    return z.unflatten(0, (samples, len(future)))
+
 
 # %%
 context, horizon = chapter.rollout_start, chapter.horizon
-windows = [
-    (k, slice(start, start + context + horizon))
-    for k, a in enumerate(actions)
-    for start in range(0, len(a) - context - horizon + 1, horizon)
-]
+windows = cut(context, horizon)
 owner = np.array([k for k, _ in windows])  # the episode of each window
-past = torch.stack([zs[k][s][: context + 1] for k, s in windows])
-real = torch.stack([zs[k][1:][s][context:] for k, s in windows])
-given = torch.stack([actions[k][s] for k, s in windows])
-with torch.no_grad():
-    _, (h, c) = mdn_rnn.remember(past[:, :-1], given[:, :context])
-now, future = State(past[:, -1], h[0], c[0], torch.zeros(len(windows))), given[:, context:]
+now, future, real = observe(windows, context)
+dreams = dream(now, future)
 print(f"{len(windows)} windows, {context} agent steps observed, {horizon} imagined")
 
-
-# %%
-def dream(samples, temperature=1.0, future=future):
-    """z of open-loop rollouts of all windows: (samples, windows, horizon, 32)."""
-    rows, generator = torch.arange(len(windows)).repeat(samples), torch.Generator().manual_seed(0)
-    z = open_loop(world_model, now.take(rows), future[rows], temperature, generator)
-    return z.unflatten(0, (samples, len(windows)))
-
-
-dreams = dream(16)
-
 # %% [markdown]
-# First, one window: what happened, and three samples of what M thinks could happen.
+# First, one window: the real frames, and three samples of M.
 
 # %%
 k, window = windows[0]
@@ -499,18 +509,28 @@ figures.frame_grid(pair, titles, colors).savefig(path, dpi=80)
 figures.frame_grid(rows, titles, colors)
 
 # %% [markdown]
-# **Figure 3.8.** An open-loop rollout: the real frames, and three samples of M at $\tau = 1$. "+25" is 25 agent steps, or one second, after the last frame that M has seen.
+# **Figure 3.8.** An open-loop rollout: the real frames, and three samples of M at $\tau = 1$. "+25" is 25 agent steps, or one second, after the last frame that M has observed. The real bend at +30 is in none of the dreams; dreams 2 and 3 break up for a while.
 #
-# Now we search all windows for a moment with *two futures*: the one in which the samples disagree most after 10 steps (0.4 seconds). From there we show the two samples that are furthest apart, and the mean of all 16.
+# Now we search for a moment with *two futures*: the window whose samples have the largest spread after 10 steps (0.4 seconds). We search only among windows whose samples all still show a road then: at least as many road pixels as 95% of real frames. From this moment we show the two samples that are furthest apart, and the mean of all 16.
+
 
 # %%
+def road(z):
+    """Share of pixels above the car that are not green: (N, 32) -> (N,)."""
+    red, green, _ = world_model.decode(z)[:, :, :48].unbind(1)
+    return (green - red < 0.12).float().mean((1, 2))
+
+
 later = min(10, horizon) - 1
 spread = dreams[:, :, later, active].var(0).sum(-1)
-w = int(spread.argmax())
+least = road(dreams[:, :, later].flatten(0, 1)).view(len(dreams), -1).amin(0)
+on_road = least >= road(real[:, later]).quantile(0.05)
+w = int(spread.where(on_road, -1).argmax())
 apart = torch.cdist(dreams[:, w, later, active], dreams[:, w, later, active])
 one, other = divmod(int(apart.argmax()), len(dreams))
 with torch.no_grad():
-    step, prediction = world_model.imagine(now.take(torch.tensor([w])), future[[w], 0], 0.0)
+    _, prediction = world_model.imagine(now.take(torch.tensor([w])), future[[w], 0], 0.0)
+print(f"a road in all samples: {on_road.sum()} of {len(windows)} windows")
 print(f"spread after {later + 1} steps: {spread[w]:.1f}, median window {spread.median():.1f}")
 print(f"peaks of the one-step forecasts there: {compare(prediction)[0][0].tolist()}")
 
@@ -525,11 +545,11 @@ colors = dict.fromkeys(rows, figures.DREAM) | {"real": figures.REALITY}
 figures.frame_grid(rows, [f"+{t + 1}" for t in early], colors)
 
 # %% [markdown]
-# **Figure 3.9.** Two samples of M that start from the same state and take the same actions, and the mean of all 16. Where the futures differ, their mean is none of them: the road fades.
+# **Figure 3.9.** Two samples of M that start from the same state and take the same actions, and the mean of all 16. At +10, A bends right, B bends left, and the mean goes straight on. From +13 on, A and B break up.
 #
-# Every *one-step* forecast at this moment has a single peak (the list above). The futures part nevertheless: a sample that deviates a little is the input of the next step, so the deviation grows, and $h$ keeps the dimensions consistent with each other. The multimodality of the rollout comes from *feeding samples back*, less from the mixture of one step.
+# Every *one-step* forecast at this moment has a single peak (the list above). The futures diverge nevertheless: a sample that deviates a little is the input of the next step, so the deviation grows.
 #
-# **Finding.** M represents several futures: its samples can end on different roads, whose average is not a road. It does so over many steps; within one step its forecast is almost a single Gaussian.
+# **Finding.** M can represent several futures: 10 steps after this moment its samples lie on roads that bend to different sides, and their mean bends to neither. (It is the clearest of 44 moments, with a spread of 4.6; the median over all windows is 2.4. The real road went straight on.) The futures differ after several steps; each one-step forecast there has one peak.
 #
 # ## 3.10 How far ahead does M see?
 #
@@ -537,9 +557,10 @@ figures.frame_grid(rows, [f"+{t + 1}" for t in early], colors)
 #
 # **Predict:** at which horizon does M stop being better than each baseline?
 
+
 # %%
 def mean_error(dreams, real):
-    """Squared error of M's mean, from S samples (S, windows, H, 32): (windows, H)."""
+    """Squared error of M's mean, from S samples (S, N, T, 32): (N, T)."""
     own = dreams[..., active].var(0).sum(-1) / len(dreams)
     return distance(dreams.mean(0), real) - own
 
@@ -551,7 +572,8 @@ def by_episode(values):
 
 
 # %%
-z, before, steps = past[:, -1], past[:, -2], []
+z, steps = now.z, []
+before = torch.stack([zs[k][s.start + context - 1] for k, s in windows])
 fit = torch.stack([fits[k % 2] for k in owner])
 for a in future.unbind(1):
     after = (linear_inputs(z, before, a)[:, None] @ fit)[:, 0]
@@ -559,54 +581,69 @@ for a in future.unbind(1):
     steps.append(after)
 ahead = {
     "constant": by_episode(distance(torch.cat(zs).mean(0), real)),
-    "copy": by_episode(distance(past[:, -1:], real)),
+    "copy": by_episode(distance(now.z[:, None], real)),
     "linear autoregression": by_episode(distance(torch.stack(steps, 1), real)),
     "M": by_episode(mean_error(dreams, real)),
 }
+
+
 # %%
+def spans(horizons):
+    """Horizons as text, consecutive ones together: [2, 3, 4, 9] -> "+2 to +4, +9"."""
+    ends = [t for t in horizons if t + 1 not in horizons]
+    starts = [t for t in horizons if t - 1 not in horizons]
+    pairs = zip(starts, ends, strict=True)
+    return ", ".join(f"+{a} to +{b}" if a < b else f"+{a}" for a, b in pairs) or "no horizon"
+
+
 for name in ("copy", "linear autoregression", "constant"):
     gaps = [evaluation.episode_interval(gap) for gap in (ahead[name] - ahead["M"]).T]
     better = [t + 1 for t, gap in enumerate(gaps) if gap.low > 0]
     worse = [t + 1 for t, gap in enumerate(gaps) if gap.high < 0]
-    for word, horizons in (("better", better), ("worse", worse)):
-        span = f"+{horizons[0]} to +{horizons[-1]}" if horizons else "no horizon"
-        print(f"M is {word} than {name:22} at {len(horizons):2} horizons: {span}")
+    print(f"M is better than {name:22} at {spans(better)}; worse at {spans(worse)}")
 
 # %%
-colors = dict(zip(ahead, ("black", figures.BASELINE, "black", figures.DREAM), strict=True))
-figure = figures.horizon_curves(ahead, "squared distance in z", colors)
-(ax,) = figure.axes
-ax.lines[0].set_linestyle("--")  # the constant
-for band in ax.collections:
-    band.set_alpha(0.12)
-ax.legend(loc="lower right", fontsize=8)
-figure
+figures.baseline_gaps(ahead, "M", "squared distance in z")
 
 # %% [markdown]
-# **Figure 3.10.** Open-loop error against the horizon (25 agent steps are one second), mean and 95% CI over episodes. The list above it names the horizons at which the 95% CI of the paired difference excludes 0.
+# **Figure 3.10.** Left: open-loop error against the horizon (25 agent steps are one second), mean over episodes. The other three plots: each baseline's error minus M's (grey), with the 95% CI over episodes; below the orange line at 0 the baseline is better. The list above names the horizons at which this interval excludes 0.
 #
-# **Finding.** The pretrained M's advantage over a copy can be shown within about the first second only (+28 is the last horizon). Over linear autoregression it has hardly any, and from about +12 (half a second) on its error is *larger* than that of a constant. A forecaster that knows nothing about the moment can always answer with the mean, so M's dreams must drift away from what is typical of these episodes. Where to? We count the pixels of the road in decoded frames:
+# **Finding.** The pretrained M predicts about a third of a second ahead: its error is below that of the constant up to +7 (0.3 s), and above it from +13 (0.5 s) on. It is below that of the copy from +2 to +5 and again around +30; it is below that of linear autoregression at +2 only, and above it from +36 on. (Episode 9, in which the linear model fails, makes the intervals against it wide.)
+#
+# How much does this depend on where the rollouts begin? We repeat it from four agent steps, one rollout per episode, and count for how many steps M's error stays below the average error of the constant.
 
 # %%
-def road(z):
-    """Share of pixels above the car that are not green: (windows,)."""
-    red, green, _ = world_model.decode(z)[:, :, :48].unbind(1)
-    return (green - red < 0.12).float().mean((1, 2))
+typical = distance(torch.cat(zs).mean(0), torch.cat(zs)).mean()
+for start in (context // 3, context // 2, context, 3 * context // 2):
+    stop = start + horizon
+    first = [(k, slice(0, stop)) for k, a in enumerate(actions) if len(a) >= stop]
+    state, after, truth = observe(first, start)
+    below = mean_error(dream(state, after), truth).mean(0) < typical
+    steps = int(np.append(~below, True).argmax())
+    print(f"rollouts from agent step {start:3}: below the constant's error for {steps} steps")
 
+# %% [markdown]
+# From step 50, M's error stays below the constant's for about 19 steps, from the other three for 8 to 10. At step 50 nearly all episodes are in the same left bend, which leads onto a straight: this is not typical of a track, and that is why our rollouts begin at step 150.
+#
+# Where does M's large error far ahead come from? We count the pixels of the road in decoded frames:
 
+# %%
 half = horizon // 2
 for t in sorted({0, half - 1, horizon - 1}):
     shares = [by_episode(road(z)).mean() for z in (real[:, t], dreams[0, :, t])]
     print("+{}: road in real frames {:.2f}, in dreams {:.2f}".format(t + 1, *shares))
 
 # %% [markdown]
-# The dreams leave the road: by +60 its share has fallen from 0.22 to 0.13. The pretrained M learned from 500 episodes of a random policy and 200 of trained agents, and random episodes soon end on the grass. The Ms of the ablation learned from 100 on-policy episodes alone:
+# The dreams lose the road: by +60 its share has fallen from 0.22 to 0.14. The pretrained M learned from 500 episodes of a random policy and 200 of trained agents, and random episodes soon end on the grass. The Ms of the ablation learned from 100 on-policy episodes alone:
 
 # %%
 mixture, line = of("K = 5", "error").mean(0), of("linear autoregression", "error").mean(0)
 print(f"K = 5 is below linear autoregression at +1 to +{int(np.argmin(mixture < line))}")
+same = cut(chapter.context, horizon)  # the windows of the ablation
+state, after, truth = observe(same, chapter.context)
+pretrained_m = mean_error(dream(state, after), truth).mean(0)
 print(f"error at +{len(mixture)}: {mixture[-1]:.1f}; ", end="")
-print(f"of the pretrained M at +{horizon}: {ahead['M'][:, -1].mean():.1f}")
+print(f"of the pretrained M on the same windows, at +{horizon}: {pretrained_m[-1]:.1f}")
 for loss in ("", SUM):
     for t in (0, 9, 29, 59):
         one, five = (of(k + loss, "energy_score")[:, t] for k in ("K = 1", "K = 5"))
@@ -625,27 +662,27 @@ ax.legend(fontsize=8)
 figure
 
 # %% [markdown]
-# **Figure 3.11.** Open-loop error of Ms that were trained on on-policy episodes only, mean over three training seeds. (The *energy score* in the list above it compares whole distributions of samples, where Figure 3.11 compares their means; lower is better. The intervals are over the seeds.)
+# **Figure 3.11.** Open-loop error of Ms that were trained on on-policy episodes only, mean over three training seeds. These rollouts begin at agent steps 50, 110, 170 and so on. (The *energy score* in the list above it compares whole distributions of samples, where Figure 3.11 compares their means; lower is better. The intervals are over the seeds.)
 #
-# **Finding.** Trained on on-policy episodes, M has a smaller error than linear autoregression up to about +25 (1 s), and at +60 about half the error of the pretrained M. The form of the output matters less. With the mean in the loss, three seeds show no difference between $K$ = 1 and $K$ = 5; with the sum, $K$ = 5 has a slightly lower energy score far ahead (at +60 by about 0.08 of 1.4, the only one of these intervals that excludes 0). (The two kinds of M differ in optimizer settings, too. The drift to the grass points to the data: a distribution shift between training and use.)
+# **Finding.** Trained on on-policy episodes, M has a smaller error than linear autoregression up to about +25 (1 s), and at +60 about half the error of the pretrained M on the same windows (3.8 against 7.1). The form of the output matters less. With the mean in the loss, three seeds show no difference between $K$ = 1 and $K$ = 5; with the sum, $K$ = 5 has a slightly lower energy score far ahead (at +60 by about 0.08 of 1.4, the only one of these intervals that excludes 0). (The two kinds of M differ in optimizer settings, too. The drift to the grass points to the data: a distribution shift between training and use.)
 #
 # ## 3.11 Do the actions matter?
 #
-# If M had learned only what roads usually do, it would not care about the actions. We give each window the future actions of a window of another episode and subtract: error with the wrong actions minus error with the right ones, per episode.
+# Does M's forecast depend on the actions? We give each window the future actions of a window of another episode and subtract: error with the wrong actions minus error with the right ones, per episode.
 #
 # **Predict:** from which horizon on is the difference above 0?
 
 # %%
 shift = len(windows) // 2  # to another episode
-wrong = by_episode(mean_error(dream(16, future=future.roll(shift, 0)), real))
+wrong = by_episode(mean_error(dream(now, future.roll(shift, 0)), real))
 effect = wrong - ahead["M"]
 
 # %%
-for t in sorted({0, horizon // 6, horizon // 3, horizon // 2, horizon - 1}):
+largest = int(effect.mean(0).argmax())
+for t in sorted({0, largest, horizon // 3, horizon // 2, horizon - 1}):
     print(f"+{t + 1:2}:", evaluation.episode_interval(effect[:, t]).describe(2))
-above = np.array([evaluation.episode_interval(gap).low > 0 for gap in effect.T])
-print(f"the interval lies above 0 at {above.sum()} of {horizon} horizons: ", end="")
-print(f"without a gap from +2 to +{1 + int(np.argmin(above[1:]))}")
+above = [t + 1 for t, gap in enumerate(effect.T) if evaluation.episode_interval(gap).low > 0]
+print(f"the interval lies above 0 at {spans(above)}")
 
 # %%
 figure = figures.horizon_curves(
@@ -659,13 +696,13 @@ ax.set_ylim(-0.5, None)
 figure
 
 # %% [markdown]
-# **Figure 3.12.** What the right actions are worth: paired difference with its 95% CI over episodes.
+# **Figure 3.12.** Error with the wrong actions minus error with the right ones; paired difference with its 95% CI over episodes.
 #
-# **Finding.** The actions matter most about 10 steps (0.4 s) ahead, where the wrong ones add about 2 to the squared distance. The interval excludes 0 from +2 until about +29 (1.2 s). Beyond that it includes 0 at some horizons: the dreams have lost the road anyway, and 24 episodes are too few to detect what remains of the effect.
+# **Finding.** The actions matter most about 10 steps (0.4 s) ahead, where the wrong ones add about 1.7 to the squared distance. The interval excludes 0 from +2 to +15 (0.6 s) and from +20 to +23. Beyond +23 (0.9 s) it includes 0: 24 episodes are too few to detect an effect there.
 #
 # ## 3.12 What temperature changes
 #
-# One sample per temperature proves nothing. So we roll out all windows at six temperatures and measure three things halfway to the horizon:
+# How does the temperature change the dreams? One sample per temperature shows little, so we roll out all windows at six temperatures and measure three things halfway to the horizon:
 #
 # - **Error and spread.** The squared distance from a sample to the real $z$, and between two samples. If the real future were just one more sample of M, both would be equal.
 # - **Sharpness.** The mean absolute difference between neighbouring pixels of the decoded frame. Below the value of reconstructions, the frame is blurred or empty.
@@ -674,23 +711,23 @@ figure
 # %%
 bank = torch.cat(zs)[:, active]
 foreign = np.repeat(np.arange(len(zs)), [len(z) for z in zs]) != owner[:, None]
-foreign = torch.from_numpy(foreign)  # for each window, the z of other episodes: (windows, N)
+foreign = torch.from_numpy(foreign)  # (windows, number of z)
 
 
 def plausibility(z):
-    """Distance to the nearest real z of another episode: (windows, 32) -> (windows,)."""
+    """Distance to the nearest real z of another episode: (N, 32) -> (N,)."""
     return torch.cdist(z[:, active], bank).masked_fill(~foreign, torch.inf).amin(1)
 
 
 def sharpness(z):
-    """Mean absolute difference of neighbouring pixels, in grey levels: (windows,)."""
+    """Mean absolute difference of neighbouring pixels, in grey levels: (N, 32) -> (N,)."""
     frames = 255 * world_model.decode(z)
     return frames.diff(dim=-1).abs().mean((1, 2, 3))
 
 
 measured = {}
 for tau in (0.1, 0.5, 0.75, 1.0, 1.5, 2.0):
-    z = dream(4, tau, future[:, :half])[:, :, -1]
+    z = dream(now, future[:, :half], 4, tau)[:, :, -1]
     error, spread = distance(z, real[:, half - 1]).mean(0), 2 * z[..., active].var(0).sum(-1)
     measured[tau] = [error, spread, sharpness(z[0]), plausibility(z[0])]
 reference = [by_episode(f(real[:, half - 1])).mean() for f in (sharpness, plausibility)]
@@ -716,11 +753,12 @@ figures.measures(list(measured), curves, "temperature τ", colors, real_frames)
 # %% [markdown]
 # **Figure 3.13.** Temperature, measured on all windows; bands are 95% CIs of the mean over episodes.
 #
-# **Finding.** Temperature controls the *spread* between samples, which grows by a factor of about four from $\tau$ = 0.1 to 2. It crosses the error at $\tau \approx 1$: half a horizon ahead, M's samples differ from each other about as much as from the real future. The error itself and the sharpness (within 7% of reconstructions) hardly change. And at *every* temperature the samples are about five times further from the nearest real $z$ than real ones are: a low temperature makes dreams agree, not plausible.
+# **Finding.** Temperature controls the *spread* between samples, which grows by a factor of about four from $\tau$ = 0.1 to 2. At $\tau$ = 1 it equals the error (12.4): half a horizon ahead, M's samples differ from each other about as much as from the real future. The error itself and the sharpness (within 6% of reconstructions) hardly change. At every temperature the samples are about four to five times further from the nearest real $z$ than real ones are (1.3 to 1.7 against 0.35): a low temperature reduces the spread, but hardly makes the dreams more plausible.
 #
 # ## 3.13 The sum or the mean of 32 likelihoods?
 #
 # The loss of 3.4 divides the NLL by 32. `z_weight=32` undoes that, so that the loss contains the whole log-likelihood of 3.3. The ablation trained both:
+
 
 # %%
 def compare_losses(name, key):
@@ -756,7 +794,7 @@ for name, values in errors.items():
     print(f"{name:22}", evaluation.episode_interval(values).describe(3))
 
 # %% [markdown]
-# **Finding.** Without its memory, M's one-step error is about twice that of the copy, and four times that of M with memory. This network was trained to rely on $h$, and takes every moment for the beginning of an episode. An M *trained* without memory would do better than this, but no single frame shows how fast the car moves. When you write your own M, this comparison catches the bug.
+# **Finding.** Without its memory, M's one-step error is about twice that of the copy, and four times that of M with memory. This network was trained to rely on $h$, and here treats every step as the first of an episode. An M *trained* without memory would probably do better than this. When you write your own M, this comparison detects the bug.
 #
 # ## 3.15 Explore a mixture
 #
@@ -775,7 +813,7 @@ for name, values in errors.items():
 # 1. Step through the episode. Find a moment where two Gaussians lie apart. How large is the weight of the smaller one?
 # 2. Leave `horizon` at 1 and go through the dimensions. For which do the five frames at the upper right differ?
 # 3. Increase `horizon`. After how many steps can you tell the four dreams apart?
-# 4. At the largest horizon, compare temperatures 0, 1 and 2. Which agrees with Figure 3.13?
+# 4. At the largest horizon, compare temperatures 0, 1 and 2. Does what you see agree with Figure 3.13?
 #
 # <details><summary>What to expect</summary>
 #
@@ -886,11 +924,11 @@ explorer.contact_sheet()
 #
 # ## Summary
 #
-# - **One step ahead**, M halves the error of a copy (0.15 against 0.29). Linear autoregression does about as well: 40 ms ahead, the world is nearly linear in $z$.
-# - **The mixture** is hardly used within one step: about 1% of the forecasts have two peaks, and with $K$ = 1 the likelihood is about as good. Several futures arise over many steps, because samples are fed back.
+# - **One step ahead**, M halves the error of a copy (0.15 against 0.29). Linear autoregression does about as well: 40 ms ahead, $z$ changes almost linearly.
+# - **The mixture** is hardly used within one step: about 1% of the forecasts have two peaks, and with $K$ = 1 the likelihood is about as good. Different futures arise over several steps, because samples are fed back.
 # - **Calibration**: one step ahead, M is slightly overconfident, by about 1 percentage point at 80%.
-# - **The horizon** of the pretrained M is short: from half a second on, a constant has a smaller error. With on-policy training data alone it beats linear autoregression for about a second.
-# - **Actions** matter most around 0.4 s ahead. **Temperature** controls the spread of the dreams, not how plausible they are.
+# - **The horizon** of the pretrained M is short: from half a second on, a constant has a smaller error. Trained on on-policy data alone, M has a smaller error than linear autoregression for about a second. The horizon depends on the start: about 19 steps from agent step 50, where nearly all tracks are alike, and 8 to 10 from later ones.
+# - **Actions** matter most around 0.4 s ahead; beyond 0.9 s no effect is detected. **Temperature** controls the spread of the dreams and hardly changes how plausible they are.
 # - **The loss**: the sum over dimensions, in place of the mean, lowers the NLL by about 0.8 nats per step.
 # - **Memory**: without it, the one-step error is about twice that of a copy.
 #

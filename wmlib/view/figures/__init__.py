@@ -8,7 +8,7 @@ from wmlib.view.figures.architecture import architecture
 from wmlib.view.figures.architecture_dream import dream_loop, dream_step
 from wmlib.view.figures.architecture_m import mdn_rnn_diagram
 from wmlib.view.figures.architectures import vae_diagram
-from wmlib.view.figures.curves import horizon_curves, training_curves
+from wmlib.view.figures.curves import baseline_gaps, horizon_curves, training_curves
 from wmlib.view.figures.dreams import (
     before_and_after,
     dream_accuracy,
@@ -36,6 +36,7 @@ __all__ = [
     "REALITY",
     "agent_diagram",
     "architecture",
+    "baseline_gaps",
     "before_and_after",
     "bench",
     "calibration",

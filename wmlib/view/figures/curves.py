@@ -1,5 +1,6 @@
 """Curves over training steps, and over the horizon of a prediction."""
 
+import itertools
 import textwrap
 from collections.abc import Collection, Mapping
 
@@ -71,4 +72,39 @@ def horizon_curves(
     bottom = 0 if lowest == 0 else None
     ax.set(xlabel="horizon (agent steps)", ylabel=ylabel, ylim=(bottom, None))
     ax.legend()
+    return figure
+
+
+def baseline_gaps(errors: Mapping[str, np.ndarray], model: str, ylabel: str) -> Figure:
+    """Mean errors at each horizon, and per baseline: its error minus the model's, with 95% CI.
+
+    errors: {name: values (episodes, H)} for horizons of 1 to H agent steps; `model` names the one
+    that the others, the baselines, are compared with, episode by episode. ylabel: what the values
+    are, with their unit. Raises ValueError if there are no baselines, `model` is missing, or there
+    are fewer than two episodes.
+    """
+    baselines = [name for name in errors if name != model]
+    require_data("baselines", baselines)
+    if model not in errors:
+        raise ValueError(f"there are no errors of {model!r}, only of {', '.join(errors)}")
+    figure, (left, *others) = panels(1 + len(baselines), width=2.7, height=2.9)
+    steps = np.arange(1, errors[model].shape[1] + 1)
+    for name, style in zip(
+        [model, *baselines], itertools.cycle(("-", "--", ":", "-.")), strict=False
+    ):
+        color = DREAM if name == model else BASELINE
+        left.plot(steps, errors[name].mean(0), color=color, ls=style, lw=1.8, label=name)
+    left.set(ylabel=ylabel, ylim=(0, None))
+    left.legend(fontsize=8)
+    for ax, name in zip(others, baselines, strict=True):
+        gaps = errors[name] - errors[model]
+        intervals = [episode_interval(at_horizon) for at_horizon in gaps.T]
+        ax.plot(steps, gaps.mean(0), color=BASELINE)
+        low, high = [i.low for i in intervals], [i.high for i in intervals]
+        ax.fill_between(steps, low, high, color=BASELINE, alpha=0.25, lw=0)
+        ax.axhline(0, color=DREAM, lw=1.2)
+        ax.sharey(others[0])
+        ax.set_title(f"{name} minus {model}", fontsize=9)
+    for ax in figure.axes:
+        ax.set_xlabel("horizon (agent steps)")
     return figure
