@@ -26,7 +26,7 @@
 # **What you'll do.** Write C and an evolution strategy, let your C drive a car with trained weights, compare your strategy with CMA-ES, and search for a controller on CarRacing.
 # **What you'll learn.** How evolution strategies work; why CMA-ES adapts a covariance matrix; what the winner's curse is; how the choice of a search space changes a search; what a trained controller uses, $z$ or $h$.
 # **What you need.** Chapters [2](02_vae.ipynb) and [3](03_mdn_rnn.ipynb) for $z$ and $h$.
-# **How long.** 50 minutes of reading and building; running all cells takes about 3 minutes on two cores.
+# **How long.** 50 minutes of reading and building; running all cells takes about 4 minutes on two cores.
 
 # %%
 from functools import partial
@@ -252,7 +252,7 @@ for name, mean in {"your ES": history[-1][0], "CMA-ES": cma_search.mean}.items()
     print(f"{name:8} ends at {mean.round(2)}, {-ridge(mean[None])[0]:.2f} below the summit")
 
 # %% [markdown]
-# **Figure 4.4.** Two searches on the ridge (the lighter, the higher; the triangle is the summit). Dots: the candidates of one generation. Cross: the mean. Ellipses: one and two standard deviations of the distribution that the candidates are sampled from. Inset: the last one, enlarged ten times.
+# **Figure 4.4.** Two searches on the ridge (the lighter, the higher; the triangle is the summit). Dots: the candidates of one generation. Cross: the mean. Ellipses: one and two standard deviations of the distribution that the candidates are sampled from. Inset: the last distribution, enlarged ten times.
 #
 # **Finding.** After 17 generations CMA-ES is at the summit (0.00 below it), while the ES with a circular distribution is still about 0.8 below it (2.9 at the start). The ellipses of CMA-ES first grow and stretch along the ridge, then contract at the summit.
 
@@ -323,11 +323,11 @@ for condition, counts in zip(CONDITIONS[1:], needed["your ES"][1:], strict=True)
     )
 
 # %% [markdown]
-# $\sigma$ is about $5\,|p| / \kappa$, and a generation moves the mean by about $0.3\,\sigma$: the share of the distance that it covers is proportional to $1 / \kappa$, and the number of generations to $\kappa$. The ellipse of CMA-ES has a long step along the ridge and a short one across it. (One step size *per parameter* would be enough if the ridge were parallel to an axis. On a tilted ridge it is not: exercise 4.)
+# $\sigma$ is about $5\,|p| / \kappa$, and a generation moves the mean by about $0.3\,\sigma$. The share of the distance that it covers is therefore proportional to $1 / \kappa$, and the number of generations to $\kappa$. The ellipse of CMA-ES has a long step along the ridge and a short one across it. (One step size *per parameter* would be enough if the ridge were parallel to an axis. On a tilted ridge it is not: exercise 4.)
 #
 # **Finding.** From $\kappa = 10$ to $1{,}000$ the cost of the isotropic ES grows from about 20 to about 1,750 generations, nearly in proportion to $\kappa$; CMA-ES needs about 8 to 13 on every ridge.
 #
-# The price is that $\Sigma$ has to be learned. In $D$ dimensions it has $D(D+1)/2$ entries: 3 in two dimensions, 2,850 for $D = 75$, 376,278 for $D = 867$. How much that costs is not measured here: the searches of 4.6 have 288 candidates each, too few to learn either of the large matrices.
+# The price is that $\Sigma$ has to be learned. In $D$ dimensions it has $D(D+1)/2$ entries: 3 in two dimensions, 2,850 for $D = 75$, 376,278 for $D = 867$. How much that costs is not measured here: the searches of 4.6, with 288 candidates each, are too short for it.
 
 # %% [markdown]
 # ## 4.4 Break it: keep the best candidate
@@ -419,7 +419,7 @@ figure
 # %% [markdown]
 # **Figure 4.7.** Returns of one generation of random controllers on one track of the real environment.
 #
-# No return is negative, because early termination ends an episode before the car leaves the field and before standing still costs much. The zero controller shows the difference on the same track: 67 points with early termination, and about -45 in a whole episode, at whose end it leaves the field.
+# No return is negative, because early termination ends an episode before the car leaves the field and before standing still costs much. The zero controller shows the difference on the same track: 67 points with early termination, and about -45 in a whole episode. Of the difference, 100 points are for leaving the field and 12 for the time until then.
 #
 # **Finding.** Half of the random controllers return less than about 22 points, and 6% more than 100 (the best one about 350). A ranking of these is all that the search needs: it moves its mean towards the better half.
 
@@ -471,8 +471,10 @@ rows = list(short_search.run(fitness, chapter.trial_generations))
 evolved = space.expand(short_search.mean)
 tracks = range(500_200, 500_200 + config.search.check_tracks)
 zero_returns, evolved_returns = evaluate(world, np.concatenate([zero, evolved]), tracks)
-print(f"zero controller: {episode_interval(zero_returns).describe()}")
-print(f"after the search: {episode_interval(evolved_returns).describe()}")
+evolved_name = f"generation {short_search.generation}"
+outcomes = {"zero controller": zero_returns, evolved_name: evolved_returns}
+for name, values in outcomes.items():
+    print(f"{name:15} {episode_interval(values).describe()}")
 
 # %% [markdown]
 # These intervals are over tracks: BCa bootstrap intervals of one controller's mean return (`episode_interval`), because returns of episodes are skewed. 95% is their nominal coverage: chapter [5.7](05_car_racing.ipynb) measures about 75% for 32 episodes of an agent with a few rare failures. They say how well *this* controller is known, and not what the method would find next time. To compare search spaces, the unit is the *search*, and the interval has to be over seeds.
@@ -497,7 +499,7 @@ for name in dict.fromkeys(row["space"] for row in ablation):
     rows = [row for row in ablation if row["space"] == name]
     returns_in[name] = np.array([row["check"] for row in rows])
     interval = seed_interval(returns_in[name])
-    print(f"{name:11}, sigma {rows[0]['sigma']:.2f}: {interval.describe(0)}")
+    print(f"{name:11} sigma {rows[0]['sigma']:.2f}: {interval.describe(0)}")
 
 # %%
 for space_name, baseline_name in [
@@ -537,7 +539,8 @@ for (name, height), shift, color in zip(
     effect.items(), (-0.2, 0.2), ("white", "black"), strict=True
 ):
     print(name, " ".join(f"{action} {sd:.2f}" for action, sd in zip(ACTIONS, height, strict=True)))
-    ax.bar(np.arange(3) + shift, height, 0.4, label=name, color=color, edgecolor="black")
+    style = {"color": color, "edgecolor": "black", "zorder": 2}
+    ax.bar(np.arange(3) + shift, height, 0.4, label=name, **style)
 ax.set(xticks=range(3), xticklabels=ACTIONS, ylabel="SD of the contribution to u")
 ax.legend()
 figure
@@ -559,8 +562,8 @@ policies = {
     "z alone (h fixed)": trained.without(h_part, average),
     "h alone (z fixed)": trained.without(z_part, average),
 }
-parameters = np.concatenate([policy.parameters for policy in policies.values()])
-returns_of = dict(zip(policies, evaluate(world, parameters, tracks), strict=True))
+all_parameters = np.concatenate([policy.parameters for policy in policies.values()])
+returns_of = dict(zip(policies, evaluate(world, all_parameters, tracks), strict=True))
 for name, values in returns_of.items():
     print(f"{name:18} {episode_interval(values).describe()}")
 for name in list(policies)[1:]:
@@ -572,7 +575,7 @@ for name in list(policies)[1:]:
 #
 # Two limits of this experiment. First, $h$ is not independent of $z$: M has read all earlier frames, so that with $z$ fixed the agent still knows where the road was one agent step ago. Second, it removes inputs from a controller that was *trained with* them. That measures what this controller relies on. What a controller *trained without* them could reach is another question, and needs trainings of its own: the paper reports 632 ± 251 for C trained on $z$ alone and 906 ± 21 for both (mean ± SD over 100 tracks).
 #
-# How much of the loss without $h$ does one step of memory restore? Chapter [5.10](05_car_racing.ipynb) keeps the same C and resets M's state before every step, so that $h$ depends on the previous $z$ and action alone. On 32 other tracks it returns about 670 so, between about 395 with a constant $h$ (here) and about 910 with the complete $h$ (there). One step of memory thus restores about half of the loss, although C was never evolved with such an $h$.
+# How much of the loss without $h$ does one step of memory restore? Chapter [5.10](05_car_racing.ipynb) keeps the same C and resets M's state before every step, so that $h$ depends on the previous $z$ and action alone. On 32 other tracks it then returns about 670, between about 395 with a constant $h$ (here) and about 910 with the complete $h$ (there). One step of memory thus restores about half of the loss, although C was never evolved with such an $h$.
 #
 # **Finding.** This controller relies on both inputs, and more on $z$: with $h$ fixed its mean return falls from about 906 to about 395 (difference -511, nominal 95% CI -521 to -503), with $z$ fixed to about -54, no better than the zero controller's in 4.6 (about -45). Figure 4.10 alone does not predict that: there, $h$ varies the steering nearly as much as $z$ does.
 
