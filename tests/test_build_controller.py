@@ -37,6 +37,22 @@ SQUASH = [
     (
         """
         def squash(raw):
+            steering, gas, brake = torch.tanh(raw).T
+            return torch.stack([steering, gas, torch.relu(brake)], dim=1)
+        """,
+        "Gas still goes from -1 to 1",
+    ),
+    (
+        """
+        def squash(raw):
+            a = torch.tanh(raw)
+            return torch.cat([a[:, :1], a[:, 1:].clamp(min=0)], dim=1)
+        """,
+        "Gas is shifted and scaled, not clipped",
+    ),
+    (
+        """
+        def squash(raw):
             a = raw.tanh()
             return torch.stack([a[:, 0], a[:, 1] / 2 + 0.5, a[:, 2]], dim=-1)
         """,

@@ -359,10 +359,10 @@ def test_a_scatter_map_has_every_point_and_its_value():
 
 def test_search_steps_show_candidates_and_ellipses_of_one_and_two_sigma():
     (ax,) = figures.search_steps(hill, {"ES": SEARCH}, ["start"], extent=3).axes
-    ((x, y),) = drawn(ax, REALITY)
     [(points, mean, covariance)] = SEARCH
-    np.testing.assert_array_equal(np.stack([x, y], 1), points)
-    *ellipses, cross, summit = drawn(ax, "#000000")
+    ellipses = drawn(ax, "#555555")
+    candidates, summit, cross = drawn(ax, "#000000")
+    np.testing.assert_array_equal(np.stack(candidates, 1), points)
     assert [float(value[0]) for value in cross] == list(mean)
     np.testing.assert_allclose(np.ravel(summit), 0, atol=0.03)
     for sigma, (a, b) in enumerate(ellipses, start=1):
@@ -370,6 +370,19 @@ def test_search_steps_show_candidates_and_ellipses_of_one_and_two_sigma():
         distance = np.einsum("ni,ij,nj->n", off, np.linalg.inv(covariance), off)
         np.testing.assert_allclose(distance, sigma**2)
     assert ax.get_xlim() == ax.get_ylim() == (-3, 3)
+    assert not ax.child_axes
+
+
+def test_a_small_ellipse_is_enlarged_in_an_inset():
+    [(points, mean, covariance)] = SEARCH
+    small = [(mean + points / 100, mean, covariance / 100**2)]
+    (ax,) = figures.search_steps(hill, {"ES": small}, ["end"], extent=3).axes
+    (inset,) = ax.child_axes
+    for limits, center in zip((inset.get_xlim(), inset.get_ylim()), mean, strict=True):
+        assert np.mean(limits) == pytest.approx(center)
+        assert np.ptp(limits) == pytest.approx(0.6 * 6 / 10)
+    candidates = drawn(inset, "#000000")[0]
+    np.testing.assert_array_equal(np.stack(candidates, 1), small[0][0])
 
 
 def test_search_spaces_show_every_search_and_the_differences_of_the_same_seed():

@@ -38,6 +38,18 @@ def _sigmoid_for_gas(raw):
     return torch.stack([steering, torch.sigmoid(raw[:, 1]), brake.clamp(0, 1)], dim=-1)
 
 
+def _gas_not_shifted(raw):
+    """Gas still goes from -1 to 1 after the tanh: (a + 1) / 2 brings it to 0..1."""
+    steering, gas, brake = torch.tanh(raw).unbind(-1)
+    return torch.stack([steering, gas, brake.clamp(0, 1)], dim=-1)
+
+
+def _gas_clipped(raw):
+    """Gas is shifted and scaled, not clipped: a raw output of 0 is half gas."""
+    steering, gas, brake = torch.tanh(raw).unbind(-1)
+    return torch.stack([steering, gas.clamp(0, 1), brake.clamp(0, 1)], dim=-1)
+
+
 def _brake_not_clipped(raw):
     """The brake still goes from -1 to 1: clip it to 0..1."""
     steering, gas, brake = torch.tanh(raw).unbind(-1)
@@ -140,7 +152,7 @@ def _best_sample(*arguments):
     return _variant(arguments, lambda candidates, scores: candidates[[scores.argmax()]])
 
 
-def _everyone(*arguments):
+def _average_of_all(*arguments):
     """The mean moves to the average of all candidates: keep only the better half."""
     return _variant(arguments, lambda candidates, scores: candidates)
 
@@ -225,6 +237,8 @@ EXERCISES = (
             _without_tanh,
             _clipped,
             _sigmoid_for_gas,
+            _gas_not_shifted,
+            _gas_clipped,
             _brake_not_clipped,
             _brake_shifted,
             _tanh_alone,
@@ -248,7 +262,7 @@ EXERCISES = (
         mistakes=(
             _minimizes,
             _best_sample,
-            _everyone,
+            _average_of_all,
             _best_quarter,
             _constant_sigma,
             _reversed_rule,

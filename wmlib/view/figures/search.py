@@ -13,6 +13,7 @@ from wmlib.view.figures.style import REALITY, column, panels, require_data
 
 # Candidates (N, 2) of a generation, and the mean (2,) and covariance (2, 2) that they come from.
 Generation = tuple[np.ndarray, np.ndarray, np.ndarray]
+ELLIPSE = "#555555"
 
 
 def agent_diagram(z_size: int = 32, h_size: int = 256, action_size: int = 3) -> Figure:
@@ -49,7 +50,8 @@ def search_steps(
     landscape: (N, 2) -> (N,), the function that is maximized; higher values are drawn lighter.
     searches: {label: generations}; the ellipses are at one and two standard deviations of the
     distribution, the triangle is at the summit. titles: of the columns. Both axes go from -extent
-    to extent. Raises ValueError if there are no generations, or the searches have not as many as
+    to extent; where the larger ellipse would be hidden by the triangle, an inset enlarges it ten
+    times. Raises ValueError if there are no generations, or the searches have not as many as
     there are titles.
     """
     require_data("generations", titles)
@@ -57,23 +59,18 @@ def search_steps(
         counts = [len(generations) for generations in searches.values()]
         raise ValueError(f"{len(titles)} titles for searches with {counts} generations")
     figure, axes = panels(len(searches) * len(titles), len(titles), width=1.9, height=2.0)
-    side = np.linspace(-extent, extent, 120)
+    side = np.linspace(-extent, extent, 121)
     grid = np.stack(np.meshgrid(side, side), -1)
-    heights = landscape(grid.reshape(-1, 2)).reshape(120, 120)
+    heights = landscape(grid.reshape(-1, 2)).reshape(121, 121)
     levels = heights.max() - np.ptp(heights) * np.linspace(1, 0, 21) ** 3  # fine near the summit
     summit = grid.reshape(-1, 2)[heights.argmax()]
-    circle = np.linspace(0, 2 * np.pi, 100)
-    unit = np.stack([np.cos(circle), np.sin(circle)])
     everything = [step for generations in searches.values() for step in generations]
     for ax, (points, mean, covariance) in zip(axes, everything, strict=True):
         ax.contourf(side, side, heights, levels, cmap="Greys_r", alpha=0.6)
-        values, vectors = np.linalg.eigh(covariance)
-        for k in (1, 2):
-            ax.plot(*(mean[:, None] + vectors @ (k * np.sqrt(values)[:, None] * unit)), "k", lw=1)
-        ax.plot(*points.T, ".", color=REALITY, ms=4)
-        ax.plot(*mean, "k+", ms=8, mew=1.5)
-        ax.plot(*summit, "^", color="black", mfc="white", ms=6)
+        _generation(ax, (points, mean, covariance), summit)
         ax.set(xlim=(-extent, extent), ylim=(-extent, extent))
+        if 2 * np.sqrt(np.linalg.eigvalsh(covariance)[-1]) < extent / 15:
+            _enlarged(ax, (points, mean, covariance), summit)
         ax.set_box_aspect(1)
         ax.grid(False)
         ax.tick_params(labelleft=False, labelbottom=False)
@@ -86,6 +83,30 @@ def search_steps(
         ax.set_ylabel(f"{label}\nparameter 2")
         ax.tick_params(labelleft=True)
     return figure
+
+
+def _generation(ax: Axes, generation: Generation, summit: np.ndarray) -> None:
+    points, mean, covariance = generation
+    values, vectors = np.linalg.eigh(covariance)
+    circle = np.linspace(0, 2 * np.pi, 100)
+    unit = np.stack([np.cos(circle), np.sin(circle)])
+    for k in (1, 2):
+        ellipse = mean[:, None] + vectors @ (k * np.sqrt(values)[:, None] * unit)
+        ax.plot(*ellipse, color=ELLIPSE, lw=1)
+    ax.plot(*points.T, ".", color="black", ms=4)
+    ax.plot(*summit, "^", color="black", mfc="white", ms=6)
+    ax.plot(*mean, "k+", ms=8, mew=1.5)
+
+
+def _enlarged(ax: Axes, generation: Generation, summit: np.ndarray, scale: float = 10) -> None:
+    width = 0.6  # of the panel
+    inset = ax.inset_axes((0.38, 0.02, width, width))
+    _generation(inset, generation, summit)
+    half = np.ptp(ax.get_xlim()) * width / scale / 2
+    center = generation[1]
+    inset.set(xlim=(center[0] - half, center[0] + half), ylim=(center[1] - half, center[1] + half))
+    inset.set(xticks=[], yticks=[])
+    ax.indicate_inset_zoom(inset, edgecolor="black", alpha=1)
 
 
 def search_spaces(rows: Sequence[dict]) -> Figure:
