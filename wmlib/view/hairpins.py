@@ -52,7 +52,7 @@ class RoadAhead(gym.Wrapper):
 
 @dataclass(frozen=True)
 class Hairpin:
-    """A turn of 90 degrees or more that came into view while the car was on the road.
+    """A turn of more than 90 degrees that came into view while the car was on the road.
 
     episode: the index of its episode. turn: degrees, left positive. failed: no new tile within
     `STUCK` agent steps. recovered: there was one later. frames: uint8 (T, S, S, 3), of the agent
