@@ -734,7 +734,7 @@ for times in (1, 32, 512):
 # %% [markdown]
 # It is an upper bound, because episodes that end early are counted in full. More cores count in proportion, reduced for workers that have few environments, whose frames V cannot encode in large batches.
 #
-# **Finding.** Drawing takes about 97% of the time of Gymnasium's CarRacing. With one texture per episode and one warp per frame, the environment is about 26 times as fast as Gymnasium's and 2.7 times as fast as EnvPool's in the published bench (Figure 5.17), with the same physics and rewards, and frames that differ by less than one grey level on average.
+# **Finding.** By the profiler, drawing takes about 97% of the time of Gymnasium's CarRacing. With one texture per episode and one warp per frame, the environment is about 26 times as fast as Gymnasium's and 2.7 times as fast as EnvPool's in the published bench (Figure 5.17), with the same physics and rewards, and frames that differ by less than one grey level on average.
 #
 # ## 5.12 Exercises
 #
@@ -844,7 +844,7 @@ for times in (1, 32, 512):
 # - This agent returns 898 ± 68 (SD, 1,000 held-out tracks; 95% CI of the mean 893 to 901); the recipe 899 over three runs (95% CI 888 to 910).
 # - Nominal 95% intervals of 20 episodes contain the mean only about two thirds of the time, because failures are rare.
 # - The agent has learned left turns: on the same tracks mirrored, its mean return falls by about 170 points. In a sample enriched with low-scoring tracks, 8 of its 13 hairpin failures are at sharp right-hand hairpins.
-# - Drawing took about 97% of the environment's time; the fast renderer makes it about 26 times as fast (published bench).
+# - By the profiler, drawing takes about 97% of the environment's time; the fast renderer makes it about 26 times as fast (published bench).
 #
 # **What's next.** C was evolved in the real environment, with about twenty thousand episodes. In [chapter 6](06_dreaming.ipynb) it is evolved without it: M becomes the environment.
 #
