@@ -28,6 +28,7 @@ def agent_step(env, world_model, controller, state):
     {observe}
     return {returned}
 """
+ACTION = "action[0].numpy()"
 OBSERVE = "state = world_model.observe(state, action, frame[None], torch.tensor([reward]))"
 RETURNED = "state, reward, terminated, truncated"
 
@@ -35,19 +36,20 @@ RETURNED = "state, reward, terminated, truncated"
 @pytest.mark.parametrize(
     ("action", "observe", "returned", "phrase"),
     [
-        ("action[0].numpy()", OBSERVE, RETURNED, RIGHT),
+        (ACTION, OBSERVE, RETURNED, RIGHT),
+        ("action[0]", OBSERVE, RETURNED, "a NumPy array, got a tensor: actions[0].numpy()"),
         ("action.numpy()", OBSERVE, RETURNED, r"an action has shape (2,), got (1, 2)"),
-        ("action[0]", OBSERVE.replace("state =", "following ="), RETURNED, "an old z and h"),
-        ("action[0]", "state = world_model.begin(frame[None])", RETURNED, "reset at every step"),
-        ("action[0]", OBSERVE.replace(", torch.tensor([reward])", ""), RETURNED,
+        (ACTION, OBSERVE.replace("state =", "following ="), RETURNED, "an old z and h"),
+        (ACTION, "state = world_model.begin(frame[None])", RETURNED, "reset at every step"),
+        (ACTION, OBSERVE.replace(", torch.tensor([reward])", ""), RETURNED,
          "without the reward"),
-        ("action[0]", OBSERVE.replace("frame[None]", "frame"), RETURNED, "(B, 2, 2, 3), got"),
-        ("action[0]", OBSERVE.replace("action", "action[0]"), RETURNED, "(B, 2), got (2,)"),
-        ("action[0]", OBSERVE, "state, reward, terminated or truncated",
+        (ACTION, OBSERVE.replace("frame[None]", "frame"), RETURNED, "(B, 2, 2, 3), got"),
+        (ACTION, OBSERVE.replace("action", "action[0]"), RETURNED, "(B, 2), got (2,)"),
+        (ACTION, OBSERVE, "state, reward, terminated or truncated",
          "must return (state, reward, terminated, truncated)"),
-        ("action[0]", OBSERVE, "state, reward, truncated, terminated",
+        (ACTION, OBSERVE, "state, reward, truncated, terminated",
          "terminated is True, expected False"),
-        ("action[0]", OBSERVE, "state.z, reward, terminated, truncated", "must be a State"),
+        (ACTION, OBSERVE, "state.z, reward, terminated, truncated", "must be a State"),
     ],
 )  # fmt: skip
 def test_agent_step(action, observe, returned, phrase, capsys):
@@ -69,8 +71,8 @@ def agent_step(env, world_model, controller, state):
 
 
 def test_an_agent_step_with_every_result_by_its_own_call(capsys):
-    source = STEP.format(action="action[0]", observe=OBSERVE, returned=RETURNED)
-    source = source.replace("    frame,", "    frame = env.step(action[0])[0]\n    frame,")
+    source = STEP.format(action=ACTION, observe=OBSERVE, returned=RETURNED)
+    source = source.replace("    frame,", "    frame = env.step(action[0].numpy())[0]\n    frame,")
     assert "environment steps after step 1 is 2, expected 1" in said(source, "agent_step", capsys)
 
 
@@ -103,6 +105,8 @@ BODY = "total += reward\n        if terminated or truncated:\n            return
          "if terminated or truncated:\n            return total\n        total += reward",
          "reward of the last step is left out"),
         ("seed=seed", BEGIN, BODY.replace("return total", "return"), "it returned None"),
+        ("seed=seed", BEGIN, BODY.replace("return total", "return total + 1"),
+         "the return of the terminated episode with seed 3: yours"),
     ],
 )  # fmt: skip
 def test_run_episode(seed, begin, body, phrase, capsys):

@@ -158,7 +158,7 @@ def test_recipes_are_compared_by_the_means_of_their_seeds():
     assert list(drawn(right, REALITY)[0][0]) == [700, 800, 850]
 
 
-def test_the_bench_has_a_panel_per_unit_and_bars_of_the_medians():
+def test_the_bench_has_a_panel_per_unit_and_dots_at_the_medians():
     result = published()
     figure = figures.bench(result)
     rows = {panel: [row for row in result["rows"] if row["panel"] == panel]
@@ -168,11 +168,13 @@ def test_the_bench_has_a_panel_per_unit_and_bars_of_the_medians():
     colors = {"baseline": BASELINE, "dream": DREAM, "real": REALITY}
     for ax, some in zip(figure.axes, rows.values(), strict=True):
         assert ax.get_xlabel() == some[0]["unit"]
-        assert [bar.get_width() for bar in ax.patches] == [row["median"] for row in some[::-1]]
-        assert [to_hex(bar.get_facecolor()).upper() for bar in ax.patches] == [
-            colors[row["kind"]] for row in some[::-1]
+        medians, runs = ax.lines[::2], ax.lines[1::2]
+        assert [line.get_xdata()[0] for line in medians] == [row["median"] for row in some[::-1]]
+        assert [to_hex(line.get_color()).upper() for line in medians] == [
+            DREAM if row["panel"].startswith("Networks") else colors[row["kind"]]
+            for row in some[::-1]
         ]
-        assert [list(line.get_xdata()) for line in ax.lines] == [row["runs"] for row in some[::-1]]
+        assert [list(line.get_xdata()) for line in runs] == [row["runs"] for row in some[::-1]]
         for text, row in zip(ax.texts, some[::-1], strict=True):
             compared = row["times_gymnasium"] not in (None, 1)
             assert ("× Gymnasium" in text.get_text()) == compared

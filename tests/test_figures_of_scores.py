@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from wmlib.evaluation import episode_interval
 from wmlib.pipeline.scales import get_config
 from wmlib.view import figures
-from wmlib.view.figures import BASELINE, REALITY
+from wmlib.view.figures import BASELINE, DREAM, REALITY
 
 pytestmark = pytest.mark.usefixtures("chapter_style")
 
@@ -20,6 +20,7 @@ TURNS, ERRORS = np.array([-5.0, 5, 20, 25, 200]), np.array([1.0, 3, 5, 9, 100])
 HAIRPINS = np.array([100.0, 120, -170]), np.array([20.0, 30, 60]), np.array([False, False, True])
 
 ALL = {
+    "differences": lambda: figures.differences({"mirrored": ERRORS, "reset": -ERRORS}, "points"),
     "intervals": lambda: figures.intervals(INTERVALS, "return (points)"),
     "loop_diagram": lambda: figures.loop_diagram(get_config("laptop")),
     "error_by_turn": lambda: figures.error_by_turn(TURNS, ERRORS, 2 * ERRORS, *HAIRPINS),
@@ -81,6 +82,17 @@ def test_intervals_are_rows_from_the_top():
     assert len(drawn(ax, BASELINE)) > 0
 
 
+def test_differences_are_dots_with_their_mean_beside_them_and_a_line_at_zero():
+    figure = figures.differences({"mirrored": ERRORS, "reset": -ERRORS}, "points", {"reset": DREAM})
+    (ax,) = figure.axes
+    i = episode_interval(ERRORS)
+    wanted = [(i.mean, i.low, i.high), (-i.mean, -i.high, -i.low)]
+    assert [bar[:3] for bar in bars(ax)] == [pytest.approx(row, abs=0.5) for row in wanted]
+    assert any(list(x) == ERRORS.tolist() for x, _ in drawn(ax, REALITY))
+    assert any(list(x) == (-ERRORS).tolist() for x, _ in drawn(ax, DREAM))
+    assert [list(x) for x, _ in drawn(ax, BASELINE)] == [[0, 0]]
+
+
 def test_wall_clock_names_this_run():
     labels = legend(ALL["wall_clock"]())
     assert any(label.startswith("this run") for label in labels)
@@ -106,5 +118,7 @@ def test_errors_by_turn_are_means_per_bin_and_hairpins_by_outcome():
 def test_without_data_it_is_said_what_is_missing():
     with pytest.raises(ValueError, match="there are no intervals"):
         figures.intervals({}, "return")
+    with pytest.raises(ValueError, match="there are no differences"):
+        figures.differences({}, "points")
     with pytest.raises(ValueError, match="there are no frames"):
         figures.error_by_turn(*np.zeros((6, 0)))

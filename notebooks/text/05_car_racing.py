@@ -19,7 +19,7 @@
 #
 # ![A car seen from above follows the road](../figures/05_drive.gif)
 #
-# **Figure 5.1.** *The agent of this chapter on a held-out track of the untouched CarRacing-v3: the first seconds of its best episode.*
+# **Figure 5.1.** The agent of this chapter on a held-out track of the untouched CarRacing-v3: the first seconds of its best episode.
 #
 # **What you'll do.** Put V, M and C together: collect episodes, train V and M, evolve C, score the agent on held-out tracks, find out where it fails, and make the whole loop fast enough for a laptop. You write the rollout and the confidence interval.
 #
@@ -40,26 +40,26 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import torch
+from scipy.stats import bootstrap
 
 # %%
 from wmlib import paths
-from wmlib.envs.vector import MaskedVectorEnv
 from wmlib.evaluation import episode_interval, features, scoring_world, seed_interval
 from wmlib.files import read_log
 from wmlib.models.checkpoints import load_agent
-from wmlib.models.vae import frames_to_tensor, tensor_to_frames
+from wmlib.models.vae import tensor_to_frames
 from wmlib.models.world_model import WorldModel
 from wmlib.paths import pretrained
 from wmlib.pipeline import car_racing, phases, rounds, scoring
 from wmlib.pipeline.config import Machine
 from wmlib.pipeline.scales import get_chapter_config, get_config, get_machine
-from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec, random_car_policy
-from wmlib.rollout.rollout import one_thread, record_episode, rollout, run_episodes
+from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec
+from wmlib.rollout.rollout import one_thread, record_episode, run_episodes
 from wmlib.rollout.workers import processes
 from wmlib.tools import estimate
 from wmlib.training.evolution import Evolution
 from wmlib.training.search_space import Directions, imitate
-from wmlib.view import build, figures
+from wmlib.view import build, figures, hairpins
 
 # %%
 figures.use_style()
@@ -85,7 +85,7 @@ folder = config.run_folder("car_racing") if RETRAIN else pretrained("car_racing"
 figures.loop_diagram(config)
 
 # %% [markdown]
-# **Figure 5.2.** *One round, with the settings of this run's rounds below each phase. Blue: phases that act in the real environment.*
+# **Figure 5.2.** One round, with the settings of this run's rounds below each phase. Blue: phases that act in the real environment.
 #
 # Two settings hold for the whole chapter. The **frame skip** (action repeat) is 2: the agent acts at every second environment step, 25 times per second, and the action is held in between. An **agent step** is therefore two environment steps. And candidates of the search are stopped after 60 environment steps without progress (**early termination**); scores are never taken that way.
 #
@@ -107,20 +107,21 @@ for row in collected:
 
 # %%
 curves = {name: read_log(folder / f"{name}.jsonl") for name in ("vae", "mdn_rnn")}
-figures.training_curves(curves["vae"], {"squared_error": "V: squared error", "kl": "V: KL (nats)"})
+labels = {"squared_error": "V: squared error (summed over a frame)", "kl": "V: KL (nats)"}
+figures.training_curves(curves["vae"], labels, color=figures.DREAM)
 
 # %% [markdown]
-# **Figure 5.3.** *V's training loss, in its two parts. A dotted line marks the next round, in which V is trained further.*
+# **Figure 5.3.** V's training loss, in its two parts. A dotted line marks the next round, in which V is trained further.
 
 # %%
-figures.training_curves(
-    curves["mdn_rnn"], {"nll": "M: nats per dimension", "reward": "M: reward error"}
-)
+labels = {"nll": "M: -log p(next z) (nats per dimension)"}
+labels |= {"reward": "M: squared error of the reward (points²)"}
+figures.training_curves(curves["mdn_rnn"], labels, color=figures.DREAM)
 
 # %% [markdown]
-# **Figure 5.4.** *M's training loss. M starts from new random weights in every round, because V has changed, and with it the meaning of $z$.*
+# **Figure 5.4.** M's training loss. M starts from new random weights in every round, because V has changed, and with it the meaning of $z$.
 #
-# M's reward error rises from round to round. The network is the same, but the data are more difficult: a car that stands on the grass has a constant reward of −0.1 per step, which is easy to predict, and a fast car reaches a tile at irregular times.
+# M's reward error rises from round to round. A likely reason is the data: a car that stands on the grass has a constant reward of −0.1 per step, which is easy to predict, and a fast car reaches a tile at irregular times.
 #
 # **Finding.** A random episode lasts about 230 steps and has a return of about 10. With noise on its actions, an episode of round 0's agent lasts the full 1,000 steps and returns more than 500.
 #
@@ -129,11 +130,11 @@ figures.training_curves(
 # Collecting, evolving and scoring need the same loop, the **rollout**. The paper gives it as pseudocode:
 #
 # ```
-# x = env.reset();  h = 0;  R = 0
+# frame = env.reset();  h = 0;  R = 0
 # until the episode is over:
-#     z = V(x)                     # encode the frame
+#     z = V(frame)                 # encode the frame
 #     a = C([z, h])                # act
-#     x, r = env.step(a);  R += r
+#     frame, r = env.step(a);  R += r
 #     h = M(h, z, a)               # remember: the old z, and the action that was taken
 # ```
 #
@@ -143,9 +144,9 @@ figures.training_curves(
 # - `world_model.observe(state, actions, frames, rewards)`: M's step with `actions` (B, 3) taken in `state`, then V's with the frames that followed; `rewards` is a tensor (B,).
 # - `state.features`: $[z, h]$, (B, 288). `controller(state.features)`: actions (B, 3).
 #
-# Here B = 1, and an environment knows nothing of batches: it takes an action of shape (3,) and returns `frame` (64, 64, 3), `reward`, `terminated`, `truncated` and `info`.
+# Here B = 1, and an environment knows nothing of batches: it takes a NumPy action of shape (3,), `actions[0].numpy()`, and returns `frame` (64, 64, 3), `reward`, `terminated`, `truncated` and `info`.
 #
-# Write one agent step. (4 lines)
+# **Build 5.1: `agent_step`** (4 lines). One agent step in an environment.
 
 # %%
 def agent_step(env, world_model, controller, state):
@@ -160,7 +161,7 @@ agent_step = build.check(agent_step)
 
 # %%
 world = car_racing.training_world(config).at_pace(world_model)
-tracks = [500_300 + i for i in range(config.search.check_tracks)]
+tracks = [500_301 + 2 * i for i in range(config.search.check_tracks)]
 env = world.make_one()
 frame, _ = env.reset(seed=tracks[0])
 state = world_model.begin(frame[None])
@@ -171,7 +172,7 @@ for t in range(4):
 # %% [markdown]
 # The car starts on the road, so the first step has the reward of two tiles; then only the cost of time, 0.1 points per environment step, until the car moves.
 #
-# Now a whole episode. `env.reset(seed=seed)` returns the first frame and an `info`; the seed decides the track. An episode ends when the environment **terminates** it (the lap is complete, or the car left the field) or **truncates** it (the limit of 1,000 steps). The **return** is the sum of all its rewards, the last one included: $R = \sum_t r_t$. (8 lines)
+# **Build 5.2: `run_episode`** (8 lines). Now a whole episode. `env.reset(seed=seed)` returns the first frame and an `info`; the seed decides the track. An episode ends when the environment **terminates** it (the lap is complete, or the car left the field) or **truncates** it (the limit of 1,000 steps). The **return** is the sum of all its rewards, the last one included: $R = \sum_t r_t$.
 
 # %%
 def run_episode(env, world_model, controller, seed):
@@ -190,28 +191,30 @@ run_episode = build.check(run_episode)
 policy = ControllerPolicy(controller)
 with one_thread():
     for track in tracks[:3]:
-        mine = run_episode(env, world_model, controller, track)
-        package = record_episode(world, policy, EpisodeSpec(track), world_model).score
-        print(f"track {track}: run_episode {mine:.1f}, the package's rollout {package:.1f}")
+        single = run_episode(env, world_model, controller, track)
+        batched = record_episode(world, policy, EpisodeSpec(track), world_model).score
+        print(f"track {track}: run_episode {single:.1f}, the package's rollout {batched:.1f}")
+one, four = controller(state.features), controller(state.features.repeat(4, 1))
+print(f"actions for one row and for four equal rows differ by {(one - four).abs().max():.0e}")
 
 # %% [markdown]
-# They differ by a few points. In a batch of one and in a larger batch, the processor adds numbers in another order, so $z$ differs in its last bits. CarRacing is **chaotic**: a difference of $10^{-7}$ grows until the car takes another line. For the same reason, single episodes differ between processors; means over many tracks do not, beyond their uncertainty.
+# They differ by about one point. V and M give the same $z$ and $h$ in both, bit by bit, because the package makes their rows independent of the size of the batch. C's sum of 288 products is rounded differently for one row than for the rollout's batch, which has at least four. CarRacing is **chaotic**: a difference of $10^{-7}$ in an action grows until the car takes another line. For the same reason, single episodes differ between processors; means over many tracks do not, beyond their uncertainty.
 #
-# **Finding.** A rollout is a loop of a dozen lines; yours and the package's agree to within a few points per episode here, which is what rounding can cause.
+# **Finding.** A rollout is a loop of a dozen lines; yours and the package's agree to within about one point per episode here.
 #
 # ## 5.4 Search in 24 principal components
 #
-# C has 867 parameters, and a search in so many dimensions needs many episodes. But the 288 features do not vary independently. The search is therefore restricted to *changes* of C that read only the main **principal components** of $x = [z, h]$:
+# C has 867 parameters, but the 288 features do not vary independently. This run's search is restricted to *changes* of C that read only the main **principal components** of $x = [z, h]$:
 #
-# $$W' = W + A P, \qquad b' = b + c - A P\,\bar x, \qquad P_i = \frac{u_i^\top}{\sqrt{\sigma_i}} \Big/ \sqrt{\textstyle\sum_j \sigma_j}$$
+# $$W' = W + A P, \qquad b' = b + c - A P\,\bar x, \qquad P_i = \frac{v_i^\top}{\sqrt{s_i}} \Big/ \sqrt{\textstyle\sum_j s_j}$$
 #
-# $\bar x$ is the mean of $x$ over recorded episodes, $u_i$ its $i$-th principal component, $\sigma_i$ the standard deviation along it, and $P$ (24 × 288) has the rows $P_i$. CMA-ES searches over $A$ (3 × 24) and $c$ (3): 75 numbers. A changed C is again linear in $x$, with the same 867 parameters. `expand` is the equation, for a whole population of points (`self.matrix` is $P$, `self.mean` is $\bar x$):
+# $\bar x$ is the mean of $x$ over recorded episodes, $v_i$ its $i$-th principal component, $s_i$ the standard deviation along it, and $P$ (24 × 288) has the rows $P_i$. CMA-ES searches over $A$ (3 × 24) and $c$ (3): 75 numbers. A changed C is again linear in $x$, with the same 867 parameters. `expand` is the equation, for a whole population of points (`self.matrix` is $P$, `self.mean` is $\bar x$):
 
 # %%
 figures.source(Directions.expand)
 
 # %% [markdown]
-# **Predict:** which share of the variance of $[z, h]$ lies in 24 of 288 principal components?
+# **Predict:** how many numbers would the same search have with all 288 components?
 
 # %%
 episodes = scoring.collect_test_episodes(config, chapter.test_episodes)
@@ -227,11 +230,13 @@ print(f"{controller.num_parameters} parameters, searched in {directions.num_para
 print(f"{len(components)} of {x.shape[1]} components: {share:.0%} of the variance of [z, h]")
 
 # %% [markdown]
-# **Finding.** 24 of 288 components hold about 95% of the variance of $[z, h]$, and reduce the search from 867 to 75 dimensions. [Chapter 4](04_controller.ipynb) compares the two searches.
+# With all 288 components it would have $3 \cdot 288 + 3 = 867$ again.
+#
+# **Finding.** The run searches in 24 principal components, which hold about 95% of the variance of $[z, h]$: 75 numbers. [Chapter 4](04_controller.ipynb) found no measurable benefit or harm in short searches; we keep it because the pretrained runs were made this way.
 #
 # ## 5.5 Evolve C
 #
-# In each generation CMA-ES draws 48 candidates. All of them drive the same randomly chosen tracks (**common random numbers**), so that a candidate's rank does not depend on an easy track. The differences between candidates shrink as they improve; after 60 generations the number of tracks per candidate is doubled, from 4 to 8. Every ten generations the *mean* of the search distribution, which is the C that we keep, is run on 32 other tracks.
+# In each generation CMA-ES draws 48 candidates. All of them run on the same randomly chosen tracks (**common random numbers**), so that a candidate's rank does not depend on an easy track. The differences between candidates shrink as they improve, so the number of tracks grows: 2 in rounds 0 and 1, 4 in round 2, and 8 in its last ten generations. Every ten generations the *mean* of the search distribution, which is the C that we keep, is run on 32 other tracks.
 #
 # **Predict:** the candidates' returns are widely spread. Is the mean of the distribution better or worse than its average candidate?
 
@@ -245,7 +250,7 @@ figure.savefig(path, dpi=80)
 figure
 
 # %% [markdown]
-# **Figure 5.5.** *Returns during the search. Line and band: all candidates of a generation, which are terminated early. Circles: the mean of the distribution on 32 other tracks, whole episodes, ± the SD of episodes.*
+# **Figure 5.5.** Returns during the search. Line and band: all candidates of a generation, which are terminated early. Circles: the mean of the distribution on 32 other tracks, whole episodes, ± the SD of episodes.
 
 # %%
 checked = [row for row in history if "check" in row]
@@ -260,15 +265,15 @@ for number in range(len(config.rounds)):
 # %% [markdown]
 # A candidate is the mean plus noise in 75 dimensions, and most of that noise makes it worse. (Early termination lowers the candidates' returns as well.) The return of the *best* candidate is a maximum over 48 noisy estimates and therefore biased upwards, the **winner's curse** of chapter 4.
 #
-# **Finding.** After ten generations, the mean of the distribution returns about 610 on other tracks, where the average candidate returns about 150. At the end of the search the two are close.
+# **Finding.** After ten generations, the mean of the distribution returns about 610 on other tracks, where the average candidate returns about 150. At the end of the search the two are close (881 and 843).
 #
 # ## 5.6 Keep C when M changes
 #
 # M is trained from new random weights in every round, so its $h$ has a new meaning, and the old C cannot read it. Both world models can process the same recorded episodes, though. Let $x_t$ be the features of the old world model and $x'_t$ those of the new one at the same moment. **Policy distillation by least squares** finds the weights that reproduce the old outputs from the new features:
 #
-# $$W', b' = \arg\min_{W', b'} \sum_t \big\lVert W' x'_t + b' - \mathrm{clip}(W x_t + b,\, -3,\, 3) \big\rVert^2 + \lambda \lVert W' \rVert^2$$
+# $$W', b' = \arg\min_{W', b'} \sum_t \big\lVert W' x'_t + b' - \mathrm{clip}(W x_t + b,\, -3,\, 3) \big\rVert^2 + \rho \lVert W' \rVert^2$$
 #
-# The outputs are taken before tanh, and clipped where tanh is flat; $\lambda = 30$. No new episode and no reward is needed.
+# The outputs are taken before tanh, and clipped where tanh is flat; the weight of the penalty is $\rho = 30$. No new episode and no reward is needed.
 
 # %%
 figures.source(imitate)
@@ -284,37 +289,37 @@ settings |= {"window": config.rnn.window, "repeat": world_model.mdn_rnn.repeat}
 another_m, _ = phases.train_mdn_rnn(latents, work, seed=1, **settings)
 another = WorldModel(world_model.vae, another_m)
 
-seen = torch.cat([features(another, *episode) for episode in recorded])
-distilled = imitate(seen, controller.raw(x).clamp(-3, 3), ridge=30.0)
+x_new = torch.cat([features(another, *episode) for episode in recorded])
+distilled = imitate(x_new, controller.raw(x).clamp(-3, 3), ridge=30.0)
 
 
 # %%
-def returns_of(controller, world_model):
-    """The interval of the mean return on the tracks of 5.3."""
-    specs = [EpisodeSpec(track) for track in tracks]
-    candidate = ControllerPolicy(controller)
-    found = run_episodes(world, candidate, specs, world_model, executor=executor)
-    return episode_interval([episode.score for episode in found])
+def returns_of(controller, world_model, world=world):
+    """The returns (n,) on the tracks of 5.3, in points."""
+    specs, candidate = [EpisodeSpec(track) for track in tracks], ControllerPolicy(controller)
+    episodes = run_episodes(world, candidate, specs, world_model, executor=executor)
+    return np.array([episode.score for episode in episodes])
 
 
 with processes(machine.workers) as executor:
+    as_drawn = returns_of(controller, world_model)
     results = {
-        "old C, its own M": returns_of(controller, world_model),
-        "old C, another M": returns_of(controller, another),
-        "distilled C, another M": returns_of(distilled, another),
+        "old C, its own M": episode_interval(as_drawn),
+        "old C, another M": episode_interval(returns_of(controller, another)),
+        "distilled C, another M": episode_interval(returns_of(distilled, another)),
     }
 for name, result in results.items():
     print(f"{name:23} {result.describe()}")
 figures.intervals(results, "mean return (points)")
 
 # %% [markdown]
-# **Figure 5.6.** *Mean returns on 32 tracks, with their 95% CIs.*
+# **Figure 5.6.** Mean returns on 32 tracks, with their 95% CIs.
 #
-# **Finding.** With another M, the old C returns about 200 points. Distilled by least squares, without a new episode, it returns about 740, and with its own M about 900. (The other M was trained on 24 episodes only; in a run there are hundreds.) In Figure 5.5, rounds 1 and 2 therefore begin at about 500 and 880 points, where round 0 began at 10.
+# **Finding.** The distilled C returns about 740; the old C with its own M about 910, with the other M about 200. (The other M was trained on 24 episodes only; in a run there are hundreds.) In Figure 5.5, rounds 1 and 2 therefore begin at about 500 and 880 points, where round 0 began at 10.
 #
 # ## 5.7 The score
 #
-# The score of this series is the mean return of the final C (the mean of the last distribution), **on held-out tracks, in the untouched Gymnasium environment, every episode to its end**. Training draws track seeds below 1,000,000, scores those above; collecting refuses the latter.
+# The score of this series is the mean return of the final C (the mean of the last distribution), **on held-out tracks, in the untouched Gymnasium environment, every episode to its end**. Track seeds below 1,000,000 are used for training and those above for scoring; the collecting code raises an error for a scoring seed.
 
 # %%
 with processes(machine.workers) as executor:
@@ -336,7 +341,7 @@ figures.moving_picture(frames, "the best episode", fps=50 / config.env.repeat, s
 figures.score_histogram(score)
 
 # %% [markdown]
-# **Figure 5.7.** *Left: the distribution of returns on held-out tracks; each tick below it is one track. Right: the mean with its 95% CI, the median, and the mean that the paper reports.*
+# **Figure 5.7.** Left: the distribution of returns on held-out tracks; each tick below it is one track. Right: the mean with its 95% CI, the median, and the mean that the paper reports.
 #
 # "±" is the **standard deviation** of episodes: how much single tracks differ. The **confidence interval** is about the mean: how far it may be off because the number of tracks is finite.
 #
@@ -346,7 +351,7 @@ figures.score_histogram(score)
 #
 # $$\bar R^{*}_k = \frac{1}{n} \sum_{i=1}^{n} R_{j_{k,i}}, \qquad j_{k,i} \text{ uniform on } 1 \dots n, \qquad k = 1 \dots K$$
 #
-# The 2.5% and 97.5% quantiles of the means $\bar R^{*}_1 \dots \bar R^{*}_K$ are the **percentile bootstrap** interval of the mean. Write it, for returns (n,) and a NumPy `Generator`, with $K$ = `resamples`. (2 lines)
+# **Build 5.3: `interval`** (2 lines). The 2.5% and 97.5% quantiles of the means $\bar R^{*}_1 \dots \bar R^{*}_K$ are the **percentile bootstrap** interval of the mean. Write it, for returns (n,) and a NumPy `Generator`, with $K$ = `resamples`.
 
 # %%
 def interval(returns, rng, resamples=2000):
@@ -370,17 +375,18 @@ print(f"Student's t:          {t.low:.1f} to {t.high:.1f}")
 # %% [markdown]
 # With so many tracks the three nearly agree. With few tracks, does a 95% interval contain the true mean in 95% of all cases? Take the tracks above as the population, and draw small samples from it.
 #
-# **Predict:** how often does the interval of 20 episodes contain the mean of all?
+# **Predict:** how often does the interval of 20 episodes contain the mean of all? (The shares below have a standard error of one point.)
 
 # %%
-truth, draws = score.scores.mean(), 300
+truth, draws = score.scores.mean(), 2000
 for n in (20, 32, 50, 100):
     samples = rng.choice(score.scores, (draws, n))
-    ends = {"bootstrap": [interval(sample, rng) for sample in samples]}
-    ends["Student's t"] = [(i.low, i.high) for i in map(seed_interval, samples)]
-    for name, found in ends.items():
-        inside = np.mean([low <= truth <= high for low, high in found])
-        print(f"n = {n:3}, {name:11}: {inside:.0%} of the intervals contain the mean of all")
+    ends = {"percentile": np.array([interval(sample, rng, 1000) for sample in samples])}
+    options = {"axis": 1, "n_resamples": 1000, "batch": 20, "random_state": rng}
+    ends["BCa"] = np.stack(bootstrap((samples,), np.mean, **options).confidence_interval, axis=1)
+    ends["Student's t"] = np.array([(i.low, i.high) for i in map(seed_interval, samples)])
+    inside = {name: np.mean((e[:, 0] <= truth) & (truth <= e[:, 1])) for name, e in ends.items()}
+    print(f"n = {n:3}: " + ", ".join(f"{name} {share:.0%}" for name, share in inside.items()))
 
 # %%
 figure, ax = figures.new_axes(width=6.4, height=3.2)
@@ -393,11 +399,11 @@ ax.legend(loc="upper left")
 figure
 
 # %% [markdown]
-# **Figure 5.8.** *Intervals of 50 samples of 20 episodes each. Black: intervals that miss the mean of all episodes. They are short, and all lie on its right.*
+# **Figure 5.8.** Intervals of 50 samples of 20 episodes each. Black: intervals that miss the mean of all episodes. They are short, and all lie on its right.
 #
 # A sample that happens to contain no failure has a high mean *and* a narrow interval. No method can correct this from the sample alone, because the rare event is not in it.
 #
-# **Finding.** This agent returns 898 ± 68 (SD, 1,000 tracks; 95% CI of the mean 893 to 901), the paper's 906 ± 21 (SD, 100 tracks). Of nominal 95% intervals of 20 episodes, only about two thirds contain the mean of all; of 100 episodes, still less than 90%. The bootstrap is hardly better than Student's t here. For episodes, the package's BCa bootstrap is used from here on; read an interval of 32 episodes as one of about 70% to 80%, not 95%.
+# **Finding.** This agent returns 898 ± 68 (SD, 1,000 tracks; 95% CI of the mean 893 to 901). The paper reports 906 ± 21 (SD, 100 tracks; so a standard error of 2.1): this agent's interval lies below it. Of nominal 95% intervals of 20 episodes, about two thirds contain the mean of all; of 100 episodes, about 90%. BCa, the best of the three, is used for episodes from here on; read its interval of 32 episodes as one of about 75%.
 #
 # ## 5.8 Three training runs
 #
@@ -420,7 +426,7 @@ print(f"mean of the runs: {means['mean of the runs'].describe()}")
 figures.intervals(means, f"mean return on {shared} held-out tracks (points)")
 
 # %% [markdown]
-# **Figure 5.9.** *Three runs of one recipe on the same held-out tracks: means of episodes with bootstrap intervals, and the mean of the three means with Student's t interval. (Of three values a bootstrap would be far too narrow.)*
+# **Figure 5.9.** Three runs of one recipe on the same held-out tracks: means of episodes with bootstrap intervals, and the mean of the three means with Student's t interval. (Of three values a bootstrap would be far too narrow.)
 #
 # One controller also has several numbers in this chapter, because it was run on several sets of tracks:
 
@@ -439,14 +445,18 @@ for name, where in {"this run": folder, **{seed.name: seed for seed in seeds}}.i
 # The authors of the paper published the log of their run. Figure 5.10 compares the time that the checks took to rise:
 
 # %%
+checks = [row for row in rows if "check" in row]
+reached = next((row for row in checks if row["check"] > 860), checks[-1])
+hours, error = reached["minutes"] / 60, reached["check_std"] / np.sqrt(config.search.check_tracks)
+print(f"{hours:.1f} hours: {reached['check']:.0f} ± {error:.0f} (standard error)")
 figures.wall_clock(rows, [rounds.timeline(seed) for seed in seeds])
 
 # %% [markdown]
-# **Figure 5.10.** *The mean of the distribution on other tracks, against the hours since the start (logarithmic). Blue: 32 episodes per point, fast renderer; the two other seeds shared their cores with other work. Grey: 1,024 episodes per point.*
+# **Figure 5.10.** The mean of the distribution on other tracks, against the hours since the start (logarithmic). Blue: 32 episodes per point, fast renderer; the two other seeds shared their cores with other work. Grey: 1,024 episodes per point.
 #
-# The machines, the years and the methods differ, so only the order of magnitude can be compared: about one hour on two cores against 30 hours on 64 workers for a return of about 870.
+# The machines, the years and the methods differ, so only the order of magnitude can be compared. This run first returns about 867 after 0.3 hours on two cores, with a standard error of 14 points (32 episodes per point); the published log does after 30 hours on 64 workers.
 #
-# **Finding.** The recipe returns 899 on average over three runs (95% CI of the mean 888 to 910, Student's t, n = 3 runs); the SD between runs is about 4 points, between episodes 65 to 86. When two recipes are compared, the runs are the sample. With three runs each, a difference of less than about 10 points cannot be detected ($2.8 \cdot 4.3 \cdot \sqrt{2/3}$), and three values estimate an SD poorly.
+# **Finding.** The recipe returns 899 on average over three runs (95% CI of the mean 888 to 910, Student's t, n = 3 runs); the SD between runs is about 4 points, between episodes 65 to 86. The SD of the three means (4) is below the standard error of each of them (about 7 to 9), so the variation between training runs cannot be separated from that between episodes. Two recipes would have to differ by clearly more than 10 points before three runs each could show it.
 #
 # ## 5.9 Where it fails
 #
@@ -461,145 +471,88 @@ print(f"returns below 800: {np.mean(score.scores < 800):.1%} of the tracks")
 #
 # **Predict:** is V's error larger where the road turns? Is it the same for left and right turns?
 #
-# A wrapper adds to `info` how far the road turns within the next 12 tiles, and the distance of the car from the middle of the road:
-
-# %%
-class RoadAhead(gym.Wrapper):
-    """Adds "turn" (degrees, left positive) and "offset" (units of length; the road has 13)."""
-
-    def reset(self, **kwargs):
-        frame, info = self.env.reset(**kwargs)
-        return frame, info | self.road()
-
-    def step(self, action):
-        *results, info = self.env.step(action)
-        return *results, info | self.road()
-
-    def road(self):
-        track = np.array(self.unwrapped.track)  # rows: angle, heading, x, y
-        distance = np.hypot(*(track[:, 2:] - self.unwrapped.car.hull.position).T)
-        ahead = np.take(track[:, 1], distance.argmin() + np.arange(13), mode="wrap")
-        turns = np.degrees(np.unwrap(ahead) - ahead[0])
-        return {"turn": turns[np.abs(turns).argmax()], "offset": distance.min()}
-
-
-# %% [markdown]
-# A *hairpin* is a turn of 90 degrees or more that comes into view while the car is on the road. The car *fails* there if no new tile follows for 50 agent steps. V's error is averaged over the first 12 agent steps, in which the car still approaches:
-
-# %%
-def reconstruction_error(frames):
-    """V's squared error, summed over each frame: uint8 (T, S, S, 3) -> (T,)."""
-    difference = world_model.decode(world_model.encode(frames)) - frames_to_tensor(frames)
-    return difference.square().sum((1, 2, 3)).numpy()
-
-
-# %%
-skip = 60 // config.env.repeat  # agent steps, in which the camera zooms in
-
-
-def hairpins(recording, view=12):
-    """One dict per hairpin of an episode, without the first `skip` agent steps."""
-    turn, rewards = recording["turn"], recording["rewards"]
-    tiles = np.append(0, np.flatnonzero(rewards > 0))
-    near = (np.abs(turn) > 90) & (recording["offset"] < 5)
-    steps = skip + np.flatnonzero(near[skip:])
-    found = []
-    for group in np.split(steps, np.flatnonzero(np.diff(steps) > 20) + 1):
-        if len(group):
-            last = tiles[tiles <= group[-1] + 10][-1]
-            later = np.append(tiles[tiles > last], len(rewards))
-            frames = recording["frames"][group[0] : group[0] + 2 * view]
-            row = {"turn": turn[group[np.abs(turn[group]).argmax()]], "frames": frames[::4]}
-            row |= {"failed": later[0] - last >= 50, "recovered": len(later) > 1}
-            found.append(row | {"error": reconstruction_error(frames[:view]).mean()})
-    return found
-
-
-# %% [markdown]
-# The tracks: those with the lowest scores, and a sample of all others. (Such a *case-control* design can compare failures with successes. It cannot estimate how frequent failures are.) V's error is also computed for the mirror image of each frame, in which a left turn is a right turn.
+# `hairpins.survey` runs episodes and records how far the road turns within the next 12 tiles. A *hairpin* is a turn of more than 90 degrees that comes into view while the car is on the road, a *sharp* one of more than 120. The car *fails* there if no new tile follows for 50 agent steps. V's squared error is averaged over the first 12 agent steps, in which the car still approaches. It is also computed for the mirror image of each frame, in which a left turn is a right turn.
+#
+# The tracks: the 48 with the lowest scores, and a sample of all others. (Such a *case-control* design can compare failures with successes. It cannot estimate how frequent failures are.)
 
 # %%
 order, count = np.argsort(score.scores), chapter.test_episodes
 lowest, others = order[: 2 * count], order[2 * count :: max(1, len(order) // count)]
-envs = MaskedVectorEnv(lambda: RoadAhead(world.make_one()), 16)
-specs = [EpisodeSpec(score.tracks[i]) for i in (*lowest, *others)]
-samples, found, again = [], [], {}
-with one_thread():
-    for k, episode in rollout(envs, policy, specs, world_model, record=["turn", "offset"]):
-        recording, again[k] = episode.recording, episode.score
-        frames, turns = (recording[key][skip::10] for key in ("frames", "turn"))
-        mirrored = frames[:, :, ::-1].copy()
-        samples.append([turns, reconstruction_error(frames), reconstruction_error(mirrored)])
-        found += [row | {"typical": k >= len(lowest)} for row in hairpins(recording)]
-envs.close()
-
-# %%
-then, now = score.scores[lowest], np.array([again[k] for k in range(len(lowest))])
+seeds_of_survey = [score.tracks[i] for i in (*lowest, *others)]
+survey = hairpins.survey(world, policy, seeds_of_survey, world_model)
+then, again = score.scores[lowest], survey.returns[: len(lowest)] < 800
 for name, rows in {"below 600": then < 600, "600 to 800": (then >= 600) & (then < 800)}.items():
-    print(f"{rows.sum()} tracks with scores {name}: {(now[rows] < 800).sum()} below 800 again")
+    print(f"{rows.sum()} tracks with scores {name}: {again[rows].sum()} below 800 again")
 
 # %%
-keys = ("turn", "error", "failed", "recovered", "typical")
-turn, error, *flags = (np.array([row[key] for row in found]) for key in keys)
-failed, recovered, typical = (flag == 1 for flag in flags)
-sharp = np.abs(turn) > 120
-for name, side in {"left": turn > 0, "right": turn < 0}.items():
-    print(f"{name}: {(side & typical).sum()} hairpins on {len(others)} tracks of the sample;")
-    for kind, rows in {"90 to 120 degrees": side & ~sharp, "above 120": side & sharp}.items():
-        print(f"    {kind}: {rows.sum()}, of which {(rows & failed).sum()} failed", end="")
-        if rows.sum() > 1:
-            low, high = interval(error[rows], rng)
-            print(f"; V's error {error[rows].mean():.0f} (95% CI {low:.0f} to {high:.0f})", end="")
-        print()
+turn, error, failed = (survey.column(name) for name in ("turn", "error", "failed"))
+right, sharp = turn < 0, np.abs(turn) > 120
+typical = survey.column("episode") >= len(lowest)
+for side, of_side in {"left": ~right, "right": right}.items():
+    print(f"{side}: {(typical & of_side).sum()} hairpins on {len(others)} tracks of the sample;")
+    for kind, rows in {"90 to 120 degrees": ~sharp, "sharp (above 120)": sharp}.items():
+        rows = of_side & rows
+        print(f"    {kind}: {rows.sum()}, of which {failed[rows].sum()} failed;", end=" ")
+        print(f"V's error {hairpins.describe(error[rows])}")
 
 # %%
-figures.error_by_turn(*np.concatenate(samples, axis=1), turn, error, failed)
+figures.error_by_turn(*survey.samples, turn, error, failed)
 
 # %% [markdown]
-# **Figure 5.11.** *V's squared error. Left: every tenth frame of these episodes and its mirror image, by the turn of the road in the frame itself (mean, 95% CI). Right: hairpins, averaged over the approach.*
+# **Figure 5.11.** V's squared error. Left: every tenth frame of these episodes and its mirror image, by the turn of the road in the frame itself (mean, 95% CI). Right: hairpins, averaged over the approach.
 
 # %%
-sharpest = sorted(found, key=lambda row: -abs(row["turn"]))
-strips = {}
-for name, wanted in {"failed": True, "passed": False}.items():
-    for k, row in enumerate([row for row in sharpest if row["failed"] == wanted][:2]):
-        strips[f"{name} {k + 1}"] = row["frames"]
-        reconstruction = world_model.decode(world_model.encode(row["frames"]))
-        strips[f"V's {name} {k + 1}"] = tensor_to_frames(reconstruction)
-colors = {name: figures.DREAM if name[0] == "V" else figures.REALITY for name in strips}
+sharpest, strips = np.argsort(-np.abs(turn)), {}
+kinds = {"right, failed": right & failed, "right, passed": right & ~failed}
+for name, wanted in (kinds | {"left, passed": ~right & ~failed}).items():
+    for k in sharpest[wanted[sharpest]][:1]:
+        strips[name] = survey.hairpins[k].frames[::4]
+        reconstruction = world_model.decode(world_model.encode(strips[name]))
+        strips[f"{name}, reconstruction"] = tensor_to_frames(reconstruction)
+colors = {k: figures.DREAM if "recon" in k else figures.REALITY for k in strips}
 if strips:
     display(figures.frame_grid(strips, [f"+{4 * k}" for k in range(6)], colors, size=0.9))
 
 # %% [markdown]
-# **Figure 5.12.** *The sharpest hairpins at which the agent fails, and the sharpest that it passes: frames (blue) and V's reconstructions (orange). Time in agent steps since the hairpin came into view.*
+# **Figure 5.12.** The sharpest right-hand hairpin at which the agent fails, the sharpest right-hand one that it passes, and the sharpest left-hand one: frames (blue) and V's reconstructions (orange). Time in agent steps since the hairpin came into view.
 #
-# The tracks of CarRacing are closed loops that are driven counter-clockwise. Most of their turns go left; a sharp right turn needs a track that winds back. V reconstructs left-hand hairpins as a curved road and right-hand ones as a blob. The mirror images show the reason: a left-hand hairpin, mirrored, has the error of a right-hand one. So V's error depends on the direction and not on the shape of the road, and the asymmetry can only come from the training data, in which right-hand hairpins are *rare*.
+# The tracks of CarRacing are closed loops that are driven counter-clockwise. Most of their turns go left; a sharp right turn needs a track that winds back. V reconstructs left-hand hairpins as a curved road and sharp right-hand ones as a blob. A left-hand hairpin, mirrored, has the error of a right-hand one (Figure 5.11, left). So V's error depends on the direction and not on the shape of the road, and the asymmetry can only come from the training data, in which right-hand hairpins are *rare*.
 #
-# The same rarity concerns C, which was selected on few such turns. The data support (a) and (b) together and hardly separate them: compare V's error at the sharp right-hand hairpins that fail with that at those that are passed. The intervals below overlap.
-#
-# The lowest scores of all are another kind of failure. Of the 12 tracks with scores below 600, only 1 fails again with the fast renderer, whose frames differ by less than one grey level; of the 28 tracks between 600 and 800, 17 do. Many of the worst episodes are therefore decided by tiny differences, and not by the track.
+# Of the 40 tracks below 800 points, 22 did not fail again. This is **regression to the mean**: tracks that were selected for their lowest scores return more on average when the episode is repeated, here with frames that differ by less than one grey level. Their first score was decided by such small differences as much as by the track.
 
 # %%
-back = (failed & recovered).sum()
-print(f"{failed.sum()} failures; after {back} of them another tile was reached")
-right = (turn < 0) & sharp
-for name, rows in {"failed": right & failed, "passed": right & ~failed}.items():
-    if rows.sum() > 1:
-        low, high = interval(error[rows], rng)
-        print(f"sharp right-hand hairpins, {name}: V's error {error[rows].mean():.0f}", end=" ")
-        print(f"(95% CI of the mean {low:.0f} to {high:.0f}, n = {rows.sum()})")
+recovered = survey.column("recovered")
+print(f"{failed.sum()} failures; after {(failed & recovered).sum()} another tile was reached")
+for name, rows in {"failed": right & sharp & failed, "passed": right & sharp & ~failed}.items():
+    print(f"sharp right-hand hairpins, {name}: V's error {hairpins.describe(error[rows])}")
 
 # %% [markdown]
-# What happens after a failure concerns (c): no car reaches another tile. That fits (c), but does not prove it, as no search without early termination was run here. A remedy for (a) and (b) would be **data augmentation**: mirror every episode (flip the frames, change the sign of the steering), so that left and right are equally frequent. It is not tested here.
+# V's errors at sharp right-hand hairpins that fail and that are passed overlap, so the data do not separate (a) from (b). After a failure, no car reaches another tile. That fits (c), but does not prove it, as no search without early termination was run here.
 #
-# **Finding.** Sharp right-hand hairpins are where this agent fails: at 8 of 21 above 120 degrees, against 1 of 95 left-hand ones. They are rare (about 10 right-hand hairpins for 70 left-hand ones on 24 tracks), and V's squared error there is 59 against 33. Whether V or C is the limit remains open.
+# **The same tracks, mirrored.** If the agent has learned *left turns*, and not hairpins as such, it returns less where left and right are exchanged. `training_world(config, mirror=True)` flips the frames and negates the steering on every track with an odd seed, and nothing else: the shape of the road, the physics and the rewards are the same. The tracks of 5.3 have odd seeds.
+#
+# **Predict:** what is the mean return on the mirrored tracks?
+
+# %%
+with processes(machine.workers) as executor:
+    mirrored = returns_of(controller, world_model, car_racing.training_world(config, mirror=True))
+print(f"as drawn:   {episode_interval(as_drawn).describe()}")
+print(f"mirrored:   {episode_interval(mirrored).describe()}")
+print(f"difference: {episode_interval(mirrored - as_drawn).describe()}")
+figures.differences({"mirrored": mirrored - as_drawn}, "difference of returns (points)")
+
+# %% [markdown]
+# **Figure 5.13.** Return on the mirrored track minus return on the track as drawn. Small dots: tracks. Large dot: mean with 95% CI.
+#
+# The direction alone costs that much, so the agent has learned left turns: its V from frames, and its C from returns, in which right turns are rare. A remedy would be **data augmentation**: `--env.mirror` trains with every second track mirrored; whether it helps is the subject of a later run.
+#
+# **Finding.** On mirrored tracks the mean return falls by about 170 points (95% CI of the paired difference about 90 to 280). In a sample enriched with the 48 lowest-scoring tracks, 8 of the 13 hairpin failures are at sharp right-hand hairpins (8 of 21 such hairpins, 1 of 95 sharp left-hand ones); 22 of the 40 tracks below 800 did not fail again. V's squared error is 59 at sharp right-hand hairpins and 33 at left-hand ones. Whether V or C is the limit remains open.
 #
 # ## 5.10 Break it: wipe the memory, kill the search
 #
 # **Wipe the memory.** Reset M's $h$ and $c$ before every step (the bug from chapter 3) and keep C as it is. Then $h$ holds only the previous $z$ and action.
 #
 # **Predict:** the mean return of about 900 falls to what?
-
 
 # %%
 class Forgetful(WorldModel):
@@ -611,17 +564,16 @@ class Forgetful(WorldModel):
 
 
 with processes(machine.workers) as executor:
-    forgetful = Forgetful(world_model.vae, world_model.mdn_rnn)
-    memories = {"with memory": results["old C, its own M"]}
-    memories["memory reset at every step"] = returns_of(controller, forgetful)
-for name, result in memories.items():
-    print(f"{name:27} {result.describe()}")
-figures.intervals(memories, "mean return (points)")
+    wiped = returns_of(controller, Forgetful(world_model.vae, world_model.mdn_rnn))
+print(f"with memory: {episode_interval(as_drawn).describe()}")
+print(f"reset:       {episode_interval(wiped).describe()}")
+print(f"difference:  {episode_interval(wiped - as_drawn).describe()}")
+figures.differences({"memory reset": wiped - as_drawn}, "difference of returns (points)")
 
 # %% [markdown]
-# **Figure 5.13.** *Mean returns on 32 tracks with and without memory, with their 95% CIs.*
+# **Figure 5.14.** Return with the memory reset at every step, minus the return with memory, on the same tracks. Small dots: tracks. Large dot: mean with 95% CI.
 #
-# This is what *this* C loses, as it was evolved with the memory. It is not the value of memory for an agent that was trained without it.
+# This is what *this* C loses, as it was evolved with the memory. It is not the value of memory for an agent that was trained without it. In [chapter 4.7](04_controller.ipynb), $h$ was *fixed* at its average, and the mean return fell further, to about 395. An $h$ that is reset before every step still varies: it contains the previous $z$ and action.
 #
 # **Kill the search.** A run takes an hour, and may be interrupted at any time. Every phase writes what it has done, with a record of its settings, and goes on from there. CMA-ES is the most delicate phase, because its state is a mean, a covariance and a random stream. Its log holds the scores of every generation; to resume, the search is replayed from them, without running a single episode. Here the fitness raises an error in the fourth generation:
 
@@ -706,6 +658,8 @@ for name, function in parts.items():
     print(f"{name:20} {spent[function] / spent['car_racing.py: step']:6.1%}")
 
 # %% [markdown]
+# The profiler slows down Python calls and not compiled code, so its shares are approximate. (If drawing took exactly 97.3%, an environment without it would be at most 37 times as fast, by Amdahl's law; the table below shows more.)
+#
 # Gymnasium draws hundreds of polygons on a canvas of 1000 × 800 pixels, shrinks it to 96 × 96, and does so 50 times per second of simulated time. But the track does not move; the camera does. It shifts, rotates and, in the first second, zooms, and each of these is an **affine map**. So `wmlib`'s fast renderer draws the track *once* per episode, as a texture seen from above:
 
 # %%
@@ -714,32 +668,32 @@ fast.reset(seed=1)
 figures.frame_grid({"texture": fast.unwrapped.renderer.levels[1][None, ::-1]}, size=3)
 
 # %% [markdown]
-# **Figure 5.14.** *The texture of one track.*
+# **Figure 5.15.** The texture of one track.
 #
-# Every frame is then one **warp**. A pixel $p$ of the 64 × 64 frame shows the texture at $q = S R\, p + s$: $R$ is the rotation by the car's heading, $S$ the zoom, $s$ the car's position. The car is drawn on top; it is always at the same place of the frame. With a frame skip of 2, the frame in between is not drawn at all. Physics, rewards and tracks are Gymnasium's own code. To check parity, both environments make the same 200 random steps:
+# Every frame is then one **warp**. A pixel $p$ of the 64 × 64 frame shows the texture at $q = S R\, p + d$: $R$ is the rotation by the car's heading, $S$ the zoom, $d$ the car's position. The car is drawn on top; it is always at the same place of the frame. With a frame skip of 2, the frame in between is not drawn at all. Physics, rewards and tracks are Gymnasium's own code. To check parity, both environments take the recorded actions of the best episode on its track:
 
 # %%
 window = gym.make("wmlib/CarRacingOriginal-v3")
-random_policy = random_car_policy()
-random_policy.begin(0, EpisodeSpec(1))
-ours, theirs = fast.reset(seed=1)[0], window.reset(seed=1)[0]
-strips, differences = {"Gymnasium": [], "fast renderer": [], "10 × difference": []}, []
-for t in range(200):
-    action = random_policy.act(None, 1)[0]
-    ours, our_reward, *_ = fast.step(action)
-    theirs, their_reward, *_ = window.step(action)
+fast.reset(seed=best.seed)
+window.reset(seed=best.seed)
+actions = np.repeat(episode.recording["actions"], config.env.repeat, axis=0)[:250]
+moments, differences = np.linspace(10, len(actions) - 1, 6, dtype=int), []
+strips = {"Gymnasium": [], "fast renderer": [], "10 × difference": []}
+for t, action in enumerate(actions):
+    (ours, our_reward, *_), (theirs, their_reward, *_) = fast.step(action), window.step(action)
     assert our_reward == their_reward
     difference = np.abs(ours.astype(int) - theirs)
     differences.append(difference.mean())
-    if t in (5, 30, 60, 110, 150, 199):
+    if t in moments:
         pictures = (theirs, ours, np.minimum(10 * difference, 255).astype(np.uint8))
         for row, picture in zip(strips.values(), pictures, strict=True):
             row.append(picture)
 print(f"all rewards equal; mean difference {np.mean(differences):.2f} of 255 grey levels")
-figures.frame_grid({name: np.array(row) for name, row in strips.items()})
+titles = [f"{t / 50:.1f} s" for t in moments]
+figures.frame_grid({name: np.array(row) for name, row in strips.items()}, titles)
 
 # %% [markdown]
-# **Figure 5.15.** *The same moments drawn by Gymnasium and by the fast renderer, and ten times their difference. The bright spot is the car, whose edges are a few levels off; the rest is rounding.*
+# **Figure 5.16.** The same moments drawn by Gymnasium and by the fast renderer, and ten times their difference. Edges differ because the two resample them differently, most of all those of the car.
 #
 # `tests/test_fast_car_racing.py` makes the same comparison on many tracks. (The score in 5.7 is always taken on Gymnasium's own frames.)
 
@@ -760,10 +714,12 @@ for name, place in {"Gymnasium": original, "fast renderer": fast, "no frames": b
 # One measurement on a busy machine is uncertain. `python -m wmlib bench` interleaves repetitions of everything and reports medians. It also measures a stronger baseline: [EnvPool](https://github.com/sail-sg/envpool) reimplements CarRacing in C++, with its own track generator and its own renderer (`pip install envpool`).
 
 # %%
-figures.bench(json.loads(paths.published("bench.json").read_text(encoding="utf-8")))
+published = json.loads(paths.published("bench.json").read_text(encoding="utf-8"))
+speeds = [row for row in published["rows"] if row["unit"].endswith("per second")]
+figures.bench(published | {"rows": speeds})
 
 # %% [markdown]
-# **Figure 5.16.** *Speeds of environments, rollouts and networks, and response times of the explorers, as published with this chapter. Bars: medians; dots: single repetitions. Grey: baselines; orange: dreams. The first two parts share a logarithmic axis.*
+# **Figure 5.17.** Speeds of environments, rollouts and networks, as published with this chapter. Large dots: medians; small dots: single repetitions. Grey: baselines; blue: real environment; orange: dreams, V and M. All axes but that of the resets are logarithmic. "16-bit where faster" is what rollouts use where the processor supports it; on this one it was not faster.
 #
 # **The paper's scale.** The paper's search has 1,800 generations of 64 candidates with 16 episodes each, at a frame skip of 1: up to 1.8 billion environment steps. The same code runs it: `python -m wmlib run car_racing --scale paper`, with `--workers` on one machine or `--cluster` on several. From speeds measured now, on this machine, an upper bound of the time it takes:
 
@@ -778,9 +734,7 @@ for times in (1, 32, 512):
 # %% [markdown]
 # It is an upper bound, because episodes that end early are counted in full. More cores count in proportion, reduced for workers that have few environments, whose frames V cannot encode in large batches.
 #
-# **The price of the frame skip.** A frame skip of 2 halves the work of V and M. What it costs in points is not settled by any command of this repository. One *preliminary* measurement, which is not part of it: linear policies on the true state of the car and the road ahead (33 inputs instead of $[z, h]$; CMA-ES, a single search each) returned 921 ± 8 (SD of 150 held-out tracks) when they acted at every environment step, and 906 ± 42 with a frame skip of 2. If that holds over more searches, a part of the missing points belongs to the frame skip, and not to V or M.
-#
-# **Finding.** Drawing takes about 97% of the time of Gymnasium's CarRacing. With one texture per episode and one warp per frame, the environment is about 26 times as fast as Gymnasium's and 2.7 times as fast as EnvPool's in the published bench (Figure 5.16), with the same physics and rewards, and frames that differ by less than one grey level on average.
+# **Finding.** By the profiler, drawing takes about 97% of the time of Gymnasium's CarRacing. With one texture per episode and one warp per frame, the environment is about 26 times as fast as Gymnasium's and 2.7 times as fast as EnvPool's in the published bench (Figure 5.17), with the same physics and rewards, and frames that differ by less than one grey level on average.
 #
 # ## 5.12 Exercises
 #
@@ -823,22 +777,26 @@ for times in (1, 32, 512):
 # The SD is dominated by rare failures, and 18 tracks often contain none: then the SD is underestimated, and with it the number of tracks.
 # </details>
 #
-# **3. The winner's curse.** In the last ten generations, by how many points does the *best* candidate's return exceed the last check of the mean? And the average candidate's? Compute both differences.
+# **3. The winner's curse.** Suppose that all candidates of a generation had the same true return, and that their measured returns scattered around it with a standard deviation of 1. By how much would the best of `candidates` exceed it on average? Simulate it, with any number of generations.
 #
 # ```python
-# best, average = ...
-# assert best > 0 > average
+# def excess_of_best(candidates, rng): ...
+# assert 2.1 < excess_of_best(48, rng) < 2.35
+# assert 1.3 < excess_of_best(8, rng) < 1.55
 # ```
+#
+# Compare with the log: in each of the last ten generations, by how many SDs of `row["scores"]` does `row["best"]` exceed `row["mean"]`?
 #
 # <details><summary>Solution</summary>
 #
 # ```python
-# tail = history[-10:]
-# best = np.mean([row["best"] for row in tail]) - checked[-1]["check"]
-# average = np.mean([row["mean"] for row in tail]) - checked[-1]["check"]
+# def excess_of_best(candidates, rng):
+#     return rng.standard_normal((10_000, candidates)).max(axis=1).mean()
+#
+# np.mean([(row["best"] - row["mean"]) / np.std(row["scores"]) for row in history[-10:]])
 # ```
 #
-# The maximum of 48 noisy returns over 8 tracks lies above what any controller returns on other tracks. A report of "the best candidate" is therefore not a score.
+# In the log it is less than the 2.2 SDs of normal noise, because returns have a long tail below and a limit above. The best of 48 exceeds its true return in either case: a report of "the best candidate" is not a score.
 # </details>
 #
 # **4. Is the difference between two runs real?** Two runs on the same tracks can be compared track by track. Use `interval` on the differences of the returns of seed 2 and of this run. Does it contain 0? Compare its width with the widths of the two single intervals in Figure 5.9.
@@ -857,16 +815,25 @@ for times in (1, 32, 512):
 # The interval is about as wide as the single ones: what varies is which tracks fail, and that is nearly independent between runs, so pairing removes little. And even an interval without 0 would be about two *agents*, not about the seeds.
 # </details>
 #
-# **5. A frame skip of four.** The wheels turn by at most 3 rad/s, up to 0.4 rad, and there are 50 environment steps per second. How far can they turn within one agent step, with a frame skip of 2 and of 4?
+# **5. A frame skip of four.** How far do the front wheels turn within one agent step at full steering, with a frame skip of 2 and of 4? And in the end? Measure it: `fast.unwrapped.car.wheels[0].joint.angle` (radians) after some environment steps with the action (1, 0, 0).
 #
 # ```python
-# two, four = ...
-# assert np.isclose(four, 2 * two) and four > 0.4 / 2
+# def turned(steps): ...
+# assert np.isclose(turned(4), 2 * turned(2), rtol=0.1)
+# assert 0.5 < turned(4) / turned(20) < 0.65
 # ```
 #
 # <details><summary>Solution</summary>
 #
-# `two, four = 3 * 2 / 50, 3 * 4 / 50`: 0.12 and 0.24 rad. With a frame skip of 4, the wheels pass more than half their range before the agent can react. To measure what that costs, set `repeat` to 4 in `wmlib/pipeline/config.py`, and train three seeds of each (`python -m wmlib run car_racing --seed 1`).
+# ```python
+# def turned(steps):
+#     fast.reset(seed=1)
+#     for _ in range(steps):
+#         fast.step(np.array([1, 0, 0], np.float32))
+#     return abs(fast.unwrapped.car.wheels[0].joint.angle)
+# ```
+#
+# 0.13 and 0.25 of 0.43 rad. With a frame skip of 4, the wheels turn more than half of the way from straight to full lock before the agent can react. To measure what that costs, set `repeat` to 4 in `wmlib/pipeline/config.py`, and train three seeds of each (`python -m wmlib run car_racing --seed 1`).
 # </details>
 #
 # ## Summary
@@ -876,26 +843,26 @@ for times in (1, 32, 512):
 # - The search runs in 24 principal components of $[z, h]$ (75 numbers). When M is retrained, C is kept by least-squares distillation.
 # - This agent returns 898 ± 68 (SD, 1,000 held-out tracks; 95% CI of the mean 893 to 901); the recipe 899 over three runs (95% CI 888 to 910).
 # - Nominal 95% intervals of 20 episodes contain the mean only about two thirds of the time, because failures are rare.
-# - The agent fails at sharp right-hand hairpins (8 of 21, against 1 of 95 left-hand ones), which are rare on the tracks, and where V's squared error is nearly twice as large.
-# - Drawing took about 97% of the environment's time; the fast renderer makes it about 26 times as fast (published bench).
+# - The agent has learned left turns: on the same tracks mirrored, its mean return falls by about 170 points. In a sample enriched with low-scoring tracks, 8 of its 13 hairpin failures are at sharp right-hand hairpins.
+# - By the profiler, drawing takes about 97% of the environment's time; the fast renderer makes it about 26 times as fast (published bench).
 #
 # **What's next.** C was evolved in the real environment, with about twenty thousand episodes. In [chapter 6](06_dreaming.ipynb) it is evolved without it: M becomes the environment.
 #
 # ## Related work
 #
-# Published CarRacing results of agents that see pixels, with what their authors report about uncertainty. (CarRacing-v0 to v3 differ in details, so small differences mean nothing. *Not stated*: neither the README nor the page says it. *See source*: it has to be read there.)
+# Published CarRacing results of agents that see pixels, with what their authors report about uncertainty. (CarRacing-v0 to v3 differ in details, so small differences mean nothing. *Not stated*: neither the README nor the page says it.)
 #
-# | agent | return (mean ± SD of episodes) | episodes | training runs | cost | source |
-# |---|---|---|---|---|---|
-# | World Models (V, M, C) | 906 ± 21 | 100 | not stated | 64 workers, 1,119 h by the published log | [Ha & Schmidhuber 2018](https://worldmodels.github.io/) |
-# | the same, C reads $z$ alone | 632 ± 251 | 100 | not stated | not stated | the same |
-# | PyTorch reimplementation | 860 ± 120 | not stated | not stated | not stated | [ctallec/world-models](https://ctallec.github.io/world-models/) |
-# | the same, M untrained | 870 ± 120 | not stated | not stated | not stated | the same |
-# | genetic algorithm, V, M and C evolved end to end | 903 ± 73 | 100 | see source | see source | [Risi & Stanley 2019](https://arxiv.org/abs/1906.08857) |
-# | AttentionAgent, CMA-ES | 914 ± 15 | 100 | see source | see source | [Tang, Nguyen & Ha 2020](https://attentionagent.github.io/) |
-# | PPO, frame stack 4, action repeat 8 | 865 ± 159 | 100 | see source | see source | in the same; [code](https://github.com/xtma/pytorch_car_caring) |
-# | PyTorch reimplementation | 915.9, "best agent", no spread given | not stated | not stated | not stated | [Flydexo/ha_schmidhuber](https://github.com/Flydexo/ha_schmidhuber) |
-# | this chapter | 899, SD of episodes 65 to 86 | 100 per run | 3 | 2 cores, about 1 h per run | 5.8 |
+# | agent | return (mean ± SD of episodes) | episodes | source |
+# |---|---|---|---|
+# | World Models (V, M, C) | 906 ± 21 | 100 | [Ha & Schmidhuber 2018](https://worldmodels.github.io/) |
+# | the same, C reads $z$ alone | 632 ± 251 | 100 | the same |
+# | PyTorch reimplementation | 860 ± 120 | not stated | [ctallec/world-models](https://ctallec.github.io/world-models/) |
+# | the same, M untrained | 870 ± 120 | not stated | the same |
+# | genetic algorithm, V, M and C evolved end to end | 903 ± 73 | 100 | [Risi & Stanley 2019](https://arxiv.org/abs/1906.08857) |
+# | AttentionAgent, CMA-ES | 914 ± 15 | 100 | [Tang, Nguyen & Ha 2020](https://attentionagent.github.io/) |
+# | PPO, frame stack 4, action repeat 8 | 865 ± 159 | 100 | in the same; [code](https://github.com/xtma/pytorch_car_caring) |
+# | PyTorch reimplementation | 915.9, "best agent", no spread given | not stated | [Flydexo/ha_schmidhuber](https://github.com/Flydexo/ha_schmidhuber) |
+# | this chapter, mean of three training runs | 899, SD of episodes 65 to 86 | 100 per run | 5.8 |
 #
 # - [Ha & Schmidhuber 2018](https://arxiv.org/abs/1803.10122) introduced V, M and C and this benchmark's recipe; their [log and code](https://github.com/hardmaru/WorldModelsExperiments) are public.
 # - [ctallec/world-models](https://github.com/ctallec/world-models) reproduced it in PyTorch, and asked whether M has to be trained at all.

@@ -32,7 +32,7 @@ class Measurement(NamedTuple):
 
     measure: called with the repetition's index from 0; returns a value in the panel's unit. cores:
     how many it may use. reference: the name of the measurement that the ratio is to; None: no
-    ratio. kind: "baseline", "dream" or "real", which determines the bar's colour.
+    ratio. kind: "baseline", "dream" or "real", which determines the colour.
     """
 
     name: str

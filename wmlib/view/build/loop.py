@@ -195,8 +195,10 @@ class TinyEnv:
         self._time, self._place = 0, 40 + 10 * (seed or 0)
         return self._frame(), {}
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
-        """As in Gymnasium. Raises ValueError for an action of another shape."""
+    def step(self, action: np.ndarray | torch.Tensor) -> tuple[np.ndarray, float, bool, bool, dict]:
+        """As in Gymnasium. Raises TypeError for a tensor, ValueError for another shape."""
+        if isinstance(action, torch.Tensor):
+            raise TypeError("an action is a NumPy array, got a tensor: actions[0].numpy()")
         if np.shape(action) != (2,):
             raise ValueError(f"an action has shape (2,), got {np.shape(action)}")
         if self._time == MOST:
@@ -272,7 +274,7 @@ def _episodes(function: Callable) -> Measured:
             total = function(env, world_model, controller, seed)
             if total is None:
                 raise TypeError("it returned None, where a return was expected")
-            episode = f"of the episode with seed {seed}, which is {ends_by}"
+            episode = f"of the {ends_by} episode with seed {seed}"
             measured[f"the number of steps {episode}"] = env.steps
             measured[f"the return {episode}"] = float(total)
             env.steps = 0

@@ -24,7 +24,13 @@ from wmlib.view.figures.forecasts import calibration, measures
 from wmlib.view.figures.frames import frame_grid, framed, moving_picture
 from wmlib.view.figures.latents import linear_probes, mixtures, scatter_map
 from wmlib.view.figures.loop import loop_diagram
-from wmlib.view.figures.scores import intervals, learning_curve, score_histogram, wall_clock
+from wmlib.view.figures.scores import (
+    differences,
+    intervals,
+    learning_curve,
+    score_histogram,
+    wall_clock,
+)
 from wmlib.view.figures.search import agent_diagram, search_spaces, search_steps
 from wmlib.view.figures.sources import source
 from wmlib.view.figures.speed import bench
@@ -40,6 +46,7 @@ __all__ = [
     "before_and_after",
     "bench",
     "calibration",
+    "differences",
     "dream_accuracy",
     "dream_loop",
     "dream_step",

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from wmlib.evaluation import Interval, Score
+from wmlib.evaluation import Interval, Score, episode_interval
 from wmlib.view.figures.style import BASELINE, REALITY, column, new_axes, require_data
 
 # {hours: mean return over 1,024 episodes of the search distribution's mean}, at generations 25, 50
@@ -121,6 +121,25 @@ def intervals(
     figure, ax = new_axes(width=width, height=0.75 + 0.32 * len(rows))
     for y, (name, interval) in enumerate(rows.items()):
         _interval(ax, y, interval, colors.get(name, REALITY))
+    _name_rows(ax, list(rows), xlabel)
+    return figure
+
+
+def differences(
+    rows: Mapping[str, np.ndarray], xlabel: str, colors: Mapping[str, str] = {}, width: float = 6.4
+) -> Figure:
+    """Paired differences: a dot per pair, and above the dots their mean with its 95% CI.
+
+    rows: {name: differences (n,)}, the first one at the top. colors: blue where a name is missing.
+    width: inches. Raises ValueError if there are no rows, or a row has fewer than two pairs.
+    """
+    require_data("differences", rows)
+    figure, ax = new_axes(width=width, height=0.8 + 0.55 * len(rows))
+    for y, (name, values) in enumerate(rows.items()):
+        color = colors.get(name, REALITY)
+        _interval(ax, y - 0.15, episode_interval(values), color)
+        ax.plot(values, np.full(len(values), y + 0.15), "o", color=color, ms=4, mew=0, alpha=0.4)
+    ax.axvline(0, color=BASELINE, ls="--", lw=1)
     _name_rows(ax, list(rows), xlabel)
     return figure
 

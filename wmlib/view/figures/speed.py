@@ -1,4 +1,4 @@
-"""The results of `python -m wmlib bench` as bars."""
+"""The results of `python -m wmlib bench` as dots."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,15 +8,16 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from wmlib.view.figures.style import BASELINE, DREAM, REALITY, require_data
 
 COLORS = {"baseline": BASELINE, "dream": DREAM, "real": REALITY}
+MODELS = "Networks"  # the panel that begins with this word measures V and M: orange, as dreams
 
 
 def bench(result: dict) -> Figure:
-    """A result of `bench.run`: one panel per entry of its UNITS, one bar per measurement.
+    """A result of `bench.run`: one panel per entry of its UNITS, one row per measurement.
 
-    Bars are medians, dots single repetitions. Baselines are grey, dreams orange, all others blue.
-    The number beside a bar is followed by the ratio to Gymnasium's environment, where there is one.
-    A panel with a single row is omitted, as it compares nothing. Raises ValueError if no panel
-    remains.
+    Large dots are medians, small ones single repetitions. Baselines are grey, dreams, V and M
+    orange, all others blue. The number in a row is followed by the ratio to Gymnasium's
+    environment, where there is one. A panel with a single row is omitted, as it compares nothing.
+    Raises ValueError if no panel remains.
     """
     panels = {
         panel: rows[::-1] for panel, rows in by_panel(result["rows"]).items() if len(rows) > 1
@@ -27,11 +28,11 @@ def bench(result: dict) -> Figure:
     figure = Figure(figsize=(8.4, 0.24 * sum(heights) + 0.3), layout=layout)
     axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
     for ax, (panel, rows) in zip(axes, panels.items(), strict=True):
-        _bars(ax, rows)
+        _dots(ax, rows)
         _scale(ax, [row for row in result["rows"] if row["unit"] == rows[0]["unit"]])
         ax.set_title(panel, loc="left", fontsize=10, fontweight="bold")
     count = len(result["rows"][0]["runs"])
-    text = f"Bars: medians of {count} interleaved repetitions; dots: single repetitions."
+    text = f"Large dots: medians of {count} interleaved repetitions; small: repetitions."
     figure.supxlabel(f"{text} {result['machine']}, {result['date']}", fontsize=8, color=BASELINE)
     return figure
 
@@ -49,9 +50,10 @@ def amount(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
 
 
-def _bars(ax: Axes, rows: list[dict]) -> None:
+def _dots(ax: Axes, rows: list[dict]) -> None:
     for y, row in enumerate(rows):
-        ax.barh(y, row["median"], color=COLORS[row["kind"]], height=0.7)
+        color = DREAM if row["panel"].startswith(MODELS) else COLORS[row["kind"]]
+        ax.plot(row["median"], y, "o", color=color, ms=8)
         ax.plot(row["runs"], [y] * len(row["runs"]), ".", color="black", ms=3)
         text, ratio = amount(row["median"]), row["times_gymnasium"]
         if ratio not in (None, 1):
@@ -59,7 +61,7 @@ def _bars(ax: Axes, rows: list[dict]) -> None:
         ax.annotate(
             text,
             (max(row["runs"]), y),
-            (5, 0),
+            (8, 0),
             textcoords="offset points",
             va="center",
             fontsize=8,
@@ -69,7 +71,7 @@ def _bars(ax: Axes, rows: list[dict]) -> None:
     ax.set_ylim(-0.6, len(rows) - 0.4)
     ax.set_xlabel(rows[0]["unit"], fontsize=9)
     ax.tick_params(axis="x", labelsize=8)
-    ax.grid(axis="y", visible=False)
+    ax.grid(axis="y", ls=":")
 
 
 def _scale(ax: Axes, rows: list[dict]) -> None:
@@ -77,9 +79,9 @@ def _scale(ax: Axes, rows: list[dict]) -> None:
     runs = [value for row in rows for value in row["runs"]]
     low, high = min(runs), max(runs)
     if high / low > 30:
-        low = 10 ** np.floor(np.log10(low / 1.2))  # where bars begin, as there is no zero
+        low = 10 ** np.floor(np.log10(low / 1.2))
         ax.set_xscale("log")
-        ax.set_xlim(low, high * (high / low) ** 0.5)  # space for the longest bar's text
+        ax.set_xlim(low, high * (high / low) ** 0.5)  # space for the text of the rightmost row
     else:
         ax.set_xlim(0, 1.4 * high)
 

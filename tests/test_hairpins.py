@@ -1,0 +1,87 @@
+"""The hairpins of recorded episodes, and the turn of the road ahead of a car."""
+
+from types import SimpleNamespace
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from wmlib.pipeline import car_racing
+from wmlib.pipeline.scales import get_config
+from wmlib.rollout.policies import ConstantPolicy, EpisodeSpec
+from wmlib.rollout.rollout import record_episode
+from wmlib.view import hairpins
+
+GREY = SimpleNamespace(  # a V that reconstructs every frame as black
+    encode=lambda frames: torch.zeros(len(frames), 1), decode=lambda z: torch.zeros(len(z), 3, 2, 2)
+)
+
+
+def recording(steps=200, tiles=range(0, 200, 5), turns=(), offset=0.0):
+    """An episode of 2 x 2 frames, white from agent step 100 on; turns: {agent step: degrees}."""
+    turn, rewards = np.zeros(steps + 1), np.full(steps, -0.1, np.float32)
+    for step, degrees in dict(turns).items():
+        turn[step] = degrees
+    rewards[list(tiles)] = 3.0
+    frames = np.zeros((steps + 1, 2, 2, 3), np.uint8)
+    frames[100:] = 255
+    offsets = np.full(steps + 1, offset)
+    return {"turn": turn, "offset": offsets, "rewards": rewards, "frames": frames}
+
+
+def test_neighbouring_steps_are_one_hairpin_with_its_sharpest_turn():
+    turns = {50: 95.0, 55: 130.0, 60: 89.0, 120: -100.0}
+    left, right = hairpins.find_hairpins(recording(turns=turns), GREY, episode=3)
+    assert (left.turn, right.turn, left.episode) == (130, -100, 3)
+    assert not left.failed
+    assert left.recovered
+    assert (left.error, right.error) == (0, pytest.approx(12))  # 2 x 2 pixels x 3 colours
+    assert left.frames.shape == (24, 2, 2, 3)
+
+
+@pytest.mark.parametrize("later", [[], [190]])
+def test_a_car_that_reaches_no_tile_for_50_steps_failed(later):
+    tiles = [*range(0, 65, 5), *later]
+    (hairpin,) = hairpins.find_hairpins(recording(tiles=tiles, turns={60: 120.0}), GREY)
+    assert hairpin.failed
+    assert hairpin.recovered == bool(later)
+
+
+def test_neither_the_beginning_nor_the_grass_counts():
+    turns = {50: 120.0}
+    assert hairpins.find_hairpins(recording(turns=turns), GREY, skip=51) == []
+    assert hairpins.find_hairpins(recording(turns=turns, offset=6.0), GREY) == []
+
+
+class Circle(gym.Env):
+    """A track of 36 tiles, 10 degrees each, driven to the left; the car is beside the first."""
+
+    def __init__(self):
+        angles = np.radians(np.arange(0, 360, 10))
+        self.track = [(a, a, 100 * np.cos(a), 100 * np.sin(a)) for a in angles]
+        self.car = SimpleNamespace(hull=SimpleNamespace(position=np.array([103.0, 0.0])))
+
+    def reset(self, **kwargs):
+        return None, {"kept": 1}
+
+
+def test_the_road_ahead_turns_left_by_the_angle_of_twelve_tiles():
+    _, info = hairpins.RoadAhead(Circle()).reset()
+    assert info == {"kept": 1, "turn": pytest.approx(120), "offset": pytest.approx(3)}
+
+
+def test_a_survey_has_a_return_per_episode_and_samples_of_its_frames(world_model):
+    world = car_racing.training_world(get_config("smoke")).at_pace(world_model)
+    policy = ConstantPolicy([0, 1, 0])
+    result = hairpins.survey(world, policy, [1, 2], world_model)
+    frames = 80 + 1 - hairpins.ZOOM  # per episode: it ends after 80 steps
+    assert result.samples.shape == (3, 2 * -(-frames // hairpins.STRIDE))
+    turns, errors, mirrored = result.samples
+    assert np.ptp(turns) > 0
+    assert (errors > 0).all()
+    assert (errors != mirrored).any()
+    scores = [record_episode(world, policy, EpisodeSpec(seed)).score for seed in (1, 2)]
+    assert result.returns == pytest.approx(scores)
+    assert len(result.column("turn")) == len(result.hairpins)
+    assert result.column("failed").dtype == bool

@@ -1,0 +1,151 @@
+"""Hairpins of CarRacing's tracks: whether an agent fails there, and V's error on the way."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from wmlib.envs.vector import MaskedVectorEnv, World
+from wmlib.evaluation import episode_interval
+from wmlib.models.vae import frames_to_tensor
+from wmlib.models.world_model import WorldModel
+from wmlib.rollout.policies import EpisodeSpec, Policy
+from wmlib.rollout.rollout import one_thread, rollout
+
+AHEAD = 12  # tiles of the road within which a turn is measured
+ZOOM = 60  # environment steps at the beginning, in which the camera zooms in
+SHARP = 90  # degrees, from which on a turn is a hairpin
+APART = 20  # agent steps: hairpins that come into view sooner after one another are the same
+STUCK = 50  # agent steps without a new tile: the car failed
+VIEW = 12  # agent steps over which V's error at a hairpin is averaged
+STRIDE = 10  # every tenth frame of an episode is a sample
+
+
+class RoadAhead(gym.Wrapper):
+    """Adds two entries to the `info` of a CarRacing.
+
+    "turn": degrees by which the road turns within the next `AHEAD` tiles, left positive. "offset":
+    the distance of the car from the middle of the road, whose width is 13 of these units.
+    """
+
+    def reset(self, **kwargs):
+        """As in Gymnasium."""
+        frame, info = self.env.reset(**kwargs)
+        return frame, info | self._road()
+
+    def step(self, action):
+        """As in Gymnasium."""
+        *results, info = self.env.step(action)
+        return *results, info | self._road()
+
+    def _road(self) -> dict[str, float]:
+        env: Any = self.unwrapped
+        track = np.array(env.track)  # rows: angle, heading, x, y
+        distance = np.hypot(*(track[:, 2:] - env.car.hull.position).T)
+        places = distance.argmin() + np.arange(AHEAD + 1)
+        ahead = np.take(track[:, 1], places, mode="wrap")
+        turns = np.degrees(np.unwrap(ahead) - ahead[0])
+        return {"turn": turns[np.abs(turns).argmax()], "offset": distance.min()}
+
+
+@dataclass(frozen=True)
+class Hairpin:
+    """A turn of more than 90 degrees that came into view while the car was on the road.
+
+    episode: the index of its episode. turn: degrees, left positive. failed: no new tile within
+    `STUCK` agent steps. recovered: there was one later. frames: uint8 (T, S, S, 3), of the agent
+    steps since it came into view. error: V's squared error per frame, mean of the first `VIEW`.
+    """
+
+    episode: int
+    turn: float
+    failed: bool
+    recovered: bool
+    frames: np.ndarray
+    error: float
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What n episodes showed.
+
+    returns: points (n,). samples (3, N): of every tenth frame the turn of the road in degrees, V's
+    squared error, and V's squared error on its mirror image. hairpins: of all episodes.
+    """
+
+    returns: np.ndarray
+    samples: np.ndarray
+    hairpins: list[Hairpin]
+
+    def column(self, name: str) -> np.ndarray:
+        """An entry of all hairpins (H,), but not the frames: int, float or bool."""
+        dtype = Hairpin.__annotations__[name]
+        return np.array([getattr(hairpin, name) for hairpin in self.hairpins], dtype)
+
+
+def survey(world: World, policy: Policy, seeds: Sequence[int], world_model: WorldModel) -> Survey:
+    """Run an episode on the track of each seed (n,), and find its hairpins."""
+    world = world.at_pace(world_model)
+    skip = ZOOM // world.repeat
+    returns, samples, hairpins = np.zeros(len(seeds)), [], list[Hairpin]()
+    envs = MaskedVectorEnv(lambda: RoadAhead(world.make_one()), 16)
+    specs = [EpisodeSpec(seed) for seed in seeds]
+    with one_thread():
+        for k, episode in rollout(envs, policy, specs, world_model, ["turn", "offset"]):
+            returns[k], recording = episode.score, episode.recording
+            frames, turns = (recording[key][skip::STRIDE] for key in ("frames", "turn"))
+            errors = [squared_error(world_model, some) for some in (frames, mirror(frames))]
+            samples.append([turns, *errors])
+            hairpins += find_hairpins(recording, world_model, k, skip)
+    envs.close()
+    return Survey(returns, np.concatenate(samples, axis=1), hairpins)
+
+
+def mirror(frames: np.ndarray) -> np.ndarray:
+    """Frames (T, S, S, 3) with left and right exchanged."""
+    return np.ascontiguousarray(frames[:, :, ::-1])
+
+
+def squared_error(world_model: WorldModel, frames: np.ndarray) -> np.ndarray:
+    """V's squared error, summed over each frame: uint8 (T, S, S, 3) -> (T,)."""
+    difference = world_model.decode(world_model.encode(frames)) - frames_to_tensor(frames)
+    return difference.square().sum((1, 2, 3)).numpy()
+
+
+def describe(errors: np.ndarray) -> str:
+    """The mean of errors (n,) with its 95% CI, which needs two of them."""
+    if len(errors) < 2:
+        return f"n = {len(errors)}"
+    return episode_interval(errors).describe(0)
+
+
+def find_hairpins(
+    recording: dict[str, np.ndarray], world_model: WorldModel, episode: int = 0, skip: int = 0
+) -> list[Hairpin]:
+    """The hairpins of a recorded episode, which has "turn" and "offset", see `RoadAhead`.
+
+    episode: its index. skip: agent steps at its beginning that do not count.
+    """
+    turn, rewards = recording["turn"], recording["rewards"]
+    tiles = np.append(0, np.flatnonzero(rewards > 0))  # agent steps that reached one
+    near = (np.abs(turn) > SHARP) & (recording["offset"] < 5)
+    steps = skip + np.flatnonzero(near[skip:])
+    found = []
+    for group in np.split(steps, np.flatnonzero(np.diff(steps) > APART) + 1):
+        if not len(group):
+            continue
+        last = tiles[tiles <= group[-1] + 10][-1]
+        later = np.append(tiles[tiles > last], len(rewards))
+        frames = recording["frames"][group[0] : group[0] + 2 * VIEW]
+        hairpin = Hairpin(
+            episode,
+            turn=float(turn[group[np.abs(turn[group]).argmax()]]),
+            failed=bool(later[0] - last >= STUCK),
+            recovered=len(later) > 1,
+            frames=frames,
+            error=float(squared_error(world_model, frames[:VIEW]).mean()),
+        )
+        found.append(hairpin)
+    return found
