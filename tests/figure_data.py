@@ -41,6 +41,14 @@ def timeline(checks=True, offset=0.0):
     return rows
 
 
+def search_log(shift=0.0):
+    """Rows of a search's log: three generations, of which two were scored in the environment."""
+    rows = [{"generation": k, "mean": y + shift} for k, y in enumerate((1.0, 40.0, 90.0), 1)]
+    rows[0] |= {"check": -80.0, "check_std": 4.0}
+    rows[2] |= {"check": -90.0, "check_std": 2.0}
+    return rows
+
+
 def evolved_by_temperature(seed=0):
     """Rows of evolved.jsonl that differ in temperature and dropout."""
     return [

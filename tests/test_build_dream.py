@@ -71,7 +71,12 @@ def test_another_order_of_random_numbers_is_right(capsys):
         ("forecast.reward.squeeze(1)", "3.2 * new.reward", "sampled with z, which is M's next"),
         ("torch.where(self.done, 0.0, ", "(", "multiply by ~self.done"),
         ("self.done |= ", "self.done = ", "keep self.done | ends"),
-        ("probability_first < torch", "0.5 < torch", "three dreams in ten end"),
+        ("probability_first < torch", "0.5 < torch", "six dreams in ten end"),
+        (
+            "torch.sigmoid(forecast.done_logit.squeeze(1))",
+            "forecast.done_logit.squeeze(1)",
+            "log-odds",
+        ),
         ("forecast.reward.squeeze(1)", "forecast.reward", "shape of the rewards of step 1"),
         ("return self.agent_state.features, rewards, self.done", "return rewards", "it raised"),
     ],
@@ -89,6 +94,26 @@ def test_a_mistake_in_the_environment_is_named(line, instead, said, capsys):
     written = defined(source, "DreamEnv")
     build.check(written)
     assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ("self.done = probability_first < forecast.done_logit[:, 0]", "only that of the last step"),
+        ("ends = probability_first < forecast.done_logit[:, 0]", "A dream that has ended goes on"),
+        ("self.done |= probability_first < forecast.done_logit[:, 0]", "still gives rewards"),
+    ],
+)
+def test_a_missing_sigmoid_is_named_with_a_second_mistake(end, said, capsys):
+    line = "self.done |= probability_first < torch.sigmoid(forecast.done_logit.squeeze(1))"
+    source = ENVIRONMENT.replace(line, end)
+    if end.startswith("ends"):
+        source = source.replace("rewards, self.done", "rewards, ends")
+    if "|=" in end:
+        source = source.replace("torch.where(self.done, 0.0, ", "(")
+    text = printed(source, "DreamEnv", capsys)
+    assert said in text
+    assert "the sigmoid of done_logit" in text
 
 
 def test_an_empty_memory_is_named(capsys):
@@ -134,7 +159,7 @@ RETURN = "def extrapolated_return(total_reward, failures, steps, horizon):\n    
         (
             "r = (failures + 0.5) / steps\n"
             "    return total_reward / steps * (1 - np.exp(-r * horizon))",
-            "division by r is missing",
+            "division by phi is missing",
         ),
         ("return total_reward / (failures + 0.5)", "without a limit of time"),
         (
@@ -145,7 +170,17 @@ RETURN = "def extrapolated_return(total_reward, failures, steps, horizon):\n    
         (
             "r = (failures + 1e-12) / steps\n"
             "    return total_reward / steps * (1 - np.exp(-r * horizon)) / r",
-            "The 0.5 in r is missing",
+            "a small number avoids",
+        ),
+        (
+            "r = failures / steps\n"
+            "    return total_reward / steps * (1 - np.exp(-r * horizon)) / r",
+            "The 0.5 in phi is missing",
+        ),
+        (
+            "v, r = total_reward / steps, 0.5 + failures / steps\n"
+            "    return v / r * -np.expm1(-r * horizon)",
+            "added to the rate",
         ),
         (
             "r = (failures + 0.5) / steps\n"

@@ -26,6 +26,7 @@ from figure_data import (
     published,
     rng,
     score,
+    search_log,
     searches,
     timeline,
     visible_texts,
@@ -79,13 +80,21 @@ ALL = {
         dict.fromkeys(("sum over z", "learning rate, batch size"), (np.zeros(3), np.arange(3)))
     ),
     "dream_accuracy": lambda: figures.dream_accuracy(
-        {"the run's M": [(0.5, -0.1, 0.8)] * 3, "on-policy episodes": [(0.9, 0.7, 1.0)] * 3},
-        {"the run's M": [900, 20, 0], "on-policy episodes": [3, 4, 5]},
+        {
+            "the run's M": [(0.5, -0.1, 0.8)] * 3,
+            "episodes of the run's controllers": [(0.9, 0.7, 1.0)] * 3,
+        },
+        {"the run's M": [900, 20, 0], "episodes of the run's controllers": [3, 4, 5]},
     ),
     "dream_loop": figures.dream_loop,
     "dream_step": figures.dream_step,
     "predicted_by_action": lambda: figures.predicted_by_action(
-        np.array([0.0, 0.5, 1.0]), {"naive M": intervals(), "final M": intervals(-50)}, "brake", 0.2
+        np.array([0.0, 0.5, 1.0]),
+        {"naive M": intervals(), "final M": intervals(-50)},
+        intervals(-80),
+        "brake",
+        0.2,
+        steps=200,
     ),
     "recipes_compared": lambda: figures.recipes_compared(
         {"in the real environment": [score([890, 905, 910])] * 3, "in dreams": [score([700, 900])]}
@@ -95,10 +104,14 @@ ALL = {
         [evolved_by_temperature(), evolved_by_temperature(1)], 32
     ),
     "score_matrix": lambda: figures.score_matrix(
-        {"never steers": -27.0, "evolved: on-policy episodes": 520.0, "the run's C": 900.0},
+        {
+            "never steers": -27.0,
+            "evolved: episodes of the run's controllers": 520.0,
+            "the run's C": 900.0,
+        },
         {f"dream {k}, previous reward": [10.0, 400.0, 800.0 + k] for k in range(8)},
     ),
-    "search_in_dream": lambda: figures.search_in_dream([1.0, 40, 90], {3: (-90.0, 1.0)}),
+    "search_in_dream": lambda: figures.search_in_dream([search_log(), search_log(9.0)], 32),
     "bench": lambda: figures.bench(published()),
 }
 
@@ -125,12 +138,15 @@ def test_every_axis_says_what_it_shows(name):
     for ax in figure.axes:
         if not ax.axison:
             continue
-        named = [t for t in ax.get_yticklabels() if re.search("[a-z]", t.get_text())]
+        named, columns = (
+            [t for t in labels if re.search("[a-z]", t.get_text())]
+            for labels in (ax.get_yticklabels(), ax.get_xticklabels())
+        )
         shared = ax.get_subplotspec() is not None and not ax.get_subplotspec().is_first_col()
         assert ax.get_ylabel() or named or shared, name
         covered = ax.get_subplotspec() is not None and not ax.get_subplotspec().is_last_row()
         colorbar = ax.get_label() == "<colorbar>"
-        assert ax.get_xlabel() or colorbar or covered, name
+        assert ax.get_xlabel() or columns or colorbar or covered, name
 
 
 EMPTY = {
@@ -168,7 +184,7 @@ EMPTY = {
         r"of \['a dream'\], but regrets of \['another'\]",
     ),
     "predicted_by_action": (
-        lambda: figures.predicted_by_action(np.ones(1), {}, "brake", 0.2),
+        lambda: figures.predicted_by_action(np.ones(1), {}, [], "brake", 0.2, 9),
         "no dreams",
     ),
     "recipes_compared": (lambda: figures.recipes_compared({}), "no recipes"),
@@ -181,7 +197,7 @@ EMPTY = {
         lambda: figures.score_matrix({"never steers": 3.0}, {"a dream": [1.0, 2.0]}),
         "a dream: 2 predictions, but 1 policies",
     ),
-    "search_in_dream": (lambda: figures.search_in_dream([], {}), "no generations"),
+    "search_in_dream": (lambda: figures.search_in_dream([[]], 32), "no generations"),
     "bench": (lambda: figures.bench({"rows": []}), "two measurements"),
 }  # fmt: skip
 

@@ -10,6 +10,7 @@ from figure_data import (
     legend,
     published,
     score,
+    search_log,
     timeline,
 )
 from matplotlib.colors import to_hex
@@ -56,25 +57,31 @@ def test_wall_clock_is_in_hours_with_the_papers_results():
     assert "(hours)" in ax.get_xlabel()
 
 
-def test_a_search_in_dreams_has_predicted_and_real_returns():
-    figure = figures.search_in_dream([1.0, 40, 90], {1: (-80.0, 2.0), 3: (-90.0, 1.0)})
+def test_searches_in_dreams_have_predicted_and_real_returns():
+    figure = figures.search_in_dream([search_log(), search_log(5.0)], 16)
     (ax,) = figure.axes
-    ((x, y), *_) = drawn(ax, DREAM)
-    assert (list(x), list(y)) == ([1, 2, 3], [1, 40, 90])
+    (x, y), (_, other), *_ = drawn(ax, DREAM)
+    assert (list(x), list(y), list(other)) == ([1, 2, 3], [1, 40, 90], [6, 45, 95])
     x, y, low, high = error_bars(ax.containers[0])
-    assert (list(x), list(y), list(high - low)) == ([1, 3], [-80, -90], [4, 2])
+    assert list(x.round()) == [1, 3]
+    assert list(y) == [-80, -90]
+    np.testing.assert_allclose(high - low, [2 * 1.96 * 4 / 4, 2 * 1.96 * 2 / 4])
+    assert legend(figure)[:2] == ["predicted, training seed 0", "real, training seed 0"]
 
 
 def test_returns_by_action_are_means_with_intervals_and_a_limit():
-    found = intervals()
+    found, real = intervals(), intervals(-100)
     values = np.array([0.0, 0.5, 1.0])
-    (ax,) = figures.predicted_by_action(values, {"naive M": found}, "brake", 0.2).axes
+    (ax,) = figures.predicted_by_action(values, {"naive M": found}, real, "brake", 0.2, 9).axes
     ((x, y),) = drawn(ax, DREAM)
     assert (list(x), list(y)) == ([0, 0.5, 1], [i.mean for i in found])
-    band = ax.collections[0].get_paths()[0].vertices
-    assert band[:, 1].min() == min(i.low for i in found)
+    assert list(drawn(ax, REALITY)[0][1]) == [i.mean for i in real]
+    for collection, some in zip(ax.collections, (found, real), strict=True):
+        band = collection.get_paths()[0].vertices
+        assert band[:, 1].min() == min(i.low for i in some)
     assert drawn(ax, BASELINE)[0][0][0] == 0.2
     assert ax.get_xlabel() == "brake"
+    assert "9 agent steps" in ax.get_ylabel()
 
 
 def test_a_score_matrix_has_every_number_and_frames_the_highest_predictions():
@@ -150,12 +157,14 @@ def test_recipes_are_compared_by_the_means_of_their_seeds():
     base, ours = [score([900, 910, 920]), score([890, 900])], [score([700, 800, 850])]
     left, right = figures.recipes_compared({"real": base, "dreams": ours}).axes
     means = [float(container.lines[0].get_ydata()[0]) for container in left.containers]
-    assert means == [910, 895, pytest.approx(2350 / 3)]
-    black = [list(y) for _, y in drawn(left, "#000000")]
-    assert black == [[902.5] * 2, [pytest.approx(2350 / 3)] * 2]
-    ((x, y),) = drawn(right, BASELINE)
+    assert means == [910, 895, 902.5, pytest.approx(2350 / 3), pytest.approx(2350 / 3)]
+    _, _, low, high = error_bars(left.containers[2])
+    mean = seed_interval([910, 895])
+    assert (low[0], high[0]) == pytest.approx((mean.low, mean.high))
+    ((x, y),) = drawn(right, REALITY)
     assert (list(x), list(y)) == ([890, 900, 900, 910, 920], pytest.approx([0.2, 0.4, 0.6, 0.8, 1]))
-    assert list(drawn(right, REALITY)[0][0]) == [700, 800, 850]
+    assert list(drawn(right, DREAM)[0][0]) == [700, 800, 850]
+    assert right.get_xlim()[0] < 700
 
 
 def test_the_bench_has_a_panel_per_unit_and_dots_at_the_medians():

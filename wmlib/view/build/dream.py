@@ -17,54 +17,70 @@ def extrapolated_return(total_reward, failures, steps, horizon):
     total_reward: the sum of all rewards of its dreams, in points. failures: how many dreams failed.
     steps: agent steps in all of them until failure (or the end). Floats or arrays of one shape.
     """
-    v = total_reward / steps
-    r = (failures + 0.5) / steps
-    return v * (1 - np.exp(-r * horizon)) / r
+    reward_rate = total_reward / steps
+    failure_rate = (failures + 0.5) / steps
+    return reward_rate * (1 - np.exp(-failure_rate * horizon)) / failure_rate
 
 
 def _never_fails(total_reward, failures, steps, horizon):
-    """This is v T, the return of a policy that never fails."""
+    """This is T times the reward rate, the return of a policy that never fails."""
     return total_reward / steps * horizon
 
 
 def _all_or_nothing(total_reward, failures, steps, horizon):
-    """This is v T exp(-r T): it counts only episodes without a failure. A policy also gets the
-    rewards before its failure: integrate v exp(-r t) from 0 to T."""
-    r = (failures + 0.5) / steps
-    return total_reward / steps * horizon * np.exp(-r * horizon)
+    """This counts only episodes without a failure. A policy also gets the rewards before its
+    failure: integrate the reward rate times exp(-phi t) from 0 to T."""
+    phi = (failures + 0.5) / steps
+    return total_reward / steps * horizon * np.exp(-phi * horizon)
 
 
 def _not_divided(total_reward, failures, steps, horizon):
-    """The division by r is missing: the integral of exp(-r t) is (1 - exp(-r T)) / r."""
+    """The division by phi is missing: the integral of exp(-phi t) is (1 - exp(-phi T)) / phi."""
     return total_reward / steps * (1 - np.exp(-(failures + 0.5) / steps * horizon))
 
 
 def _without_end(total_reward, failures, steps, horizon):
-    """This is v / r, the return of an episode without a limit of time: the factor 1 - exp(-r T) is
+    """This is the return of an episode without a limit of time: the factor 1 - exp(-phi T) is
     missing."""
     return total_reward / (failures + 0.5)
 
 
 def _opposite_sign(total_reward, failures, steps, horizon):
-    """The exponent has the opposite sign: exp(-r T) falls with T."""
-    r = (failures + 0.5) / steps
-    return total_reward / steps * (1 - np.exp(r * horizon)) / r
+    """The exponent has the opposite sign: exp(-phi T) falls with T."""
+    phi = (failures + 0.5) / steps
+    return total_reward / steps * (1 - np.exp(phi * horizon)) / phi
 
 
-def _no_prior(total_reward, failures, steps, horizon):
-    """The 0.5 in r is missing: a policy without a failure in its dreams may fail later, and with r
-    = 0 there is a division by 0."""
-    r = np.maximum(failures, 1e-12) / steps
-    return total_reward / steps * (1 - np.exp(-r * horizon)) / r
+def _no_half(total_reward, failures, steps, horizon):
+    """The 0.5 in phi is missing: a policy without a failure in its dreams may fail later, and with
+    phi = 0 there is a division by 0."""
+    phi = failures / steps
+    return total_reward / steps * (1 - np.exp(-phi * horizon)) / phi
+
+
+def _nearly_no_half(total_reward, failures, steps, horizon):
+    """The 0.5 in phi is missing: a small number avoids the division by 0, and still says that a
+    policy without a failure in its dreams never fails."""
+    phi = np.maximum(failures, 1e-12) / steps
+    return total_reward / steps * (1 - np.exp(-phi * horizon)) / phi
+
+
+def _half_outside(total_reward, failures, steps, horizon):
+    """The 0.5 is added to the rate: add it to the number of failures, and divide the sum by
+    steps."""
+    phi = failures / steps + 0.5
+    return total_reward / steps * (1 - np.exp(-phi * horizon)) / phi
 
 
 def _three_policies(function) -> Measured:
     failed = np.array([1.0, 6.0, 30.0])
     total, steps = np.array([2100.0, 1500.0, -90.0]), np.array([900.0, 800.0, 750.0])
     with np.errstate(all="ignore"):
+        sure = np.asarray(function(np.array([2400.0]), np.zeros(1), np.array([1200.0]), 460))
         return {
             "the returns of policies that failed": np.asarray(function(total, failed, steps, 460)),
-            "the return of a policy that never failed": float(function(2400.0, 0, 1200.0, 460)),
+            # Numbers only: of a mistake that divides by 0 the rest is to be recognized.
+            "the return of a policy that never failed": np.nan_to_num(sure, nan=0.0),
         }
 
 
@@ -116,15 +132,18 @@ EXERCISES = (
     Exercise(
         extrapolated_return,
         _three_policies,
-        hint="Three lines: v is the reward per step, r = (failures + 0.5) / steps the failure "
-        "rate per step, and the result is v (1 - exp(-r T)) / r with np.exp.",
+        hint="Three lines: the reward rate is the reward per step, the failure rate "
+        "phi = (failures + 0.5) / steps, and the result is the reward rate times "
+        "(1 - exp(-phi T)) / phi, with np.exp.",
         mistakes=(
             _never_fails,
             _all_or_nothing,
             _not_divided,
             _without_end,
             _opposite_sign,
-            _no_prior,
+            _no_half,
+            _nearly_no_half,
+            _half_outside,
         ),
     ),
     Exercise(

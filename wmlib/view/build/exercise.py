@@ -113,7 +113,7 @@ def call(
     }
     result = function(**given)
     if result is None:
-        raise TypeError("it returned None, where a result was expected: is there a return?")
+        raise TypeError("it returned None, where a result was expected: is a return missing?")
     parts = tuple(result) if names else (result,)
     if names and len(parts) != len(names):
         raise ValueError(f"it returned {len(parts)} results, expected {', '.join(names)}")

@@ -26,56 +26,64 @@ SEED_MARKERS = "os^Dv"  # matplotlib's, one per training seed
 NORMAL_95 = 1.96
 
 
-def search_in_dream(
-    predicted: Sequence[float], checks: Mapping[int, tuple[float, float]]
-) -> Figure:
-    """A search in dreams: what the dreams predict in every generation, and some real returns.
+def search_in_dream(runs: Sequence[list[dict]], episodes: int) -> Figure:
+    """Searches in dreams: what the dreams predict in every generation, and some real returns.
 
-    predicted: the population's mean predicted return per generation. checks: {generation, from 1:
-    (mean real return, half-width of its 95% interval)}. All in points. Raises ValueError if there
+    runs: the rows of a search's log, per training seed: "mean", the population's mean predicted
+    return, and in some generations "check" and "check_std", mean and SD of `episodes` real
+    episodes, whose mean is drawn with its 95% interval. All in points. Raises ValueError if there
     are no generations.
     """
-    require_data("generations", predicted)
-    figure, ax = new_axes(width=5.6, height=2.8)
-    generations = np.arange(1, len(predicted) + 1)
-    label = "predicted by the dreams, mean of the population"
-    ax.plot(generations, predicted, "o-", color=DREAM, ms=4, label=label)
-    means, halves = zip(*checks.values(), strict=True)
-    label = "real, mean of the distribution (95% CI)"
-    bars: dict[str, Any] = {"fmt": "s", "color": REALITY, "ms": 5, "capsize": 3, "label": label}
-    ax.errorbar(list(checks), means, halves, **bars)
+    require_data("generations", [row for rows in runs for row in rows])
+    figure, ax = new_axes(width=6.4, height=3.2)
+    for k, rows in enumerate(runs):
+        marker = SEED_MARKERS[k]
+        label = f"predicted, training seed {k}"
+        generations, predicted = column(rows, "generation"), column(rows, "mean")
+        ax.plot(generations, predicted, f"{marker}-", color=DREAM, ms=4, lw=1, label=label)
+        checks = [row for row in rows if "check" in row]
+        half = NORMAL_95 * np.array(column(checks, "check_std")) / np.sqrt(episodes)
+        at = np.array(column(checks, "generation")) + 0.12 * (k - (len(runs) - 1) / 2)
+        bars: dict[str, Any] = {"fmt": marker, "color": REALITY, "ms": 5, "capsize": 2}
+        label = f"real, training seed {k}"
+        ax.errorbar(at, column(checks, "check"), half, label=label, **bars)
     ax.axhline(0, color=BASELINE, lw=0.8)
-    ax.set(
-        xlabel="generation",
-        ylabel="return (points)",
-        xticks=generations[:: max(1, len(predicted) // 12)],
-    )
-    _legend_below(figure, ax, columns=1)
+    count = max(map(len, runs))
+    ticks = range(1, count + 1, max(1, count // 12))
+    ax.set(xlabel="generation", ylabel="return (points)", xticks=ticks)
+    _legend_by_seed(figure, ax, len(runs))
     return figure
 
 
 def predicted_by_action(
     values: np.ndarray,
     predicted: Mapping[str, Sequence[Interval]],
+    real: Sequence[Interval],
     action: str,
     seen: float,
+    steps: int,
 ) -> Figure:
-    """Returns in dreams, in points, of policies that hold one action at each of several values.
+    """Returns of policies that hold one action at each of several values, in dreams and really.
 
-    values: (N,). predicted: {M that makes the dreams: N intervals}, at most two, drawn with their
-    95% CI. action: its name, for the x axis. seen: the highest value that is common in the training
-    data, a dotted line. Raises ValueError if there are no dreams.
+    values: (N,). predicted: {M that makes the dreams: N intervals}, at most two. real: N intervals
+    of the real environment. All in points, of `steps` agent steps, drawn with their 95% CI. action:
+    its name, for the x axis. seen: the highest value that is common in the training data, a dotted
+    line. Raises ValueError if there are no dreams.
     """
     require_data("dreams", predicted)
-    figure, ax = new_axes(width=5.2, height=3.0)
-    for (name, intervals), line in zip(predicted.items(), ("-", "--"), strict=False):
-        ax.plot(values, [i.mean for i in intervals], color=DREAM, ls=line, label=f"{name}'s dream")
+    figure, ax = new_axes(width=5.6, height=3.3)
+    lines = [
+        (f"{name}'s dream", intervals, DREAM, style)
+        for (name, intervals), style in zip(predicted.items(), ("-", "--"), strict=False)
+    ]
+    for name, intervals, color, style in [*lines, ("real environment", real, REALITY, "-")]:
+        ax.plot(values, [i.mean for i in intervals], color=color, ls=style, label=name)
         low, high = [i.low for i in intervals], [i.high for i in intervals]
-        ax.fill_between(values, low, high, color=DREAM, alpha=0.2, lw=0)
+        ax.fill_between(values, low, high, color=color, alpha=0.2, lw=0)
     ax.axvline(seen, color=BASELINE, ls=":", lw=1.5, label="99% of the random policy's steps")
     ax.axhline(0, color=BASELINE, lw=0.8)
-    ax.set(xlabel=action, ylabel="return in dreams (points)")
-    _legend_below(figure, ax, columns=3)
+    ax.set(xlabel=action, ylabel=f"return in {steps} agent steps (points)")
+    _legend_below(figure, ax, columns=2)
     return figure
 
 
@@ -92,7 +100,8 @@ def score_matrix(real: Mapping[str, float], predicted: Mapping[str, Sequence[flo
         if len(values) != len(real):
             raise ValueError(f"{dream}: {len(values)} predictions, but {len(real)} policies")
     columns = {"real environment": list(real.values()), **predicted}
-    figure, ax = new_axes(width=1.9 + 0.79 * len(columns), height=1.0 + 0.25 * len(real))
+    names = 0.3 + 0.063 * max(map(len, real))  # inches for the names of the rows
+    figure, ax = new_axes(width=names + 0.79 * len(columns), height=1.2 + 0.25 * len(real))
     for k, (name, values) in enumerate(columns.items()):
         maps = LinearSegmentedColormap.from_list(name, ["white", REALITY if k == 0 else DREAM])
         shown = np.array(values, dtype=float)[:, None]
@@ -163,7 +172,7 @@ def before_and_after(steps: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figu
     its 95% interval (Student's t). Raises ValueError if there are no changes.
     """
     require_data("changes", steps)
-    figure, (left, right) = panels(2, width=2.4 + 0.7 * len(steps), height=3.1)
+    figure, (left, right) = panels(2, width=2.4 + 0.8 * len(steps), height=3.2)
     for row, (before, after) in enumerate(steps.values()):
         for k, pair in enumerate(zip(before, after, strict=True)):
             style: dict[str, Any] = {"marker": SEED_MARKERS[k], "color": REALITY, "ms": 5}
@@ -178,14 +187,14 @@ def before_and_after(steps: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figu
             right.errorbar(row + 0.22, mean.mean, mean.high - mean.mean, label=label, **bars)
     places = np.arange(len(steps))
     ticks = (2.2 * places[:, None] + [0, 1]).ravel()
-    left.set_xticks(ticks, ["before", "after"] * len(steps), fontsize=8)
-    names = [textwrap.fill(name, 18) for name in steps]
+    left.set_xticks(ticks, ["before", "after"] * len(steps))
+    names = [textwrap.fill(name, 16) for name in steps]
     for place, name in zip(2.2 * places + 0.5, names, strict=True):
         left.annotate(name, (place, 1.02), xycoords=("data", "axes fraction"), ha="center",
-                      va="bottom", fontsize=8)  # fmt: skip
-    right.set_xticks(places, names, fontsize=8)
-    left.set(xlabel="change", ylabel=REAL, xlim=(-0.5, 2.2 * len(steps) - 0.7))
-    right.set(xlabel="change", ylabel="after - before (points)", xlim=(-0.6, len(steps) - 0.4))
+                      va="bottom")  # fmt: skip
+    right.set_xticks(places, names)
+    left.set(ylabel=REAL, xlim=(-0.5, 2.2 * len(steps) - 0.7))
+    right.set(ylabel="after - before (points)", xlim=(-0.6, len(steps) - 0.4))
     for ax in (left, right):
         ax.axhline(0, color=BASELINE, lw=0.8)
         ax.grid(axis="x", visible=False)
@@ -228,15 +237,7 @@ def returns_by_temperature(runs: Sequence[list[dict]], episodes: int) -> Figure:
         ax.set(xlabel="temperature τ", title=f"dropout {rate:g}", ylim=_limits(rows))
         ax.axhline(0, color=BASELINE, lw=0.8)
     axes[0].set_ylabel("return (points)")
-    handles, labels = axes[0].get_legend_handles_labels()
-    order = np.argsort([label[-1] for label in labels], kind="stable")  # a column per seed
-    figure.legend(
-        [handles[k] for k in order],
-        [labels[k] for k in order],
-        loc="outside lower center",
-        ncols=len(runs),
-        fontsize=8,
-    )
+    _legend_by_seed(figure, axes[0], len(runs))
     return figure
 
 
@@ -278,34 +279,39 @@ def returns_by_round(runs: Sequence[list[dict]], episodes: int) -> Figure:
 
 
 def recipes_compared(recipes: Mapping[str, Sequence[Score]]) -> Figure:
-    """Scores of several recipes over training seeds: means, left, and all episodes, right.
+    """Scores of recipes over training seeds: means, left, and all episodes, right.
 
-    recipes: {name: the score of every seed}, at most two, the baseline first (grey; the other
-    blue). Left, every seed's mean with its 95% interval (episodes), and the mean over the seeds.
-    Right, the share of episodes below a return. Raises ValueError if there are no recipes.
+    recipes: {name: the score of every seed}, at most two: first the one evolved in the real
+    environment (blue), then the one evolved in dreams (orange). Left, every seed's mean with its
+    95% interval (episodes), and in black the mean over the seeds with its 95% interval (Student's
+    t), where there are two or more. Right, the share of episodes up to a return, with a logarithmic
+    axis that also shows rare failures. Raises ValueError if there are no recipes.
     """
     require_data("recipes", recipes)
-    figure, (left, right) = panels(2, width=4.0, height=3.0)
+    figure, (left, right) = panels(2, width=4.0, height=3.2)
     for row, ((name, scores), color) in enumerate(
-        zip(recipes.items(), (BASELINE, REALITY)[-len(recipes) :], strict=True)
+        zip(recipes.items(), (REALITY, DREAM), strict=False)
     ):
         for k, score in enumerate(scores):
             i, at = score.interval, row + 0.14 * (k - (len(scores) - 1) / 2) - 0.1
             half = [[i.mean - i.low], [i.high - i.mean]]
             bars: dict[str, Any] = {"fmt": SEED_MARKERS[k], "color": color, "ms": 5, "capsize": 2}
             left.errorbar(at, i.mean, half, **bars)
-        mean = np.mean([score.interval.mean for score in scores])
-        left.plot([row + 0.15, row + 0.4], [mean, mean], color="black", lw=2)
+        means = [score.interval.mean for score in scores]
+        mean, half_width = float(np.mean(means)), 0.0
+        if len(means) > 1:
+            half_width = seed_interval(means).high - mean
+        bars = {"fmt": "_", "color": "black", "ms": 14, "capsize": 3, "lw": 1.5}
+        left.errorbar(row + 0.27, mean, half_width, **bars)
         returns = np.sort(np.concatenate([score.scores for score in scores]))
         share = np.arange(1, len(returns) + 1) / len(returns)
         right.step(returns, share, where="post", color=color, label=name)
     left.set_xticks(range(len(recipes)), [textwrap.fill(name, 18) for name in recipes])
-    left.set(xlabel="recipe", ylabel="mean return (points)", xlim=(-0.5, len(recipes) - 0.4))
+    left.set(ylabel="mean return (points)", xlim=(-0.5, len(recipes) - 0.4))
     left.grid(axis="x", visible=False)
-    right.set(xlabel="return of an episode (points)", ylabel="share of episodes below")
-    low = min(np.quantile(score.scores, 0.02) for some in recipes.values() for score in some)
-    right.set(xlim=(min(low, 690), 950), ylim=(0, 1))
-    right.yaxis.set_major_formatter(PercentFormatter(1))
+    right.set(xlabel="return of an episode (points)", ylabel="share of episodes up to it")
+    right.set(yscale="log", ylim=(None, 1.1))
+    right.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     right.legend(fontsize=8, loc="upper left")
     return figure
 
@@ -313,3 +319,15 @@ def recipes_compared(recipes: Mapping[str, Sequence[Score]]) -> Figure:
 def _legend_below(figure: Figure, ax: Axes, columns: int = 2) -> None:
     handles = ax.get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=columns, fontsize=8)
+
+
+def _legend_by_seed(figure: Figure, ax: Axes, seeds: int) -> None:
+    handles, labels = ax.get_legend_handles_labels()
+    order = np.argsort([label[-1] for label in labels], kind="stable")  # a column per seed
+    figure.legend(
+        [handles[k] for k in order],
+        [labels[k] for k in order],
+        loc="outside lower center",
+        ncols=seeds,
+        fontsize=8,
+    )
