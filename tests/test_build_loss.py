@@ -34,7 +34,7 @@ MISTAKES = {
     ),
     "the wrong sign of the logarithm": (
         "def kl_divergence(mu, logvar):\n return (mu**2 + logvar.exp() - 1 + logvar) / 2",
-        "values differ",
+        "difference in values",
     ),
     "summed": (
         "def kl_divergence(mu, logvar):\n"

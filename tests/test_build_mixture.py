@@ -81,7 +81,7 @@ MISTAKES = {
     ),
     "weights as they are": (
         NLL + f"return -torch.logsumexp(log_pi.exp() + {LOG_NORMAL}, -1)",
-        "values differ",
+        "difference in values",
     ),
     "a sum of logarithms": (
         NLL + f"return -(log_pi + {LOG_NORMAL}).sum(-1)",
