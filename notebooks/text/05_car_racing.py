@@ -598,7 +598,7 @@ def search(fitness, log=None):
     return evolution.mean, resumed
 
 
-# %% tags=["nbval-check-output"]
+# %%
 with tempfile.TemporaryDirectory() as temporary:
     log = Path(temporary) / "evolution.jsonl"
     try:
