@@ -48,6 +48,14 @@ def test_a_car_that_reaches_no_tile_for_50_steps_failed(later):
     assert hairpin.recovered == bool(later)
 
 
+def test_a_left_and_a_right_turn_are_two_hairpins_and_the_car_fails_at_the_second():
+    tiles = range(0, 75, 5)
+    turns = dict.fromkeys(range(50, 60), 100.0) | dict.fromkeys(range(60, 75), -120.0)
+    first, second = hairpins.find_hairpins(recording(tiles=tiles, turns=turns), GREY)
+    assert (first.turn, first.failed) == (100, False)
+    assert (second.turn, second.failed) == (-120, True)
+
+
 def test_neither_the_beginning_nor_the_grass_counts():
     turns = {50: 120.0}
     assert hairpins.find_hairpins(recording(turns=turns), GREY, skip=51) == []

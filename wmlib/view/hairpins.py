@@ -1,5 +1,6 @@
 """Hairpins of CarRacing's tracks: whether an agent fails there, and V's error on the way."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,8 +56,9 @@ class Hairpin:
     """A turn of more than 90 degrees that came into view while the car was on the road.
 
     episode: the index of its episode. turn: degrees, left positive. failed: no new tile within
-    `STUCK` agent steps. recovered: there was one later. frames: uint8 (T, S, S, 3), of the agent
-    steps since it came into view. error: V's squared error per frame, mean of the first `VIEW`.
+    `STUCK` agent steps, and no other hairpin came into view around the last one. recovered: there
+    was a tile later. frames: uint8 (T, S, S, 3), of the agent steps since it came into view. error:
+    V's squared error per frame, mean of the first `VIEW`.
     """
 
     episode: int
@@ -132,17 +134,19 @@ def find_hairpins(
     tiles = np.append(0, np.flatnonzero(rewards > 0))  # agent steps that reached one
     near = (np.abs(turn) > SHARP) & (recording["offset"] < 5)
     steps = skip + np.flatnonzero(near[skip:])
+    new = (np.diff(steps) > APART) | (np.diff(np.sign(turn[steps])) != 0)
+    groups = [group for group in np.split(steps, np.flatnonzero(new) + 1) if len(group)]
     found = []
-    for group in np.split(steps, np.flatnonzero(np.diff(steps) > APART) + 1):
-        if not len(group):
-            continue
+    for group, following in itertools.zip_longest(groups, groups[1:]):
         last = tiles[tiles <= group[-1] + 10][-1]
         later = np.append(tiles[tiles > last], len(rewards))
+        stuck = later[0] - last >= STUCK
+        at_the_next = following is not None and following[0] <= last + APART
         frames = recording["frames"][group[0] : group[0] + 2 * VIEW]
         hairpin = Hairpin(
             episode,
             turn=float(turn[group[np.abs(turn[group]).argmax()]]),
-            failed=bool(later[0] - last >= STUCK),
+            failed=bool(stuck and not at_the_next),
             recovered=len(later) > 1,
             frames=frames,
             error=float(squared_error(world_model, frames[:VIEW]).mean()),
