@@ -112,6 +112,8 @@ def test_errors_by_turn_are_means_per_bin_and_hairpins_by_outcome():
     assert means == [[[0, 2], [20, 7]], [[0, 4], [20, 14]]]  # no bin of one frame
     passed, failed = (points.get_offsets().tolist() for points in right.collections)
     assert (passed, failed) == ([[100, 20], [120, 30]], [[-170, 60]])
+    higher = figures.error_by_turn(TURNS, ERRORS, ERRORS, HAIRPINS[0], 9 * HAIRPINS[1], HAIRPINS[2])
+    assert all(ax.get_ylim()[0] == 0 and ax.get_ylim()[1] > 540 for ax in higher.axes)
     assert legend(figure) == ["frames", "their mirror images", "passed (2)", "failed (1)"]
 
 

@@ -27,7 +27,7 @@
 #
 # **What you need.** Chapters [2](02_vae.ipynb) to [4](04_controller.ipynb): $z$, $h$, and CMA-ES.
 #
-# **How long.** 60 minutes of reading and building; running all cells takes about 6 minutes on two cores.
+# **How long.** 60 minutes of reading and building; running all cells takes about 4 minutes on two cores.
 
 # %%
 import cProfile
@@ -528,7 +528,7 @@ for name, rows in {"failed": right & sharp & failed, "passed": right & sharp & ~
     print(f"sharp right-hand hairpins, {name}: V's error {hairpins.describe(error[rows])}")
 
 # %% [markdown]
-# V's errors at sharp right-hand hairpins that fail and that are passed overlap, so the data do not separate (a) from (b). After a failure, no car reaches another tile. That fits (c), but does not prove it, as no search without early termination was run here.
+# V's errors at the sharp right-hand hairpins that fail and at those that are passed do not differ measurably (68 and 65), so the data do not separate (a) from (b). After a failure, no car reaches another tile. That fits (c), but does not prove it, as no search without early termination was run here.
 #
 # **The same tracks, mirrored.** If the agent has learned *left turns*, and not hairpins as such, it returns less where left and right are exchanged. `training_world(config, mirror=True)` flips the frames and negates the steering on every track with an odd seed, and nothing else: the shape of the road, the physics and the rewards are the same. The tracks of 5.3 have odd seeds.
 #
@@ -547,7 +547,7 @@ figures.differences({"mirrored": mirrored - as_drawn}, "difference of returns (p
 #
 # The direction alone costs that much, so the agent has learned left turns: its V from frames, and its C from returns, in which right turns are rare. A remedy would be **data augmentation**: `--env.mirror` trains with every second track mirrored; whether it helps is the subject of a later run.
 #
-# **Finding.** On mirrored tracks the mean return falls by about 170 points (95% CI of the paired difference about 90 to 280). In a sample enriched with the 48 lowest-scoring tracks, 8 of the 13 hairpin failures are at sharp right-hand hairpins (8 of 21 such hairpins, 1 of 95 sharp left-hand ones); 22 of the 40 tracks below 800 did not fail again. V's squared error is 59 at sharp right-hand hairpins and 33 at left-hand ones. Whether V or C is the limit remains open.
+# **Finding.** On mirrored tracks the mean return falls by about 170 points (95% CI of the paired difference about 90 to 280). In a sample enriched with the 48 lowest-scoring tracks, 12 of the 13 hairpin failures are at right-hand hairpins: 8 at sharp ones (of 24, against none of 95 sharp left-hand ones), 4 at others (of 46, against 1 of 118); 22 of the 40 tracks below 800 did not fail again. V's squared error is about 66 at sharp right-hand hairpins and 33 at sharp left-hand ones. Whether V or C is the limit remains open.
 #
 # ## 5.10 Break it: wipe the memory, kill the search
 #
@@ -846,7 +846,7 @@ for times in (1, 32, 512):
 # - The search runs in 24 principal components of $[z, h]$ (75 numbers). When M is retrained, C is kept by least-squares distillation.
 # - This agent returns 898 ± 68 (SD, 1,000 held-out tracks; 95% CI of the mean 893 to 901); the recipe 899 over three runs (95% CI 888 to 910).
 # - Nominal 95% intervals of 20 episodes contain the mean only about two thirds of the time, because failures are rare.
-# - The agent has learned left turns: on the same tracks mirrored, its mean return falls by about 170 points. In a sample enriched with low-scoring tracks, 8 of its 13 hairpin failures are at sharp right-hand hairpins.
+# - The agent has learned left turns: on the same tracks mirrored, its mean return falls by about 170 points. In a sample enriched with low-scoring tracks, 12 of its 13 hairpin failures are at right-hand hairpins.
 # - By the profiler, drawing takes about 97% of the environment's time; the fast renderer makes it about 26 times as fast (published bench).
 #
 # **What's next.** C was evolved in the real environment, with about twenty thousand episodes. In [chapter 6](06_dreaming.ipynb) it is evolved without it: M becomes the environment.

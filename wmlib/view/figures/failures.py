@@ -42,7 +42,7 @@ def error_by_turn(
         style = {"fmt": "o-", "color": color, "ms": 4, "lw": 1, "capsize": 2}
         left.errorbar([middle for middle, _ in bins], means, sides, label=name, **style)
     xlabel = "turn of the road ahead (degrees)\n← right       left →"
-    left.set(xlabel=xlabel, ylabel="V's squared error\n(summed over a frame)", ylim=(0, None))
+    left.set(xlabel=xlabel, ylabel="V's squared error\n(summed over a frame)")
     left.legend(loc="upper center", fontsize=8)
     failed = np.asarray(failed, dtype=bool)
     outcomes = {
@@ -52,6 +52,6 @@ def error_by_turn(
     for name, (rows, style) in outcomes.items():
         label = f"{name} ({rows.sum()})"
         right.scatter(hairpin_turns[rows], hairpin_errors[rows], label=label, **style)
-    right.set_xlabel(xlabel)
+    right.set(xlabel=xlabel, ylim=(0, None))  # of both: they share the axis
     right.legend(title="hairpins", loc="upper center", fontsize=8)
     return figure
