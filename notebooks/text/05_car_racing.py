@@ -27,7 +27,7 @@
 #
 # **What you need.** Chapters [2](02_vae.ipynb) to [4](04_controller.ipynb): $z$, $h$, and CMA-ES.
 #
-# **How long.** 60 minutes of reading and building; running all cells takes about 4 minutes on two cores.
+# **How long.** 60 minutes of reading and building; running all cells takes about 6 minutes on two cores.
 
 # %%
 import cProfile
