@@ -136,7 +136,8 @@ class Evolution:
                 row |= self._extra(self) if self._extra else {}
                 row["seconds"] = round(spent + time.monotonic() - began, 2)
                 self._record(row)
-                bar.set_postfix(mean=f"{row['mean']:.0f}", best=f"{row['best']:.0f}")
+                # Without a redraw of its own: short generations would flood a notebook with them.
+                bar.set_postfix(mean=f"{row['mean']:.0f}", best=f"{row['best']:.0f}", refresh=False)
                 bar.update()
                 yield row
 
