@@ -122,6 +122,19 @@ def visible_texts(figure):
     ]
 
 
+def assert_legible(figure):
+    """No text of a drawn figure is cut off, and none covers another."""
+    texts = visible_texts(figure)
+    for text, box in texts:
+        assert min(box.x0, box.y0) > -1, text
+        assert box.x1 < figure.bbox.x1 + 1, text
+        assert box.y1 < figure.bbox.y1 + 1, text
+    for (one, a), (other, b) in itertools.combinations(texts, 2):
+        across = min(a.x1, b.x1) - max(a.x0, b.x0)
+        down = min(a.y1, b.y1) - max(a.y0, b.y0)
+        assert across < 1 or down < 1, f"{one!r} and {other!r}"
+
+
 def drawn(ax, color):
     """The lines of a colour, each as (x, y)."""
     return [line.get_data() for line in ax.lines if to_hex(line.get_color()) == color.lower()]

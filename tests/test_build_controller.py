@@ -1,19 +1,15 @@
 """Chapter 4's build cells, filled in as readers would."""
 
-import textwrap
-
 import numpy as np
 import pytest
-import torch
+from readers import assert_right, assert_wrong, written
 
 from wmlib.view import build
 
 
-def written(name, source):
-    """The function that a reader's cell defines; `squash` is there, as in the chapter."""
-    namespace = {"torch": torch, "np": np, "squash": build.exercises()["squash"].reference}
-    exec(textwrap.dedent(source), namespace)
-    return namespace[name]
+def cell(name, source):
+    """The function of a cell; `squash` is there, as in the chapter."""
+    return written(source, name, squash=build.exercises()["squash"].reference)
 
 
 SQUASH = [
@@ -166,8 +162,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("name", "source", "said"), MISTAKES)
 def test_a_readers_mistake_is_named(name, source, said, capsys):
-    assert build.check(written(name, source)) is build.exercises()[name].reference
-    assert said in capsys.readouterr().out
+    assert_wrong(cell(name, source), said, capsys)
 
 
 @pytest.mark.parametrize(
@@ -202,9 +197,7 @@ def test_a_readers_mistake_is_named(name, source, said, capsys):
     ],
 )
 def test_other_ways_to_write_it_are_right(name, source, capsys):
-    function = written(name, source)
-    assert build.check(function) is function
-    assert "is right" in capsys.readouterr().out
+    assert_right(cell(name, source), capsys)
 
 
 def test_the_strategy_climbs():

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from readers import assert_right, assert_wrong, written
 from scipy.stats import spearmanr
 
 from wmlib.envs.dream import Dream
@@ -37,21 +38,18 @@ class DreamEnv:
 """
 
 
-def defined(source, name):
-    namespace = {"torch": torch, "np": np, "rankdata": dream.rankdata}
-    exec(source, namespace)
-    return namespace[name]
+def cell(source, name):
+    """The function or class of a cell, with what the chapter has imported."""
+    return written(source, name, rankdata=dream.rankdata)
 
 
 def printed(source, name, capsys):
-    assert build.check(defined(source, name)) is EXERCISES[name].reference
+    assert build.check(cell(source, name)) is EXERCISES[name].reference
     return capsys.readouterr().out
 
 
 def test_another_order_of_random_numbers_is_right(capsys):
-    written = defined(ENVIRONMENT, "DreamEnv")
-    assert build.check(written) is written
-    assert "is right" in capsys.readouterr().out
+    assert_right(cell(ENVIRONMENT, "DreamEnv"), capsys)
 
 
 @pytest.mark.parametrize(
@@ -91,9 +89,7 @@ def test_a_mistake_in_the_environment_is_named(line, instead, said, capsys):
         source = source.replace("        h, c =", added)
     assert line in source
     source = source.replace(line, instead)
-    written = defined(source, "DreamEnv")
-    build.check(written)
-    assert said in capsys.readouterr().out
+    assert_wrong(cell(source, "DreamEnv"), said, capsys)
 
 
 @pytest.mark.parametrize(

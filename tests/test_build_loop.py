@@ -1,8 +1,7 @@
 """Chapter 5's build cells: what the checker prints for a wrong rollout, or a wrong interval."""
 
-import numpy as np
 import pytest
-import torch
+from readers import written
 
 from wmlib.view import build
 from wmlib.view.build import loop
@@ -13,11 +12,11 @@ RIGHT = "is right: from here on"
 
 def said(source, name, capsys):
     """What the checker prints about a function, given as a reader's source text."""
-    namespace = {"torch": torch, "np": np, "agent_step": loop.agent_step}
-    exec(source, namespace)
-    checked = build.check(namespace[name])
+    tools = {} if name == "agent_step" else {"agent_step": loop.agent_step}
+    function = written(source, name, **tools)
+    checked = build.check(function)
     printed = capsys.readouterr().out
-    assert checked is (namespace[name] if RIGHT in printed else EXERCISES[name].reference)
+    assert checked is (function if RIGHT in printed else EXERCISES[name].reference)
     return printed
 
 

@@ -1,9 +1,11 @@
 """Chapter 0's and 1's build cells on V's loss and training, as readers would write them."""
 
+import re
+
 import pytest
 import torch
+from readers import assert_right, assert_wrong, written
 
-from wmlib.view import build
 from wmlib.view.build import loss
 
 OPENING = "optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)\nlosses = []\n"
@@ -199,27 +201,21 @@ RIGHT = {
 }
 
 
-def written(source):
-    """The function that a reader wrote in a cell."""
-    namespace = {"torch": torch, "kl_divergence": loss.kl_divergence}
-    before = set(namespace)
-    exec(source, namespace)
-    [name] = set(namespace) - before - {"__builtins__"} or {"kl_divergence"}
-    return namespace[name]
+def cell(source):
+    """The function of a cell: the first one that is defined in it."""
+    name = re.search(r"def (\w+)\(", source).group(1)
+    return written(source, name, kl_divergence=loss.kl_divergence)
 
 
 @pytest.mark.parametrize("case", MISTAKES)
 def test_what_a_reader_gets_wrong_is_named(case, capsys):
     source, said = MISTAKES[case]
-    function = written(source)
-    assert build.check(function) is not function
-    assert said in capsys.readouterr().out
+    assert_wrong(cell(source), said, capsys)
 
 
 @pytest.mark.parametrize("case", RIGHT)
 def test_other_ways_to_write_it_are_right(case, capsys):
-    function = written(RIGHT[case])
-    assert build.check(function) is function, capsys.readouterr().out
+    assert_right(cell(RIGHT[case]), capsys)
 
 
 def test_training_a_line_finds_it():

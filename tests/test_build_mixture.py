@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
+from readers import assert_right, assert_wrong, written
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
-from wmlib.view import build
 from wmlib.view.build import mixture
 
 DENSITY = "def mixture_density(y, pi, mu, sigma):\n "
@@ -105,26 +105,22 @@ RIGHT = {
 }
 
 
-def written(source):
-    """The function that a reader wrote in a cell."""
+def cell(source):
+    """The function of a cell; torch's distributions are there, as a reader may import them."""
     tools = {"Categorical": Categorical, "MixtureSameFamily": MixtureSameFamily, "Normal": Normal}
-    namespace = {"torch": torch, "math": math, **tools}
-    exec(source, namespace)
-    return namespace["mixture_density" if source.startswith(DENSITY) else "mixture_nll"]
+    name = "mixture_density" if source.startswith(DENSITY) else "mixture_nll"
+    return written(source, name, math=math, **tools)
 
 
 @pytest.mark.parametrize("case", MISTAKES)
 def test_what_a_reader_gets_wrong_is_named(case, capsys):
     source, said = MISTAKES[case]
-    function = written(source)
-    assert build.check(function) is not function
-    assert said in capsys.readouterr().out
+    assert_wrong(cell(source), said, capsys)
 
 
 @pytest.mark.parametrize("case", RIGHT)
 def test_other_ways_to_write_it_are_right(case, capsys):
-    function = written(RIGHT[case])
-    assert build.check(function) is function, capsys.readouterr().out
+    assert_right(cell(RIGHT[case]), capsys)
 
 
 def test_the_density_integrates_to_one_and_is_the_exponential_of_the_loss():

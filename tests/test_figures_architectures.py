@@ -1,10 +1,8 @@
 """Diagrams of networks, and the map of z: what is drawn is what the network and the data are."""
 
-import itertools
-
 import numpy as np
 import pytest
-from figure_data import visible_texts
+from figure_data import assert_legible, visible_texts
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from wmlib.models.vae import VAE
@@ -32,14 +30,7 @@ def test_the_diagram_of_v_has_the_shapes_of_the_network(vae, shapes):
     colors = [t.get_color() for t in figure.axes[0].texts if t.get_text() == frame]
     assert colors == [REALITY, DREAM]
     assert sum("Sigmoid" in text for text in written) == 1
-    for text, box in texts:
-        assert min(box.x0, box.y0) > -1, text
-        assert box.x1 < figure.bbox.x1 + 1, text
-        assert box.y1 < figure.bbox.y1 + 1, text
-    for (one, a), (other, b) in itertools.combinations(texts, 2):
-        across = min(a.x1, b.x1) - max(a.x0, b.x0)
-        down = min(a.y1, b.y1) - max(a.y0, b.y0)
-        assert across < 1 or down < 1, f"{one!r} and {other!r}"
+    assert_legible(figure)
 
 
 def test_large_values_lie_on_top_of_the_map_and_zero_is_in_the_middle_of_its_colours():
