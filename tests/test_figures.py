@@ -37,6 +37,7 @@ from scipy import stats
 
 from wmlib.evaluation import episode_interval
 from wmlib.models.mdn_rnn import MDNRNN
+from wmlib.pipeline.scales import get_config
 from wmlib.view import figures
 from wmlib.view.figures import BASELINE, DREAM, REALITY
 
@@ -86,7 +87,7 @@ ALL = {
         },
         {"the run's M": [900, 20, 0], "episodes of the run's controllers": [3, 4, 5]},
     ),
-    "dream_loop": figures.dream_loop,
+    "dream_loop": lambda: figures.dream_loop(get_config("laptop", dream=True)),
     "dream_step": figures.dream_step,
     "predicted_by_action": lambda: figures.predicted_by_action(
         np.array([0.0, 0.5, 1.0]),

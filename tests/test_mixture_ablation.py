@@ -8,6 +8,8 @@ import torch
 
 from wmlib.files import read_log, write_log
 from wmlib.models.mdn_rnn import MDNRNN
+from wmlib.models.vae import VAE
+from wmlib.models.world_model import WorldModel
 from wmlib.paths import pretrained
 from wmlib.pipeline.scales import get_chapter_config
 from wmlib.pipeline.scoring import agent_digest
@@ -46,7 +48,8 @@ def test_the_linear_baseline_finds_a_linear_system_and_a_copy_does_not():
 
 def test_rollouts_of_m_continue_its_own_samples():
     torch.manual_seed(0)
-    forecaster = Mixture(MDNRNN(z_size=2, action_size=1, hidden_size=8))
+    mdn_rnn = MDNRNN(z_size=2, action_size=1, hidden_size=8)
+    forecaster = Mixture(WorldModel(VAE(z_size=2), mdn_rnn))
     z, actions = torch.randn(3, 6, 2), torch.randn(3, 9, 1)
     with torch.no_grad():
         drawn = forecaster.rollouts(z, actions, torch.Generator().manual_seed(0))

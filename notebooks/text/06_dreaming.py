@@ -581,7 +581,7 @@ figures.returns_by_temperature(mixed, episodes)
 # In each round the candidates of the last search collect real episodes, with noise on their actions, the dream's M is trained further on them, and C is evolved in the new dreams. It is Dyna's idea (learn a model from real experience, learn a policy from the model) with the loop of chapter 5.
 
 # %%
-figures.dream_loop()
+figures.dream_loop(config)
 
 # %% [markdown]
 # **Figure 6.13.** The loop with its two Ms. V and the agent's M are trained in rounds 0 and 2 and then frozen, so that C's inputs keep their meaning while the dream's M (orange) goes on learning. Real rewards (blue) reach the dream's M, and never the search.

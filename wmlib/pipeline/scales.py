@@ -122,7 +122,20 @@ CONFIGS = {"smoke": SMOKE, "laptop": LAPTOP, "paper": PAPER}
 MACHINES = {"smoke": Machine(0, device="cpu"), "laptop": Machine(2), "paper": Machine(64)}
 
 CHAPTERS = {
-    "smoke": ChapterConfig(True, 3, 10, 5, 3, 5, 5, 10, 1, 1, 10, 5),
+    "smoke": ChapterConfig(
+        retrain=True,
+        ball_test_episodes=3,
+        ball_context=10,
+        ball_horizon=5,
+        test_episodes=3,
+        context=5,
+        horizon=5,
+        agent_steps=10,
+        broken_epochs=1,
+        trial_generations=1,
+        measured_steps=10,
+        rollout_start=5,
+    ),
     "laptop": ChapterConfig(),
     "paper": ChapterConfig(
         ball_test_episodes=100,

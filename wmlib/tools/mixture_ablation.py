@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from wmlib.files import read_log, write_log
-from wmlib.models.checkpoints import load_agent
-from wmlib.models.mdn_rnn import MDNRNN, Prediction, mixture_nll, sample_next
+from wmlib.models.checkpoints import load_agent, load_world_model
+from wmlib.models.mdn_rnn import MDNRNN, Prediction, mixture_nll
 from wmlib.models.vae import kl_per_dimension, sample_latent
+from wmlib.models.world_model import State, WorldModel
 from wmlib.paths import PRETRAINED, pretrained
 from wmlib.pipeline.car_racing import training_world
 from wmlib.pipeline.config import ChapterConfig, Config
@@ -75,6 +76,7 @@ def run_ablation(config: Config, chapter: ChapterConfig, out: str | Path) -> lis
     made_from["epochs"] = str(config.rnn.epochs)
     rows = [row for row in read_log(out) if row["made_from"] == made_from] if out.exists() else []
     done, test = {(row["arm"], row["seed"]) for row in rows}, read_latents(held_out)
+    vae = load_world_model(pretrained("car_racing")).vae
 
     def add(arm: str, seed: int, measured: dict[str, Any]) -> None:
         rows.append({"arm": arm, "seed": seed} | measured | {"made_from": made_from})
@@ -84,7 +86,7 @@ def run_ablation(config: Config, chapter: ChapterConfig, out: str | Path) -> lis
         for arm, (mixtures, z_weight) in ARMS.items():
             if (arm, seed) not in done:
                 mdn_rnn = train(config, latents, mixtures, z_weight, seed)
-                measured = measure(Mixture(mdn_rnn), test, chapter)
+                measured = measure(Mixture(WorldModel(vae, mdn_rnn)), test, chapter)
                 add(arm, seed, measured | {"reward_error": reward_error(mdn_rnn, test)})
     for arm in (LINEAR, COPY):
         if (arm, 0) not in done:
@@ -153,25 +155,27 @@ def read_latents(store: EpisodeStore) -> Latents:
 
 @dataclass(frozen=True)
 class Mixture:
-    """An M as a forecaster."""
+    """The M of a world model as a forecaster."""
 
-    mdn_rnn: MDNRNN
+    world_model: WorldModel
 
     def nll(self, z: Tensor, actions: Tensor) -> Tensor:
         """See `Forecaster`."""
-        prediction, _ = self.mdn_rnn(z[None, :-1], actions[None])
+        prediction, _ = self.world_model.mdn_rnn(z[None, :-1], actions[None])
         return mixture_nll(prediction, z[None, 1:])[0]
 
     def rollouts(self, z: Tensor, actions: Tensor, generator: torch.Generator) -> Tensor:
         """See `Forecaster`: `SAMPLES` of them, at temperature 1."""
         context = z.shape[1] - 1
-        _, state = self.mdn_rnn.remember(z[:, :-1], actions[:, :context])
-        h, c = (part[0].repeat(SAMPLES, 1) for part in state)
-        now, imagined = z[:, -1].repeat(SAMPLES, 1), []
+        _, (h, c) = self.world_model.mdn_rnn.remember(z[:, :-1], actions[:, :context])
+        state = State(z[:, -1], h[0], c[0], z.new_zeros(len(z)))
+        state = State(*(part.repeat(SAMPLES, *[1] * (part.ndim - 1)) for part in state))
+        imagined = []
         for action in actions[:, context:].unbind(1):
-            h, c = self.mdn_rnn.step(now, action.repeat(SAMPLES, 1), h, c)
-            now = sample_next(self.mdn_rnn.predict(h[:, None]), 1.0, generator)[:, 0]
-            imagined.append(now)
+            taken = action.repeat(SAMPLES, 1)
+            # As for few rows: with 32-bit floats, so that every processor gives the same table.
+            state, _ = self.world_model.imagine(state, taken, generator=generator, few_rows=True)
+            imagined.append(state.z)
         return torch.stack(imagined, 1).unflatten(0, (SAMPLES, len(z)))
 
 

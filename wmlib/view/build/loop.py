@@ -4,6 +4,7 @@ The rollout is checked in a tiny environment with a tiny world model, both deter
 weights, no physics.
 """
 
+import operator
 from collections.abc import Callable
 
 import numpy as np
@@ -74,28 +75,28 @@ def run_episode(env, world_model, controller, seed):
     return total
 
 
+def _until(over, env, world_model, controller, state):
+    # The return of an episode that is over when `over` says so, and its last state.
+    total, ended = 0.0, False
+    while not ended:
+        state, reward, terminated, truncated = agent_step(env, world_model, controller, state)
+        total += reward
+        ended = over(terminated, truncated)
+    return total, state
+
+
 def _truncation_ignored(env, world_model, controller, seed):
     """The episode goes on after it was truncated: it is over when terminated or truncated is
     true."""
-    frame, _ = env.reset(seed=seed)
-    state = world_model.begin(frame[None])
-    total, terminated = 0.0, False
-    while not terminated:
-        state, reward, terminated, _ = agent_step(env, world_model, controller, state)
-        total += reward
-    return total
+    state = world_model.begin(env.reset(seed=seed)[0][None])
+    return _until(lambda terminated, _: terminated, env, world_model, controller, state)[0]
 
 
 def _termination_ignored(env, world_model, controller, seed):
     """The episode goes on after it was terminated: it is over when terminated or truncated is
     true."""
-    frame, _ = env.reset(seed=seed)
-    state = world_model.begin(frame[None])
-    total, truncated = 0.0, False
-    while not truncated:
-        state, reward, _, truncated = agent_step(env, world_model, controller, state)
-        total += reward
-    return total
+    state = world_model.begin(env.reset(seed=seed)[0][None])
+    return _until(lambda _, truncated: truncated, env, world_model, controller, state)[0]
 
 
 def _last_reward_left_out(env, world_model, controller, seed):
@@ -115,25 +116,14 @@ def _memory_kept(env, world_model, controller, seed):
     """The second episode begins with the memory of the first: call begin for every episode."""
     frame, _ = env.reset(seed=seed)
     state = vars(world_model).get("kept") or world_model.begin(frame[None])
-    total, over = 0.0, False
-    while not over:
-        state, reward, terminated, truncated = agent_step(env, world_model, controller, state)
-        total += reward
-        over = terminated or truncated
-    world_model.kept = state
+    total, world_model.kept = _until(operator.or_, env, world_model, controller, state)
     return total
 
 
 def _without_the_seed(env, world_model, controller, seed):
     """The environment was reset without the seed, which decides the track: env.reset(seed=seed)."""
-    frame, _ = env.reset()
-    state = world_model.begin(frame[None])
-    total, over = 0.0, False
-    while not over:
-        state, reward, terminated, truncated = agent_step(env, world_model, controller, state)
-        total += reward
-        over = terminated or truncated
-    return total
+    state = world_model.begin(env.reset()[0][None])
+    return _until(operator.or_, env, world_model, controller, state)[0]
 
 
 def interval(returns, rng, resamples=2000):

@@ -4,10 +4,7 @@ The real environment is blue, dreams are orange; baselines, and the line of perf
 grey. Each function returns a matplotlib Figure, or HTML for moving pictures and source code.
 """
 
-from wmlib.view.figures.architecture import architecture
-from wmlib.view.figures.architecture_dream import dream_loop, dream_step
-from wmlib.view.figures.architecture_m import mdn_rnn_diagram
-from wmlib.view.figures.architectures import vae_diagram
+from wmlib.view.figures.architectures import architecture, mdn_rnn_diagram, vae_diagram
 from wmlib.view.figures.curves import baseline_gaps, horizon_curves, training_curves
 from wmlib.view.figures.dreams import (
     before_and_after,
@@ -23,7 +20,7 @@ from wmlib.view.figures.failures import error_by_turn
 from wmlib.view.figures.forecasts import calibration, measures
 from wmlib.view.figures.frames import frame_grid, framed, moving_picture
 from wmlib.view.figures.latents import linear_probes, mixtures, scatter_map
-from wmlib.view.figures.loop import loop_diagram
+from wmlib.view.figures.loops import agent_diagram, dream_loop, dream_step, loop_diagram
 from wmlib.view.figures.scores import (
     differences,
     intervals,
@@ -31,7 +28,7 @@ from wmlib.view.figures.scores import (
     score_histogram,
     wall_clock,
 )
-from wmlib.view.figures.search import agent_diagram, search_spaces, search_steps
+from wmlib.view.figures.search import search_spaces, search_steps
 from wmlib.view.figures.sources import source
 from wmlib.view.figures.speed import bench
 from wmlib.view.figures.style import BASELINE, DREAM, REALITY, new_axes, panels, use_style

@@ -8,35 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from wmlib.evaluation import seed_interval
-from wmlib.view.figures.diagrams import Diagram
 from wmlib.view.figures.style import REALITY, column, panels, require_data
 
 # Candidates (N, 2) of a generation, and the mean (2,) and covariance (2, 2) that they come from.
 Generation = tuple[np.ndarray, np.ndarray, np.ndarray]
 ELLIPSE = "#555555"
-
-
-def agent_diagram(z_size: int = 32, h_size: int = 256, action_size: int = 3) -> Figure:
-    """V, M and C in the loop with the environment, and the sizes of z, h and the action."""
-    diagram = Diagram(7.6, 2.3)
-    boxes = {
-        "environment": (0.8, 1.5, REALITY),
-        "V\nencoder": (2.5, 1.5, "black"),
-        "M\nLSTM": (4.2, 0.6, "black"),
-        "C\none linear layer": (6.1, 1.5, "black"),
-    }
-    for text, (x, y, color) in boxes.items():
-        diagram.box(x, y, 1.1, 0.55, text, color)
-    diagram.arrow((1.35, 1.5), (1.95, 1.5), "frame")
-    diagram.arrow((3.05, 1.5), (5.55, 1.5), f"z ({z_size} numbers)")
-    diagram.arrow((3.05, 1.35), (3.65, 0.75))
-    diagram.arrow((4.75, 0.65), (5.75, 1.22))
-    diagram.text(4.65, 1.07, f"h ({h_size} numbers)")
-    diagram.arrow((6.1, 1.775), (0.8, 1.775), bend=0.12)
-    diagram.text(3.5, 2.22, f"action ({action_size} numbers): steering, gas, brake")
-    diagram.arrow((6.5, 1.22), (4.2, 0.32), bend=-0.45)
-    diagram.text(6.75, 0.35, "action, for M's next step")
-    return diagram.figure
 
 
 def search_steps(
