@@ -8,12 +8,15 @@ from wmlib.files import read_log, write_log
 from wmlib.models.checkpoints import load_world_model, world_model_digest
 from wmlib.models.controller import Controller
 from wmlib.paths import pretrained
+from wmlib.pipeline.scales import get_config
+from wmlib.provenance import Record, require
 from wmlib.tools.cli import main
 from wmlib.tools.search_ablation import (
     RAW_STEP,
     RESULTS,
     SEEDS,
     SPACES,
+    record_of,
     search_spaces,
     step_size,
 )
@@ -88,3 +91,6 @@ def test_the_published_rows_are_complete_and_of_the_pretrained_world_model():
     digest = world_model_digest(load_world_model(pretrained("car_racing")))
     assert {row["record"]["made_from"]["world_model"] for row in rows} == {digest}
     assert len({str(row["record"]["settings"]) for row in rows}) == 1
+    wanted = record_of(get_config("laptop"), load_world_model(pretrained("car_racing")))
+    for row in rows:  # the command would go on with them
+        require(RESULTS, Record.from_dict(row["record"]), wanted)

@@ -75,8 +75,7 @@ def run_search_ablation(config: Config, file: Path, work: Path, machine: Machine
     were made with other settings or another world model.
     """
     world_model = load_world_model(pretrained("car_racing"))
-    settings = {"env": dataclasses.asdict(config.env), "search": _settings(config)}
-    record = Record({"world_model": world_model_digest(world_model)}, settings)
+    record = record_of(config, world_model)
     with exclusive_lock(work), processes(machine.workers, machine.cluster) as executor:
         seen = random_policy_features(config, world_model, work)
         spaces = search_spaces(seen, config.search.directions)
@@ -92,6 +91,12 @@ def run_search_ablation(config: Config, file: Path, work: Path, machine: Machine
                 found = _evolve(config, world_model, space, sigma, seed, folder, executor)
                 row = key | {"parameters": space.num_parameters, "sigma": round(sigma, 4)}
                 write_log([*rows, row | found | {"record": record.to_dict()}], file)
+
+
+def record_of(config: Config, world_model: WorldModel) -> Record:
+    """What the rows depend on, beside space and seed."""
+    settings = {"env": dataclasses.asdict(config.env), "search": _settings(config)}
+    return Record({"world_model": world_model_digest(world_model)}, settings)
 
 
 def _settings(config: Config) -> dict:

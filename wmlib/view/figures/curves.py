@@ -23,7 +23,6 @@ def training_curves(
     history: list[dict],
     labels: Mapping[str, str],
     logarithmic: Collection[str] = (),
-    color: str = DREAM,
 ) -> Figure:
     """One panel per entry of `labels`, {column of the log: label of the axis, with its unit}.
 
@@ -41,7 +40,7 @@ def training_curves(
         for k, number in enumerate(rounds):
             rows = [row for row in history if row.get("round", 0) == number]
             steps = [offset + row["step"] for row in rows]
-            ax.plot(steps, column(rows, name), color=color)
+            ax.plot(steps, column(rows, name), color=DREAM)
             if k > 0:
                 ax.axvline(offset, color=BASELINE, lw=0.8, ls=":")
             offset = steps[-1]
