@@ -26,7 +26,7 @@
 # **What you'll do.** Watch a trained agent and its dream; measure for how long the dream can be trusted; check that your machine is ready.
 # **What you'll learn.** What V, M and C are, and how these notebooks work.
 # **What you need.** Nothing. To run a cell, press Shift+Enter.
-# **How long.** 5 minutes of reading and building; running all cells takes about 30 seconds on two cores.
+# **How long.** 5 minutes of reading and building; running all cells takes about 40 seconds on two cores.
 
 # %%
 import os

@@ -27,7 +27,7 @@
 #
 # **What you need.** PyTorch's `nn.Module`. [Chapter 1](01_bouncing_ball.ipynb) introduces the VAE and its loss on an easier problem.
 #
-# **How long.** 60 minutes of reading and building; running all cells takes about 90 seconds on two cores.
+# **How long.** 60 minutes of reading and building; running all cells takes about 2 minutes on two cores.
 
 # %%
 import copy

@@ -26,7 +26,7 @@
 # **What you'll do.** Write C and an evolution strategy, let your C drive a car with trained weights, compare your strategy with CMA-ES, and search for a controller on CarRacing.
 # **What you'll learn.** How evolution strategies work; why CMA-ES adapts a covariance matrix; what the winner's curse is; how the choice of a search space changes a search; what a trained controller uses, $z$ or $h$.
 # **What you need.** Chapters [2](02_vae.ipynb) and [3](03_mdn_rnn.ipynb) for $z$ and $h$.
-# **How long.** 50 minutes of reading and building; running all cells takes about 4 minutes on two cores.
+# **How long.** 50 minutes of reading and building; running all cells takes about 2 minutes on two cores.
 
 # %%
 from functools import partial

@@ -27,7 +27,7 @@
 #
 # **What you need.** Chapters [2](02_vae.ipynb) to [4](04_controller.ipynb): $z$, $h$, and CMA-ES.
 #
-# **How long.** 60 minutes of reading and building; running all cells takes about 6 minutes on two cores.
+# **How long.** 60 minutes of reading and building; running all cells takes about 3 minutes on two cores.
 
 # %%
 import cProfile
@@ -108,7 +108,7 @@ for row in collected:
 # %%
 curves = {name: read_log(folder / f"{name}.jsonl") for name in ("vae", "mdn_rnn")}
 labels = {"squared_error": "V: squared error (summed over a frame)", "kl": "V: KL (nats)"}
-figures.training_curves(curves["vae"], labels, color=figures.DREAM)
+figures.training_curves(curves["vae"], labels)
 
 # %% [markdown]
 # **Figure 5.3.** V's training loss, in its two parts. A dotted line marks the next round, in which V is trained further.
@@ -116,7 +116,7 @@ figures.training_curves(curves["vae"], labels, color=figures.DREAM)
 # %%
 labels = {"nll": "M: -log p(next z) (nats per dimension)"}
 labels |= {"reward": "M: squared error of the reward (points²)"}
-figures.training_curves(curves["mdn_rnn"], labels, color=figures.DREAM)
+figures.training_curves(curves["mdn_rnn"], labels)
 
 # %% [markdown]
 # **Figure 5.4.** M's training loss. M starts from new random weights in every round, because V has changed, and with it the meaning of $z$.

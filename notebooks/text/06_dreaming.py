@@ -24,7 +24,7 @@
 # **What you'll do.** Turn M into an environment with `reset` and `step`, train a controller in it, watch it exploit M's errors, measure how accurate a dream is, and compare four remedies.
 # **What you'll learn.** How a world model becomes an environment; what model exploitation is; how to evaluate a learned simulator with policies whose real return is known; which remedies helped here, and how sure that is with three training seeds.
 # **What you need.** Chapters [3](03_mdn_rnn.ipynb) to [5](05_car_racing.ipynb).
-# **How long.** 45 minutes of reading and building; running all cells takes about 80 seconds on two cores.
+# **How long.** 45 minutes of reading and building; running all cells takes about 2 minutes on two cores.
 
 # %%
 from dataclasses import replace
