@@ -1,6 +1,5 @@
 """Chapter 2's build cells: the solutions are V's own parts, and mistakes as readers type them."""
 
-import time
 
 import pytest
 import torch
@@ -71,10 +70,7 @@ def cell(source):
 
 @pytest.mark.parametrize("source", [*SOURCES.values(), BLOCKS])
 def test_other_ways_to_write_it_are_right(source, capsys):
-    function = cell(source)
-    begun = time.perf_counter()
-    assert_right(function, capsys)
-    assert time.perf_counter() - begun < 5  # seconds, on a busy machine
+    assert_right(cell(source), capsys)
 
 
 MISTAKES = [
