@@ -1,6 +1,5 @@
 """Chapter 2's build cells: the solutions are V's own parts, and mistakes as readers type them."""
 
-
 import pytest
 import torch
 from readers import assert_right, assert_wrong, written

@@ -11,11 +11,20 @@ from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.vae import VAE
 from wmlib.models.world_model import WorldModel
 from wmlib.paths import pretrained
-from wmlib.pipeline.scales import get_chapter_config
+from wmlib.pipeline.scales import get_chapter_config, get_config
 from wmlib.pipeline.scoring import agent_digest
 from wmlib.tools import mixture_ablation
 from wmlib.tools.cli import main
-from wmlib.tools.mixture_ablation import ARMS, COPY, LINEAR, SEEDS, Linear, Mixture, energy_score
+from wmlib.tools.mixture_ablation import (
+    ARMS,
+    COPY,
+    LINEAR,
+    SEEDS,
+    Linear,
+    Mixture,
+    energy_score,
+    settings_of,
+)
 
 
 def oscillation(episodes=3, steps=60):
@@ -84,21 +93,26 @@ def test_the_command_writes_a_row_per_arm_and_seed_and_goes_on(tmp_path, monkeyp
         assert len(row["error"]) == len(row["energy_score"]) == chapter.horizon
         assert ("reward_error" in row) == (row["arm"] in ARMS)
     assert rows[0]["nll"] != rows[2]["nll"]
-    # It makes again what is missing or of another origin, the same as before, and nothing else.
-    marked = [rows[0] | {"reward_error": 7}, *rows[2:]]
-    marked[1] = rows[2] | {"made_from": {}}
-    write_log(marked, out)
+    # It makes again what is missing, the same as before, and nothing else.
+    write_log([rows[0] | {"reward_error": 7}, *rows[2:]], out)
     assert main(command) == 0
     again = {row["arm"]: row for row in read_log(out)}
     assert again["K = 1"]["reward_error"] == 7
     assert again["K = 2"] == rows[1]
-    assert again["K = 5"] == rows[2]
     assert str(out) in capsys.readouterr().out
+    rows[2]["record"]["settings"]["horizon"] += 1
+    write_log(rows, out)
+    assert main(command) == 1
+    assert "was made with horizon = " in capsys.readouterr().err
 
 
 def test_the_published_table_is_of_the_pretrained_agent():
     rows = read_log(mixture_ablation.RESULTS)
     wanted = [(arm, seed) for seed in SEEDS for arm in ARMS] + [(LINEAR, 0), (COPY, 0)]
     assert sorted((row["arm"], row["seed"]) for row in rows) == sorted(wanted)
-    assert {row["made_from"]["agent"] for row in rows} == {agent_digest(pretrained("car_racing"))}
-    assert len({json.dumps(row["made_from"]) for row in rows}) == 1
+    made_from = {json.dumps(row["record"]["made_from"]) for row in rows}
+    assert len(made_from) == 1
+    assert json.loads(made_from.pop())["agent"] == agent_digest(pretrained("car_racing"))
+    chapter = get_chapter_config("laptop")
+    for row in rows:  # the command would go on with them
+        assert row["record"]["settings"] == settings_of(get_config("laptop"), chapter)

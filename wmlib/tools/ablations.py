@@ -10,7 +10,7 @@ in dreams, and is added to its folder.
 import dataclasses
 import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from wmlib.envs.dream import NOISE_ROWS, DreamWorld, PassThroughEncoder, independent_seeds
-from wmlib.files import read_log, write_log
 from wmlib.models.checkpoints import load_agent, load_controller, load_network, weights_digest
 from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN
@@ -28,9 +27,10 @@ from wmlib.pipeline import car_racing, dreaming, fitness, search
 from wmlib.pipeline.config import Config, Machine
 from wmlib.pipeline.rounds import Round, rounds_of
 from wmlib.pipeline.scoring import agent_digest
-from wmlib.provenance import Record, require
+from wmlib.provenance import Record
 from wmlib.rollout.episodes import EpisodeStore
 from wmlib.rollout.workers import processes
+from wmlib.tools.tables import Table
 
 REAL, OWN_DREAM, WITH_TEMPERATURE = "real environment", "the run's M", "the run's M, temperature"
 
@@ -75,11 +75,11 @@ def run_ablations(config: Config, run: str | Path, machine: Machine | None = Non
     with processes(last.machine.workers, last.machine.cluster) as executor:
         for row in searches():
             work = partial(evolve_in, last, executor, **row)
-            _once(run / EVOLVED, row, record, work)
+            Table(run / EVOLVED, record).add(row, work)
         _keep_naive(run)
         for where in (REAL, *KINDS, OWN_DREAM, WITH_TEMPERATURE):
             work = partial(score_policies, last, where, executor)
-            _once(run / SCORE_MATRIX, {"where": where}, record, work)
+            Table(run / SCORE_MATRIX, record).add({"where": where}, work)
 
 
 def _keep_naive(run: Path) -> None:
@@ -237,12 +237,3 @@ def _dream_folder(run: Path, kind: str) -> Path:
 
 def _search_folder(run: Path, kind: str, temperature: float, dropout: float) -> Path:
     return _dream_folder(run, kind) / f"evolved-{temperature:g}-{dropout:g}"
-
-
-def _once(log: Path, key: dict, record: Record, work: Callable[[], dict]) -> None:
-    rows = read_log(log) if log.exists() else []
-    for row in rows:
-        if key.items() <= row.items():
-            require(log, Record.from_dict(row.get("record")), record)
-            return
-    write_log([*rows, key | work() | {"record": record.to_dict()}], log)

@@ -7,13 +7,13 @@ chapter 3 reads.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from wmlib.files import read_log, write_log
 from wmlib.models.checkpoints import load_agent, load_world_model
 from wmlib.models.mdn_rnn import MDNRNN, Prediction, mixture_nll
 from wmlib.models.vae import kl_per_dimension, sample_latent
@@ -24,8 +24,10 @@ from wmlib.pipeline.config import ChapterConfig, Config
 from wmlib.pipeline.phases import collect, encode, train_mdn_rnn
 from wmlib.pipeline.scales import get_chapter_config, get_config
 from wmlib.pipeline.scoring import agent_digest, collect_test_episodes
+from wmlib.provenance import Record
 from wmlib.rollout.episodes import EpisodeStore
 from wmlib.rollout.policies import ControllerPolicy, noisy_car_policy
+from wmlib.tools.tables import Table
 
 RESULTS = PRETRAINED / "ablations" / "mixtures.jsonl"
 # How an M learns: Gaussians per dimension, weight of z's mean likelihood in the loss (32: the sum).
@@ -66,33 +68,50 @@ def run_ablation(config: Config, chapter: ChapterConfig, out: str | Path) -> lis
     out: a JSON-lines file. A row has "arm" and "seed"; "active", the latent dimensions that carry
     information; "nll" of the next z in nats, a number per latent dimension; and, over the active
     dimensions, a number per horizon: "error", the squared distance between M's mean and the real z,
-    and "energy_score" of the rollouts. Ms have a "reward_error" (points squared).
-    "made_from": digests of agent and episodes, and the epochs; rows of another origin are replaced.
+    and "energy_score" of the rollouts. Ms have a "reward_error" (points squared). Raises ValueError
+    if the rows there were made with other settings, from another agent or from other episodes.
     """
-    out, digest = Path(out), agent_digest(pretrained("car_racing"))
-    folder = config.run_folder(f"mixtures-{digest}")
+    folder = config.run_folder(f"mixtures-{agent_digest(pretrained('car_racing'))}")
     latents, held_out = encoded_episodes(config, chapter, folder)
-    made_from = {"agent": digest, "latents": latents.digest(), "held_out": held_out.digest()}
-    made_from["epochs"] = str(config.rnn.epochs)
-    rows = [row for row in read_log(out) if row["made_from"] == made_from] if out.exists() else []
-    done, test = {(row["arm"], row["seed"]) for row in rows}, read_latents(held_out)
-    vae = load_world_model(pretrained("car_racing")).vae
+    table = Table(Path(out), record_of(config, chapter, latents, held_out))
+    test, vae = read_latents(held_out), load_world_model(pretrained("car_racing")).vae
 
-    def add(arm: str, seed: int, measured: dict[str, Any]) -> None:
-        rows.append({"arm": arm, "seed": seed} | measured | {"made_from": made_from})
-        write_log(rows, out)
+    def of_mdn_rnn(mixtures: int, z_weight: float, seed: int) -> dict:
+        mdn_rnn = train(config, latents, mixtures, z_weight, seed)
+        measured = measure(Mixture(WorldModel(vae, mdn_rnn)), test, chapter)
+        return measured | {"reward_error": reward_error(mdn_rnn, test)}
+
+    def of_baseline(copy: bool) -> dict:
+        return measure(Linear.fit(read_latents(latents), copy=copy), test, chapter)
 
     for seed in SEEDS:
-        for arm, (mixtures, z_weight) in ARMS.items():
-            if (arm, seed) not in done:
-                mdn_rnn = train(config, latents, mixtures, z_weight, seed)
-                measured = measure(Mixture(WorldModel(vae, mdn_rnn)), test, chapter)
-                add(arm, seed, measured | {"reward_error": reward_error(mdn_rnn, test)})
+        for arm, settings in ARMS.items():
+            table.add({"arm": arm, "seed": seed}, partial(of_mdn_rnn, *settings, seed))
     for arm in (LINEAR, COPY):
-        if (arm, 0) not in done:
-            linear = Linear.fit(read_latents(latents), copy=arm == COPY)
-            add(arm, 0, measure(linear, test, chapter))
-    return rows
+        table.add({"arm": arm, "seed": 0}, partial(of_baseline, arm == COPY))
+    return table.rows()
+
+
+def record_of(
+    config: Config, chapter: ChapterConfig, latents: EpisodeStore, held_out: EpisodeStore
+) -> Record:
+    """What the rows depend on, beside arm and seed."""
+    made_from = {"agent": agent_digest(pretrained("car_racing"))}
+    made_from |= {"latents": latents.digest(), "held_out": held_out.digest()}
+    return Record(made_from, settings_of(config, chapter))
+
+
+def settings_of(config: Config, chapter: ChapterConfig) -> dict:
+    """How every M learns, and what is measured of it."""
+    return {
+        "epochs": config.rnn.epochs,
+        "batch_size": config.dream.batch_size,
+        "window": config.rnn.window,
+        "learning_rate": config.dream.learning_rate,
+        "context": chapter.context,
+        "horizon": chapter.horizon,
+        "samples": SAMPLES,
+    }
 
 
 @dataclass(frozen=True)

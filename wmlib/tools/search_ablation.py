@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from wmlib.evaluation import features
-from wmlib.files import exclusive_lock, read_log, write_log
+from wmlib.files import exclusive_lock
 from wmlib.models.checkpoints import load_world_model, world_model_digest
 from wmlib.models.controller import Controller
 from wmlib.models.world_model import WorldModel
@@ -25,9 +25,10 @@ from wmlib.pipeline.config import Config, Machine
 from wmlib.pipeline.fitness import MeanReturn
 from wmlib.pipeline.rounds import TEST_TRACKS_FROM
 from wmlib.pipeline.scales import get_chapter_config, get_config, get_machine
-from wmlib.provenance import Record, require
+from wmlib.provenance import Record
 from wmlib.rollout.policies import random_car_policy
 from wmlib.rollout.workers import processes
+from wmlib.tools.tables import Table
 from wmlib.training.search_space import Directions
 
 RESULTS = PRETRAINED / "ablations" / "search.jsonl"
@@ -81,16 +82,12 @@ def run_search_ablation(config: Config, file: Path, work: Path, machine: Machine
         spaces = search_spaces(seen, config.search.directions)
         for seed in SEEDS:
             for name, space in spaces.items():
-                key, rows = {"space": name, "seed": seed}, read_log(file) if file.exists() else []
-                for row in rows:
-                    require(file, Record.from_dict(row.get("record")), record)
-                if any(key.items() <= row.items() for row in rows):
-                    continue
                 sigma = step_size(space, seen)
                 folder = work / f"{name.replace(' ', '_')}-{seed}"
-                found = _evolve(config, world_model, space, sigma, seed, folder, executor)
-                row = key | {"parameters": space.num_parameters, "sigma": round(sigma, 4)}
-                write_log([*rows, row | found | {"record": record.to_dict()}], file)
+                Table(file, record).add(
+                    {"space": name, "seed": seed},
+                    partial(_evolve, config, world_model, space, sigma, seed, folder, executor),
+                )
 
 
 def record_of(config: Config, world_model: WorldModel) -> Record:
@@ -163,7 +160,12 @@ def _evolve(
         check_every=settings["generations"],
     )
     row = evolution.history[-1]
-    return {"check": round(row["check"], 2), "check_std": round(row["check_std"], 2)}
+    return {
+        "parameters": space.num_parameters,
+        "sigma": round(sigma, 4),
+        "check": round(row["check"], 2),
+        "check_std": round(row["check_std"], 2),
+    }
 
 
 @dataclass(frozen=True)
