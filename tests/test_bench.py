@@ -129,10 +129,10 @@ def rollouts_run(clock, monkeypatch) -> list[SimpleNamespace]:
     """The calls of `run_episodes`; every episode has 30 steps and takes a second."""
     calls = []
 
-    def run_episodes(world, policy, specs, world_model=None, *, executor=None, store=None):
+    def run_episodes(env_spec, policy, specs, world_model=None, *, executor=None, store=None):
         clock.now += len(specs)
         skip = world_model.mdn_rnn.repeat if hasattr(world_model, "mdn_rnn") else None
-        calls.append(SimpleNamespace(world=world, specs=specs, skip=skip, executor=executor))
+        calls.append(SimpleNamespace(env_spec=env_spec, specs=specs, skip=skip, executor=executor))
         if store is not None:
             store.write("0", {"frames": np.zeros((31, 8, 8, 3), np.uint8)})
         return [SimpleNamespace(steps=30) for _ in specs]
@@ -149,15 +149,15 @@ def test_rollouts_time_whole_episodes_after_every_worker_is_warm(name, rollouts_
     assert len(warm.specs) >= 2 * (name not in bench.ALONE)  # at least one per worker
     assert (measured.kind == "dream") == (name == bench.DREAMS)
     if name == bench.DREAMS:
-        assert warm.world.max_steps < timed.world.max_steps
+        assert warm.env_spec.max_steps < timed.env_spec.max_steps
         return
-    assert timed.world.options == {"max_episode_steps": 40}
-    assert warm.world.patience  # ends early
-    assert timed.world.patience is None
+    assert timed.env_spec.options == {"max_episode_steps": 40}
+    assert warm.env_spec.patience  # ends early
+    assert timed.env_spec.patience is None
     assert timed.skip == {**bench.WHOLE, **dict.fromkeys(bench.ALONE, 1)}.get(name)
     assert timed.executor == (None if name in bench.ALONE else "pool")
     num_envs = bench.ALONE | {bench.COLLECTING: rollout.COLLECTED}
-    assert timed.world.num_envs == num_envs.get(name, bench.ROWS)
+    assert timed.env_spec.num_envs == num_envs.get(name, bench.ROWS)
     seeds = {spec.seed for spec in timed.specs}
     measured.measure(4)
     assert seeds.isdisjoint(spec.seed for spec in rollouts_run[-1].specs)  # other tracks

@@ -14,7 +14,7 @@ from runs import fingerprints
 from wmlib.files import read_log
 from wmlib.models.controller import Controller
 from wmlib.models.world_model import WorldModel
-from wmlib.pipeline.car_racing import training_world
+from wmlib.pipeline.car_racing import training_env_spec
 from wmlib.pipeline.phases import collect
 from wmlib.pipeline.scales import get_config
 from wmlib.rollout.episodes import EpisodeStore
@@ -45,8 +45,8 @@ def policy():
 
 
 def scores(policy, world_model, executor, steps=60):
-    world = training_world(get_config("smoke").change(max_steps=steps))
-    episodes = run_episodes(world, policy, SPECS, world_model, executor=executor)
+    env_spec = training_env_spec(get_config("smoke").change(max_steps=steps))
+    episodes = run_episodes(env_spec, policy, SPECS, world_model, executor=executor)
     return [(episode.spec, episode.score, episode.steps) for episode in episodes]
 
 
@@ -80,8 +80,8 @@ def test_the_world_model_is_serialized_once(address, policy, world_model):
         for _ in range(12):
             copy = ControllerPolicy(policy.controller)
             policies.append(weakref.ref(copy))
-            world = training_world(get_config("smoke").change(max_steps=8))
-            run_episodes(world, copy, SPECS[:2], counted, executor=executor)
+            env_spec = training_env_spec(get_config("smoke").change(max_steps=8))
+            run_episodes(env_spec, copy, SPECS[:2], counted, executor=executor)
             sent.append(CountedWorldModel.sent)
         del copy
         gc.collect()
@@ -157,11 +157,11 @@ def test_a_run_on_a_cluster_equals_a_local_one(address, tmp_path, monkeypatch, k
 
 
 def test_collecting_on_a_cluster_fills_the_same_store(address, tmp_path):
-    world = training_world(get_config("smoke"))
-    here = collect(world, random_car_policy(), range(4), tmp_path / "here" / "episodes")
+    env_spec = training_env_spec(get_config("smoke"))
+    here = collect(env_spec, random_car_policy(), range(4), tmp_path / "here" / "episodes")
     with processes(0, address) as executor:
         there = collect(
-            world, random_car_policy(), range(4), tmp_path / "there" / "episodes", executor
+            env_spec, random_car_policy(), range(4), tmp_path / "there" / "episodes", executor
         )
     assert here.names() == there.names()
     for name in here.names():

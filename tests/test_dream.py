@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from wmlib.envs.dream import Dream, DreamWorld, PassThroughEncoder
+from wmlib.envs.dream import Dream, DreamSpec, PassThroughEncoder
 from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN, TILE
 from wmlib.models.world_model import State, WorldModel
 from wmlib.pipeline import car_racing, search
-from wmlib.pipeline.dreaming import dream_world
+from wmlib.pipeline.dreaming import dream_env_spec
 from wmlib.pipeline.fitness import MeanReturn
 from wmlib.pipeline.scales import get_config
 from wmlib.rollout.episodes import EpisodeStore
@@ -68,9 +68,9 @@ def test_an_integer_seed_gives_every_dream_its_own_seed(world_model, starts):
 def test_rewards_and_termination_are_those_that_m_predicts(plain, starts):
     for steps, ends in ((12, -math.inf), (1, math.inf)):
         plain.mdn_rnn.done.bias.data.fill_(ends)
-        world = DreamWorld(plain, starts, max_steps=12)
+        env_spec = DreamSpec(plain, starts, max_steps=12)
         episode = run_episodes(
-            world, ConstantPolicy([0, 0, 0]), [EpisodeSpec(1)], PassThroughEncoder(plain)
+            env_spec, ConstantPolicy([0, 0, 0]), [EpisodeSpec(1)], PassThroughEncoder(plain)
         )[0]
         assert episode.score == pytest.approx(0.5 * steps)
         assert episode.steps == steps * plain.mdn_rnn.repeat
@@ -78,12 +78,12 @@ def test_rewards_and_termination_are_those_that_m_predicts(plain, starts):
 
 
 def test_a_dream_without_progress_is_truncated(plain, starts):
-    world = DreamWorld(plain, starts, max_steps=12, patience=4)
+    env_spec = DreamSpec(plain, starts, max_steps=12, patience=4)
     policy, encoder = ConstantPolicy([0, 0, 0]), PassThroughEncoder(plain)
     # A reward of 0.1 per step, or less, is no progress; 0.5 exceeds PROGRESS in three steps.
     for reward, steps in ((-0.1, 4), (0.1, 4), (0.5, 12)):
         plain.mdn_rnn.reward.bias.data.fill_(reward)
-        episodes = run_episodes(world, policy, [EpisodeSpec(1), EpisodeSpec(2)], encoder)
+        episodes = run_episodes(env_spec, policy, [EpisodeSpec(1), EpisodeSpec(2)], encoder)
         assert [e.steps for e in episodes] == [steps * plain.mdn_rnn.repeat] * 2
         assert not any(e.terminated for e in episodes)
 
@@ -161,10 +161,10 @@ def test_the_temperature_of_the_reward_has_its_own_limit(world_model, temperatur
     model, num_envs = WorldModel(world_model.vae, m), 4000
     start = State(*(torch.zeros(1, size) for size in (32, 256, 256)), torch.zeros(1))
     for limit in (1.0, math.inf):
-        world = DreamWorld(
+        env_spec = DreamSpec(
             model, start, num_envs, temperature=temperature, reward_temperature=limit
         )
-        with world.open() as dream:
+        with env_spec.open() as dream:
             dream.reset(seed=list(range(num_envs)))
             dream.step(np.zeros((num_envs, 3), np.float32))
             state = dream._state
@@ -172,8 +172,8 @@ def test_the_temperature_of_the_reward_has_its_own_limit(world_model, temperatur
         power = 1 / min(temperature, limit)
         share = 0.1**power / (0.1**power + 0.9**power)
         assert state.reward.mean().item() == pytest.approx(share, abs=0.02)
-    world = DreamWorld(model, start, temperature=temperature, reward_temperature=1.0)
-    assert ("temperature 3.0 (reward: 1.0), dropout" in str(world)) == (temperature == 3)
+    env_spec = DreamSpec(model, start, temperature=temperature, reward_temperature=1.0)
+    assert ("temperature 3.0 (reward: 1.0), dropout" in str(env_spec)) == (temperature == 3)
 
 
 def test_dropout_adds_variance_and_no_bias(world_model, starts):
@@ -194,10 +194,10 @@ def test_a_dream_does_not_depend_on_the_number_of_environments(world_model, star
     specs = [EpisodeSpec(seed, member) for member in range(6) for seed in range(9)]
     scores = []
     for num_envs in (4, 7, 16):
-        world = DreamWorld(world_model, starts, num_envs=num_envs, max_steps=10, dropout=0.1)
-        scores.append([e.score for e in run_episodes(world, policy, specs, encoder)])
+        env_spec = DreamSpec(world_model, starts, num_envs=num_envs, max_steps=10, dropout=0.1)
+        scores.append([e.score for e in run_episodes(env_spec, policy, specs, encoder)])
     with processes(2) as executor:
-        episodes = run_episodes(world, policy, specs, encoder, executor=executor)
+        episodes = run_episodes(env_spec, policy, specs, encoder, executor=executor)
     scores.append([e.score for e in episodes])
     assert len(set(scores[0])) > 1
     assert all(row == scores[0] for row in scores)
@@ -205,15 +205,15 @@ def test_a_dream_does_not_depend_on_the_number_of_environments(world_model, star
 
 def test_a_check_does_not_change_the_search(world_model, starts, tmp_path):
     """Two searches in the same dream, checked in two environments, find the same C."""
-    world, encoder = (
-        DreamWorld(world_model, starts, num_envs=8, max_steps=10),
+    env_spec, encoder = (
+        DreamSpec(world_model, starts, num_envs=8, max_steps=10),
         PassThroughEncoder(world_model),
     )
     results = []
     for steps in (20, 40):
-        real = car_racing.training_world(get_config("smoke").change(max_steps=steps))
+        real = car_racing.training_env_spec(get_config("smoke").change(max_steps=steps))
         _, evolution = search.evolve(
-            MeanReturn(world, encoder, rollouts=2),
+            MeanReturn(env_spec, encoder, rollouts=2),
             tmp_path / str(steps),
             start=Controller(),
             population=4,
@@ -273,9 +273,9 @@ def test_the_moments_of_a_dream_world_are_found_once(world_model, tmp_path, monk
     monkeypatch.setattr("wmlib.pipeline.dreaming.find_moments", counted)
     monkeypatch.setattr("wmlib.rollout.starts.find_moments", counted)
     agent = WorldModel(world_model.vae, MDNRNN(hidden_size=16))
-    world = dream_world(get_config("smoke"), world_model, tmp_path, agent)
+    env_spec = dream_env_spec(get_config("smoke"), world_model, tmp_path, agent)
     assert len(calls) == 1
-    assert torch.equal(world.starts.z, world.agent[1].z)
+    assert torch.equal(env_spec.starts.z, env_spec.agent[1].z)
 
 
 def test_dreams_start_anywhere_if_no_episode_has_a_reward(world_model, tmp_path):

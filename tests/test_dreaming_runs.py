@@ -210,12 +210,12 @@ def test_dreams_that_m_ends_are_extrapolated_without_bias(monkeypatch, end_proba
         for length, end in zip(lengths, drawn, strict=True)
     ]
     monkeypatch.setattr(fitness, "run_episodes", lambda *_, **__: episodes)
-    world = SimpleNamespace(
+    env_spec = SimpleNamespace(
         world_model=SimpleNamespace(mdn_rnn=SimpleNamespace(repeat=2)),
         patience=patience,
         max_steps=steps,
     )
-    returns, alive, failed = fitness.dream_outcomes(world, None, Controller(), range(4000))
+    returns, alive, failed = fitness.dream_outcomes(env_spec, None, Controller(), range(4000))
     assert returns.sum() / alive.sum() == pytest.approx(2.0)
     assert failed.sum() / alive.sum() == pytest.approx(end_probability, rel=0.1)
 
@@ -223,8 +223,8 @@ def test_dreams_that_m_ends_are_extrapolated_without_bias(monkeypatch, end_proba
 def test_a_truncated_dream_failed_when_its_rewards_stopped(monkeypatch):
     episode = Episode(EpisodeSpec(0), score=100.0, steps=2 * 65)  # 50 steps with a reward of 2
     monkeypatch.setattr(fitness, "run_episodes", lambda *_, **__: [episode])
-    world = SimpleNamespace(
+    env_spec = SimpleNamespace(
         world_model=SimpleNamespace(mdn_rnn=SimpleNamespace(repeat=2)), patience=15, max_steps=400
     )
-    returns, alive, failed = fitness.dream_outcomes(world, None, Controller(), range(1))
+    returns, alive, failed = fitness.dream_outcomes(env_spec, None, Controller(), range(1))
     assert (returns[0, 0] / alive[0, 0], bool(failed[0, 0])) == (2.0, True)

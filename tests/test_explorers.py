@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from wmlib.envs.vector import World
+from wmlib.envs.vector import VectorEnvSpec
 from wmlib.evaluation import watch
 from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN, sample_next
@@ -230,7 +230,7 @@ def test_m_observes_the_episode_before_the_first_moment(world_model, mixture):
     assert later.density.value == mixture.density.value
 
 
-CAR = World("wmlib/CarRacing-v3", num_envs=1, options={"max_episode_steps": 30})
+CAR = VectorEnvSpec("wmlib/CarRacing-v3", num_envs=1, options={"max_episode_steps": 30})
 
 
 def random_controller(world_model, seed=0):

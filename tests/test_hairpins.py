@@ -80,16 +80,16 @@ def test_the_road_ahead_turns_left_by_the_angle_of_twelve_tiles():
 
 
 def test_a_survey_has_a_return_per_episode_and_samples_of_its_frames(world_model):
-    world = car_racing.training_world(get_config("smoke")).at_pace(world_model)
+    env_spec = car_racing.training_env_spec(get_config("smoke")).at_pace(world_model)
     policy = ConstantPolicy([0, 1, 0])
-    result = hairpins.survey(world, policy, [1, 2], world_model)
+    result = hairpins.survey(env_spec, policy, [1, 2], world_model)
     frames = 80 + 1 - hairpins.ZOOM  # per episode: it ends after 80 steps
     assert result.samples.shape == (3, 2 * -(-frames // hairpins.STRIDE))
     turns, errors, mirrored = result.samples
     assert np.ptp(turns) > 0
     assert (errors > 0).all()
     assert (errors != mirrored).any()
-    scores = [record_episode(world, policy, EpisodeSpec(seed)).score for seed in (1, 2)]
+    scores = [record_episode(env_spec, policy, EpisodeSpec(seed)).score for seed in (1, 2)]
     assert result.returns == pytest.approx(scores)
     assert len(result.column("turn")) == len(result.hairpins)
     assert result.column("failed").dtype == bool

@@ -35,7 +35,7 @@ def test_a_distilled_controller_imitates_the_old_one_with_a_new_m(tmp_path):
     new = WorldModel(old.vae, MDNRNN())
     controller = Controller(np.random.default_rng(0).normal(size=867))
     store = phases.collect(
-        car_racing.training_world(config), random_car_policy(), range(4), tmp_path / "episodes"
+        car_racing.training_env_spec(config), random_car_policy(), range(4), tmp_path / "episodes"
     )
     distilled = car_racing.distill(old, controller, new, tmp_path, episodes=3)
     test = store.episode(store.names()[0])  # not one of the three that it was fitted to
@@ -47,20 +47,20 @@ def test_a_distilled_controller_imitates_the_old_one_with_a_new_m(tmp_path):
 
 def test_existing_episodes_are_not_collected_again(tmp_path):
     config = get_config("smoke")
-    world = car_racing.training_world(config)
+    env_spec = car_racing.training_env_spec(config)
     for stop in (2, 3):
-        store = phases.collect(world, random_car_policy(), range(stop), tmp_path / "episodes")
+        store = phases.collect(env_spec, random_car_policy(), range(stop), tmp_path / "episodes")
         assert len(store) == stop
     assert [row["episodes"] for row in read_log(tmp_path / "collect.jsonl")] == [2, 1]
 
 
 def test_episodes_of_another_environment_are_not_mixed_in(tmp_path):
     config, folder = get_config("smoke").change(max_steps=10), tmp_path / "episodes"
-    phases.collect(car_racing.training_world(config), random_car_policy(), [0], folder)
+    phases.collect(car_racing.training_env_spec(config), random_car_policy(), [0], folder)
     for wrong in ({"repeat": 2}, {"frame_size": 96}, {"max_steps": 20}):
-        world = car_racing.training_world(config.change(**wrong))
+        env_spec = car_racing.training_env_spec(config.change(**wrong))
         with pytest.raises(ValueError, match=r"this would be with .*another folder"):
-            phases.collect(world, random_car_policy(), [1], folder)
+            phases.collect(env_spec, random_car_policy(), [1], folder)
     run = tmp_path / "run"
     car_racing.collect_episodes(Round.of(config.change(episodes=(3, 1)), folder=run))
     with pytest.raises(ValueError, match="more episodes than the 2 that are wanted"):
@@ -69,18 +69,18 @@ def test_episodes_of_another_environment_are_not_mixed_in(tmp_path):
 
 def test_episodes_of_another_policy_are_not_mixed_in(tmp_path, world_model):
     """Also if only the noise on the actions or the world model differs."""
-    world = car_racing.training_world(get_config("smoke").change(max_steps=10))
+    env_spec = car_racing.training_env_spec(get_config("smoke").change(max_steps=10))
     random = np.random.default_rng(0)
     policy, other = (ControllerPolicy(Controller(random.normal(size=867))) for _ in range(2))
     folder, options = tmp_path / "episodes", {"world_model": world_model}
-    phases.collect(world, policy, [0], folder, **options)
+    phases.collect(env_spec, policy, [0], folder, **options)
     for wrong in (other, noisy_car_policy(policy)):
         with pytest.raises(ValueError, match=r"was made with policy = .*another folder"):
-            phases.collect(world, wrong, [1], folder, **options)
+            phases.collect(env_spec, wrong, [1], folder, **options)
     torch.manual_seed(1)
     with pytest.raises(ValueError, match="was made from world_model = "):
-        phases.collect(world, policy, [1], folder, world_model=WorldModel(VAE(), MDNRNN()))
-    assert len(phases.collect(world, policy, [0, 1], folder, **options)) == 2
+        phases.collect(env_spec, policy, [1], folder, world_model=WorldModel(VAE(), MDNRNN()))
+    assert len(phases.collect(env_spec, policy, [0, 1], folder, **options)) == 2
 
 
 def test_a_policy_of_the_user_is_described_by_its_attributes():
@@ -104,9 +104,9 @@ def test_a_policy_of_the_user_is_described_by_its_attributes():
 
 def two_stores(folder):
     """Two stores with equally many, but different frames."""
-    world = car_racing.training_world(get_config("smoke").change(max_steps=8))
+    env_spec = car_racing.training_env_spec(get_config("smoke").change(max_steps=8))
     stores = [
-        phases.collect(world, random_car_policy(), seeds, folder / str(i) / "episodes")
+        phases.collect(env_spec, random_car_policy(), seeds, folder / str(i) / "episodes")
         for i, seeds in enumerate(([0, 1], [2, 3]))
     ]
     assert len({store.digest() for store in stores}) == 2
@@ -168,7 +168,7 @@ def test_episodes_that_a_cluster_wrote_elsewhere_are_reported_as_missing(tmp_pat
     monkeypatch.setattr(phases, "run_episodes", lambda *_, **__: [])
     with pytest.raises(ValueError, match="1 of 1 episodes are not in"):
         phases.collect(
-            car_racing.training_world(get_config("smoke")),
+            car_racing.training_env_spec(get_config("smoke")),
             random_car_policy(),
             [0],
             tmp_path / "episodes",
@@ -177,7 +177,7 @@ def test_episodes_that_a_cluster_wrote_elsewhere_are_reported_as_missing(tmp_pat
 
 def test_another_v_encodes_all_episodes_again(tmp_path):
     store = phases.collect(
-        car_racing.training_world(get_config("smoke").change(max_steps=10)),
+        car_racing.training_env_spec(get_config("smoke").change(max_steps=10)),
         random_car_policy(),
         range(2),
         tmp_path / "episodes",
@@ -198,9 +198,9 @@ def test_collecting_with_a_controller_needs_a_world_model(tmp_path, world_model)
     config = get_config("smoke")
     policy = ControllerPolicy(Controller())
     with pytest.raises(ValueError, match="give rollout a world model"):
-        phases.collect(car_racing.training_world(config), policy, [0], tmp_path / "episodes")
+        phases.collect(car_racing.training_env_spec(config), policy, [0], tmp_path / "episodes")
     store = phases.collect(
-        car_racing.training_world(config),
+        car_racing.training_env_spec(config),
         policy,
         [0],
         tmp_path / "episodes",

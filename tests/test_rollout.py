@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from wmlib.envs.vector import World
+from wmlib.envs.vector import VectorEnvSpec
 from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN, TILE
 from wmlib.models.world_model import WorldModel
@@ -27,8 +27,8 @@ from wmlib.rollout.policies import (
 from wmlib.rollout.rollout import record_episode, run_episodes
 from wmlib.rollout.workers import processes
 
-CAR = World("wmlib/CarRacingOriginal-v3", num_envs=2, options={"max_episode_steps": 12})
-BALL = World("wmlib/BouncingBall-v0", num_envs=3, options={"max_episode_steps": 9})
+CAR = VectorEnvSpec("wmlib/CarRacingOriginal-v3", num_envs=2, options={"max_episode_steps": 12})
+BALL = VectorEnvSpec("wmlib/BouncingBall-v0", num_envs=3, options={"max_episode_steps": 9})
 
 
 def scores(episodes):
@@ -61,9 +61,11 @@ def test_an_episode_does_not_depend_on_the_number_of_environments(world_model, n
     options = {"max_episode_steps": 40}
     specs = [EpisodeSpec(seed) for seed in (20, 21, 22)]
     together = run_episodes(
-        World(CAR.env_id, num_envs, options=options), policy, specs, world_model
+        VectorEnvSpec(CAR.env_id, num_envs, options=options), policy, specs, world_model
     )
-    alone = record_episode(World(CAR.env_id, 4, options=options), policy, specs[2], world_model)
+    alone = record_episode(
+        VectorEnvSpec(CAR.env_id, 4, options=options), policy, specs[2], world_model
+    )
     assert together[2].score == alone.score
 
 
@@ -71,10 +73,10 @@ def test_each_member_of_a_population_acts_in_its_own_episode(world_model):
     """The biases set the gas: member 0 stands still, member 1 accelerates."""
     parameters = np.zeros((2, 867))
     parameters[:, -2] = [-9, 9]
-    world = World(CAR.env_id, 2, options={"max_episode_steps": 60})
+    env_spec = VectorEnvSpec(CAR.env_id, 2, options={"max_episode_steps": 60})
     policy = ControllerPolicy(Controller(parameters))
     standing, going = run_episodes(
-        world, policy, [EpisodeSpec(3, 0), EpisodeSpec(3, 1)], world_model
+        env_spec, policy, [EpisodeSpec(3, 0), EpisodeSpec(3, 1)], world_model
     )
     assert going.score > standing.score + 5
 
@@ -113,17 +115,21 @@ def test_a_controller_acts_with_noise_and_without(world_model):
 
 
 def test_with_action_repeat_environment_steps_are_counted():
-    world = World("wmlib/CarRacing-v3", num_envs=2, options={"max_episode_steps": 10}, repeat=4)
-    episode = record_episode(world, random_car_policy(), EpisodeSpec(5))
+    env_spec = VectorEnvSpec(
+        "wmlib/CarRacing-v3", num_envs=2, options={"max_episode_steps": 10}, repeat=4
+    )
+    episode = record_episode(env_spec, random_car_policy(), EpisodeSpec(5))
     assert episode.steps == 10
     assert len(episode.recording["actions"]) == 3
 
 
-def test_reused_environments_keep_nothing_of_the_last_world():
+def test_reused_environments_keep_nothing_of_the_last_spec():
     """Neither its patience nor its action repeat."""
     options = {"max_episode_steps": 60}
-    impatient = World("wmlib/CarRacing-v3", num_envs=4, patience=5, options=options, repeat=4)
-    patient = World("wmlib/CarRacing-v3", num_envs=4, options=options)
+    impatient = VectorEnvSpec(
+        "wmlib/CarRacing-v3", num_envs=4, patience=5, options=options, repeat=4
+    )
+    patient = VectorEnvSpec("wmlib/CarRacing-v3", num_envs=4, options=options)
     assert run_episodes(impatient, random_car_policy(), [EpisodeSpec(5)])[0].steps < 60
     again = run_episodes(patient, random_car_policy(), [EpisodeSpec(5)])[0]
     fresh = record_episode(patient, random_car_policy(), EpisodeSpec(5))
@@ -210,7 +216,7 @@ def test_an_m_with_reward_input_reads_the_rewards_of_the_episode(world_model):
 def test_an_episode_distinguishes_termination_from_truncation():
     """The ball's limit of steps truncates; a car that leaves the playing field is terminated."""
     assert not record_episode(BALL, no_action_policy(), EpisodeSpec(4)).terminated
-    long = World("wmlib/CarRacing-v3", num_envs=1, options={"max_episode_steps": 1000})
+    long = VectorEnvSpec("wmlib/CarRacing-v3", num_envs=1, options={"max_episode_steps": 1000})
     off_the_field = record_episode(long, ConstantPolicy([0.0, 0.5, 0.0]), EpisodeSpec(5))
     assert off_the_field.terminated
     assert off_the_field.recording["done"].tolist() == [0.0] * (off_the_field.steps - 1) + [1.0]
@@ -242,7 +248,7 @@ def test_an_error_in_a_worker_is_raised_in_the_parent():
 
 CELLS = """
 import numpy as np
-from wmlib.envs.vector import World
+from wmlib.envs.vector import VectorEnvSpec
 from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.vae import VAE
@@ -260,7 +266,7 @@ class Forgetful(WorldModel):  # its h is always 0
 
 def fitness(candidate): return float(Straight().act(None, 1).sum() - candidate ** 2)
 
-car = World("wmlib/CarRacing-v3", num_envs=2, options={"max_episode_steps": 12})
+car = VectorEnvSpec("wmlib/CarRacing-v3", num_envs=2, options={"max_episode_steps": 12})
 specs, model = [EpisodeSpec(0), EpisodeSpec(1)], Forgetful(VAE(), MDNRNN())
 policy = ControllerPolicy(Controller(np.ones(867)))
 alone = run_episodes(car, Straight(), specs) + run_episodes(car, policy, specs, model)

@@ -11,7 +11,7 @@ from scipy.special import stdtrit
 from torch import Tensor
 
 from wmlib.envs import HELD_OUT_SEEDS
-from wmlib.envs.vector import World
+from wmlib.envs.vector import VectorEnvSpec
 from wmlib.models.mdn_rnn import TILE, Prediction
 from wmlib.models.vae import tensor_to_frames
 from wmlib.models.world_model import WorldModel
@@ -179,10 +179,10 @@ class Score:
         return f"{self.interval.describe()}; laps completed {laps:.0%}; {steps:.0f} steps"
 
 
-def scoring_world(max_steps: int = 1000, frame_size: int = 64) -> World:
+def scoring_env_spec(max_steps: int = 1000, frame_size: int = 64) -> VectorEnvSpec:
     """The untouched CarRacing-v3, every episode to its end: where all scores are taken."""
     options = {"max_episode_steps": max_steps, "frame_size": frame_size}
-    return World("wmlib/CarRacingOriginal-v3", num_envs=8, options=options)
+    return VectorEnvSpec("wmlib/CarRacingOriginal-v3", num_envs=8, options=options)
 
 
 def score(
@@ -202,10 +202,10 @@ def score(
     Every episode runs to its end; max_steps below 1000 is for tests only, because such scores
     cannot be compared with others.
     """
-    world = scoring_world(max_steps, frame_size)
+    env_spec = scoring_env_spec(max_steps, frame_size)
     seeds = HELD_OUT_SEEDS[skip : skip + tracks]
     episodes = run_episodes(
-        world,
+        env_spec,
         policy,
         [EpisodeSpec(s) for s in seeds],
         world_model,

@@ -99,7 +99,7 @@ start, seen = 2 * chapter.context, chapter.context  # at laptop scale: from agen
 ahead = chapter.horizon
 steps = agent.mdn_rnn.repeat * (start + seen + ahead)
 store = phases.collect(
-    car_racing.training_world(config.change(max_steps=steps)),
+    car_racing.training_env_spec(config.change(max_steps=steps)),
     ControllerPolicy(controller),
     range(500_000, 500_000 + chapter.test_episodes),
     config.run_folder(f"start_here-{scoring.agent_digest(folder)}") / "episodes",

@@ -89,7 +89,7 @@ figures.frame_grid(rows, ["Gymnasium's frame, 96 × 96", "V's input, 64 × 64"],
 
 # %%
 episode = record_episode(
-    car_racing.training_world(config, config.collect.patience),
+    car_racing.training_env_spec(config, config.collect.patience),
     random_car_policy(),
     EpisodeSpec(500_000),
 )

@@ -127,7 +127,7 @@ if RETRAIN:
     car_racing.train_world_model(Round.of(config, folder=folder))
     car_racing.evolve_controller(Round.of(config, folder=folder))
 world_model, trained = load_agent(folder)
-world = car_racing.training_world(config)
+env_spec = car_racing.training_env_spec(config)
 
 
 # %%
@@ -143,7 +143,7 @@ class LinearPolicy:
 
 
 episode = record_episode(
-    world, LinearPolicy(trained.parameters[0]), EpisodeSpec(500_101), world_model
+    env_spec, LinearPolicy(trained.parameters[0]), EpisodeSpec(500_101), world_model
 )
 frames = episode.recording["frames"]
 figures.moving_picture(frames[:150], "the trained controller drives", fps=50 / config.env.repeat)
@@ -392,13 +392,13 @@ figure
 # **Predict:** what share of random linear policies passes 100 points?
 
 # %%
-cut_off = car_racing.training_world(config, config.search.patience)
+cut_off = car_racing.training_env_spec(config, config.search.patience)
 
 
-def evaluate(world, parameters, tracks):
+def evaluate(env_spec, parameters, tracks):
     """Returns (P, tracks) of controllers with these parameters (P, 867)."""
     with processes(machine.workers) as executor:
-        return returns(world, world_model, Controller(parameters), tracks, executor)
+        return returns(env_spec, world_model, Controller(parameters), tracks, executor)
 
 
 TRACK = [500_100]
@@ -410,7 +410,7 @@ scores, zero = np.array(row["scores"]), np.zeros((1, 867))
 print(f"lowest {scores.min():.0f}, median {np.median(scores):.0f}, best {scores.max():.0f}")
 print(f"{(scores > 100).mean():.0%} of {len(scores)} random controllers return more than 100")
 print(f"zero controller, early termination: {evaluate(cut_off, zero, TRACK).item():.0f}")
-print(f"zero controller, whole episode: {evaluate(world, zero, TRACK).item():.0f}")
+print(f"zero controller, whole episode: {evaluate(env_spec, zero, TRACK).item():.0f}")
 figure, ax = figures.new_axes(width=5)
 ax.hist(scores, bins=20, color=figures.REALITY)
 ax.set(xlabel="return of a random controller (points)", ylabel="controllers")
@@ -470,7 +470,7 @@ def fitness(points, generation):
 rows = list(short_search.run(fitness, chapter.trial_generations))
 evolved = space.expand(short_search.mean)
 tracks = range(500_200, 500_200 + config.search.check_tracks)
-zero_returns, evolved_returns = evaluate(world, np.concatenate([zero, evolved]), tracks)
+zero_returns, evolved_returns = evaluate(env_spec, np.concatenate([zero, evolved]), tracks)
 evolved_name = f"generation {short_search.generation}"
 outcomes = {"zero controller": zero_returns, evolved_name: evolved_returns}
 for name, values in outcomes.items():
@@ -563,7 +563,7 @@ policies = {
     "h alone (z fixed)": trained.without(z_part, average),
 }
 all_parameters = np.concatenate([policy.parameters for policy in policies.values()])
-returns_of = dict(zip(policies, evaluate(world, all_parameters, tracks), strict=True))
+returns_of = dict(zip(policies, evaluate(env_spec, all_parameters, tracks), strict=True))
 for name, values in returns_of.items():
     print(f"{name:18} {episode_interval(values).describe()}")
 for name in list(policies)[1:]:
@@ -606,7 +606,7 @@ inactive = torch.nonzero(kl_per_dimension(*posterior).mean(0) < 0.1)[:, 0]
 explorer = ControllerExplorer(
     world_model,
     trained,
-    world,
+    env_spec,
     track=500_101,
     steps=chapter.agent_steps,
     groups={"z": z_part, "h": h_part, "inactive z": inactive},
@@ -669,7 +669,7 @@ explorer.cut.value = "nothing"
 # ```python
 # parameters = np.zeros(867)
 # parameters[-2] = -1.0
-# print(record_episode(world, LinearPolicy(parameters), EpisodeSpec(500_101), world_model).score)
+# print(record_episode(env_spec, LinearPolicy(parameters), EpisodeSpec(500_101), world_model).score)
 # ```
 # </details>
 #

@@ -44,7 +44,7 @@ from scipy.stats import bootstrap
 
 # %%
 from wmlib import paths
-from wmlib.evaluation import episode_interval, features, scoring_world, seed_interval
+from wmlib.evaluation import episode_interval, features, scoring_env_spec, seed_interval
 from wmlib.files import read_log
 from wmlib.models.checkpoints import load_agent
 from wmlib.models.vae import tensor_to_frames
@@ -160,9 +160,9 @@ def agent_step(env, world_model, controller, state):
 agent_step = build.check(agent_step)
 
 # %%
-world = car_racing.training_world(config).at_pace(world_model)
+env_spec = car_racing.training_env_spec(config).at_pace(world_model)
 tracks = [500_301 + 2 * i for i in range(config.search.check_tracks)]
-env = world.make_one()
+env = env_spec.make_one()
 frame, _ = env.reset(seed=tracks[0])
 state = world_model.begin(frame[None])
 for t in range(4):
@@ -192,7 +192,7 @@ policy = ControllerPolicy(controller)
 with one_thread():
     for track in tracks[:3]:
         single = run_episode(env, world_model, controller, track)
-        batched = record_episode(world, policy, EpisodeSpec(track), world_model).score
+        batched = record_episode(env_spec, policy, EpisodeSpec(track), world_model).score
         print(f"track {track}: run_episode {single:.1f}, the package's rollout {batched:.1f}")
 rows = torch.randn(100, 1, controller.feature_size, generator=torch.Generator().manual_seed(0))
 apart = max((controller(row) - controller(row.repeat(4, 1))).abs().max() for row in rows)
@@ -295,10 +295,10 @@ distilled = imitate(x_new, controller.raw(x).clamp(-3, 3), ridge=30.0)
 
 
 # %%
-def returns_of(controller, world_model, world=world):
+def returns_of(controller, world_model, env_spec=env_spec):
     """The returns (n,) on the tracks of 5.3, in points."""
     specs, candidate = [EpisodeSpec(track) for track in tracks], ControllerPolicy(controller)
-    episodes = run_episodes(world, candidate, specs, world_model, executor=executor)
+    episodes = run_episodes(env_spec, candidate, specs, world_model, executor=executor)
     return np.array([episode.score for episode in episodes])
 
 
@@ -332,7 +332,7 @@ print(score)
 
 # %%
 best = EpisodeSpec(score.tracks[score.scores.argmax()])
-episode = record_episode(scoring_world(config.env.max_steps), policy, best, world_model)
+episode = record_episode(scoring_env_spec(config.env.max_steps), policy, best, world_model)
 print(f"track {best.seed}: {episode.score:.0f} now, {score.scores.max():.0f} when it was scored")
 path = config.figure("05_drive.gif")
 frames = episode.recording["frames"][:125]
@@ -480,7 +480,7 @@ print(f"returns below 800: {np.mean(score.scores < 800):.1%} of the tracks")
 order, count = np.argsort(score.scores), chapter.test_episodes
 lowest, others = order[: 2 * count], order[2 * count :: max(1, len(order) // count)]
 seeds_of_survey = [score.tracks[i] for i in (*lowest, *others)]
-survey = hairpins.survey(world, policy, seeds_of_survey, world_model)
+survey = hairpins.survey(env_spec, policy, seeds_of_survey, world_model)
 then, again = score.scores[lowest], survey.returns[: len(lowest)] < 800
 for name, rows in {"below 600": then < 600, "600 to 800": (then >= 600) & (then < 800)}.items():
     print(f"{rows.sum()} tracks with scores {name}: {again[rows].sum()} below 800 again")
@@ -530,13 +530,13 @@ for name, rows in {"failed": right & sharp & failed, "passed": right & sharp & ~
 # %% [markdown]
 # V's errors at the sharp right-hand hairpins that fail and at those that are passed do not differ measurably (68 and 65), so the data do not separate (a) from (b). After a failure, no car reaches another tile. That fits (c), but does not prove it, as no search without early termination was run here.
 #
-# **The same tracks, mirrored.** If the agent has learned *left turns*, and not hairpins as such, it returns less where left and right are exchanged. `training_world(config, mirror=True)` flips the frames and negates the steering on every track with an odd seed, and nothing else: the shape of the road, the physics and the rewards are the same. The tracks of 5.3 have odd seeds.
+# **The same tracks, mirrored.** If the agent has learned *left turns*, and not hairpins as such, it returns less where left and right are exchanged. `training_env_spec(config, mirror=True)` flips the frames and negates the steering on every track with an odd seed, and nothing else: the shape of the road, the physics and the rewards are the same. The tracks of 5.3 have odd seeds.
 #
 # **Predict:** what is the mean return on the mirrored tracks?
 
 # %%
 with processes(machine.workers) as executor:
-    mirrored = returns_of(controller, world_model, car_racing.training_world(config, mirror=True))
+    mirrored = returns_of(controller, world_model, car_racing.training_env_spec(config, mirror=True))
 print(f"as drawn:   {episode_interval(as_drawn).describe()}")
 print(f"mirrored:   {episode_interval(mirrored).describe()}")
 print(f"difference: {episode_interval(mirrored - as_drawn).describe()}")
@@ -744,7 +744,7 @@ for times in (1, 32, 512):
 # **1. Check our numbers.** Run the first three held-out tracks in Gymnasium's environment with your own `run_episode`, and compare with the published scores. On the processor that made them they agree closely; on another one, single episodes may differ.
 #
 # ```python
-# env = scoring_world(config.env.max_steps).at_pace(world_model).make_one()
+# env = scoring_env_spec(config.env.max_steps).at_pace(world_model).make_one()
 # yours = [...]  # the returns on score.tracks[:3]
 # assert np.median(np.abs(np.array(yours) - score.scores[:3])) < 20
 # ```

@@ -46,7 +46,7 @@ from wmlib.models.vae import tensor_to_frames
 from wmlib.models.world_model import WorldModel
 from wmlib.paths import pretrained
 from wmlib.pipeline import car_racing, fitness, phases, rounds, scoring
-from wmlib.pipeline.dreaming import dream_world
+from wmlib.pipeline.dreaming import dream_env_spec
 from wmlib.pipeline.scales import get_chapter_config, get_config, get_machine
 from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec, random_car_policy
 from wmlib.rollout.rollout import record_episode
@@ -93,11 +93,11 @@ agent, controller = load_agent(folder)
 store = scoring.collect_test_episodes(config, chapter.test_episodes, folder)
 latents = phases.encode(store, agent.vae, store.folder.parent / "latents")
 # The run's settings, except that its dreams have temperature 1 and no dropout:
-neutral, worlds = config.change(dream=ablations.NEUTRAL), {}
+neutral, dream_specs = config.change(dream=ablations.NEUTRAL), {}
 for name, file in {"naive M": "naive_dream", "final M": "dream"}.items():
     dream = WorldModel(agent.vae, load_network(MDNRNN, folder / f"{file}.safetensors"))
-    worlds[name] = dream_world(neutral, dream, latents.folder, agent)
-_, agent_starts = worlds["naive M"].agent  # the agent, and its states at these moments
+    dream_specs[name] = dream_env_spec(neutral, dream, latents.folder, agent)
+_, agent_starts = dream_specs["naive M"].agent  # the agent, and its states at these moments
 print(f"{len(latents)} real episodes, {len(agent_starts.z):,} moments of them")
 
 # %% [markdown]
@@ -153,8 +153,8 @@ def rollout(env, policy, index, steps):
 
 def dream_env(name, temperature=1.0):
     """The reader's environment with one of the two dream Ms."""
-    world = worlds[name]
-    return DreamEnv(world.world_model, agent, world.starts, agent_starts, temperature)
+    env_spec = dream_specs[name]
+    return DreamEnv(env_spec.world_model, agent, env_spec.starts, agent_starts, temperature)
 
 
 # %% [markdown]
@@ -208,7 +208,7 @@ for row in search.run(dream_fitness, chapter.trial_generations):
 
 # %%
 your_controller = Controller(search.mean)
-real_env = car_racing.training_world(config)
+real_env = car_racing.training_env_spec(config)
 tracks = range(ablations.TRACKS_FROM, ablations.TRACKS_FROM + 8)  # not used in training
 real = fitness.returns(real_env, agent, your_controller, tracks)[0]
 print("real return of your controller:", episode_interval(real).describe())
@@ -238,7 +238,7 @@ figures.search_in_dream(searches, episodes)
 
 # %%
 naive = checkpoints.load_controller(folder / "naive_controller.safetensors")
-naive_dream = worlds["naive M"].world_model
+naive_dream = dream_specs["naive M"].world_model
 exploit = DreamExplorer(agent, naive, real_env, track=500_101, dream=naive_dream)
 exploit.contact_sheet(chapter.horizon, columns=8)
 
@@ -248,7 +248,7 @@ exploit.contact_sheet(chapter.horizon, columns=8)
 # Which action does the controller take?
 
 # %%
-random_env = car_racing.training_world(config, config.collect.patience)
+random_env = car_racing.training_env_spec(config, config.collect.patience)
 policies = {
     "random policy": (random_car_policy(config.env.repeat), None),
     "naive controller": (ControllerPolicy(naive), agent),
@@ -282,7 +282,7 @@ def braking(value):
 
 
 predicted = {}
-for name in worlds:
+for name in dream_specs:
     totals = [rollout(dream_env(name), braking(b), index, brake_steps)[1].sum(1) for b in values]
     predicted[name] = [episode_interval(total.numpy()) for total in totals]
     print(name, *(f"{interval.mean:.0f}" for interval in predicted[name]))
@@ -353,9 +353,9 @@ extrapolated_return = build.check(extrapolated_return)
 # %%
 pair = Controller(np.concatenate([naive.parameters, controller.parameters]))
 encoder, horizon = PassThroughEncoder(agent), config.agent_steps_left
-for name, world in worlds.items():
-    seeds = independent_seeds(12, world.max_steps)
-    gained, until, failed = fitness.dream_outcomes(world, encoder, pair, seeds)
+for name, env_spec in dream_specs.items():
+    seeds = independent_seeds(12, env_spec.max_steps)
+    gained, until, failed = fitness.dream_outcomes(env_spec, encoder, pair, seeds)
     totals = gained.sum(1), failed.sum(1), until.sum(1)
     a, b = extrapolated_return(*totals, horizon)
     print(f"dreams of the {name}: naive controller {a:4.0f}, final controller {b:4.0f}")
@@ -676,7 +676,7 @@ print(f"policy set: {measured.episodes[0].size} real episodes per seed")
 
 # %%
 median = score.tracks[np.argsort(score.scores)[len(score.scores) // 2]]
-scoring_env = evaluation.scoring_world(config.env.max_steps, config.env.frame_size)
+scoring_env = evaluation.scoring_env_spec(config.env.max_steps, config.env.frame_size)
 episode = record_episode(scoring_env, ControllerPolicy(controller), EpisodeSpec(median), agent)
 frames = episode.recording["frames"]
 frames = frames[min(chapter.context, len(frames) // 2) :][: 3 * chapter.horizon // 2]
@@ -753,7 +753,7 @@ player.widget
 
 # %%
 explorer = DreamExplorer(
-    agent, controller, real_env, track=500_102, dream=worlds["final M"].world_model
+    agent, controller, real_env, track=500_102, dream=dream_specs["final M"].world_model
 )
 explorer.contact_sheet(chapter.horizon, columns=8)
 
@@ -778,7 +778,7 @@ explorer.restart()
 # %% [markdown]
 # ## 6.12 Exercises
 #
-# **1. The wrong memory.** What if C reads the $h$ of the *dream's* M instead of the agent's? Make a `DreamEnv` in which `worlds["final M"].world_model` plays both parts, and compare C's return with that in `dream_env("final M")`. Check: `assert wrong < right / 2`.
+# **1. The wrong memory.** What if C reads the $h$ of the *dream's* M instead of the agent's? Make a `DreamEnv` in which `dream_specs["final M"].world_model` plays both parts, and compare C's return with that in `dream_env("final M")`. Check: `assert wrong < right / 2`.
 #
 # <details><summary>Hint</summary>
 #
@@ -787,7 +787,7 @@ explorer.restart()
 # <details><summary>Solution</summary>
 #
 # ```python
-# final = worlds["final M"]
+# final = dream_specs["final M"]
 # foreign = DreamEnv(final.world_model, final.world_model, final.starts, final.starts)
 # torch.manual_seed(0)
 # right, wrong = (

@@ -212,8 +212,8 @@ class PassThroughEncoder:
 
 
 @dataclass(frozen=True, eq=False)
-class DreamWorld:
-    """How to make a `Dream`, here or in another process: a `World` for `run_episodes`."""
+class DreamSpec:
+    """How to make a `Dream`, here or in another process: an `EnvSpec` for `run_episodes`."""
 
     world_model: WorldModel
     starts: State
@@ -241,6 +241,6 @@ class DreamWorld:
         names = [f.name for f in fields(self) if f.name not in ("note", "origin")]
         yield Dream(**{name: getattr(self, name) for name in names})
 
-    def at_pace(self, world_model: PassThroughEncoder | None) -> "DreamWorld":
+    def at_pace(self, world_model: PassThroughEncoder | None) -> "DreamSpec":
         """Itself: a dream has the action repeat of its M."""
         return self

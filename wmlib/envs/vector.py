@@ -156,7 +156,7 @@ MIN_ROWS = 4
 
 
 @dataclass(frozen=True)
-class World:
+class VectorEnvSpec:
     """How to make a vector environment of `num_envs` copies, here or in another process.
 
     patience: see `NoProgressTruncation`; None (always, for scores) runs every episode to its end.
@@ -206,8 +206,8 @@ class World:
             raise
         _kept.append((kind, envs))
 
-    def at_pace(self, world_model: WorldModel | None) -> "World":
-        """The same world with the action repeat that a world model was trained with."""
+    def at_pace(self, world_model: WorldModel | None) -> "VectorEnvSpec":
+        """The same with the action repeat that a world model was trained with."""
         if world_model is None:
             return self
         return dataclasses.replace(self, repeat=world_model.mdn_rnn.repeat)
@@ -218,7 +218,7 @@ class World:
         return math.inf if self.patience is None else self.patience
 
 
-_kept: list[tuple[World, MaskedVectorEnv]] = []
+_kept: list[tuple[VectorEnvSpec, MaskedVectorEnv]] = []
 
 
 def pad_batch(rows: np.ndarray, num_envs: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from wmlib.envs.vector import World
+from wmlib.envs.vector import VectorEnvSpec
 from wmlib.files import exclusive_lock
 from wmlib.models.world_model import WorldModel
 from wmlib.pipeline.config import Config, Machine
@@ -12,7 +12,7 @@ from wmlib.pipeline.scales import get_machine
 from wmlib.rollout.policies import no_action_policy
 from wmlib.rollout.workers import processes
 
-BALL = World("wmlib/BouncingBall-v0", num_envs=8)
+BALL = VectorEnvSpec("wmlib/BouncingBall-v0", num_envs=8)
 
 TRUTH = ("position", "velocity", "bounced")  # entries of `info` that the tests of V and M need
 

@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from wmlib.envs.dream import DreamWorld, PassThroughEncoder
-from wmlib.envs.vector import World
+from wmlib.envs.dream import DreamSpec, PassThroughEncoder
+from wmlib.envs.vector import VectorEnvSpec
 from wmlib.evaluation import features
 from wmlib.files import digest, exclusive_lock, write_atomically
 from wmlib.models.checkpoints import (
@@ -42,7 +42,7 @@ from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.vae import VAE
 from wmlib.models.world_model import WorldModel
 from wmlib.pipeline.config import Config, Machine
-from wmlib.pipeline.dreaming import dream_world, reevaluate, train_dream
+from wmlib.pipeline.dreaming import dream_env_spec, reevaluate, train_dream
 from wmlib.pipeline.fitness import ExtrapolatedReturn, MeanReturn
 from wmlib.pipeline.phases import collect, encode, train_mdn_rnn, train_vae
 from wmlib.pipeline.rounds import WORLD_MODEL, Round, rounds_of
@@ -62,12 +62,12 @@ from wmlib.training.fit import pick_device
 from wmlib.training.search_space import Directions, imitate
 
 
-def training_world(
+def training_env_spec(
     config: Config,
     patience: int | None = None,
     repeat: int | None = None,
     mirror: bool | None = None,
-) -> World:
+) -> VectorEnvSpec:
     """CarRacing to learn in, with the fast renderer.
 
     patience (see `NoProgressTruncation`) is for training, never for scores. repeat: for policies
@@ -78,7 +78,7 @@ def training_world(
     if env.mirror if mirror is None else mirror:
         options["mirror"] = True
     repeat = env.repeat if repeat is None else repeat
-    return World("wmlib/CarRacing-v3", env.num_envs, patience, options, repeat)
+    return VectorEnvSpec("wmlib/CarRacing-v3", env.num_envs, patience, options, repeat)
 
 
 def run_all_rounds(
@@ -149,7 +149,7 @@ def collect_episodes(current: Round) -> EpisodeStore:
     tracks = current.training_tracks()
     with processes(current.machine.workers, current.machine.cluster) as executor:
         store = collect(
-            training_world(config, config.collect.patience if first else None),
+            training_env_spec(config, config.collect.patience if first else None),
             policy,
             tracks,
             current.work / "episodes",
@@ -312,7 +312,7 @@ def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
         with processes(current.machine.workers, current.machine.cluster) as executor:
             check = partial(
                 check_in_environment,
-                training_world(config, mirror=False),  # tracks as scores have them
+                training_env_spec(config, mirror=False),  # tracks as scores have them
                 world_model,
                 tracks=search.check_tracks,
                 executor=executor,
@@ -320,9 +320,9 @@ def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
             numbers = (current.settings.rollouts, search.double_every, seed, executor)
             fitness: MeanReturn
             if dreams is None:
-                world = training_world(config, search.patience)
+                env_spec = training_env_spec(config, search.patience)
                 fitness, start = (
-                    MeanReturn(world, world_model, *numbers),
+                    MeanReturn(env_spec, world_model, *numbers),
                     _initial(current, world_model),
                 )
             else:
@@ -348,10 +348,10 @@ def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
     return result
 
 
-def _dreams(current: Round, world_model: WorldModel) -> DreamWorld:
+def _dreams(current: Round, world_model: WorldModel) -> DreamSpec:
     # The M that makes them is trained here.
     dream = WorldModel(world_model.vae, train_dream(current))
-    return dream_world(current.config, dream, current.work / "latents", agent=world_model)
+    return dream_env_spec(current.config, dream, current.work / "latents", agent=world_model)
 
 
 def _initial(current: Round, world_model: WorldModel) -> Controller:

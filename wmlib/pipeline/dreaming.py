@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from wmlib.envs.dream import DreamWorld
+from wmlib.envs.dream import DreamSpec
 from wmlib.files import digest
 from wmlib.models.checkpoints import load_controller, read_record, save_controller
 from wmlib.models.controller import Controller
@@ -156,9 +156,9 @@ def reevaluate(
     return mean
 
 
-def dream_world(
+def dream_env_spec(
     config: Config, dream: WorldModel, latents: str | Path, agent: WorldModel | None = None
-) -> DreamWorld:
+) -> DreamSpec:
     """Dreams with a config's settings, beginning in the newest of the encoded episodes in a folder.
 
     agent: the world model that computes C's h; by default the dream's. Raises ValueError if there
@@ -178,7 +178,7 @@ def dream_world(
             store.folder,
             settings.start_before,
         )
-    return DreamWorld(
+    return DreamSpec(
         dream,
         starts(dream),
         num_envs=settings.num_envs,

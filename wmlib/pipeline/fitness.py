@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from wmlib.envs.dream import DreamWorld
+from wmlib.envs.dream import DreamSpec
 from wmlib.files import digest
 from wmlib.models.checkpoints import weights_digest, world_model_digest
 from wmlib.models.controller import Controller
@@ -18,7 +18,7 @@ from wmlib.models.world_model import WorldModel
 from wmlib.pipeline.rounds import CHECK_TRACKS_FROM
 from wmlib.provenance import Record
 from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec
-from wmlib.rollout.rollout import Encoder, Episode, EpisodeWorld, run_episodes
+from wmlib.rollout.rollout import Encoder, EnvSpec, Episode, run_episodes
 
 # A lap has 1,000 points, and a second one brings none, however well a car is driven; M cannot know
 # why. At the end of a lap an episode has a return of 850 and more.
@@ -26,7 +26,7 @@ LAP, NEARLY_A_LAP = 1000, 800
 
 
 def returns(
-    world: EpisodeWorld,
+    env_spec: EnvSpec,
     encoder: Encoder,
     controllers: Controller,
     seeds: Sequence[int],
@@ -36,12 +36,12 @@ def returns(
 
     encoder: what turns observations into [z, h]: a world model or, in dreams, a pass-through.
     """
-    rows = _run_all(world, encoder, controllers, seeds, executor)
+    rows = _run_all(env_spec, encoder, controllers, seeds, executor)
     return np.array([[episode.score for episode in row] for row in rows])
 
 
 def dream_outcomes(
-    world: DreamWorld,
+    env_spec: DreamSpec,
     encoder: Encoder,
     controllers: Controller,
     seeds: Sequence[int],
@@ -52,12 +52,12 @@ def dream_outcomes(
     Each (controllers, seeds). A dream has failed if it ends before `max_steps`. If it was truncated
     for want of reward, the failure was `patience` steps earlier; if M ended it, it was right then.
     """
-    repeat, patience = world.world_model.mdn_rnn.repeat, world.patience or 0
-    rows = _run_all(world, encoder, controllers, seeds, executor)
+    repeat, patience = env_spec.world_model.mdn_rnn.repeat, env_spec.patience or 0
+    rows = _run_all(env_spec, encoder, controllers, seeds, executor)
     gained = np.array([[episode.score for episode in row] for row in rows])
     steps = np.array([[episode.steps / repeat for episode in row] for row in rows])
     ended = np.array([[episode.terminated for episode in row] for row in rows])
-    failed = steps < world.max_steps
+    failed = steps < env_spec.max_steps
     return gained, np.maximum(steps - patience * (failed & ~ended), 1), failed | ended
 
 
@@ -79,7 +79,7 @@ def extrapolate(
 
 
 def _run_all(
-    world: EpisodeWorld,
+    env_spec: EnvSpec,
     encoder: Encoder,
     controllers: Controller,
     seeds: Sequence[int],
@@ -87,7 +87,9 @@ def _run_all(
 ) -> list[list[Episode]]:
     # A row for every controller.
     specs = [EpisodeSpec(seed, member) for member in range(len(controllers)) for seed in seeds]
-    episodes = run_episodes(world, ControllerPolicy(controllers), specs, encoder, executor=executor)
+    episodes = run_episodes(
+        env_spec, ControllerPolicy(controllers), specs, encoder, executor=executor
+    )
     return [episodes[i : i + len(seeds)] for i in range(0, len(episodes), len(seeds))]
 
 
@@ -106,7 +108,7 @@ class MeanReturn:
     generation k of two searches with the same `seed` has the same ones.
     """
 
-    world: EpisodeWorld
+    env_spec: EnvSpec
     encoder: Encoder
     rollouts: int
     double_every: int = 10**9
@@ -122,24 +124,24 @@ class MeanReturn:
     def __call__(self, controllers: Controller, generation: int) -> np.ndarray:
         """(P,) float, higher is better."""
         tracks = self.tracks(generation)
-        return returns(self.world, self.encoder, controllers, tracks, self.executor).mean(1)
+        return returns(self.env_spec, self.encoder, controllers, tracks, self.executor).mean(1)
 
     @property
     def record(self) -> Record:
         """What these scores depend on, beside the controllers."""
         settings: dict[str, Any] = {
             "objective": type(self).__name__,
-            "world": str(self.world),
+            "world": str(self.env_spec),
             "rollouts": self.rollouts,
             "double_every": self.double_every,
             "tracks_seed": self.seed,
         }
-        if isinstance(self.world, DreamWorld):
-            agent = self.world.agent[0] if self.world.agent else self.world.world_model
+        if isinstance(self.env_spec, DreamSpec):
+            agent = self.env_spec.agent[0] if self.env_spec.agent else self.env_spec.world_model
             made_from = {
                 "world_model": world_model_digest(agent),
-                "dream": weights_digest(self.world.world_model.mdn_rnn),
-                "starts": self.world.origin or digest(self.world.starts.features.numpy()),
+                "dream": weights_digest(self.env_spec.world_model.mdn_rnn),
+                "starts": self.env_spec.origin or digest(self.env_spec.starts.features.numpy()),
             }
         else:
             assert isinstance(self.encoder, WorldModel)  # nothing else sees frames
@@ -159,9 +161,9 @@ class ExtrapolatedReturn(MeanReturn):
 
     def of(self, controllers: Controller, seeds: Sequence[int]) -> np.ndarray:
         """The same by the dreams of these seeds."""
-        world, encoder, steps = self.world, self.encoder, self.agent_steps
-        assert isinstance(world, DreamWorld)
-        outcomes = dream_outcomes(world, encoder, controllers, seeds, self.executor)
+        env_spec, encoder, steps = self.env_spec, self.encoder, self.agent_steps
+        assert isinstance(env_spec, DreamSpec)
+        outcomes = dream_outcomes(env_spec, encoder, controllers, seeds, self.executor)
         return extrapolate(*outcomes, steps)
 
     @property

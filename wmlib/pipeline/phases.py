@@ -19,7 +19,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from wmlib.envs import TRAINING_SEEDS
-from wmlib.envs.vector import World
+from wmlib.envs.vector import VectorEnvSpec
 from wmlib.files import digest, read_log, write_log
 from wmlib.models.checkpoints import load_network, save_network, weights_digest, world_model_digest
 from wmlib.models.controller import Controller
@@ -38,7 +38,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def collect(
-    world: World,
+    env_spec: VectorEnvSpec,
     policy: Policy,
     seeds: Sequence[int],
     folder: str | Path,
@@ -64,7 +64,7 @@ def collect(
                 f"seed {seed} is kept for scoring; to learn on, take one below "
                 f"{TRAINING_SEEDS.stop:,}"
             )
-    store, pace = EpisodeStore(folder), world.at_pace(world_model)
+    store, pace = EpisodeStore(folder), env_spec.at_pace(world_model)
     origin = dict(made_from or {})
     if world_model is not None:
         origin["world_model"] = world_model_digest(world_model)
@@ -81,7 +81,7 @@ def collect(
     if specs:
         began = time.monotonic()
         episodes = run_episodes(
-            world,
+            env_spec,
             policy,
             specs,
             world_model,

@@ -10,7 +10,7 @@ from wmlib.evaluation import Score, score
 from wmlib.files import digest, read_log, write_log
 from wmlib.models.checkpoints import load_agent, world_model_digest
 from wmlib.paths import PRETRAINED, pretrained
-from wmlib.pipeline.car_racing import training_world
+from wmlib.pipeline.car_racing import training_env_spec
 from wmlib.pipeline.config import Config
 from wmlib.pipeline.phases import collect
 from wmlib.pipeline.rounds import TEST_TRACKS_FROM
@@ -88,7 +88,7 @@ def collect_test_episodes(
     folder, first = folder or pretrained("car_racing"), TEST_TRACKS_FROM
     world_model, controller = load_agent(folder)
     return collect(
-        training_world(config),
+        training_env_spec(config),
         noisy_car_policy(ControllerPolicy(controller), config.env.repeat),
         range(first, first + episodes),
         config.run_folder(f"test_episodes-{agent_digest(folder)}") / "episodes",

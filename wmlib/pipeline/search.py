@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wmlib.envs.vector import World
+from wmlib.envs.vector import VectorEnvSpec
 from wmlib.files import digest
 from wmlib.models.checkpoints import save_controller
 from wmlib.models.controller import Controller
@@ -79,7 +79,7 @@ def evolve(
 
 
 def check_in_environment(
-    world: World,
+    env_spec: VectorEnvSpec,
     world_model: WorldModel,
     controller: Controller,
     tracks: int,
@@ -89,7 +89,7 @@ def check_in_environment(
 
     Every episode runs to its end, without patience.
     """
-    world = dataclasses.replace(world, patience=None)
+    env_spec = dataclasses.replace(env_spec, patience=None)
     seeds = range(CHECK_TRACKS_FROM, CHECK_TRACKS_FROM + tracks)
-    scores = returns(world, world_model, controller, seeds, executor)[0]
+    scores = returns(env_spec, world_model, controller, seeds, executor)[0]
     return {"check": float(scores.mean()), "check_std": float(scores.std(ddof=1))}

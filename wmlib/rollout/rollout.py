@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from wmlib.envs.vector import World, pad_batch
+from wmlib.envs.vector import VectorEnvSpec, pad_batch
 from wmlib.models.world_model import State, WorldModel
 from wmlib.rollout.episodes import EpisodeStore
 from wmlib.rollout.policies import EpisodeSpec, Policy
@@ -39,8 +39,8 @@ class Encoder(Protocol):
         """The states one agent step later."""
 
 
-class EpisodeWorld(Protocol):
-    """What makes the vector environment that episodes run in: a `World` or a `DreamWorld`."""
+class EnvSpec(Protocol):
+    """How to make the vector environment of episodes: a `VectorEnvSpec` or a `DreamSpec`."""
 
     @property
     def num_envs(self) -> int:
@@ -49,7 +49,7 @@ class EpisodeWorld(Protocol):
     def open(self) -> AbstractContextManager[gym.vector.VectorEnv]:
         """The vector environment, in a context."""
 
-    def at_pace(self, encoder: Any, /) -> "EpisodeWorld":
+    def at_pace(self, encoder: Any, /) -> "EnvSpec":
         """The same with the action repeat of a world model."""
 
 
@@ -168,7 +168,7 @@ def _to_arrays(tape: dict[str, list]) -> dict[str, np.ndarray]:
 
 
 def run_episodes(
-    world: EpisodeWorld,
+    env_spec: EnvSpec,
     policy: Policy,
     specs: Sequence[EpisodeSpec],
     world_model: Encoder | None = None,
@@ -184,16 +184,16 @@ def run_episodes(
     entries `record` of info, and is returned without its recording. Without an executor,
     everything runs in this process. `progress` names a progress bar.
     """
-    specs, world = list(specs), world.at_pace(world_model)
+    specs, env_spec = list(specs), env_spec.at_pace(world_model)
     # Equal chunks per worker, at most two specs per environment: one that ends early takes another.
     workers = getattr(executor, "_max_workers", 1)
-    rounds = math.ceil(len(specs) / (2 * world.num_envs * workers)) or 1
+    rounds = math.ceil(len(specs) / (2 * env_spec.num_envs * workers)) or 1
     size = math.ceil(len(specs) / (rounds * workers)) or 1
     parts = [range(i, min(i + size, len(specs))) for i in range(0, len(specs), size)]
     episodes: dict[int, Episode] = {}
     # On a cluster, the arguments that all parts share are sent to each worker only once.
     share = getattr(executor, "share", lambda thing: thing)
-    common = share(world), share(policy), share(world_model)
+    common = share(env_spec), share(policy), share(world_model)
     arguments = [(*common, [specs[i] for i in part], store, record) for part in parts]
     # disable=None: tqdm shows the bar in a terminal only.
     silent = True if progress is None else None
@@ -219,7 +219,7 @@ def _run(executor: Executor | None, arguments: list[tuple]) -> Iterator[tuple[in
 
 
 def _run_part(
-    world: EpisodeWorld,
+    env_spec: EnvSpec,
     policy: Policy,
     world_model: Encoder | None,
     specs: list[EpisodeSpec],
@@ -228,7 +228,7 @@ def _run_part(
 ) -> list[Episode]:
     episodes: dict[int, Episode] = {}
     wanted = record if store is not None else None
-    with one_thread(), world.open() as envs:
+    with one_thread(), env_spec.open() as envs:
         for index, episode in rollout(envs, policy, specs, world_model, wanted):
             if store is not None:
                 store.write(episode_name(episode.spec), episode.recording)
@@ -257,10 +257,13 @@ def episode_name(spec: EpisodeSpec) -> str:
 
 
 def record_episode(
-    world: World, policy: Policy, spec: EpisodeSpec, world_model: WorldModel | None = None
+    env_spec: VectorEnvSpec,
+    policy: Policy,
+    spec: EpisodeSpec,
+    world_model: WorldModel | None = None,
 ) -> Episode:
     """One episode, recorded, in memory."""
-    envs = dataclasses.replace(world.at_pace(world_model), num_envs=1).make()
+    envs = dataclasses.replace(env_spec.at_pace(world_model), num_envs=1).make()
     try:
         with one_thread():
             _, episode = next(rollout(envs, policy, [spec], world_model, record=()))

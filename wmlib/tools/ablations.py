@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from wmlib.envs.dream import NOISE_ROWS, DreamWorld, PassThroughEncoder, independent_seeds
+from wmlib.envs.dream import NOISE_ROWS, DreamSpec, PassThroughEncoder, independent_seeds
 from wmlib.models.checkpoints import load_agent, load_controller, load_network, weights_digest
 from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN
@@ -132,14 +132,16 @@ def score_policies(last: Round, where: str, executor: Executor | None) -> dict:
     everyone = Controller(np.concatenate([c.parameters for c in policies.values()]))
     if where == REAL:
         tracks = range(TRACKS_FROM, TRACKS_FROM + config.search.check_tracks)
-        real = car_racing.training_world(config)
+        real = car_racing.training_env_spec(config)
         scores = fitness.returns(real, agent, everyone, tracks, executor)
         return {"policies": list(policies), "scores": scores.round(2).tolist()}
     changed = config if where == WITH_TEMPERATURE else config.change(dream=NEUTRAL)
-    world = dream_of(dataclasses.replace(last, config=changed), where)
+    env_spec = dream_of(dataclasses.replace(last, config=changed), where)
     encoder, steps = PassThroughEncoder(agent), config.agent_steps_left
-    seeds = independent_seeds(min(DREAMS, NOISE_ROWS // (2 * world.max_steps)), world.max_steps)
-    gained, alive, failed = fitness.dream_outcomes(world, encoder, everyone, seeds, executor)
+    seeds = independent_seeds(
+        min(DREAMS, NOISE_ROWS // (2 * env_spec.max_steps)), env_spec.max_steps
+    )
+    gained, alive, failed = fitness.dream_outcomes(env_spec, encoder, everyone, seeds, executor)
     drawn = np.random.default_rng(0).integers(len(seeds), size=(200, len(seeds)))  # a bootstrap
     again = [fitness.extrapolate(gained[:, k], alive[:, k], failed[:, k], steps) for k in drawn]
     return {
@@ -156,16 +158,16 @@ def evolve_in(
     config, agent = last.config, load_agent(last.folder)[0]
     changed = config.change(dream={"temperature": temperature, "dropout": dropout})
     k, tracks = config.search.directions, config.search.check_tracks
-    world = dream_of(dataclasses.replace(last, config=changed), kind)
+    env_spec = dream_of(dataclasses.replace(last, config=changed), kind)
     objective = fitness.ExtrapolatedReturn(
-        world,
+        env_spec,
         PassThroughEncoder(agent),
         config.rounds[0].rollouts,
         seed=config.seed,
         executor=executor,
         agent_steps=config.agent_steps_left,
     )
-    real = car_racing.training_world(config)
+    real = car_racing.training_env_spec(config)
     controller, evolution = search.evolve(
         objective,
         _search_folder(last.folder, kind, temperature, dropout),
@@ -188,14 +190,14 @@ def evolve_in(
     }
 
 
-def dream_of(last: Round, kind: str) -> DreamWorld:
+def dream_of(last: Round, kind: str) -> DreamSpec:
     """Dreams of one kind, all from the same moments; the agent remembers with its own M."""
     agent, _ = load_agent(last.folder)
     own = kind in (OWN_DREAM, WITH_TEMPERATURE)
     file = last.folder / "dream.safetensors"
     dream = load_network(MDNRNN, file) if own else train_kind(last, kind)
     world_model = WorldModel(agent.vae, dream)
-    return dreaming.dream_world(last.config, world_model, last.work / "latents", agent)
+    return dreaming.dream_env_spec(last.config, world_model, last.work / "latents", agent)
 
 
 def train_kind(last: Round, kind: str) -> MDNRNN:

@@ -19,7 +19,7 @@ from wmlib.models.mdn_rnn import MDNRNN, Prediction, mixture_nll
 from wmlib.models.vae import kl_per_dimension, sample_latent
 from wmlib.models.world_model import State, WorldModel
 from wmlib.paths import PRETRAINED, pretrained
-from wmlib.pipeline.car_racing import training_world
+from wmlib.pipeline.car_racing import training_env_spec
 from wmlib.pipeline.config import ChapterConfig, Config
 from wmlib.pipeline.phases import collect, encode, train_mdn_rnn
 from wmlib.pipeline.scales import get_chapter_config, get_config
@@ -134,7 +134,7 @@ def encoded_episodes(
     """Episodes of the pretrained agent, with noise, as V encodes them: for training, held out."""
     world_model, controller = load_agent(pretrained("car_racing"))
     episodes = collect(
-        training_world(config),
+        training_env_spec(config),
         noisy_car_policy(ControllerPolicy(controller), config.env.repeat),
         range(TRACKS_FROM, TRACKS_FROM + config.rounds[1].episodes),
         folder / "episodes",

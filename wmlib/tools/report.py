@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
 from wmlib import evaluation
-from wmlib.envs.vector import World
+from wmlib.envs.vector import VectorEnvSpec
 from wmlib.models.controller import Controller
 from wmlib.models.vae import frames_to_tensor, kl_per_dimension, tensor_to_frames
 from wmlib.models.world_model import WorldModel
@@ -44,9 +44,9 @@ def everything(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     policy = noisy_car_policy(ControllerPolicy(controller), world_model.mdn_rnn.repeat)
-    world = _world(config, world_model)
+    env_spec = _env_spec(config, world_model)
     episodes = [
-        record_episode(world, policy, EpisodeSpec(TEST_TRACKS_FROM + i), world_model).recording
+        record_episode(env_spec, policy, EpisodeSpec(TEST_TRACKS_FROM + i), world_model).recording
         for i in range(chapter.test_episodes)
     ]
     drawings: dict[str, Callable[[], Figure]] = {
@@ -78,8 +78,8 @@ def _scores(run: Path) -> Figure:
     return figures.score_histogram(scoring.read_score(run))
 
 
-def _world(config: Config, world_model: WorldModel) -> World:
-    return car_racing.training_world(config.change(frame_size=world_model.vae.frame_size))
+def _env_spec(config: Config, world_model: WorldModel) -> VectorEnvSpec:
+    return car_racing.training_env_spec(config.change(frame_size=world_model.vae.frame_size))
 
 
 def reconstructions(
@@ -160,9 +160,9 @@ def dream_against_reality(
     the dream. Returns a caption. Raises ValueError if the episode has fewer than context + 2 agent
     steps.
     """
-    world = _world(config, world_model)
+    env_spec = _env_spec(config, world_model)
     recording = record_episode(
-        world, ControllerPolicy(controller), EpisodeSpec(track), world_model
+        env_spec, ControllerPolicy(controller), EpisodeSpec(track), world_model
     ).recording
     frames, actions, rewards = (recording[k] for k in ("frames", "actions", "rewards"))
     if len(actions) < context + 2:

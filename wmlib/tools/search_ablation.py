@@ -114,7 +114,7 @@ def random_policy_features(config: Config, world_model: WorldModel, work: Path) 
     """[z, h] at every agent step of a few random episodes, (N, n)."""
     episodes = get_chapter_config(config.scale).test_episodes
     store = phases.collect(
-        car_racing.training_world(config, config.collect.patience),
+        car_racing.training_env_spec(config, config.collect.patience),
         random_car_policy(config.env.repeat),
         range(TEST_TRACKS_FROM, TEST_TRACKS_FROM + episodes),
         work / "episodes",
@@ -136,14 +136,14 @@ def _evolve(
     short = config.change(env={"max_steps": settings["max_steps"]})
     check = partial(
         search.check_in_environment,
-        car_racing.training_world(config),
+        car_racing.training_env_spec(config),
         world_model,
         tracks=settings["tracks"],
         executor=executor,
     )
     _, evolution = search.evolve(
         MeanReturn(
-            car_racing.training_world(short, settings["patience"]),
+            car_racing.training_env_spec(short, settings["patience"]),
             world_model,
             settings["rollouts"],
             seed=seed,

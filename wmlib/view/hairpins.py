@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from wmlib.envs.vector import MaskedVectorEnv, World
+from wmlib.envs.vector import MaskedVectorEnv, VectorEnvSpec
 from wmlib.evaluation import episode_interval
 from wmlib.models.vae import frames_to_tensor
 from wmlib.models.world_model import WorldModel
@@ -87,12 +87,14 @@ class Survey:
         return np.array([getattr(hairpin, name) for hairpin in self.hairpins], dtype)
 
 
-def survey(world: World, policy: Policy, seeds: Sequence[int], world_model: WorldModel) -> Survey:
+def survey(
+    env_spec: VectorEnvSpec, policy: Policy, seeds: Sequence[int], world_model: WorldModel
+) -> Survey:
     """Run an episode on the track of each seed (n,), and find its hairpins."""
-    world = world.at_pace(world_model)
-    skip = ZOOM // world.repeat
+    env_spec = env_spec.at_pace(world_model)
+    skip = ZOOM // env_spec.repeat
     returns, samples, hairpins = np.zeros(len(seeds)), [], list[Hairpin]()
-    envs = MaskedVectorEnv(lambda: RoadAhead(world.make_one()), 16)
+    envs = MaskedVectorEnv(lambda: RoadAhead(env_spec.make_one()), 16)
     specs = [EpisodeSpec(seed) for seed in seeds]
     with one_thread():
         for k, episode in rollout(envs, policy, specs, world_model, ["turn", "offset"]):

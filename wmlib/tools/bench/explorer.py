@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from wmlib.envs.vector import World
+from wmlib.envs.vector import VectorEnvSpec
 from wmlib.models.checkpoints import load_agent
 from wmlib.paths import pretrained
 from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec
@@ -33,14 +33,14 @@ def explorers(moves: int = 20) -> list[Measurement]:
     )
 
     model, best = load_agent(pretrained("car_racing"))
-    world = World("wmlib/CarRacing-v3", num_envs=1, options={"max_episode_steps": STEPS})
-    recording = record_episode(world, ControllerPolicy(best), EpisodeSpec(0), model).recording
+    env_spec = VectorEnvSpec("wmlib/CarRacing-v3", num_envs=1, options={"max_episode_steps": STEPS})
+    recording = record_episode(env_spec, ControllerPolicy(best), EpisodeSpec(0), model).recording
     frames = recording["frames"]
     latent = LatentExplorer(model.vae, frames[::20])
     mixture = MixtureExplorer(model, frames, recording["actions"], first=CONTEXT)
     mixture.horizon.value = mixture.horizon.max  # the longest wait
-    controller = ControllerExplorer(model, best, world, track=0, steps=moves)
-    dream = DreamExplorer(model, best, world)
+    controller = ControllerExplorer(model, best, env_spec, track=0, steps=moves)
+    dream = DreamExplorer(model, best, env_spec)
 
     def moving(control: Any) -> Callable[[int], None]:
         values = np.linspace(control.min, control.max, moves)

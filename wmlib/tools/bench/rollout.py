@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from wmlib.envs.dream import DreamWorld, PassThroughEncoder
-from wmlib.envs.vector import World
+from wmlib.envs.dream import DreamSpec, PassThroughEncoder
+from wmlib.envs.vector import VectorEnvSpec
 from wmlib.models.checkpoints import load_agent
 from wmlib.models.controller import Controller
 from wmlib.models.world_model import State
@@ -118,28 +118,32 @@ def _whole_rollouts(
     world_model.mdn_rnn.repeat = (
         skip  # C was trained for 2: its speed does not change, its returns do
     )
-    world = World("wmlib/CarRacing-v3", num_envs, options={"max_episode_steps": steps})
+    env_spec = VectorEnvSpec("wmlib/CarRacing-v3", num_envs, options={"max_episode_steps": steps})
     specs = [EpisodeSpec(i * num_envs * workers + k) for k in range(num_envs * workers)]
     # A single environment is much slower: two episodes take long enough to be timed.
     specs = specs if num_envs > 1 else [EpisodeSpec(2 * i), EpisodeSpec(2 * i + 1)]
     policy = ControllerPolicy(controller)
-    _warm_up(world, policy, workers, world_model, executor)
-    return _steps_per_second(world, policy, specs, world_model, executor=executor)
+    _warm_up(env_spec, policy, workers, world_model, executor)
+    return _steps_per_second(env_spec, policy, specs, world_model, executor=executor)
 
 
 def _warm_up(
-    world: World, policy: Policy, workers: int, world_model: Any, executor: Executor | None
+    env_spec: VectorEnvSpec,
+    policy: Policy,
+    workers: int,
+    world_model: Any,
+    executor: Executor | None,
 ) -> None:
     """Short episodes, so that every worker has made its environments and run its kernels once."""
-    brief = dataclasses.replace(world, patience=WARM_UP)
+    brief = dataclasses.replace(env_spec, patience=WARM_UP)
     specs = [EpisodeSpec(k) for k in range(4 * workers)]
     run_episodes(brief, policy, specs, world_model, executor=executor)
 
 
 def _steps_per_second(
-    world: Any, policy: Policy, specs: list[EpisodeSpec], world_model: Any = None, **others: Any
+    env_spec: Any, policy: Policy, specs: list[EpisodeSpec], world_model: Any = None, **others: Any
 ) -> float:
-    episodes, seconds = timed(lambda: run_episodes(world, policy, specs, world_model, **others))
+    episodes, seconds = timed(lambda: run_episodes(env_spec, policy, specs, world_model, **others))
     return sum(episode.steps for episode in episodes) / seconds
 
 
@@ -150,23 +154,23 @@ def _dreaming(executor: Executor | None, workers: int, steps: int, i: int) -> fl
     # Random latent vectors instead of encoded frames: the cost of dreaming is the same.
     z, h, c = (torch.randn(ROWS, size) for size in (32, 256, 256))
     starts = State(z, h, c, torch.zeros(ROWS))
-    world = DreamWorld(model, starts, max_steps=min(150, steps))
+    env_spec = DreamSpec(model, starts, max_steps=min(150, steps))
     specs = [EpisodeSpec(s, member) for member in range(ROWS) for s in range(8 * workers)]
-    brief = dataclasses.replace(world, max_steps=2)
+    brief = dataclasses.replace(env_spec, max_steps=2)
     run_episodes(brief, policy, specs, PassThroughEncoder(model), executor=executor)
-    return _steps_per_second(world, policy, specs, PassThroughEncoder(model), executor=executor)
+    return _steps_per_second(env_spec, policy, specs, PassThroughEncoder(model), executor=executor)
 
 
 def _collecting(
     executor: Executor | None, workers: int, steps: int, i: int, bytes_per_frame: list[float]
 ) -> float:
-    world = World("wmlib/CarRacing-v3", COLLECTED, options={"max_episode_steps": steps})
+    env_spec = VectorEnvSpec("wmlib/CarRacing-v3", COLLECTED, options={"max_episode_steps": steps})
     specs = [EpisodeSpec(i * COLLECTED * workers + k) for k in range(COLLECTED * workers)]
     policy = random_car_policy()
-    _warm_up(world, policy, workers, None, executor)
+    _warm_up(env_spec, policy, workers, None, executor)
     with tempfile.TemporaryDirectory() as folder:
         store = EpisodeStore(folder)
-        rate = _steps_per_second(world, policy, specs, executor=executor, store=store)
+        rate = _steps_per_second(env_spec, policy, specs, executor=executor, store=store)
         frames = sum(store.length(name) for name in store.names())
         size = sum(file.stat().st_size for file in store.folder.iterdir())
     bytes_per_frame.append(size / frames)

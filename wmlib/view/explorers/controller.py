@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from wmlib.envs.vector import World
+from wmlib.envs.vector import VectorEnvSpec
 from wmlib.evaluation import features
 from wmlib.models.controller import Controller
 from wmlib.models.world_model import WorldModel
@@ -35,7 +35,7 @@ class ControllerExplorer:
         self,
         world_model: WorldModel,
         controller: Controller,
-        world: World,
+        env_spec: VectorEnvSpec,
         track: int,
         steps: int = 200,
         groups: Mapping[str, np.ndarray | slice] | None = None,
@@ -43,18 +43,18 @@ class ControllerExplorer:
     ):
         z_size = world_model.vae.z_size
         limit = {"max_episode_steps": steps * world_model.mdn_rnn.repeat}
-        world = dataclasses.replace(world, options=world.options | limit)
+        env_spec = dataclasses.replace(env_spec, options=env_spec.options | limit)
         self._names = [f"z[{i}]" for i in range(z_size)]
         self._names += [f"h[{i}]" for i in range(world_model.mdn_rnn.hidden_size)]
         self._groups = {"z": slice(0, z_size), "h": slice(z_size, None)}
 
         self.controllers = {NOTHING: controller}
         self.episodes: dict[str, _Recording] = {}
-        self._record(NOTHING, world_model, world, track)
+        self._record(NOTHING, world_model, env_spec, track)
         self._average = self.episodes[NOTHING].features.mean(0)
         for name, inputs in (self._groups if groups is None else groups).items():
             self.controllers[name] = controller.without(inputs, self._average)
-            self._record(name, world_model, world, track)
+            self._record(name, world_model, env_spec, track)
 
         last = len(self.episodes[NOTHING].frames) - 2
         self.cut = widgets.ToggleButtons(options=list(self.controllers), description="cut")
@@ -78,9 +78,11 @@ class ControllerExplorer:
         ]
         self.widget = widgets.VBox([controls, widgets.HBox([*pictures, self.bars])])
 
-    def _record(self, name: str, world_model: WorldModel, world: World, track: int) -> None:
+    def _record(
+        self, name: str, world_model: WorldModel, env_spec: VectorEnvSpec, track: int
+    ) -> None:
         policy = ControllerPolicy(self.controllers[name])
-        recording = record_episode(world, policy, EpisodeSpec(track), world_model).recording
+        recording = record_episode(env_spec, policy, EpisodeSpec(track), world_model).recording
         frames, actions, rewards = (recording[k] for k in ("frames", "actions", "rewards"))
         inputs = features(world_model, frames, actions, rewards)
         self.episodes[name] = _Recording(frames, actions, rewards, inputs)

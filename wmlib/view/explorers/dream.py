@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 
 from wmlib.envs.dream import Dream
-from wmlib.envs.vector import World
+from wmlib.envs.vector import VectorEnvSpec
 from wmlib.models.controller import Controller
 from wmlib.models.vae import tensor_to_frames
 from wmlib.models.world_model import WorldModel
@@ -42,7 +42,7 @@ class DreamExplorer:
         self,
         world_model: WorldModel,
         controller: Controller,
-        world: World,
+        env_spec: VectorEnvSpec,
         track: int = 0,
         context: int = 50,
         rate: float | None = None,
@@ -53,7 +53,7 @@ class DreamExplorer:
         self._models = (world_model,) if dream is None else (world_model, dream)
         repeat = world_model.mdn_rnn.repeat
         self.rate = 50 / repeat if rate is None else rate
-        self._env = world.at_pace(world_model).make_one()
+        self._env = env_spec.at_pace(world_model).make_one()
         self._times: deque[float] = deque(maxlen=25)
         self._task: asyncio.Task | None = None
 
