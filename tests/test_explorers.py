@@ -249,16 +249,16 @@ def test_contributions_add_up_to_the_action(world_model, reward_input):
         explorer.step.value = t
         added = explorer.contributions().sum(1)
         assert torch.allclose(added, raw[t] - raw.mean(0), atol=1e-3)
-    explorer.cut.value = "h"
+    explorer.fixed.value = "h"
     assert explorer.contributions()[:, 32:].abs().max() == 0
-    explorer.cut.value = "z"
+    explorer.fixed.value = "z"
     assert explorer.contributions()[:, :32].abs().max() == 0
 
 
 def test_every_ablated_controller_shows_its_own_episode(world_model):
     explorer = ControllerExplorer(world_model, random_controller(world_model), CAR, 7, steps=12)
     for name, episode in explorer.episodes.items():
-        explorer.cut.value = name
+        explorer.fixed.value = name
         for t in range(explorer.step.max + 1):
             explorer.step.value = t
             assert explorer.shown.value == png(episode.frames[min(t, len(episode.features) - 1)])

@@ -68,6 +68,7 @@ ALL = {
     "scatter_map": lambda: figures.scatter_map(rng().normal(size=(9, 2)), np.arange(9), "share"),
     "agent_diagram": figures.agent_diagram,
     "search_spaces": lambda: figures.search_spaces(searches()),
+    "seed_dots": lambda: figures.seed_dots({"height": {"a": np.arange(3.0), "b": np.ones(3)}}),
     "search_steps": lambda: figures.search_steps(
         hill, {"ES": SEARCH * 5, "CMA-ES": SEARCH * 5}, list("01234"), extent=3
     ),
@@ -167,6 +168,7 @@ EMPTY = {
         r"2 titles for searches with \[1\] generations",
     ),
     "search_spaces": (lambda: figures.search_spaces([]), "no searches"),
+    "seed_dots": (lambda: figures.seed_dots({}), "no columns"),
     "learning_curve": (lambda: figures.learning_curve([]), "no generations"),
     "wall_clock": (lambda: figures.wall_clock(timeline(checks=False)), "no checks"),
     "score_histogram": (lambda: figures.score_histogram(score([900])), "at least two values"),
@@ -402,6 +404,15 @@ def test_search_spaces_show_every_search_and_the_differences_of_the_same_seed():
     ]
     assert dots == [[[1, 2, 3], [11, 22, 36]], [[10, 20, 33]]]
     assert [label.get_text() for label in left.get_yticklabels()] == ["all (867)", "some (75)"]
+
+
+def test_search_spaces_compare_the_last_space_with_the_first():
+    third = [row | {"space": "few", "check": 2 * row["check"]} for row in searches()[3:]]
+    right = figures.search_spaces([*searches(), *third]).axes[1]
+    names = [label.get_text() for label in right.get_yticklabels()]
+    assert names == ["some - all", "few - some", "few - all"]
+    last = [line for line in right.lines if line.get_marker() == "o"][-1]
+    assert list(last.get_xdata()) == [21, 42, 69]
 
 
 def test_source_shows_the_code_of_the_package():

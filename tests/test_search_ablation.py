@@ -32,23 +32,23 @@ def seen():
 
 
 def test_each_space_changes_one_thing(seen):
-    weights, components, scaled, bias_scaled = search_spaces(seen, 4).values()
+    weights, components, scaled, balanced = search_spaces(seen, 4).values()
     y = {
         name: (seen.double().numpy() - space.mean) @ space.matrix.T
         for name, space in search_spaces(seen, 4).items()
     }
     assert tuple(y) == SPACES
     assert weights.num_parameters == Controller(feature_size=12).num_parameters
-    assert components.num_parameters == scaled.num_parameters == bias_scaled.num_parameters == 15
+    assert components.num_parameters == scaled.num_parameters == balanced.num_parameters == 15
     for values in y.values():
         np.testing.assert_allclose(values.mean(0), 0, atol=1e-5)  # the bias alone sets the average
     np.testing.assert_allclose(components.matrix @ components.matrix.T, np.eye(4), atol=1e-9)
     deviations = y["components"].std(0, ddof=1)
     np.testing.assert_allclose(y["scaled"], y["components"] / np.sqrt(deviations), rtol=1e-6)
-    factor = y["bias scaled"] / y["scaled"]
+    factor = y["common factor"] / y["scaled"]
     np.testing.assert_allclose(factor, factor[0, 0])
-    assert (y["bias scaled"] ** 2).sum(1).mean() == pytest.approx(1, rel=0.01)
-    np.testing.assert_array_equal(bias_scaled.matrix, Directions.of(seen, 4).matrix)
+    assert (y["common factor"] ** 2).sum(1).mean() == pytest.approx(1, rel=0.01)
+    np.testing.assert_array_equal(balanced.matrix, Directions.of(seen, 4).matrix)
 
 
 def test_first_candidates_differ_equally_in_every_space(seen):

@@ -5,7 +5,7 @@ an evolution strategy (`training/evolution.py`), which needs no gradient.
 
 Differs from the paper in:
 - one object holds a whole population, and every row of a batch may use another member;
-- `without`, for ablations: inputs frozen at their average.
+- `with_fixed`, for ablations: inputs fixed at their average.
 As in the paper's version for CarRacing, C reads [z, h] without the LSTM's cell state c, and tanh
 squashes the actions into CarRacing's ranges.
 """
@@ -71,8 +71,8 @@ class Controller:
         """W of every controller: (P, action_size, feature_size) float32."""
         return self._weight
 
-    def without(self, inputs: Tensor | np.ndarray | slice, average: Tensor) -> "Controller":
-        """The same controllers, with some of their inputs frozen at their average (n,).
+    def with_fixed(self, inputs: Tensor | np.ndarray | slice, average: Tensor) -> "Controller":
+        """The same controllers, with some of their inputs fixed at their average (n,).
 
         What these contributed on average stays, as a constant: only what *changes* is taken away.
         """

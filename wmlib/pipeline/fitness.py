@@ -25,6 +25,24 @@ from wmlib.rollout.rollout import Encoder, EnvSpec, Episode, run_episodes
 LAP, NEARLY_A_LAP = 1000, 800
 
 
+def run_controllers(
+    env_spec: EnvSpec,
+    encoder: Encoder,
+    controllers: Controller,
+    seeds: Sequence[int],
+    executor: Executor | None = None,
+) -> list[list[Episode]]:
+    """The episodes of every controller on the same seeds: a list per controller.
+
+    encoder: what turns observations into [z, h]: a world model or, in dreams, a pass-through.
+    """
+    specs = [EpisodeSpec(seed, member) for member in range(len(controllers)) for seed in seeds]
+    episodes = run_episodes(
+        env_spec, ControllerPolicy(controllers), specs, encoder, executor=executor
+    )
+    return [episodes[i : i + len(seeds)] for i in range(0, len(episodes), len(seeds))]
+
+
 def returns(
     env_spec: EnvSpec,
     encoder: Encoder,
@@ -32,11 +50,8 @@ def returns(
     seeds: Sequence[int],
     executor: Executor | None = None,
 ) -> np.ndarray:
-    """The return of every controller on the same seeds: (controllers, seeds) float, in points.
-
-    encoder: what turns observations into [z, h]: a world model or, in dreams, a pass-through.
-    """
-    rows = _run_all(env_spec, encoder, controllers, seeds, executor)
+    """The return of every controller on the same seeds: (controllers, seeds) float, in points."""
+    rows = run_controllers(env_spec, encoder, controllers, seeds, executor)
     return np.array([[episode.score for episode in row] for row in rows])
 
 
@@ -53,7 +68,7 @@ def dream_outcomes(
     for want of reward, the failure was `patience` steps earlier; if M ended it, it was right then.
     """
     repeat, patience = env_spec.world_model.mdn_rnn.repeat, env_spec.patience or 0
-    rows = _run_all(env_spec, encoder, controllers, seeds, executor)
+    rows = run_controllers(env_spec, encoder, controllers, seeds, executor)
     gained = np.array([[episode.score for episode in row] for row in rows])
     steps = np.array([[episode.steps / repeat for episode in row] for row in rows])
     ended = np.array([[episode.terminated for episode in row] for row in rows])
@@ -76,21 +91,6 @@ def extrapolate(
     pace = np.minimum(gained.sum(1) / total, LAP / agent_steps)
     rate = (failed.sum(1) + 0.5) / total  # no failure so far does not mean never
     return pace * -np.expm1(-rate * agent_steps) / rate
-
-
-def _run_all(
-    env_spec: EnvSpec,
-    encoder: Encoder,
-    controllers: Controller,
-    seeds: Sequence[int],
-    executor: Executor | None,
-) -> list[list[Episode]]:
-    # A row for every controller.
-    specs = [EpisodeSpec(seed, member) for member in range(len(controllers)) for seed in seeds]
-    episodes = run_episodes(
-        env_spec, ControllerPolicy(controllers), specs, encoder, executor=executor
-    )
-    return [episodes[i : i + len(seeds)] for i in range(0, len(episodes), len(seeds))]
 
 
 def tracks_of(generation: int, rollouts: int, double_every: int) -> int:

@@ -32,7 +32,7 @@ from wmlib.tools.tables import Table
 from wmlib.training.search_space import Directions
 
 RESULTS = PRETRAINED / "ablations" / "search.jsonl"
-SPACES = ("all weights", "components", "scaled", "bias scaled")
+SPACES = ("all weights", "components", "scaled", "common factor")
 SEEDS = range(5)
 EPISODE = 400  # environment steps of a candidate's episode, at most: half a lap of a trained C
 RAW_STEP = 0.6 * 2**0.5  # RMS change of C's raw outputs; at laptop scale, that of round 0
@@ -43,9 +43,9 @@ def search_spaces(seen: Tensor, k: int) -> dict[str, Directions]:
 
     In all of them the mean of the features is subtracted first, so that the bias alone sets the
     average output. all weights: W and b themselves. components: W on the first k principal
-    components alone. scaled: each component divided by the square root of its SD. bias scaled: the
-    bias gets as large a share of every change as all components together. Raises ValueError as
-    `Directions.of`.
+    components alone. scaled: each component divided by the square root of its SD. common factor:
+    all of these multiplied by one number, with which the bias gets as large a share of every change
+    as all components together. Raises ValueError as `Directions.of`.
     """
     best = Directions.of(seen, k)
     unit = best.matrix / np.linalg.norm(best.matrix, axis=1, keepdims=True)

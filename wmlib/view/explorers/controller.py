@@ -1,4 +1,4 @@
-"""What each input of C contributes to its actions, and episodes with some inputs cut."""
+"""What each input of C contributes to its actions, and episodes with some inputs fixed."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -22,10 +22,10 @@ NOTHING = "nothing"
 
 
 class ControllerExplorer:
-    """Episodes of C on one track, and of C with a group of its inputs cut.
+    """Episodes of C on one track, and of C with a group of its inputs fixed.
 
-    groups: {name: indices into [z, h], or a slice}; by default all of z, and all of h. Cut inputs
-    are fixed at their average over the episode of C with nothing cut (`Controller.without`).
+    groups: {name: indices into [z, h], or a slice}; by default all of z, and all of h. They
+    are fixed at their average over the episode of C with nothing fixed (`Controller.with_fixed`).
     track: the seed of the environment. The episodes, of at most `steps` agent steps, are recorded
     when the explorer is made. bars: how many single inputs are shown, those with the largest
     contributions.
@@ -53,11 +53,11 @@ class ControllerExplorer:
         self._record(NOTHING, world_model, env_spec, track)
         self._average = self.episodes[NOTHING].features.mean(0)
         for name, inputs in (self._groups if groups is None else groups).items():
-            self.controllers[name] = controller.without(inputs, self._average)
+            self.controllers[name] = controller.with_fixed(inputs, self._average)
             self._record(name, world_model, env_spec, track)
 
         last = len(self.episodes[NOTHING].frames) - 2
-        self.cut = widgets.ToggleButtons(options=list(self.controllers), description="cut")
+        self.fixed = widgets.ToggleButtons(options=list(self.controllers), description="fixed")
         self.action = widgets.ToggleButtons(options=ACTIONS, description="bars for")
         self.step = widgets.IntSlider(0, 0, last, description="agent step", style=WIDE)
         self.play = widgets.Play(0, 0, last, interval=20 * world_model.mdn_rnn.repeat)
@@ -67,11 +67,11 @@ class ControllerExplorer:
         self.whole_action, self.shown_action = widgets.Label(), widgets.Label()
         self._plot = _Bars(bars, self._largest())
         self.bars = image(*self._plot.size)
-        for control in (self.cut, self.action, self.step):
+        for control in (self.fixed, self.action, self.step):
             control.observe(lambda change: self._draw(), "value")
         self._draw()
 
-        controls = widgets.VBox([self.cut, self.action, widgets.HBox([self.step, self.play])])
+        controls = widgets.VBox([self.fixed, self.action, widgets.HBox([self.step, self.play])])
         pictures = [
             widgets.VBox([captioned(self.whole_caption, self.whole), self.whole_action]),
             widgets.VBox([captioned(self.caption, self.shown), self.shown_action]),
@@ -91,9 +91,9 @@ class ControllerExplorer:
         """What each input adds to each action before `squash`: (3, n) float32.
 
         Of the controller and at the agent step that are shown: weight times (input - its average
-        over the episode with nothing cut).
+        over the episode with nothing fixed).
         """
-        name = self.cut.value
+        name = self.fixed.value
         now = self.episodes[name].features[self._at(name)]
         return self.controllers[name].weight[0] * (now - self._average)
 
@@ -108,13 +108,13 @@ class ControllerExplorer:
         return torch.stack(sums).abs().amax((0, 1)).tolist()
 
     def _draw(self) -> None:
-        name, row = self.cut.value, ACTIONS.index(self.action.value)
-        whole, cut = self.episodes[NOTHING], self.episodes[name]
+        name, row = self.fixed.value, ACTIONS.index(self.action.value)
+        whole, fixed = self.episodes[NOTHING], self.episodes[name]
         self.whole.value = png(whole.frames[self._at(NOTHING)])
-        self.shown.value = png(cut.frames[self._at(name)])
+        self.shown.value = png(fixed.frames[self._at(name)])
         self.whole_caption.value, self.caption.value = map(self._describe, (NOTHING, name))
         self.whole_action.value = _action_text(whole.actions[self._at(NOTHING)])
-        self.shown_action.value = _action_text(cut.actions[self._at(name)])
+        self.shown_action.value = _action_text(fixed.actions[self._at(name)])
         added = self.contributions()[row]
         bars = {f"all of {group}": added[part].sum() for group, part in self._groups.items()}
         for i in added.abs().argsort(descending=True)[: self._plot.count].tolist():
@@ -125,13 +125,13 @@ class ControllerExplorer:
     def _describe(self, name: str) -> str:
         episode, t = self.episodes[name], self._at(name)
         over = " (over)" if self.step.value >= len(episode.features) else ""
-        return f"{name} cut: return {episode.rewards[: t + 1].sum():.0f} so far{over}"
+        return f"{name} fixed: return {episode.rewards[: t + 1].sum():.0f} so far{over}"
 
     def contact_sheet(self, columns: int = 8) -> Figure:
         """One row per controller: frames at the same agent steps, and the episode's return."""
         shown = np.linspace(0, self.step.max + 1, columns + 1)[1:].astype(int)
         rows = {
-            f"{name} cut:\nreturn {episode.rewards.sum():.0f}": episode.frames[
+            f"{name} fixed:\nreturn {episode.rewards.sum():.0f}": episode.frames[
                 np.minimum(shown, len(episode.frames) - 1)
             ]
             for name, episode in self.episodes.items()

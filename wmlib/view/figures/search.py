@@ -23,7 +23,8 @@ def search_steps(
 ) -> Figure:
     """Searches in two dimensions: a row per search, a panel per generation.
 
-    landscape: (N, 2) -> (N,), the function that is maximized; higher values are drawn lighter.
+    landscape: (N, 2) -> (N,), the function that is maximized; higher values are drawn lighter, and
+    three contour lines lie close to the summit.
     searches: {label: generations}; the ellipses are at one and two standard deviations of the
     distribution, the triangle is at the summit. titles: of the columns. Both axes go from -extent
     to extent; where the larger ellipse would be hidden by the triangle, an inset enlarges it ten
@@ -35,14 +36,16 @@ def search_steps(
         counts = [len(generations) for generations in searches.values()]
         raise ValueError(f"{len(titles)} titles for searches with {counts} generations")
     figure, axes = panels(len(searches) * len(titles), len(titles), width=1.9, height=2.0)
-    side = np.linspace(-extent, extent, 121)
+    side = np.linspace(-extent, extent, 241)
     grid = np.stack(np.meshgrid(side, side), -1)
-    heights = landscape(grid.reshape(-1, 2)).reshape(121, 121)
+    heights = landscape(grid.reshape(-1, 2)).reshape(241, 241)
     levels = heights.max() - np.ptp(heights) * np.linspace(1, 0, 21) ** 3  # fine near the summit
+    lines = heights.max() - np.ptp(heights) * np.array([0.02, 0.01, 0.003])
     summit = grid.reshape(-1, 2)[heights.argmax()]
     everything = [step for generations in searches.values() for step in generations]
     for ax, (points, mean, covariance) in zip(axes, everything, strict=True):
         ax.contourf(side, side, heights, levels, cmap="Greys_r", alpha=0.6)
+        ax.contour(side, side, heights, lines, colors="black", linewidths=0.5)
         _generation(ax, (points, mean, covariance), summit)
         ax.set(xlim=(-extent, extent), ylim=(-extent, extent))
         if 2 * np.sqrt(np.linalg.eigvalsh(covariance)[-1]) < extent / 15:
@@ -85,46 +88,58 @@ def _enlarged(ax: Axes, generation: Generation, summit: np.ndarray, scale: float
     ax.indicate_inset_zoom(inset, edgecolor="black", alpha=1)
 
 
+def seed_dots(columns: Mapping[str, Mapping[str, np.ndarray]], width: float = 4.2) -> Figure:
+    """Values per training seed: a dot each, their mean, and its 95% CI (Student's t).
+
+    columns: {label of the x axis: {name: values (n,)}}, a panel per entry, from the left; in each,
+    the first name is at the top. width: of a panel, inches. Raises ValueError if there are no
+    columns, or a column is empty.
+    """
+    require_data("columns", columns)
+    most = max(len(rows) for rows in columns.values())
+    figure, axes = panels(len(columns), width=width, height=1.0 + 0.4 * most)
+    for ax, (label, rows) in zip(axes, columns.items(), strict=True):
+        require_data("values", rows)
+        for y, values in enumerate(rows.values()):
+            interval = seed_interval(values)
+            ax.plot([interval.low, interval.high], [y, y], color="black", lw=1.5)
+            ax.plot(interval.mean, y, "|", color="black", ms=12, mew=2)
+            spread = y + np.linspace(-0.25, 0.25, len(values))  # equal values stay visible
+            ax.plot(values, spread, "o", color=REALITY, ms=4, mew=0, alpha=0.8)
+        ax.set_yticks(range(len(rows)), list(rows))
+        ax.set_ylim(len(rows) - 0.5, -0.5)
+        ax.set_xlabel(label)
+        ax.grid(axis="y", visible=False)
+    return figure
+
+
 def search_spaces(rows: Sequence[dict]) -> Figure:
     """Returns of controllers that were evolved in several spaces, and what each change adds.
 
     rows: of search.jsonl, see `tools/search_ablation.py`, with the same seeds for every space.
-    Left: a dot per seed, the mean over seeds and its 95% CI (Student's t). Right: differences
-    between a space and the one before, seed by seed, with the same interval. Raises ValueError if
-    there are no rows.
+    Left: the returns (`seed_dots`). Right: differences, seed by seed, between a space and the one
+    before; where there are more than two spaces, also between the last one and the first. Raises
+    ValueError if there are no rows.
     """
     require_data("searches", rows)
     names = list(dict.fromkeys(column(rows, "space")))
     seeds = sorted(set(column(rows, "seed")))
     returns = {(row["space"], row["seed"]): row["check"] for row in rows}
-    table = np.array([[returns[name, seed] for seed in seeds] for name in names])
-    labels = [f"{name} ({_parameters(rows, name)})" for name in names]
-    figure, (left, right) = panels(2, width=4.2, height=2.6)
-    _dots_and_intervals(left, dict(zip(labels, table, strict=True)))
-    left.set_xlabel("return per episode (points)")
-    added = dict(
-        zip(
-            [f"{after} - {before}" for before, after in pairwise(names)],
-            np.diff(table, axis=0),
-            strict=True,
-        )
+    table = {name: np.array([returns[name, seed] for seed in seeds]) for name in names}
+    pairs = [*pairwise(names), *([(names[0], names[-1])] if len(names) > 2 else [])]
+    figure = seed_dots(
+        {
+            "return per episode (points)": {
+                f"{name} ({_parameters(rows, name)})": values for name, values in table.items()
+            },
+            "difference of returns (points)": {
+                f"{after} - {before}": table[after] - table[before] for before, after in pairs
+            },
+        }
     )
-    _dots_and_intervals(right, added)
-    right.axvline(0, color="black", lw=0.8)
-    right.set_xlabel("difference from the space above (points)")
+    figure.axes[1].axvline(0, color="black", lw=0.8)
     return figure
 
 
 def _parameters(rows: Sequence[dict], name: str) -> int:
     return next(row["parameters"] for row in rows if row["space"] == name)
-
-
-def _dots_and_intervals(ax: Axes, rows: Mapping[str, np.ndarray]) -> None:
-    for y, values in enumerate(rows.values()):
-        interval = seed_interval(values)
-        ax.plot([interval.low, interval.high], [y, y], color="black", lw=1.5)
-        ax.plot(interval.mean, y, "|", color="black", ms=12, mew=2)
-        ax.plot(values, np.full(len(values), y), "o", color=REALITY, ms=4, alpha=0.8)
-    ax.set_yticks(range(len(rows)), list(rows))
-    ax.set_ylim(len(rows) - 0.5, -0.5)
-    ax.grid(axis="y", visible=False)
