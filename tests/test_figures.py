@@ -68,6 +68,9 @@ ALL = {
     "scatter_map": lambda: figures.scatter_map(rng().normal(size=(9, 2)), np.arange(9), "share"),
     "agent_diagram": figures.agent_diagram,
     "search_spaces": lambda: figures.search_spaces(searches()),
+    "costs": lambda: figures.costs(
+        {"ES": {1: [9, 11], 10: [20, 24]}, "CMA-ES": {1: [8, 9], 10: [9, 9]}}, "condition", "n"
+    ),
     "seed_dots": lambda: figures.seed_dots({"height": {"a": np.arange(3.0), "b": np.ones(3)}}),
     "search_steps": lambda: figures.search_steps(
         hill, {"ES": SEARCH * 5, "CMA-ES": SEARCH * 5}, list("01234"), extent=3
@@ -169,6 +172,7 @@ EMPTY = {
     ),
     "search_spaces": (lambda: figures.search_spaces([]), "no searches"),
     "seed_dots": (lambda: figures.seed_dots({}), "no columns"),
+    "costs": (lambda: figures.costs({}, "condition", "generations"), "no methods"),
     "learning_curve": (lambda: figures.learning_curve([]), "no generations"),
     "wall_clock": (lambda: figures.wall_clock(timeline(checks=False)), "no checks"),
     "score_histogram": (lambda: figures.score_histogram(score([900])), "at least two values"),

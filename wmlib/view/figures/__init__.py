@@ -28,7 +28,7 @@ from wmlib.view.figures.scores import (
     score_histogram,
     wall_clock,
 )
-from wmlib.view.figures.search import search_spaces, search_steps, seed_dots
+from wmlib.view.figures.search import costs, search_spaces, search_steps, seed_dots
 from wmlib.view.figures.sources import source
 from wmlib.view.figures.speed import bench
 from wmlib.view.figures.style import BASELINE, DREAM, REALITY, new_axes, panels, use_style
@@ -43,6 +43,7 @@ __all__ = [
     "before_and_after",
     "bench",
     "calibration",
+    "costs",
     "differences",
     "dream_accuracy",
     "dream_loop",

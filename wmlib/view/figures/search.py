@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from wmlib.evaluation import seed_interval
-from wmlib.view.figures.style import REALITY, column, panels, require_data
+from wmlib.view.figures.style import BASELINE, REALITY, column, new_axes, panels, require_data
 
 # Candidates (N, 2) of a generation, and the mean (2,) and covariance (2, 2) that they come from.
 Generation = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -110,6 +110,31 @@ def seed_dots(columns: Mapping[str, Mapping[str, np.ndarray]], width: float = 4.
         ax.set_ylim(len(rows) - 0.5, -0.5)
         ax.set_xlabel(label)
         ax.grid(axis="y", visible=False)
+    return figure
+
+
+def costs(
+    counts: Mapping[str, Mapping[float, Sequence[float]]], xlabel: str, ylabel: str
+) -> Figure:
+    """What several methods need as a problem gets harder, on logarithmic axes.
+
+    counts: {method: {x: values (n,), one per seed}}; means over seeds are drawn, with their 95% CI
+    (Student's t). The dashed line through the first method's last mean has slope 1: costs that are
+    proportional to x. Raises ValueError if there are no methods, or a method has no values.
+    """
+    require_data("methods", counts)
+    figure, ax = new_axes(width=5)
+    for (name, by_x), marker in zip(counts.items(), "so^v", strict=False):
+        require_data(f"values of {name}", by_x)
+        intervals, xs = [seed_interval(values) for values in by_x.values()], list(by_x)
+        means = [i.mean for i in intervals]
+        ax.plot(xs, means, f"{marker}-", color="black", ms=4, label=name)
+        ax.vlines(xs, [i.low for i in intervals], [i.high for i in intervals], color="black")
+        if marker == "s":
+            line = [means[-1] * x / xs[-1] for x in xs]
+            ax.plot(xs, line, "--", color=BASELINE, label="proportional")
+    ax.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel)
+    ax.legend()
     return figure
 
 
