@@ -400,6 +400,14 @@ def test_a_small_ellipse_is_enlarged_in_an_inset():
     np.testing.assert_array_equal(np.stack(candidates, 1), small[0][0])
 
 
+def test_costs_show_means_over_seeds_and_a_line_of_slope_one():
+    counts = {"ES": {1: [9, 11], 10: [20, 24]}, "CMA-ES": {1: [8, 9], 10: [9, 9]}}
+    (ax,) = figures.costs(counts, "condition", "generations").axes
+    es, proportional, cma = (list(line.get_ydata()) for line in ax.lines)
+    assert (es, cma) == ([10, 22], [8.5, 9])
+    assert proportional == pytest.approx([2.2, 22])
+
+
 def test_search_spaces_show_every_search_and_the_differences_of_the_same_seed():
     left, right = figures.search_spaces(searches()).axes
     dots = [
