@@ -159,14 +159,14 @@ figures.moving_picture(frames[:150], "the trained controller", fps=50 / config.e
 # %% [markdown]
 # **Figure 4.3.** The first 150 agent steps (6 s) of an episode in the real environment, with actions from `linear_policy` and the pretrained parameters. The view first zooms in on the car.
 #
-# **Finding.** A linear policy on $[z, h]$ can drive: 867 parameters, about 0.02% of the agent, finish this track with a return of about 920. One episode is an example; chapter 5 scores the agent on held-out tracks.
+# **Finding.** A linear policy on $[z, h]$ can drive: 867 parameters, about 0.02% of the agent, finish this track with a return of about 920. One episode is an example; chapter 5 has a score.
 #
-# `Controller` in `wmlib` computes the same for a whole population: its parameters are a matrix, and every environment uses the row of its own candidate.
+# `Controller` in `wmlib` computes the same for a whole population, with a matrix of parameters.
 
 # %% [markdown]
 # ## 4.2 Search without gradients
 #
-# Backpropagation needs the derivative of the return with respect to $W$ and $b$. The return is a sum over up to 1,000 steps of a physics simulation whose rewards are events (a wheel touches a new tile), and neither has a derivative that we could use. Policy-gradient methods make the actions random and estimate the gradient of the *expected* return from samples. How far does one get with less? An *evolution strategy* (ES) needs only a ranking of candidates by their return.
+# Backpropagation needs the derivative of the return with respect to $W$ and $b$. The return is a sum over up to 1,000 steps of a physics simulation whose rewards are events (a wheel touches a new tile), and neither has a derivative that we could use. Policy-gradient methods make the actions random and estimate the gradient of the *expected* return from samples. How far does one get with less? An *evolution strategy* (ES) needs only a ranking of candidates.
 #
 # Each *generation* samples $\lambda$ candidates from a Gaussian, evaluates their *fitness* $f$ (here: the return), and moves the Gaussian to the better half:
 #
@@ -253,7 +253,7 @@ for name, mean in {"ES": history[-1][0], "CMA-ES": cma_search.mean}.items():
     print(f"{name:6} after generation 17: {mean.round(2)}, {below:.2f} below the summit")
 
 # %% [markdown]
-# **Figure 4.4.** Two searches on the ridge (the lighter, the higher; three contour lines surround the summit, the triangle). Dots: the candidates of one generation. Cross and ellipses: the mean, and one and two standard deviations of the distribution that they were sampled from. Inset: the last distribution of CMA-ES, enlarged ten times.
+# **Figure 4.4.** Two searches on the ridge (the lighter, the higher; three dashed contour lines surround the summit, the triangle). Dots: the candidates of one generation. Cross and ellipses: the mean, and one and two standard deviations of the distribution that they were sampled from. Inset: the last distribution of CMA-ES, enlarged ten times.
 #
 # **Finding.** In this one run each, CMA-ES is at the summit after 17 generations (0.00 below it), and the ES still about 0.8 below it (2.9 at the start). The circle has to stay small: a step that is long along the ridge is just as long across it, and falls off. An ellipse can be long one way and short the other: those of CMA-ES first grow and stretch along the ridge, then contract at the summit.
 
@@ -324,16 +324,16 @@ for kappa in CONDITIONS[1:]:
     )
 
 # %% [markdown]
-# $\sigma$ is about $5\,|p| / \kappa$ (gain equal to loss would give 2: the argument is rough), and a generation moves the mean by about $0.3\,\sigma$. $|p|$ has to shrink from 3.11 to 0.18, by a factor of $e^{2.8}$; with $1.5 / \kappa$ per generation that takes about $1.9\,\kappa$ generations. The printed predictions (19, 162, 1,688) are within 15% of the counts. The ellipse of CMA-ES has a long step along the ridge and a short one across it. (One step size *per parameter* would be enough only if the ridge were parallel to an axis: exercise 4.)
+# $\sigma$ is about $5\,|p| / \kappa$ (gain equal to loss would give 2: the argument is rough), and a generation moves the mean by about $0.3\,\sigma$. $|p|$ has to shrink from 3.11 to 0.18, by a factor of $e^{2.8}$; with $1.5 / \kappa$ per generation that takes about $1.9\,\kappa$ generations. The printed predictions (19, 162, 1,688) are within 15% of the counts. (One step size *per parameter* would be enough only if the ridge were parallel to an axis: exercise 4.)
 #
 # **Finding.** From $\kappa = 10$ to $1{,}000$ the cost of the isotropic ES grows from 22 generations (95% CI 17 to 27, ten seeds) to 1,748 (1,665 to 1,832), nearly in proportion to $\kappa$; CMA-ES needs 8 to 13 on every ridge (means over ten seeds).
 #
-# The price is that $\boldsymbol\Sigma$ has to be learned. It has $D(D+1)/2$ entries: 3 in two dimensions, 2,850 for $D = 75$, 376,278 for $D = 867$. How much that costs is not measured here: the searches of 4.6 are too short for it.
+# The price is that $\boldsymbol\Sigma$ has to be learned. It has $D(D+1)/2$ entries: 3 in two dimensions, 2,850 for $D = 75$, 376,278 for $D = 867$. The searches of 4.6 are too short to show what that costs.
 
 # %% [markdown]
 # ## 4.4 Break it: keep the best candidate
 #
-# What is the result of a search: the best candidate that was ever evaluated, or the mean of the last distribution? Returns are noisy, because a candidate drives well on one track and badly on another. To see what this does, we add Gaussian noise with an SD of 1 to the height of the ridge, which is larger than the differences between good candidates. The last mean is measured once, with the same noise.
+# What is the result of a search: the best candidate ever evaluated, or the mean of the last distribution? Returns are noisy: a candidate drives well on one track and badly on another. We add Gaussian noise with an SD of 1 to the height of the ridge, which is larger than the differences between good candidates. The last mean is measured once, with the same noise.
 #
 # **Predict:** which of the two has the higher *measured* height, and which the higher *true* height?
 
@@ -388,9 +388,9 @@ figures.seed_dots(heights)
 # %% [markdown]
 # ## 4.5 The first generation on CarRacing
 #
-# We now replace the ridge by CarRacing-v3, seen through V and M, and two parameters by 867. A track is a ring of about 280 *tiles*. The first contact of a wheel with a tile gives a reward of 1000 divided by the number of tiles, every environment step costs 0.1, and leaving the field costs 100 and ends the episode, which otherwise ends after 1,000 steps or a complete lap.
+# Now the fitness is the return in CarRacing-v3, and $\theta$ has 867 entries. A track is a ring of about 280 *tiles*. The first contact of a wheel with a tile gives a reward of 1000 divided by the number of tiles, every environment step costs 0.1, and leaving the field costs 100 and ends the episode, which otherwise ends after 1,000 steps or a complete lap.
 #
-# The candidates of the first generation are the zero controller plus Gaussian noise with $\sigma = 0.1$. All of them get the same track (*common random numbers*), so that a difference between two returns is due to the candidates. As in training, an episode is cut off early after 60 environment steps without a new tile.
+# The candidates of the first generation are the zero controller plus Gaussian noise with $\sigma = 0.1$. All of them get the same track (*common random numbers*); differences between returns are then due to the candidates. As in training, an episode is cut off early after 60 environment steps without a new tile.
 #
 # **Predict:** what share of random linear policies passes 100 points?
 
@@ -441,6 +441,7 @@ figure
 # No return is negative: early termination ends every episode before the car leaves the field, and before standing still costs much. The zero controller returns 67 points with early termination, and about -45 in a whole episode. Of the difference, 100 points are for leaving the field and 12 for the time until then.
 #
 # **Finding.** None of 48 random controllers passes 100 points (95% CI 0% to 7%, one track), half of them return less than 16, and 46 return less than the zero controller: most random weights make it worse. A ranking of these is all that the search needs: it moves its mean towards the better half.
+
 # %% [markdown]
 # ## 4.6 Which space to search in
 #
@@ -471,7 +472,7 @@ figure
 #
 # $$u = A y + b', \qquad y_i = \frac{1}{\sqrt{s_1 + \dots + s_{24}}}\, \frac{v_i^\top (x - \bar x)}{\sqrt{s_i}}$$
 #
-# Three choices are in this formula. Only 24 components are used (75 parameters). Dividing by $\sqrt{s_i}$ brings their sizes closer together, without making all of them equal. And with the common factor the mean of $|y|^2$ is 1, so that a random change of $b'$ moves the raw outputs as much as a random change of $A$. The idea was that the average gas is an important parameter, on which one of 867 weights has little influence; whether the choices help is measured below. Since $y$ is linear in $x$, the result is again a linear controller with 867 parameters $W$, $b$. This function computes them:
+# Three choices are in this formula. Only 24 components are used (75 parameters). Dividing by $\sqrt{s_i}$ brings their sizes closer together. And with the common factor the mean of $|y|^2$ is 1, so that a random change of $b'$ moves the raw outputs as much as a random change of $A$. The idea was that the average gas is an important parameter, on which one of 867 weights has little influence; whether the choices help is measured below. The result is again a linear controller. This function computes its 867 parameters $W$, $b$:
 
 # %%
 figures.source(Directions.expand)
@@ -479,7 +480,7 @@ figures.source(Directions.expand)
 # %% [markdown]
 # First a short search in this space, on tracks that the evaluation below does not use.
 #
-# **Predict:** the zero controller returns about -45. What does 10 generations of 48 episodes make of it?
+# **Predict:** the zero controller returns about -45. What do 10 generations of 48 episodes make of it?
 
 # %%
 space = Directions.of(random_features, config.search.directions)
@@ -506,11 +507,11 @@ clip = evolved_episode.recording["frames"][:150]
 figures.moving_picture(clip, "after ten generations", fps=50 / config.env.repeat)
 
 # %% [markdown]
-# **Figure 4.9.** The first 150 agent steps of the evolved controller, on the track of Figure 4.3.
+# **Figure 4.9.** The first 150 agent steps of the evolved controller, on the track of Figure 4.3, with the whole episode's return above. It stays on the road here.
 #
-# **Finding.** Ten generations of 48 episodes take the mean return of this one search from -45 to 379 (95% CI over 32 tracks 314 to 458). FGIF
+# **Finding.** Ten generations of 48 episodes take the mean return of this one search from -45 to 379 (95% CI over 32 tracks 314 to 458). (The printed means of the generations are lower: those of noisy candidates, on one track each, with early termination.)
 #
-# These intervals and SDs are over tracks: `episode_interval` resamples the 32 returns with replacement, many times, and takes quantiles of their mean (a *bootstrap*; BCa, because returns are skewed). Its nominal coverage of 95% is about 75% to 80% for 32 episodes of an agent with a few rare failures (chapter [5.7](05_car_racing.ipynb)). They say how well *this* controller is known, and not what the method would find next time. To compare search spaces, the unit is the *search*, and the interval has to be over seeds.
+# These intervals and SDs are over tracks: `episode_interval` resamples the 32 returns with replacement, many times, and takes quantiles of their mean (a *bootstrap*; BCa, because returns are skewed). Its nominal coverage of 95% is about 75% to 80% for 32 episodes of an agent with a few rare failures (chapter [5.7](05_car_racing.ipynb)). They say how well *this* controller is known. To compare search spaces, the unit is the *search*, and the interval has to be over seeds.
 #
 # So we ran an *ablation*: four spaces, each of which changes one thing in the one before it:
 #
@@ -549,7 +550,7 @@ print(f"standard error of a search's score: {min(errors):.0f} to {max(errors):.0
 figures.search_spaces(ablation)
 
 # %% [markdown]
-# **Figure 4.10.** Left: mean return of the result of each search, a dot per seed; bar and line: mean over seeds and its 95% CI (Student's $t$ over five seeds). Right: the same for differences between two spaces, seed by seed. All in the real environment.
+# **Figure 4.10.** Left: mean return of the result of each search, a dot per seed; bar and line: mean over seeds and its 95% CI (Student's $t$ over five seeds). Right: the same for differences between two spaces, seed by seed.
 #
 # All four intervals of differences contain 0, and each is about 300 points wide or more. With an SD of 120 to 160 points over seeds, a comparison of one search per space can show 100 points in either direction by chance. Pairing by seed does not help: independent searches would differ by about as much (last column). A part is noise of the score itself, with a standard error of 20 to 67 points over 16 tracks; more tracks are the cheapest remedy.
 #
@@ -589,9 +590,9 @@ ax.legend()
 figure
 
 # %% [markdown]
-# **Figure 4.11.** Standard deviation over one episode of what $z$ and $h$ contribute to the raw outputs $u$, before squashing. Both vary the steering about equally; $h$ moves the gas most.
+# **Figure 4.11.** Standard deviation over one episode of what $z$ and $h$ contribute to the raw outputs $u$, before squashing. Both vary the steering about equally; $h$ moves the gas most. In the steering the two partly cancel (correlation -0.79).
 #
-# A large contribution need not be a necessary one. So we *ablate inputs*: the same controller, with $z$ or $h$ fixed at its average over that episode, on the same tracks. The average contribution stays, as a part of the bias; only what varies is removed.
+# A large contribution need not be a necessary one. So we *ablate inputs*: the same controller, with $z$ or $h$ fixed at its average over that episode, on the same tracks. The average contribution stays in the bias.
 #
 # **Predict:** which costs more return, fixing $z$ or fixing $h$?
 
@@ -624,13 +625,11 @@ print(f"z fixed - zero controller: {difference.describe()}")
 # %% [markdown]
 # Intervals and SDs are over 32 tracks, as in 4.6. The differences are on the same tracks, which is how paired scores have to be compared.
 #
-# With $h$ fixed the car never leaves the field, but collects only half of the tiles in 1,000 steps: it is slow (4.8 shows how). With $z$ fixed it soon stops making progress.
+# With $h$ fixed the car never leaves the field, but collects only half of the tiles in 1,000 steps: it is slow (4.8 shows how). With $z$ fixed it collects about 5%.
 #
-# Two limits. First, $h$ is not independent of $z$: with $z$ fixed the agent still knows where the road was one agent step ago. Second, this measures what a controller relies on that was *trained with* these inputs. What one *trained without* them could reach needs training runs of its own: the paper reports 632 ± 251 for C trained on $z$ alone and 906 ± 21 for both (mean ± SD over 100 tracks).
+# Two limits. First, $h$ is not independent of $z$: with $z$ fixed the agent still knows where the road was one agent step ago. Second, this measures what a controller relies on that was *trained with* these inputs. What one *trained without* them could reach needs training runs of its own: the paper reports 632 ± 251 for C trained on $z$ alone and 906 ± 21 for both (± SD over 100 tracks). Chapter [5.10](05_car_racing.ipynb) resets $h$ before every step instead of fixing it: with one step of memory this C returns about 670 on 32 other tracks.
 #
-# Chapter [5.10](05_car_racing.ipynb) keeps the same C and resets M's state before every step, so that $h$ depends on the previous $z$ and action alone. On 32 other tracks it then returns about 670, between about 395 with a fixed $h$ (here) and about 910 with the complete $h$ (there): one step of memory restores roughly half of the loss.
-#
-# **Finding.** This controller relies on both inputs, and more on $z$: with $h$ fixed its mean return falls from about 906 to about 395 (difference -511, nominal 95% CI -521 to -503), with $z$ fixed to about -54, FZERO. Figure 4.11 alone does not predict that.
+# **Finding.** This controller relies on both inputs, and more on $z$: with $h$ fixed its mean return falls from about 906 to about 395 (difference -511, nominal 95% CI -521 to -503), with $z$ fixed to about -54, slightly below the zero controller on the same tracks (difference -9, -19 to -4). Figure 4.11 alone does not predict that.
 
 # %% [markdown]
 # ## 4.8 Explore the controller
@@ -642,7 +641,7 @@ print(f"z fixed - zero controller: {difference.describe()}")
 # | `agent step` | the moment shown, 25 per second |
 # | buttons beside it | play, stop (back to the start), repeat |
 #
-# Left: the trained controller on this track. Middle: the controller with the chosen inputs fixed, on the same track, with its return so far, and "(over)" once its episode has ended; as soon as the two act differently they also see different frames. Right: contributions to the raw output of the middle one, each a weight times the difference of its input from the average: all of $z$ and all of $h$ summed (black), and the eight largest single inputs (blue). A positive contribution to the brake need not mean braking, because $u_3$ below 0 is clipped.
+# Left: the trained controller on this track. Middle: the controller with the chosen inputs fixed, on the same track, and "(over)" once its episode has ended. Right: contributions to the raw output of the middle one, each a weight times the difference of its input from the average: all of $z$ and all of $h$ summed (black), and the eight largest single inputs (blue). A positive contribution to the brake need not mean braking, because $u_3$ below 0 is clipped.
 #
 # **Tasks.**
 #
@@ -693,7 +692,7 @@ for name, recording in explorer.episodes.items():
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# 1. Mostly with opposite signs (79% of the steps): $h$ takes back a part of what $z$ asks for, which would be consistent with damping.
+# 1. Mostly with opposite signs (79% of all steps): $h$ takes back a part of what $z$ asks for.
 # 2. By many: the eight largest of 288 inputs have 45% of the sum of absolute contributions.
 # 3. Gas is given sparingly (mean 0.16), and the brake is hardly used on this track.
 # 4. From the start. With $h$ fixed the car steers fully to one side or the other most of the time, with less than half of the gas. With $z$ fixed it gives three times the gas.
@@ -821,7 +820,7 @@ for name, recording in explorer.episodes.items():
 # - Winner's curse: under noise the best of 480 candidates measures about 2.6 above the summit, and the mean of the distribution has the higher true height, by about 0.20 (95% CI 0.13 to 0.26, 40 searches). The mean is the result of a search.
 # - Ten generations of 48 episodes evolve a controller that returns 379 (95% CI over 32 tracks 314 to 458; one search), from -45.
 # - In short searches with five seeds, none of three changes of the search space (24 components instead of all weights, scaling them, the common factor) had an effect that can be distinguished from 0. One search per space could have been misleading.
-# - With $h$ fixed at its average the trained controller's mean return falls from about 906 to about 395, with $z$ fixed to about -54 (32 tracks). This measures what it relies on, and not what a controller trained without these inputs could reach.
+# - With $h$ fixed at its average the trained controller's mean return falls from about 906 to about 395, with $z$ fixed to about -54 (32 tracks): it relies on both.
 #
 # **What's next.** [Chapter 5](05_car_racing.ipynb) runs the whole loop, from an empty folder to a score on held-out tracks. It uses the `Evolution` and the search space of 4.6, with more generations and more episodes per candidate.
 #
