@@ -300,7 +300,7 @@ for name, counts in needed.items():
 figures.costs(needed, "condition number of the ridge", "generations to the summit")
 
 # %% [markdown]
-# **Figure 4.5.** Generations of 12 candidates until the mean is within 0.01 of the summit's height: mean over 10 seeds, with the 95% CI of the mean (Student's $t$). Here and below, the printed SD is over seeds. Both axes are logarithmic; on them, proportional growth is a line of slope 1 (dashed).
+# **Figure 4.5.** Generations of 12 candidates until the mean is within 0.01 of the summit's height: mean over 10 seeds, with the 95% CI of the mean (Student's $t$). In this section and the next, the printed SD is over seeds. Both axes are logarithmic; on them, proportional growth is a line of slope 1 (dashed).
 #
 # For $\kappa = 10$, 100 and 1,000 the ES needs 22, 165 and 1,748 generations: ten times the $\kappa$ costs about 7 to 11 times as many. CMA-ES needs 8 to 13 on every ridge. Why in proportion? The circle has one step size. From the crest of the ridge ($q = 0$) a step of length $\sigma$ across it loses $\kappa \sigma^2$, and one along it gains about $2 |p| \sigma$, where $|p|$ is the distance left to the summit. A fifth of the candidates succeed only if gains and losses are of similar size. So $\sigma$ should stay near a multiple of $|p| / \kappa$, and a generation should cover a share of $|p|$ proportional to $1 / \kappa$. We measure both, and predict the number of generations from them:
 
@@ -324,7 +324,7 @@ for kappa in CONDITIONS[1:]:
     )
 
 # %% [markdown]
-# $\sigma$ is about $5\,|p| / \kappa$ (gain equal to loss would give 2: the argument is rough), and a generation moves the mean by about $0.3\,\sigma$. $|p|$ has to shrink from 3.11 to 0.18, by a factor of $e^{2.8}$; with $1.5 / \kappa$ per generation that takes about $1.9\,\kappa$ generations. The printed predictions (19, 162, 1,688) are within 15% of the counts. (One step size *per parameter* would be enough only if the ridge were parallel to an axis: exercise 4.)
+# $\sigma$ is about $5\,|p| / \kappa$ (gain equal to loss would give 2: the argument is rough), and a generation moves the mean by about $0.3\,\sigma$. $|p|$ has to shrink from 3.11 to 0.18, by a factor of $e^{2.8}$; with $1.5 / \kappa$ per generation that takes about $1.9\,\kappa$ generations. The printed predictions (19, 162, 1,688) are 2% to 15% below the counts. (One step size *per parameter* would be enough only if the ridge were parallel to an axis: exercise 4.)
 #
 # **Finding.** From $\kappa = 10$ to $1{,}000$ the cost of the isotropic ES grows from 22 generations (95% CI 17 to 27, ten seeds) to 1,748 (1,665 to 1,832), nearly in proportion to $\kappa$; CMA-ES needs 8 to 13 on every ridge (means over ten seeds).
 #
@@ -699,7 +699,7 @@ for name, recording in explorer.episodes.items():
 # 5. Nothing visible.
 # </details>
 #
-# **Finding.** In this one episode of 200 agent steps (8 s) the complete controller returns 429, with $h$ fixed about half of that, and with $z$ fixed 6. With $h$ fixed the steering is above 0.9 in 72% of the steps (4% with nothing fixed), with less than half of the gas. Fixing the 22 inactive dimensions of $z$ leaves the return at 429.
+# **Finding.** In this one episode of 200 agent steps (8 s) the complete controller returns 429, with $h$ fixed about half of that, and with $z$ fixed 6. With $h$ fixed it steers by more than 0.9 to either side in 72% of the steps (4% with nothing fixed), and gives less than half of the gas. Fixing the 22 inactive dimensions of $z$ leaves the return at 429.
 
 # %% [markdown]
 # ## 4.9 Exercises
