@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from wmlib.evaluation import Interval, Score, seed_interval
 from wmlib.view.figures.style import (
@@ -168,7 +168,7 @@ def dream_accuracy(
     for ax in (left, right):
         ax.set_ylim(len(ranks) - 0.5, -0.5)
         ax.axvline(0, color=BASELINE, lw=0.8)
-    left.set(xlabel="rank correlation (95% CI)", xlim=(-1, 1.02))
+    left.set(xlabel="rank correlation (95% CI)", xlim=(-1, 1.02), xticks=(-1, -0.5, 0, 0.5, 1))
     right.set(xlabel="regret (points of real return)")
     _legend_below(figure, left, columns=3)
     return figure
@@ -207,12 +207,13 @@ def before_and_after(
         left.axvline(value, color=BASELINE, ls=":", lw=1.2)
         left.annotate(name, (value, 1.02), xycoords=("data", "axes fraction"), ha="center",
                       va="bottom", fontsize=8, color=BASELINE)  # fmt: skip
-    left.set_yticks(range(len(steps)), [textwrap.fill(name, 24) for name in steps], fontsize=8)
+    left.set_yticks(range(len(steps)), [textwrap.fill(name, 28) for name in steps], fontsize=8)
     right.set_yticks(range(len(steps)), [""] * len(steps))
     left.set_xlabel("real return (points): open before, filled after", fontsize=9)
     right.set_xlabel("after - before (points)", fontsize=9)
     right.set_xlim(limits)
     for ax in (left, right):
+        ax.xaxis.set_major_locator(MaxNLocator(5))
         ax.set_ylim(len(steps) - 0.3, -0.6)
         ax.axvline(0, color=BASELINE, lw=0.8)
         ax.grid(axis="y", visible=False)
