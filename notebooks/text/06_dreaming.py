@@ -326,7 +326,7 @@ for name, values in brakes.items():
     print(f"{name:17} brake: median {median:.2f}, 1% and 99% quantiles {low:.2f} and {high:.2f}")
 later = np.concatenate([brake[25:] for brake in per_episode])
 if len(later):
-    print(f"naive controller, after the first second of each episode: brake at least {later.min():.2f}")
+    print(f"naive controller, after the first second: brake at least {later.min():.2f}")
 
 # %% [markdown]
 # After the first second of an episode, in which the camera zooms in, the naive controller brakes fully at every step. The random policy, which made M's training data, hardly brakes. A hypothesis follows: M is accurate for the brake values in its training data, and overestimates returns outside them. It can be tested, because you have the environment.
