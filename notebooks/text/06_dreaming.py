@@ -654,7 +654,7 @@ if len(dream_means) > 1:
     difference = dream_means.mean() - real_means.mean()
     print(f"difference {difference:.0f}, standard error {difference / welch.statistic:.0f}", end="")
     print(f", 95% CI {low:.0f} to {high:.0f} (Welch, n = {len(dream_means)} + {len(real_means)},")
-    print(f"{welch.df:.1f} degrees of freedom, so +- {(high - low) / 2:.0f} points)")
+    print(f"{welch.df:.1f} degrees of freedom: ±{(high - low) / 2:.0f} points)")
     print("evolved in dreams, over the seeds:", seed_interval(dream_means).describe())
 for name, of_seeds in recipes.items():
     returns = np.concatenate([s.scores for s in of_seeds])
@@ -666,7 +666,7 @@ figures.recipes_compared(recipes)
 # %% [markdown]
 # **Figure 6.13.** Blue: chapter 5's recipe; orange: this chapter's. Left: mean return of each training seed (circle, square, triangle: 0, 1, 2) on 100 held-out tracks with its 95% CI (episodes), and in black the mean over the seeds with its 95% CI (Student's t, n = 3). Right: the share of all episodes up to a return, on a logarithmic axis; lower is better. The curves cross near 750.
 #
-# **Finding.** The controllers evolved in dreams have a mean return of 862 (95% CI over the seeds 780 to 944), those evolved in the real environment 899. The difference of 37 points is 1.9 standard errors, and its 95% CI (-117 to 43) still includes 0: the rule of "two standard errors" holds for many runs. With three runs each the spread is known so poorly (2.1 degrees of freedom) that the interval is 4.1 standard errors wide on each side, and only a difference of more than 80 points would have shown.
+# **Finding.** The controllers evolved in dreams have a mean return of 862 (95% CI over the seeds 780 to 944), those evolved in the real environment 899. The difference of 37 points is 1.9 standard errors, and its 95% CI (-117 to 43) still includes 0: the rule of "two standard errors" holds for many runs. With three runs each the spread is known so poorly (2.1 degrees of freedom) that the interval reaches 4.2 standard errors to each side: with this spread, only a difference of more than 80 points would have shown.
 #
 # The main weakness of the result is the end of the lap: the dream's controllers complete it in 48%, 10% and 10% of the episodes by seed, chapter 5's in 89%. The dream's M is trained only on the part of an episode up to a return of 800 (appendix), so dreams may give little signal about the last tiles; this was not tested. Returns below 700 were fewer (3 of 300 against 10), too few to tell. The **best seed**, which is the pretrained agent of this chapter and of figure 6.1, has 900. It is one of three, and was chosen for its score.
 #
