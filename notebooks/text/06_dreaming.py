@@ -578,7 +578,7 @@ for seed, real in enumerate(measured.episodes):
 # %% [markdown]
 # **Finding.** Its return, -93 on every track, is that of a car that never moves. D6 predicts 510 points for it, and D4 and D5, each trained on one of the two kinds of data, -4 and 11. (With the other seeds, D6 overestimates its policy, too: 827 and 806 against 539 and 618.) So missing actions make errors likely, but they do not tell which M will be exploited. We do not know why this one was. No temperature and no dropout helped against it.
 #
-# The test of section 6.4 did not warn, either: with seed 2, D6 has $\rho$ = 0.56 and a regret of 115, and its policy -93 points; with seed 1, D4 has $\rho$ = 0.72 and a regret of 30, and its policy -13. A dream can order 16 given policies well and still contain another one that exploits it, and a search looks for that one.
+# The test of section 6.4 did not warn, either: with seed 2, D6 has $\rho$ = 0.56 and a regret of 115, and its policy -93 points; with seed 1, D4 has $\rho$ = 0.72 and a regret of 30, and its policy -13. A dream can order 16 given policies well and still contain another one that exploits it, and a search tends to find it.
 #
 # ## 6.6 The loop
 #
@@ -805,7 +805,7 @@ player.widget
 # Eight of nine: these dreams mostly prefer another policy that was evolved in one of D2 to D5 next. Only D1 with seed 2 prefers a controller of the run.
 # </details>
 #
-# **4. What may be claimed?** A friend reads the table of section 6.5 and writes: "Better optimization of M is the most effective remedy (+356), and temperature works for two of three seeds." Rewrite this in two sentences that the table supports.
+# **4. What does the table support?** A friend reads the table of section 6.5 and writes: "Better optimization of M is the most effective remedy (+356), and temperature works for two of three seeds." Rewrite this in two sentences that the table supports.
 #
 # <details><summary>A possible answer</summary>
 #
