@@ -177,7 +177,7 @@ figures.frame_grid(rows, [f"+{t}" for t in shown], dict.fromkeys(rows, figures.D
 # %% [markdown]
 # **Figure 6.3.** Four dreams from one moment. Column titles are agent steps (25 per second).
 #
-# They are nearly the same at first and separate within a few seconds, probably because each samples another road beyond the edge of the frame.
+# They are nearly the same for about two seconds and follow different roads afterwards, probably because each samples another road beyond the edge of the frame.
 #
 # **Dream and environment side by side.** Both begin at the same moment and receive the same actions. The dream gets no frame.
 #
@@ -393,7 +393,7 @@ figures.predicted_by_action(
 # %% [markdown]
 # **Figure 6.7.** Mean return of 200 agent steps in which the car only brakes, in 64 dreams (orange) and on 8 tracks of the real environment (blue); bands: 95% CI of the mean. Solid orange should follow blue; it goes the other way. Left of the dotted line are 99% of the brake values in the naive M's training data. The final M (dashed) was trained on random episodes and on those of trained controllers (section 6.6).
 #
-# **Finding.** The naive M overestimates the return by about 15 points (95% CI LOW to HIGH; Welch, 64 dreams and 8 tracks) at a brake of 0.125, by 35 at 0.25 and by 110 at full brake (77 predicted, -32 real). The error grows with the brake from the start. A brake of 0.125 is inside the range of *single brake values* in its data, but not of a brake held for 8 s from the speed of a trained controller, so "outside the data" has no sharp edge. The final M is within about 20 points of the real return everywhere. The search tries actions that are missing in the data, and finds one whose return M overestimates. This is **model exploitation**: the optimizer maximizes the model's errors together with its reward.
+# **Finding.** The naive M overestimates the return by about 15 points (95% CI 8 to 22; Welch, 64 dreams and 8 tracks) at a brake of 0.125, by 35 (28 to 41) at 0.25 and by 110 (102 to 117) at full brake (77 predicted, -32 real). The error grows with the brake from the start. A brake of 0.125 is inside the range of *single brake values* in its data, but not of a brake held for 8 s from the speed of a trained controller, so "outside the data" has no sharp edge. The final M is within about 20 points of the real return everywhere. The search tries actions that are missing in the data, and finds one whose return M overestimates. This is **model exploitation**: the optimizer maximizes the model's errors together with its reward.
 #
 # This does *not* show that missing data always lead to exploitation: outside its training data a network may predict anything, too much or too little.
 #
@@ -444,7 +444,7 @@ for name, per_track in zip(("naive controller", "final controller"), real, stric
     print(f"real environment, {name}: {episode_interval(per_track).describe(0)}")
 
 # %% [markdown]
-# All four are far from the real return: for the braking car, because no dream counts the 90 points that a standing car loses (and the naive M invents rewards); for the final controller, because the naive M does not recognize its driving and the final M predicts more than the 1,000 points of a lap (the package caps $\bar r$, see the appendix; the numbers below are capped). But the final M's dream orders the two correctly, and the naive M's does not.
+# (163 points for the naive controller are an estimate from 20 dreams; that of section 6.2, 183, is from 96.) All four are far from the real return: for the braking car, because no dream counts the 90 points that a standing car loses (and the naive M invents rewards); for the final controller, because the naive M does not recognize its driving and the final M predicts more than the 1,000 points of a lap (the package caps $\bar r$, see the appendix; the numbers below are capped). But the final M's dream orders the two correctly, and the naive M's does not.
 #
 # The same was computed for 16 policies and eight dreams and logged. *The run* is the training that made this chapter's agent: ten rounds of collecting and dreaming, section 6.6. **The policies:** one written by hand that gives some gas and never steers; six evolved from scratch in D1 to D6, 12 generations each; and the controllers of the run's rounds 2 to 9 with its result. **The dreams** differ in the M that makes them. D1 to D4 are a chain of changes; D5 and D6 differ from D4 in their data:
 #
