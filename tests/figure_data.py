@@ -49,15 +49,6 @@ def search_log(shift=0.0):
     return rows
 
 
-def evolved_by_temperature(seed=0):
-    """Rows of evolved.jsonl that differ in temperature and dropout."""
-    return [
-        {"kind": "both", "temperature": tau, "dropout": rate, "real_std": 40.0,
-         "population_return": 300 * tau + seed, "real": 200 * tau + 100 * rate - 7 * seed}
-        for tau, rate in itertools.product((0.5, 1.0, 1.8), (0.0, 0.1))
-    ]  # fmt: skip
-
-
 def score(scores):
     scores = np.array(scores, float)
     return Score(list(range(len(scores))), scores, np.full(len(scores), 900), scores > 800)

@@ -1,15 +1,13 @@
 """Chapter 6's build cells: what a reader might write, and what the checker prints."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
 from readers import assert_right, assert_wrong, written
-from scipy.stats import spearmanr
 
 from wmlib.envs.dream import Dream
 from wmlib.pipeline import fitness
+from wmlib.tools import dream_scores
 from wmlib.view import build
 from wmlib.view.build import dream, dream_env
 
@@ -40,7 +38,7 @@ class DreamEnv:
 
 def cell(source, name):
     """The function or class of a cell, with what the chapter has imported."""
-    return written(source, name, rankdata=dream.rankdata)
+    return written(source, name)
 
 
 def printed(source, name, capsys):
@@ -200,20 +198,19 @@ def test_the_extrapolated_return_is_the_packages_below_its_cap():
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("return np.corrcoef(x, y)[0][1]", "Pearson's correlation of the values"),
-        ("return np.corrcoef(x.argsort(), y.argsort())[0, 1]", "not the ranks"),
-        (
-            "return np.corrcoef(x.argsort().argsort(), y.argsort().argsort())[0, 1]",
-            "share their mean rank",
-        ),
-        ("return np.corrcoef(rankdata(x), rankdata(y))", "2 x 2 matrix"),
-        ("return np.cov(rankdata(x), rankdata(y))[0, 1]", "This is a covariance"),
+        ("return max(real) - max(predicted)", "difference of the two maxima"),
+        ("k = np.argmax(predicted)\n    return predicted[k] - real[k]", "overestimates the policy"),
+        ("return max(predicted) - predicted[np.argmax(real)]", "exchange the two"),
+        ("return max(real) - real[np.argmin(predicted)]", "*lowest* prediction"),
     ],
 )
-def test_a_mistake_in_the_rank_correlation_is_named(body, said, capsys):
-    assert said in printed(f"def spearman(x, y):\n    {body}", "spearman", capsys)
+def test_a_mistake_in_the_regret_is_named(body, said, capsys):
+    assert said in printed(f"def regret(predicted, real):\n    {body}", "regret", capsys)
 
 
-def test_the_rank_correlation_is_scipys():
-    x, y = np.random.default_rng(0).integers(5, size=(2, 20))
-    assert math.isclose(dream.spearman(x, y), spearmanr(x, y).statistic)
+def test_the_regret_is_that_of_the_logs_module():
+    predicted, real = np.random.default_rng(0).normal(size=(2, 9))
+    scores = dream_scores.DreamScores(
+        [str(k) for k in range(9)], [real[:, None]], {"a dream": [predicted]}, []
+    )
+    assert dream.regret(predicted, real) == scores.regrets("a dream")[0]

@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from wmlib.evaluation import seed_interval
 from wmlib.files import write_log
 from wmlib.tools import ablations, dream_scores
 from wmlib.tools.dream_scores import DreamScores
-
-FROM_RUN = "episodes of the run's controllers"
 
 
 @pytest.fixture
@@ -27,7 +26,7 @@ def scores(tmp_path):
         neutral = {"temperature": 1.0, "dropout": 0.0}
         evolved = [
             {"kind": ablations.PLAIN, "real": 50.0 + seed} | neutral,
-            {"kind": ablations.ON_POLICY, "real": 9.0, "temperature": 1.3, "dropout": 0.0},
+            {"kind": ablations.ON_POLICY, "real": 9.0 + seed, "temperature": 1.3, "dropout": 0.0},
             {"kind": ablations.ON_POLICY, "real": 400.0} | neutral,
         ]
         run = tmp_path / f"seed{seed}"
@@ -37,35 +36,60 @@ def scores(tmp_path):
     return DreamScores.read(runs)
 
 
-def test_a_reader_sees_what_the_data_are():
-    assert dream_scores.label(ablations.ON_POLICY) == FROM_RUN
-    assert dream_scores.label("evolved: on-policy episodes") == f"evolved: {FROM_RUN}"
+def test_a_reader_sees_numbered_dreams():
+    kinds = (*ablations.KINDS, ablations.OWN_DREAM, ablations.WITH_TEMPERATURE)
+    assert [dream_scores.label(kind) for kind in kinds] == [f"D{k}" for k in range(1, 9)]
+    assert dream_scores.label("evolved: on-policy episodes") == "evolved in D5"
     assert dream_scores.label("never steers") == "never steers"
+    assert dream_scores.label(ablations.RESULT) == "result of the run"
 
 
 def test_returns_of_policies_real_and_predicted(scores):
-    assert scores.policies == ["never steers", "evolved: as in chapter 3", f"evolved: {FROM_RUN}"]
+    assert scores.policies == ["never steers", "evolved in D1", "evolved in D5"]
     np.testing.assert_array_equal(scores.real, [[5, 30, 600], [5, 30, 600.5]])
-    assert list(scores.predicted) == ["as in chapter 3", FROM_RUN]
-    predicted, real = scores.pairs(FROM_RUN, {f"evolved: {FROM_RUN}", "never steers"})[1]
+    assert list(scores.predicted) == ["D1", "D5"]
+    predicted, real = scores.pairs("D5", {"evolved in D5", "never steers"})[1]
     assert (list(predicted), list(real)) == ([3, 800], [5, 600.5])
 
 
 def test_regret_is_the_real_return_lost_by_the_dreams_choice(scores):
-    assert list(scores.regrets("as in chapter 3")) == [570, 570.5]
-    assert list(scores.regrets(FROM_RUN)) == [0, 0]
-    others = ["never steers", "evolved: as in chapter 3"]
-    assert list(scores.regrets(FROM_RUN, others)) == [25, 25]
+    assert list(scores.regrets("D1")) == [570, 570.5]
+    assert list(scores.regrets("D5")) == [0, 0]
+    assert list(scores.regrets("D5", ["never steers", "evolved in D1"])) == [25, 25]
+
+
+def test_rank_correlations_are_scipys_with_intervals():
+    real = np.random.default_rng(1).integers(5, size=20).astype(float)
+    predicted = real + np.random.default_rng(2).integers(5, size=20)
+    scores = DreamScores([str(k) for k in range(20)], [real[:, None]], {"D1": [predicted]}, [])
+    ((rho, low, high),) = scores.rank_correlations("D1")
+    assert rho == pytest.approx(spearmanr(predicted, real).statistic)
+    assert -1 <= low < rho < high <= 1
+    ((_, other, _),) = scores.rank_correlations("D1", resamples=10)
+    assert other != low
+
+
+def test_the_rank_table_has_three_sets_of_policies(scores):
+    names = [*scores.policies, "round 2", "round 3", "result of the run"]
+    real, predicted = np.array([1.0, 2, 3, 4, 5, 6]), np.array([1.0, 3, 2, 6, 5, 4])
+    more = DreamScores(names, [real[:, None]], {"D5": [predicted]}, [])
+    _, line = more.rank_table().splitlines()
+    # Without the run, and without the policy evolved in D5, two are left, in the right order.
+    whole = spearmanr(predicted, real).statistic
+    assert line.split() == ["D5", f"{whole:.2f}", "1.00", "-1.00", "2"]
 
 
 def test_a_policy_evolved_in_a_dream_counts_on_both_sets_of_tracks(scores):
-    assert list(scores.evolved_in("as in chapter 3")) == [40, 40.5]
-    assert list(scores.evolved_in(FROM_RUN)) == [500, 500.25]
+    assert list(scores.logged("D5")) == [400, 400]
+    assert list(scores.logged("D5", temperature=1.3)) == [9, 10]
+    assert list(scores.evolved_in("D1")) == [40, 40.5]
+    assert list(scores.evolved_in("D5")) == [500, 500.25]
 
 
 def test_changes_are_described_with_their_mean_difference(scores):
-    changes = scores.before_and_after({"the data": ("as in chapter 3", FROM_RUN)})
+    changes = scores.before_and_after({"the data": ("D1", "D5")})
     before, after = changes["the data"]
-    first, second = dream_scores.describe_changes(changes).splitlines()
-    assert first == "the data: before [40. 40.], after [500. 500.]"
-    assert second.strip() == "difference " + seed_interval(after - before).describe(0)
+    line = dream_scores.describe_changes(changes)
+    mean = seed_interval(after - before)
+    assert line.split()[:7] == ["the", "data", "40", "40", "->", "500", "500"]
+    assert f"mean {mean.mean:+.0f} (95% CI {mean.low:.0f} to {mean.high:.0f})" in line

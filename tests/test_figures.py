@@ -15,7 +15,6 @@ from figure_data import (
     SEARCH,
     assert_legible,
     drawn,
-    evolved_by_temperature,
     frames,
     hill,
     history,
@@ -82,7 +81,8 @@ ALL = {
         {"previous reward as an input": np.array([[-60.0, 5, 9], [410, -20, 590]])}
     ),
     "two changes": lambda: figures.before_and_after(
-        dict.fromkeys(("sum over z", "learning rate, batch size"), (np.zeros(3), np.arange(3)))
+        dict.fromkeys(("loss (D1 to D2)", "optimizer (D3 to D4)"), (np.zeros(3), np.arange(3))),
+        {"never moves": -93, "chapter 5": 900},
     ),
     "dream_accuracy": lambda: figures.dream_accuracy(
         {
@@ -105,9 +105,6 @@ ALL = {
         {"in the real environment": [score([890, 905, 910])] * 3, "in dreams": [score([700, 900])]}
     ),
     "returns_by_round": lambda: figures.returns_by_round([timeline(), timeline(offset=1)], 32),
-    "returns_by_temperature": lambda: figures.returns_by_temperature(
-        [evolved_by_temperature(), evolved_by_temperature(1)], 32
-    ),
     "score_matrix": lambda: figures.score_matrix(
         {
             "never steers": -27.0,
@@ -115,6 +112,7 @@ ALL = {
             "the run's C": 900.0,
         },
         {f"dream {k}, previous reward": [10.0, 400.0, 800.0 + k] for k in range(8)},
+        first=2,
     ),
     "search_in_dream": lambda: figures.search_in_dream([search_log(), search_log(9.0)], 32),
     "bench": lambda: figures.bench(published()),
@@ -191,7 +189,6 @@ EMPTY = {
         lambda: figures.returns_by_round([timeline(), []], 32),
         "no rows in the log of training seed 1",
     ),
-    "returns_by_temperature": (lambda: figures.returns_by_temperature([[]], 32), "no rows"),
     "score_matrix": (
         lambda: figures.score_matrix({"never steers": 3.0}, {"a dream": [1.0, 2.0]}),
         "a dream: 2 predictions, but 1 policies",

@@ -5,7 +5,6 @@ import pytest
 from figure_data import (
     drawn,
     error_bars,
-    evolved_by_temperature,
     intervals,
     legend,
     published,
@@ -59,14 +58,15 @@ def test_wall_clock_is_in_hours_with_the_papers_results():
 
 def test_searches_in_dreams_have_predicted_and_real_returns():
     figure = figures.search_in_dream([search_log(), search_log(5.0)], 16)
-    (ax,) = figure.axes
-    (x, y), (_, other), *_ = drawn(ax, DREAM)
-    assert (list(x), list(y), list(other)) == ([1, 2, 3], [1, 40, 90], [6, 45, 95])
+    ax, second = figure.axes
+    ((x, y),) = drawn(ax, DREAM)
+    assert (list(x), list(y)) == ([1, 2, 3], [1, 40, 90])
+    assert [list(y) for _, y in drawn(second, DREAM)] == [[6, 45, 95]]
     x, y, low, high = error_bars(ax.containers[0])
-    assert list(x.round()) == [1, 3]
+    assert list(x) == [1, 3]
     assert list(y) == [-80, -90]
     np.testing.assert_allclose(high - low, [2 * 1.96 * 4 / 4, 2 * 1.96 * 2 / 4])
-    assert legend(figure)[:2] == ["predicted, training seed 0", "real, training seed 0"]
+    assert ax.get_ylim() == second.get_ylim()
 
 
 def test_returns_by_action_are_means_with_intervals_and_a_limit():
@@ -86,11 +86,12 @@ def test_returns_by_action_are_means_with_intervals_and_a_limit():
 
 def test_a_score_matrix_has_every_number_and_frames_the_highest_predictions():
     real, predicted = {"a": -90.0, "b": 500.0}, {"dream 1": [183.0, 20.0], "dream 2": [4.0, 800.0]}
-    (ax,) = figures.score_matrix(real, predicted).axes
+    (ax,) = figures.score_matrix(real, predicted, first=1).axes
     texts = [[t.get_text() for t in ax.texts if t.get_position()[0] == k] for k in range(3)]
     assert texts == [["-90", "500"], ["183", "20"], ["4", "800"]]
     assert [t.get_text() for t in ax.texts if t.get_bbox_patch()] == ["183", "800"]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+    assert [list(line.get_ydata()) for line in ax.lines] == [[0.5, 0.5]]  # between a and b
 
 
 def test_accuracy_has_rank_correlations_with_intervals_and_regrets_by_seed():
@@ -106,13 +107,14 @@ def test_accuracy_has_rank_correlations_with_intervals_and_regrets_by_seed():
 
 def test_before_and_after_are_lines_per_seed_and_the_mean_difference():
     before, after = np.array([-60.0, 5.0, 9.0]), np.array([410.0, -20.0, 590.0])
-    left, right = figures.before_and_after({"reward": (before, after)}).axes
-    pairs = [list(y) for _, y in drawn(left, REALITY)]
-    assert pairs == [[-60, 410], [5, -20], [9, 590]]
-    assert [float(y[0]) for _, y in drawn(right, REALITY)] == [470, -25, 581]
-    _, y, low, high = error_bars(right.containers[0])
+    left, right = figures.before_and_after({"reward": (before, after)}, {"still": -93}).axes
+    lines = [list(x) for x, _ in drawn(left, REALITY)]
+    assert lines == [[-60, 410], [-60], [5, -20], [5], [9, 590], [9]]
+    assert list(drawn(left, BASELINE)[0][0]) == [-93, -93]
+    assert [float(x[0]) for x, _ in drawn(right, REALITY)] == [470, -25, 581]
+    (bars,) = right.containers[0].lines[2]
     mean = seed_interval(after - before)
-    assert (y[0], low[0], high[0]) == pytest.approx((mean.mean, mean.low, mean.high))
+    assert bars.get_segments()[0][:, 0] == pytest.approx([mean.low, mean.high])
 
 
 def test_with_one_seed_before_and_after_have_no_interval():
@@ -120,30 +122,10 @@ def test_with_one_seed_before_and_after_have_no_interval():
     assert not right.containers
 
 
-def test_returns_by_temperature_are_lines_per_seed_for_each_dropout_rate():
-    runs = [evolved_by_temperature(0), evolved_by_temperature(3)]
-    figure = figures.returns_by_temperature(runs, 16)
-    assert [ax.get_title() for ax in figure.axes] == ["dropout 0", "dropout 0.1"]
-    for ax, rate in zip(figure.axes, (0.0, 0.1), strict=True):
-        for container, run in zip(ax.containers, runs, strict=True):
-            rows = [row for row in run if row["dropout"] == rate]
-            x, y, low, high = error_bars(container)
-            assert list(x) == [0.5, 1.0, 1.8]
-            assert list(y) == [row["real"] for row in rows]
-            assert high - low == pytest.approx(2 * 1.96 * 40 / 4)
-        predicted = [list(y) for _, y in drawn(ax, DREAM)]
-        assert predicted == [
-            [row["population_return"] for row in run if row["dropout"] == rate] for run in runs
-        ]
-    assert legend(figure) == [
-        f"{what}, training seed {k}" for k in range(2) for what in ("predicted", "real")
-    ]
-    assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
-
-
 def test_returns_by_round_are_the_last_predictions_and_the_checks_of_each_round():
     rows = timeline()
     left, right = figures.returns_by_round([rows], 16).axes
+    assert left.get_ylim() == right.get_ylim()
     ((x, y),) = drawn(left, DREAM)
     last = [row for k in range(3) for row in rows if row["round"] == k][3::4]
     assert (list(x), list(y)) == ([0, 1, 2], [row["mean"] for row in last])

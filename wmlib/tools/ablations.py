@@ -1,10 +1,10 @@
 """How accurate are dreams? For controllers with known real scores, and for those evolved in them.
 
 A dream is as accurate as the M that makes it. Here Ms are compared that learn from equally many
-episodes: first one like chapter
-3's, from a random policy, then step by step what makes a dream's M (see `dreaming.train_dream`), in
-the end with the episodes of the agents that were evolved in dreams. All of it needs a finished run
-in dreams, and is added to its folder.
+episodes: first one with the loss and the learning rate of chapter 3's (but fewer passes), from a
+random policy, then step by step what makes a dream's M (see `dreaming.train_dream`), in the end
+with the episodes of the agents that were evolved in dreams. All of it needs a finished run in
+dreams, and is added to its folder.
 """
 
 import dataclasses
@@ -33,6 +33,7 @@ from wmlib.rollout.workers import processes
 from wmlib.tools.tables import Table
 
 REAL, OWN_DREAM, WITH_TEMPERATURE = "real environment", "the run's M", "the run's M, temperature"
+RESULT = "the run's C"
 
 # How M learns; each adds something to the one before. The last three differ in their episodes.
 PLAIN, SHARP, REWARD_INPUT, ANNEALED, ON_POLICY, MIXED = KINDS = (
@@ -49,7 +50,7 @@ NEUTRAL = {"temperature": 1.0, "dropout": 0.0}
 TEMPERATURES = (0.5, 1.0, 1.3, 1.8)
 DROPOUTS = (0.0, 0.1)
 
-DREAMS = 96  # per policy of the set
+DREAMS = 96  # per policy of the set, at most
 CHECK_EVERY = 3  # generations between real scores for `SHARP`, whose M is exploited
 NEVER_STEERS, CONTROLLER = "never steers", "controller.safetensors"
 TRACKS_FROM = 920_000  # training tracks that no training and no search uses
@@ -118,14 +119,20 @@ def policy_set(last: Round) -> dict[str, Controller]:
         policies[f"evolved: {kind}"] = load_controller(file)
     for number in range(last.vae_since, last.number + 1):
         policies[f"round {number}"] = load_controller(last.at(number).work / CONTROLLER)
-    return policies | {"the run's C": load_controller(last.folder / CONTROLLER)}
+    return policies | {RESULT: load_controller(last.folder / CONTROLLER)}
 
 
 def score_policies(last: Round, where: str, executor: Executor | None) -> dict:
     """The real scores of the policy set, or what a dream of some kind predicts for each of them.
 
     All dreams have temperature 1 and no dropout, but for one: the run's own, as it was searched in.
-    The dreams of a policy share no noise, so that the bootstrap may count them as independent.
+    The dreams of a policy share no noise, so that the bootstrap may count them as independent. The
+    table of noise then has room for 20 dreams of 400 agent steps.
+
+    The predictions in data/pretrained are older: an earlier version used 96 dreams per policy,
+    which shared rows of that table, so their margins are too small. To repeat them with this
+    version (81 minutes per training seed, with the run itself): `python -m wmlib run car_racing
+    --dream`, then `python -m wmlib ablate --dream`.
     """
     policies, config = policy_set(last), last.config
     agent, _ = load_agent(last.folder)

@@ -5,23 +5,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import rankdata
 
 from wmlib.evaluation import seed_interval
 from wmlib.files import read_log
 from wmlib.tools import ablations
 
-# Names for a reader. The logs call on-policy what is so for the run that collected it, but not for
-# a controller that is evolved from scratch afterwards.
+# Short names for a reader: the dreams are numbered, D2 is that of the naive M, D7 of the final M.
 LABELS = {
-    ablations.ON_POLICY: "episodes of the run's controllers",
-    ablations.MIXED: "half random, half of the run's controllers",
-}
+    kind: f"D{number}"
+    for number, kind in enumerate((*ablations.KINDS, ablations.OWN_DREAM), start=1)
+} | {ablations.WITH_TEMPERATURE: "D8"}
+RESULT = "result of the run"
 
 
 def label(name: str) -> str:
-    """The name that a reader sees, of a kind of dream or of the policy that was evolved in it."""
+    """The name that a reader sees, of a kind of dream or of a policy."""
+    if name == ablations.RESULT:
+        return RESULT
     kind = name.removeprefix("evolved: ")
-    return name.replace(kind, LABELS.get(kind, kind))
+    return LABELS.get(name, name) if kind == name else f"evolved in {LABELS[kind]}"
 
 
 @dataclass(frozen=True)
@@ -76,17 +79,51 @@ class DreamScores:
         pairs = self.pairs(dream, names)
         return np.array([real.max() - real[predicted.argmax()] for predicted, real in pairs])
 
-    def search(self, dream: str, seed: int) -> dict:
-        """The row of the search in a dream at temperature 1 without dropout."""
-        wanted = {"kind": dream} | ablations.NEUTRAL
-        return next(row for row in self.evolved[seed] if wanted.items() <= row.items())
+    def rank_correlations(
+        self, dream: str, resamples: int = 1000
+    ) -> list[tuple[float, float, float]]:
+        """Spearman's rank correlation and its 95% percentile bootstrap interval over the policies:
+        (rho, low, high) per seed."""
+        found = []
+        for predicted, real in self.pairs(dream):
+            drawn = np.random.default_rng(0).integers(len(real), size=(resamples, len(real)))
+            low, high = np.nanquantile(_spearman(predicted[drawn], real[drawn]), [0.025, 0.975])
+            found.append((float(_spearman(predicted, real)), float(low), float(high)))
+        return found
+
+    def rank_table(self) -> str:
+        """Rank correlations of every dream in three sets of policies, and its regret, by seed.
+
+        The sets: all policies; those that are neither of the run nor evolved in the dream itself;
+        those of the run.
+        """
+        of_run = {name for name in self.policies if name.startswith("round")} | {RESULT}
+        titles = ("all policies", "without the run", "the run alone", "regret")
+        lines = ["dream" + "".join(f"{title:>20}" for title in titles)]
+        for dream in self.predicted:
+            others = set(self.policies) - of_run - {f"evolved in {dream}"}
+            line = f"{dream:5}"
+            for names in (self.policies, others, of_run):
+                rhos = [_spearman(*pair) for pair in self.pairs(dream, names)]
+                line += "  " + "".join(f"{rho:6.2f}" for rho in rhos).rjust(18)
+            line += "  " + "".join(f"{value:6.0f}" for value in self.regrets(dream)).rjust(18)
+            lines.append(line)
+        return "\n".join(lines)
+
+    def logged(self, dream: str, **settings: float) -> np.ndarray:
+        """Real returns of the policies evolved in a dream, in their searches' logs: (seeds,).
+
+        settings: temperature and dropout, where they are not 1 and 0.
+        """
+        wanted = {"kind": dream} | ablations.NEUTRAL | settings
+        rows = [next(r for r in rows if wanted.items() <= r.items()) for rows in self.evolved]
+        return np.array([row["real"] for row in rows])
 
     def evolved_in(self, dream: str) -> np.ndarray:
         """Real returns of the policies evolved in a dream: (seeds,), each the mean of two sets of
         tracks, that of the search's log and that of the policy set."""
-        policy = self.policies.index(f"evolved: {dream}")
-        logged = [self.search(dream, seed)["real"] for seed in range(len(self.evolved))]
-        return (np.array(logged) + [real[policy] for real in self.real]) / 2
+        policy = self.policies.index(f"evolved in {dream}")
+        return (self.logged(dream) + [real[policy] for real in self.real]) / 2
 
     def before_and_after(
         self, changes: Mapping[str, tuple[str, str]]
@@ -99,10 +136,21 @@ class DreamScores:
 
 
 def describe_changes(changes: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> str:
-    """A line per change with both values of every seed, and one with the mean difference."""
+    """A line per change: both values of every seed, and the mean difference with its 95% CI."""
     lines = []
     for change, (before, after) in changes.items():
-        lines.append(f"{change}: before {before.round()}, after {after.round()}")
+        line = f"{change:26}" + "".join(f"{value:6.0f}" for value in before) + "  ->"
+        line += "".join(f"{value:6.0f}" for value in after)
         if len(before) > 1:
-            lines.append("  difference " + seed_interval(after - before).describe(0))
+            mean = seed_interval(after - before)
+            line += f"   mean {mean.mean:+.0f} (95% CI {mean.low:.0f} to {mean.high:.0f})"
+        lines.append(line)
     return "\n".join(lines)
+
+
+def _spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    # Of the last axis; nan where all values are equal.
+    a, b = rankdata(x, axis=-1), rankdata(y, axis=-1)
+    a, b = a - a.mean(-1, keepdims=True), b - b.mean(-1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        return (a * b).sum(-1) / np.sqrt((a**2).sum(-1) * (b**2).sum(-1))

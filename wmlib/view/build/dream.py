@@ -1,11 +1,10 @@
-"""Chapter 6's exercises: the dream as an environment, an extrapolated return, a rank correlation.
+"""Chapter 6's exercises: the dream as an environment, an extrapolated return, the regret.
 
 Each exercise is a solution, how it is measured, and functions with typical mistakes, whose
 docstrings are what is printed for the reader.
 """
 
 import numpy as np
-from scipy.stats import rankdata
 
 from wmlib.view.build.dream_env import DREAM_ENV
 from wmlib.view.build.exercise import Exercise, Measured
@@ -84,46 +83,61 @@ def _three_policies(function) -> Measured:
         }
 
 
-def spearman(x, y):
-    """Spearman's rank correlation of x (n,) and y (n,): a float, -1 to 1."""
-    a, b = rankdata(x), rankdata(y)
-    return np.corrcoef(a, b)[0, 1]
+def regret(predicted, real):
+    """The real return lost by choosing the policy with the highest prediction: a float, in points.
+
+    predicted, real: the returns (n,) of the same n policies.
+    """
+    return real.max() - real[predicted.argmax()]
 
 
-def _of_values(x, y):
-    """This is Pearson's correlation of the values: replace them by their ranks first."""
-    return np.corrcoef(x, y)[0, 1]
+def _without_choice(predicted, real):
+    """This is the difference of the two maxima. Regret compares real returns alone: the prediction
+    only decides which policy is chosen."""
+    return real.max() - predicted.max()
 
 
-def _argsort(x, y):
-    """argsort gives the order (which entry comes first), not the ranks (which place an entry has):
-    rankdata gives ranks."""
-    return np.corrcoef(np.argsort(x), np.argsort(y))[0, 1]
+def _overestimate(predicted, real):
+    """This is by how much the dream overestimates the policy that it prefers. Regret is what its
+    choice loses in *real* return, compared with the best policy."""
+    best = predicted.argmax()
+    return predicted[best] - real[best]
 
 
-def _ties_by_position(x, y):
-    """Equal values must share their mean rank. argsort of argsort ranks them by position: use
-    rankdata."""
-    return np.corrcoef(np.argsort(np.argsort(x)), np.argsort(np.argsort(y)))[0, 1]
+def _underestimate(predicted, real):
+    """This is the error of the prediction for the policy that is really the best. Regret is the
+    real return of the best policy minus that of the chosen one."""
+    best = real.argmax()
+    return real[best] - predicted[best]
 
 
-def _matrix(x, y):
-    """np.corrcoef returns a 2 x 2 matrix: the correlation is its entry [0, 1]."""
-    return np.corrcoef(rankdata(x), rankdata(y))
+def _predicted_loss(predicted, real):
+    """This is the loss that the dream predicts for choosing the really best policy: exchange the
+    two."""
+    return predicted.max() - predicted[real.argmax()]
 
 
-def _covariance(x, y):
-    """This is a covariance: divide by both standard deviations (np.corrcoef does)."""
-    return np.cov(rankdata(x), rankdata(y))[0, 1]
+def _chosen(predicted, real):
+    """This is the real return of the chosen policy: subtract it from that of the best policy."""
+    return real[predicted.argmax()]
 
 
-def _two_orders(function) -> Measured:
-    x = np.array([7.0, 900.0, 12.0, -90.0, 450.0, 33.0, 410.0])
-    y = np.array([3.0, 80.0, 85.0, 1.0, 40.0, 20.0, 41.0])
-    tied = np.array([30.0, 90.0, 90.0, -5.0, 90.0, 20.0, 20.0])
+def _opposite_regret(predicted, real):
+    """The sign is opposite: a regret is 0 or positive."""
+    return real[predicted.argmax()] - real.max()
+
+
+def _worst(predicted, real):
+    """This chooses the policy with the *lowest* prediction: use argmax."""
+    return real.max() - real[predicted.argmin()]
+
+
+def _two_choices(function) -> Measured:
+    real = np.array([7.0, 900.0, 12.0, -90.0, 450.0, 33.0, 410.0])
+    wrong = np.array([3.0, 80.0, 85.0, 110.0, 40.0, 20.0, -41.0])
     return {
-        "the correlation": np.asarray(function(x, y), dtype=float),
-        "the correlation with equal values": np.asarray(function(x, tied), dtype=float),
+        "the regret of a wrong choice": np.asarray(function(wrong, real), dtype=float),
+        "the regret of the right choice": np.asarray(function(real / 2, real), dtype=float),
     }
 
 
@@ -132,9 +146,8 @@ EXERCISES = (
     Exercise(
         extrapolated_return,
         _three_policies,
-        hint="Three lines: the reward rate is the reward per step, the failure rate "
-        "phi = (failures + 0.5) / steps, and the result is the reward rate times "
-        "(1 - exp(-phi T)) / phi, with np.exp.",
+        hint="The reward rate does not depend on t. An antiderivative of exp(-phi t) is "
+        "-exp(-phi t) / phi: take its value at T minus its value at 0.",
         mistakes=(
             _never_fails,
             _all_or_nothing,
@@ -147,10 +160,18 @@ EXERCISES = (
         ),
     ),
     Exercise(
-        spearman,
-        _two_orders,
-        hint="rankdata(x) from scipy.stats gives the ranks; np.corrcoef(a, b) a matrix of "
-        "correlations, whose entry [0, 1] is that of a and b.",
-        mistakes=(_of_values, _argsort, _ties_by_position, _matrix, _covariance),
+        regret,
+        _two_choices,
+        hint="predicted.argmax() is the index of the policy that the dream prefers. Its real "
+        "return is real[...]; subtract it from the highest real return.",
+        mistakes=(
+            _without_choice,
+            _overestimate,
+            _underestimate,
+            _predicted_loss,
+            _chosen,
+            _opposite_regret,
+            _worst,
+        ),
     ),
 )

@@ -15,7 +15,8 @@ from wmlib.view.build.exercise import Exercise, Measured
 class DreamEnv:
     """B dreams at once: the dream's M makes them, the agent's M computes the h that C reads.
 
-    starts, agent_starts: the same real moments as states of the two world models.
+    dream, agent: world models with the same V. starts, agent_starts: the same real moments as
+    states of the two.
     """
 
     def __init__(self, dream, agent, starts, agent_starts, temperature=1.0):
@@ -309,12 +310,12 @@ def _tensor(value):
 DREAM_ENV = Exercise(
     DreamEnv,
     _episodes,
-    hint="reset: `starts.take(index)` gives the states of these moments; keep one of each "
-    "world model in self, and a self.done of torch.zeros(..., dtype=torch.bool). step: "
-    "`self.agent.remember(state, actions)` returns h and c; `self.dream.imagine(state, "
-    "actions, self.temperature)` returns the next state and the forecast, with reward (B, 1) "
-    "and done_logit (B, 1). The agent's new state is the dream's, with h and c replaced: "
-    "`state._replace(h=h, c=c)`. Its `features` are the observations.",
+    hint="reset: `self.starts.take(index)` gives the states of these moments; keep one of each "
+    "world model in self, and a self.done of torch.zeros(..., dtype=torch.bool). step: first the "
+    "agent's h and c from its old state, then the dream's next state and forecast. The agent's new "
+    "state is the dream's, with h and c replaced: `state._replace(h=h, c=c)`; its `features` are "
+    "the observations. Multiply the rewards by ~self.done *before* you update self.done: the step "
+    "in which a dream ends has a reward.",
     mistakes=(
         _EmptyMemory,
         _OldObservation,

@@ -12,7 +12,6 @@ from wmlib.view.figures.dreams import (
     predicted_by_action,
     recipes_compared,
     returns_by_round,
-    returns_by_temperature,
     score_matrix,
     search_in_dream,
 )
@@ -65,7 +64,6 @@ __all__ = [
     "predicted_by_action",
     "recipes_compared",
     "returns_by_round",
-    "returns_by_temperature",
     "scatter_map",
     "score_histogram",
     "score_matrix",

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from wmlib.evaluation import Interval, Score, seed_interval
 from wmlib.view.figures.style import (
@@ -29,30 +29,35 @@ NORMAL_95 = 1.96
 def search_in_dream(runs: Sequence[list[dict]], episodes: int) -> Figure:
     """Searches in dreams: what the dreams predict in every generation, and some real returns.
 
+    An axes per training seed, with the same limits.
+
     runs: the rows of a search's log, per training seed: "mean", the population's mean predicted
     return, and in some generations "check" and "check_std", mean and SD of `episodes` real
     episodes, whose mean is drawn with its 95% interval. All in points. Raises ValueError if there
     are no generations.
     """
     require_data("generations", [row for rows in runs for row in rows])
-    figure, ax = new_axes(width=6.4, height=3.2)
-    for k, rows in enumerate(runs):
-        marker = SEED_MARKERS[k]
-        label = f"predicted, training seed {k}"
+    figure, axes = panels(len(runs), width=2.6, height=2.7)
+    for k, (ax, rows) in enumerate(zip(axes, runs, strict=True)):
         generations, predicted = column(rows, "generation"), column(rows, "mean")
-        ax.plot(generations, predicted, f"{marker}-", color=DREAM, ms=4, lw=1, label=label)
+        ax.plot(generations, predicted, ".-", color=DREAM, lw=1, label="predicted, population")
         checks = [row for row in rows if "check" in row]
         half = NORMAL_95 * np.array(column(checks, "check_std")) / np.sqrt(episodes)
-        at = np.array(column(checks, "generation")) + 0.12 * (k - (len(runs) - 1) / 2)
-        bars: dict[str, Any] = {"fmt": marker, "color": REALITY, "ms": 5, "capsize": 2}
-        label = f"real, training seed {k}"
-        ax.errorbar(at, column(checks, "check"), half, label=label, **bars)
-    ax.axhline(0, color=BASELINE, lw=0.8)
-    count = max(map(len, runs))
-    ticks = range(1, count + 1, max(1, count // 12))
-    ax.set(xlabel="generation", ylabel="return (points)", xticks=ticks)
-    _legend_by_seed(figure, ax, len(runs))
+        at, real = column(checks, "generation"), column(checks, "check")
+        bars: dict[str, Any] = {"fmt": "o", "color": REALITY, "ms": 4, "capsize": 3}
+        ax.errorbar(at, real, half, label="real, mean of the distribution (95% CI)", **bars)
+        ax.axhline(0, color=BASELINE, lw=0.8)
+        ax.set_xticks(range(len(rows), 0, -max(1, len(rows) // 4))[::-1])
+        ax.set(xlabel="generation", title=f"training seed {k}", ylim=_limits(runs))
+    axes[0].set_ylabel("return (points);\norange: extrapolated")
+    _legend_below(figure, axes[0])
     return figure
+
+
+def _limits(runs: Sequence[list[dict]]) -> tuple[float, float]:
+    values = [row[key] for rows in runs for row in rows for key in ("mean", "check") if key in row]
+    margin = 0.08 * (max(values) - min(values)) + 1
+    return min(values) - margin, max(values) + margin
 
 
 def predicted_by_action(
@@ -87,11 +92,14 @@ def predicted_by_action(
     return figure
 
 
-def score_matrix(real: Mapping[str, float], predicted: Mapping[str, Sequence[float]]) -> Figure:
+def score_matrix(
+    real: Mapping[str, float], predicted: Mapping[str, Sequence[float]], first: int = 0
+) -> Figure:
     """Policies in rows, dreams in columns: the predicted return of each policy by each dream.
 
     real: {policy: its real return}, in the order of the rows; the first column. predicted: {dream:
     the predicted return of each policy}. All in points. Each column's highest prediction is framed.
+    first: a line is drawn below so many policies; 0: none.
     Raises ValueError if there are no policies or dreams, or their numbers differ.
     """
     require_data("policies", real)
@@ -119,6 +127,8 @@ def score_matrix(real: Mapping[str, float], predicted: Mapping[str, Sequence[flo
                 fontsize=8,
                 bbox=frame if highest else None,
             )
+    if first:
+        ax.axhline(first - 0.5, color="black", lw=1)
     ax.set_xlim(-0.5, len(columns) - 0.5)
     ax.set_ylim(len(real) - 0.5, -0.5)
     ax.set_xticks(range(len(columns)), [textwrap.fill(name, 12) for name in columns], fontsize=7)
@@ -158,97 +168,64 @@ def dream_accuracy(
     for ax in (left, right):
         ax.set_ylim(len(ranks) - 0.5, -0.5)
         ax.axvline(0, color=BASELINE, lw=0.8)
-    left.set(xlabel="rank correlation (95% CI)", xlim=(-1, 1.02))
+    left.set(xlabel="rank correlation (95% CI)", xlim=(-1, 1.02), xticks=(-1, -0.5, 0, 0.5, 1))
     right.set(xlabel="regret (points of real return)")
     _legend_below(figure, left, columns=3)
     return figure
 
 
-def before_and_after(steps: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
+def before_and_after(
+    steps: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    references: Mapping[str, float] = {},
+    limits: tuple[float, float] | None = None,
+) -> Figure:
     """Real returns before and after changes, left, and the differences, right; in points.
 
-    steps: {name of the change: (before, after)}, each (S,), one value per training seed; a line
-    joins the two values of a seed. With two seeds or more, black bars are the mean difference and
-    its 95% interval (Student's t). Raises ValueError if there are no changes.
+    steps: {name of the change: (before, after)}, each (S,), one value per training seed: a row per
+    change, in which a line leads from the open marker (before) to the filled one (after) of a seed.
+    With two seeds or more, black bars are the mean difference and its 95% interval (Student's t).
+    references: {name: return}, dotted lines. limits: of the differences' axis, where an interval is
+    so wide that nothing else could be seen. Raises ValueError if there are no changes.
     """
     require_data("changes", steps)
-    figure, (left, right) = panels(2, width=2.4 + 0.8 * len(steps), height=3.2)
+    figure, (left, right) = panels(2, width=4.4, height=1.3 + 0.42 * len(steps))
     for row, (before, after) in enumerate(steps.values()):
         for k, pair in enumerate(zip(before, after, strict=True)):
-            style: dict[str, Any] = {"marker": SEED_MARKERS[k], "color": REALITY, "ms": 5}
+            at = row + 0.2 * (k - (len(before) - 1) / 2)
+            style: dict[str, Any] = {"marker": SEED_MARKERS[k], "color": REALITY, "ms": 4.5}
             label = f"training seed {k}" if row == 0 else None
-            left.plot([2.2 * row, 2.2 * row + 1], pair, lw=1, label=label, **style)
-            at = row + 0.12 * (k - (len(before) - 1) / 2) - 0.15
-            right.plot(at, pair[1] - pair[0], ls="none", **style)
+            left.plot(pair, [at, at], lw=1, markevery=[1], label=label, **style)
+            left.plot(pair[0], at, ls="none", mfc="white", **style)
+            right.plot(pair[1] - pair[0], at, ls="none", **style)
         if len(before) > 1:
             mean = seed_interval(after - before)
-            bars: dict[str, Any] = {"fmt": "_", "color": "black", "ms": 12, "capsize": 3, "lw": 1.5}
-            label = "mean (95% CI over the seeds)" if row == 0 else None
-            right.errorbar(row + 0.22, mean.mean, mean.high - mean.mean, label=label, **bars)
-    places = np.arange(len(steps))
-    ticks = (2.2 * places[:, None] + [0, 1]).ravel()
-    left.set_xticks(ticks, ["before", "after"] * len(steps))
-    names = [textwrap.fill(name, 16) for name in steps]
-    for place, name in zip(2.2 * places + 0.5, names, strict=True):
-        left.annotate(name, (place, 1.02), xycoords=("data", "axes fraction"), ha="center",
-                      va="bottom")  # fmt: skip
-    right.set_xticks(places, names)
-    left.set(ylabel=REAL, xlim=(-0.5, 2.2 * len(steps) - 0.7))
-    right.set(ylabel="after - before (points)", xlim=(-0.6, len(steps) - 0.4))
+            bars: dict[str, Any] = {"fmt": "|", "color": "black", "ms": 10, "capsize": 3, "lw": 1.5}
+            label = "mean difference (95% CI over the seeds)" if row == 0 else None
+            half = mean.high - mean.mean
+            right.errorbar(mean.mean, row + 0.36, xerr=half, label=label, **bars)
+    for name, value in references.items():
+        left.axvline(value, color=BASELINE, ls=":", lw=1.2)
+        left.annotate(name, (value, 1.02), xycoords=("data", "axes fraction"), ha="center",
+                      va="bottom", fontsize=8, color=BASELINE)  # fmt: skip
+    left.set_yticks(range(len(steps)), [textwrap.fill(name, 28) for name in steps], fontsize=8)
+    right.set_yticks(range(len(steps)), [""] * len(steps))
+    left.set_xlabel("real return (points): open before, filled after", fontsize=9)
+    right.set_xlabel("after - before (points)", fontsize=9)
+    right.set_xlim(limits)
     for ax in (left, right):
-        ax.axhline(0, color=BASELINE, lw=0.8)
-        ax.grid(axis="x", visible=False)
+        ax.xaxis.set_major_locator(MaxNLocator(5))
+        ax.set_ylim(len(steps) - 0.3, -0.6)
+        ax.axvline(0, color=BASELINE, lw=0.8)
+        ax.grid(axis="y", visible=False)
     handles = [ax.get_legend_handles_labels() for ax in (left, right)]
     figure.legend(
         handles[0][0] + handles[1][0],
         handles[0][1] + handles[1][1],
         loc="outside lower center",
-        ncols=2 * len(steps),
+        ncols=4,
         fontsize=8,
     )
     return figure
-
-
-def returns_by_temperature(runs: Sequence[list[dict]], episodes: int) -> Figure:
-    """Predicted and real returns of policies evolved at several temperatures and dropout rates.
-
-    One axes per dropout rate, the temperature on its x axis, a line per training seed. runs: a list
-    of rows of evolved.jsonl per seed: "real" and "real_std", the mean and SD of `episodes` real
-    episodes, whose mean is drawn with its 95% interval, and what the dreams predicted for the last
-    generation ("population_return"). Raises ValueError if there are no rows.
-    """
-    rows = [row for run in runs for row in run]
-    require_data("rows in the logs", rows)
-    rates = sorted(set(column(rows, "dropout")))
-    figure, axes = panels(len(rates), width=3.7, height=3.1)
-    for ax, rate in zip(axes, rates, strict=True):
-        for k, run in enumerate(runs):
-            some = sorted((r for r in run if r["dropout"] == rate), key=_temperature)
-            taus = [_temperature(row) for row in some]
-            marker = SEED_MARKERS[k]
-            label = f"predicted, training seed {k}"
-            predicted = column(some, "population_return")
-            ax.plot(taus, predicted, marker, color=DREAM, ms=4, lw=1, ls=":", label=label)
-            bars: dict[str, Any] = {"fmt": f"{marker}-", "color": REALITY, "ms": 5, "lw": 1.2}
-            half = NORMAL_95 * np.array(column(some, "real_std")) / np.sqrt(episodes)
-            label = f"real, training seed {k}"
-            ax.errorbar(taus, column(some, "real"), half, capsize=2, label=label, **bars)
-            ax.set_xticks(taus)
-        ax.set(xlabel="temperature τ", title=f"dropout {rate:g}", ylim=_limits(rows))
-        ax.axhline(0, color=BASELINE, lw=0.8)
-    axes[0].set_ylabel("return (points)")
-    _legend_by_seed(figure, axes[0], len(runs))
-    return figure
-
-
-def _temperature(row: dict) -> float:
-    return row["temperature"]
-
-
-def _limits(rows: list[dict]) -> tuple[float, float]:
-    values = column(rows, "real") + column(rows, "population_return")
-    margin = 0.12 * (max(values) - min(values)) + 1
-    return min(values) - margin, max(values) + margin
 
 
 def returns_by_round(runs: Sequence[list[dict]], episodes: int) -> Figure:
@@ -273,7 +250,10 @@ def returns_by_round(runs: Sequence[list[dict]], episodes: int) -> Figure:
         right.errorbar(numbers, column(checks, "check"), half, color=REALITY, capsize=2, **style)
     left.set(xlabel="round", ylabel="predicted return (points)")
     right.set(xlabel="round", ylabel="real return (points, 95% CI)")
+    both = left.dataLim.intervaly, right.dataLim.intervaly
+    low, high = np.min(both), np.max(both)
     for ax in (left, right):
+        ax.set_ylim(low - 0.05 * (high - low) - 1, high + 0.05 * (high - low) + 1)
         ax.legend(fontsize=8, loc="lower right")
     return figure
 
@@ -319,15 +299,3 @@ def recipes_compared(recipes: Mapping[str, Sequence[Score]]) -> Figure:
 def _legend_below(figure: Figure, ax: Axes, columns: int = 2) -> None:
     handles = ax.get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=columns, fontsize=8)
-
-
-def _legend_by_seed(figure: Figure, ax: Axes, seeds: int) -> None:
-    handles, labels = ax.get_legend_handles_labels()
-    order = np.argsort([label[-1] for label in labels], kind="stable")  # a column per seed
-    figure.legend(
-        [handles[k] for k in order],
-        [labels[k] for k in order],
-        loc="outside lower center",
-        ncols=seeds,
-        fontsize=8,
-    )
