@@ -28,7 +28,7 @@ def test_shares_of_a_profile_are_of_the_whole_step():
     parts = {"drawing": "car_racing.py: _render", "all": "car_racing.py: step"}
     shares = renderers.profile_shares(env, parts, steps=2)
     assert 0.5 < shares["drawing"] < shares["all"] == 1
-    with pytest.raises(ValueError, match="not called in 2 steps: car_racing.py: close"):
+    with pytest.raises(ValueError, match="not called in 2 steps: car"):
         renderers.profile_shares(env, {"closing": "car_racing.py: close"}, steps=2)
 
 

@@ -153,8 +153,8 @@ EXERCISES = (
         run_round,
         _rounds,
         hint="In the order of the table: collect(agent) returns new episodes, which you append to "
-        "the old ones; train_v starts from agent[0]; encode; train_m. With an agent, distill(agent, "
-        "v, m, episodes) is where evolve starts; without one, and for train_v, start is None.",
+        "the old ones; train_v starts from agent[0]; encode; train_m. With an agent, "
+        "distill(agent, v, m, episodes) is where evolve starts; without one, start is None.",
         mistakes=(
             _new_episodes_alone,
             _v_from_scratch,

@@ -89,8 +89,8 @@ def score_histogram(score: Score) -> Figure:
     """Returns on held-out tracks, in points: their histogram, and the mean with its 95% CI.
 
     Left: the share of the tracks per bin of 20 points, a tick below it for every track, so that
-    rare failures are visible. Right: mean and median on an axis of their own, and the paper's mean. Raises ValueError if
-    there are fewer than two tracks.
+    rare failures are visible. Right: mean and median on an axis of their own, and the paper's mean.
+    Raises ValueError if there are fewer than two tracks.
     """
     scores, interval = score.scores, score.interval
     figure = Figure(figsize=(8.4, 2.8), layout="constrained")
