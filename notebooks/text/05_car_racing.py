@@ -231,7 +231,7 @@ apart = max((controller(row) - controller(row.repeat(4, 1))).abs().max() for row
 print(f"C's actions for 1 row and for 4 equal rows, 100 random rows: apart by up to {apart:.0e}")
 
 # %% [markdown]
-# They differ by one to three points. V and M give the same $z$ and $h$ in both, bit by bit, because the package makes their rows independent of the size of the batch. C's sum of 288 products is rounded differently for one row than for the rollout's batch, which has at least four. CarRacing is **chaotic**: a difference of $10^{-6}$ in an action grows until the car takes another line. For the same reason, single episodes differ between processors; means over many tracks do not, beyond their uncertainty.
+# They differ by one to three points. V and M give the same $z$ and $h$ in both, bit by bit, because the package makes their rows independent of the size of the batch. C's sum of 288 products is rounded differently for one row than for the rollout's batch, which has at least four. CarRacing is **chaotic**: a difference of $10^{-6}$ in an action grows until the car takes another line. For the same reason, single episodes differ between processors.
 #
 # **Finding.** A rollout is a loop of a dozen lines; yours and the package's agree to within three points per episode on these three tracks, none of which contains a failure. Where the car nearly fails, such a difference can decide hundreds of points (5.9).
 #
@@ -333,13 +333,13 @@ for name, returns in distillation.items():
 figures.episode_returns(distillation, "return (points)")
 
 # %% [markdown]
-# **Figure 5.6.** Returns on 32 tracks. Small dots: tracks. Large dots: means with 95% CIs. With the distilled C, most tracks are complete laps and a few are failures.
+# **Figure 5.6.** Returns on 32 tracks. Small dots: tracks. Large dots: means with 95% CIs. With the distilled C, most tracks return about 900 and five far less.
 #
-# **Finding.** For one other M, the old C returns about 210 points (95% CI 178 to 236), the distilled one about 825 (725 to 880), and the old C with its own M 913 (909 to 916). n = 32 tracks; the intervals are over tracks, not over Ms. (This M was trained on 24 episodes; in a run there are hundreds.) In Figure 5.5, accordingly, rounds 1 and 2 begin with a median candidate of 502 and 884, where round 0 began with 9.
+# **Finding.** For one other M, the old C returns about 210 points (95% CI 178 to 236), the distilled one about 825 (725 to 880), and the old C with its own M 913 (909 to 916). n = 32 tracks; the intervals are over tracks, not over Ms. (This M was trained on 24 episodes; in a run there are hundreds.) In Figure 5.5, accordingly, rounds 1 and 2 begin with a median candidate of 502 and 884, where round 0 began with 9. (Candidates are noisy, so this does not say how much the distillation itself lost.)
 #
 # ## 5.7 The score
 #
-# The score of this series is the mean return of the final C (the mean of the last distribution), **on held-out tracks, in the untouched Gymnasium environment, every episode to its end**. (For the pretrained agent the scores are read from its log; driving all 1,000 tracks takes about an hour.) Track seeds below 1,000,000 are used for training and those above for scoring; the collecting code raises an error for a scoring seed.
+# The score of this series is the mean return of the final C (the mean of the last distribution), **on held-out tracks, in the untouched Gymnasium environment, every episode to its end**. (Here they are read from the log; running all 1,000 tracks takes about an hour.) Track seeds below 1,000,000 are used for training and those above for scoring; the collecting code raises an error for a scoring seed.
 
 # %%
 with processes(machine.workers) as executor:
@@ -396,7 +396,7 @@ for name, of_mean in {"BCa bootstrap": episode_interval, "Student's t": seed_int
     print(f"{name + ':':21} {i.low:.1f} to {i.high:.1f}")
 
 # %% [markdown]
-# With so many tracks the three nearly agree. **BCa** (*bias-corrected and accelerated*, Efron 1987) shifts and stretches the percentile interval for skewed data. `episode_interval` computes it, here and above.
+# The three nearly agree. **BCa** (*bias-corrected and accelerated*, Efron 1987) shifts and stretches the percentile interval for skewed data. `episode_interval` computes it, here and above.
 #
 # **Coverage.** Take these tracks as the population and draw samples from it. (The shares below have a standard error of one point.)
 #
@@ -449,15 +449,15 @@ print(f"are below 800, so {(1 - low_share) ** n:.0%} of samples of {n} contain n
 # %% [markdown]
 # **Figure 5.8.** Intervals of 50 samples of 20 episodes each. Black: intervals that miss the mean of all episodes. They are short, and all lie to its right.
 #
-# A sample that happens to contain no failure has a high mean *and* a narrow interval. No method can correct this from the sample alone, because the rare event is not in it.
+# A sample without a failure has a high mean *and* a narrow interval. No method can correct this from the sample alone, because the rare event is not in it.
 #
 # You have already met such an interval: the 32 tracks of 5.6 gave 909 to 916 for this very agent (with the fast renderer), and its mean over 1,000 tracks is 898.
 #
-# **Finding.** This agent returns 898 ± 68 (SD, 1,000 tracks; 95% CI of the mean 893.0 to 901.5). The paper reports 906 ± 21 (SD, 100 tracks; so a standard error of 2.1): this agent's interval lies below it. An interval that claims 95% contains the mean in about two thirds of all samples of 20 episodes (65% to 71%), and in about 90% of samples of 100 (86% to 91%). BCa does best of the three. Read its intervals of 32 episodes, as in Figures 5.6, 5.13 and 5.14, as intervals of about 77%.
+# **Finding.** This agent returns 898 ± 68 (SD, 1,000 tracks; 95% CI of the mean 893.0 to 901.5). The paper reports 906 ± 21 (SD, 100 tracks; so a standard error of 2.1): this agent's interval lies below it. An interval that claims 95% contains the mean in about two thirds of all samples of 20 episodes (63% to 69%), and in 87% to 89% of samples of 100. BCa does best of the three. Read its intervals of 32 episodes, as in Figures 5.6, 5.13 and 5.14, as intervals of about 76%.
 #
 # ## 5.8 Three training runs
 #
-# The interval above is about one trained agent on other tracks. It says nothing about the next training run: other random episodes, other initial weights, another search. To know that, the recipe has to be run again. Two more runs were made, each from an empty folder with another seed; their logs and scores are in the repository.
+# The interval above is about one trained agent on other tracks. It says nothing about the next training run: other random episodes, other initial weights, another search. Two more runs were made, each from an empty folder with another seed.
 #
 # **Predict:** which is larger, the SD over episodes of one agent, or the SD over the mean scores of the three agents?
 
@@ -476,9 +476,9 @@ print(f"mean of the runs: {means['mean of the runs'].describe()}")
 figures.intervals(means, f"mean return on {shared} held-out tracks (points)")
 
 # %% [markdown]
-# **Figure 5.9.** Three runs of one recipe on the same held-out tracks: means of episodes with bootstrap intervals, and the mean of the three means with Student's t interval. (Of three values a bootstrap would be far too narrow.)
+# **Figure 5.9.** Three runs of one recipe on the same held-out tracks: means of episodes with bootstrap intervals, and the mean of the three means with Student's t interval.
 #
-# # **Predict:** round 2 takes two thirds of the run. How many points does it add?
+# **Predict:** round 2 takes two thirds of the run. How many points does it add?
 
 # %%
 timelines = {"this run": timeline} | {name: rounds.timeline(path) for name, path in runs.items()}
@@ -521,7 +521,7 @@ figures.wall_clock(this_run, other_runs)
 # %% [markdown]
 # **Figure 5.10.** Checks of the mean of the distribution, against the hours since the start (logarithmic). Blue: 32 episodes per point, fast renderer, everything since an empty folder; the two other runs shared their cores with other work. Grey: three points of the published log (after 15.6, 30 and 1,119 hours), 1,024 episodes per point; its clock is that of the search alone.
 #
-# The machines, the years and the methods differ, so only the order of magnitude can be compared. The three runs first exceed 860 after 0.29, 0.31 and 0.34 hours on two cores; the published log reaches 867 after 30 hours on 64 workers. (A first crossing by a noisy curve comes early, by the winner's curse.)
+# Machines and methods differ, so only the order of magnitude can be compared. The three runs first exceed 860 after 0.29, 0.31 and 0.34 hours on two cores; the published log reaches 867 after 30 hours on 64 workers. (A first crossing by a noisy curve comes early, by the winner's curse.)
 #
 # **Finding.** The recipe returns 899 on average over three runs (95% CI of the mean 888 to 910, Student's t, n = 3 runs). This interval contains the paper's 906, although that of our agent lies below it: one agent can be distinguished from the paper's, the recipe cannot. Three equally good agents would differ by about 8 points on 100 tracks by chance (their standard errors are 7 to 9). These differ by 4 (SD), so we see no sign of variation between runs, and cannot exclude some. With this SD, which three values determine only roughly, two recipes of three runs each would have to differ by $2.78 \cdot 4.3 \cdot \sqrt{2/3} \approx 10$ points to be distinguished (Student's t, 4 degrees of freedom).
 #
@@ -548,7 +548,7 @@ for name, part in {"below 600": then < 600, "600 to 800": (then >= 600) & (then 
     print(f"{part.sum()} tracks with scores {name}: {low_again[part].sum()} below 800 again")
 
 # %% [markdown]
-# Only 18 of the 40, and of the 12 lowest only one. This is **regression to the mean**: tracks that were selected for their lowest scores return more on average when the episode is repeated, here with frames that differ by less than one grey level. Their first score was decided by such small differences as much as by the track.
+# Only 18 of the 40, and of the 12 lowest only one. This is **regression to the mean**: tracks that were selected for low scores return more on average when the episode is repeated, here with frames that differ by less than one grey level. Such small differences decided the first score as much as the track did.
 #
 # Three hypotheses about the failures that remain: (a) V reconstructs some turns badly, so C does not get the information; (b) such turns are so rare that the search gets little signal about them; (c) candidates are terminated early, so nothing that happens after a failure is selected.
 #
@@ -636,11 +636,11 @@ print(f"the others lose {-change[~lost].mean():.0f} on average, at most {-change
 figures.differences({"mirrored": change}, "difference of returns (points)")
 
 # %% [markdown]
-# **Figure 5.13.** Return on the mirrored track minus return on the track as drawn. Small dots: tracks. Large dot: mean with 95% CI. The mean describes no track: 9 of the 32 lose 345 to 842 points, the others little or nothing.
+# **Figure 5.13.** Return on the mirrored track minus return on the track as drawn. Small dots: tracks. Large dot: mean with 95% CI. The mean describes no track: 9 of the 32 lose 345 to 842 points, the others 13 on average.
 #
 # Only the direction has changed, so the agent has learned *left* turns. Right turns are rare both in V's frames and in C's episodes. A remedy would be **data augmentation**: `--env.mirror` trains with every second track mirrored; whether it helps was not tested here.
 #
-# **Finding.** Mirrored, the agent loses about 170 points on average (95% CI of the paired difference 92 to 282, n = 32 tracks, none of them a failure as drawn): 9 tracks fail, the others hardly change. Of its 13 hairpin failures in 72 episodes, 12 are to the right, though right-hand hairpins are rare (13 of 83 in the sample). V's error is twice as large at sharp right-hand hairpins (66 against 33). Whether V or C is the limit remains open.
+# **Finding.** Mirrored, the agent loses about 170 points on average (95% CI of the paired difference 92 to 282, n = 32 tracks, none of them a failure as drawn): 9 tracks lose 345 to 842 points, the others hardly change. Of its 13 hairpin failures in 72 episodes, 12 are to the right, though right-hand hairpins are rare (13 of 83 in the sample). V's error is twice as large at sharp right-hand hairpins (66 against 33). Whether V or C is the limit remains open.
 #
 # ## 5.10 Break it: wipe the memory
 #
@@ -667,11 +667,11 @@ print(f"the tracks lose {-change.max():.0f} to {-change.min():.0f} points")
 figures.differences({"memory reset": change}, "difference of returns (points)")
 
 # %% [markdown]
-# **Figure 5.14.** Return with the memory reset at every step, minus the return with memory, on the same tracks. Small dots: tracks. Large dot: mean with 95% CI. Here *every* track loses: a steady loss, where mirroring caused rare catastrophes.
+# **Figure 5.14.** Return with the memory reset at every step, minus the return with memory, on the same tracks. Small dots: tracks. Large dot: mean with 95% CI. Here *every* track loses (95 to 698 points), where mirroring caused rare failures.
 #
 # This is what *this* C loses, as it was evolved with the memory. It is not the value of memory for an agent that was trained without it. In [chapter 4.7](04_controller.ipynb), $h$ was *fixed* at its average, and the mean return fell further, to about 395. An $h$ that is reset before every step still varies: it contains the previous $z$ and action.
 #
-# **Finding.** Without memory the same C loses about 240 points (95% CI of the paired difference 209 to 296, n = 32 tracks), some on every track.
+# **Finding.** Without memory the same C loses about 240 points (95% CI of the paired difference 209 to 296, n = 32 tracks), at least 95 on every track.
 #
 # ## 5.11 Where the time goes
 #
@@ -733,7 +733,7 @@ figures.frame_grid(strips, [f"{t / 50:.1f} s" for t in moments])
 # %% [markdown]
 # **Figure 5.16.** The same moments drawn by Gymnasium and by the fast renderer, and ten times their difference. Edges differ because the two resample them differently, most of all those of the car.
 #
-# `tests/test_fast_car_racing.py` makes the same comparison on many tracks. (The score in 5.7 is always taken on Gymnasium's own frames.) The speeds, as medians of interleaved repetitions:
+# `tests/test_fast_car_racing.py` compares many tracks. (Scores are always taken on Gymnasium's own frames.) The speeds, as medians of interleaved repetitions:
 
 # %%
 blind = gym.make("CarRacing-v3")
@@ -755,11 +755,11 @@ alone = [row for row in steps if row["cores"] == 1 and "frame skip" not in row["
 figures.bench(published | {"rows": alone})
 
 # %% [markdown]
-# **Figure 5.17.** Environment steps per second (logarithmic), as published with this chapter. Grey: baselines; blue: ours. Absolute speeds are of the machine named below the figure, not of the one on which the cells above ran; what one compares is the ratios. `figures/bench.json` also has rollouts, resets and networks.
+# **Figure 5.17.** Environment steps per second (logarithmic), as published with this chapter. Grey: baselines; blue: ours. Absolute speeds are of the machine named below the figure, not of the one on which the cells above ran; what one compares is the ratios.
 #
 # The same code runs the paper's scale, up to 1.8 billion environment steps: `python -m wmlib run car_racing --scale paper --dry-run` says how long it would take on this machine.
 #
-# **Finding.** Drawing takes about 98% to 99% of the time of Gymnasium's CarRacing. With one texture per episode and one warp per frame, the environment is about 30 times as fast, with the same physics and rewards, and with frames that differ by less than one grey level on average.
+# **Finding.** Drawing takes about 98% to 99% of the time of Gymnasium's CarRacing. With one texture per episode and one warp per frame, the environment is tens of times as fast (above, and Figure 5.17), with the same physics and rewards, and with frames that differ by less than one grey level on average.
 #
 # ## 5.12 Exercises
 #
@@ -878,9 +878,9 @@ figures.bench(published | {"rows": alone})
 # - When M is retrained, C is kept by least-squares distillation: for one other M, about 825 points in place of 210.
 # - This agent returns 898 ± 68 (SD, 1,000 held-out tracks; 95% CI of the mean 893.0 to 901.5), below the paper's 906; the recipe 899 over three runs (95% CI 888 to 910), which contains it.
 # - Nominal 95% intervals of 20 episodes contain the mean only about two thirds of the time, because failures are rare.
-# - The agent has learned left turns: on the same tracks mirrored, it loses about 170 points on average (95% CI 92 to 282, n = 32), because 9 tracks fail. Of 13 hairpin failures, 12 are to the right.
-# - Without its memory it loses about 240 points (95% CI 209 to 296, n = 32), some on every track.
-# - Drawing takes about 98% to 99% of the time of Gymnasium's CarRacing; the fast renderer makes it about 30 times as fast.
+# - The agent has learned left turns: on the same tracks mirrored, it loses about 170 points on average (95% CI 92 to 282, n = 32), nearly all of them on 9 tracks. Of 13 hairpin failures, 12 are to the right.
+# - Without its memory it loses about 240 points (95% CI 209 to 296, n = 32), at least 95 on every track.
+# - Drawing takes about 98% to 99% of the time of Gymnasium's CarRacing; with the fast renderer it is tens of times as fast.
 #
 # **What's next.** C was evolved in the real environment, with about twenty thousand episodes. In [chapter 6](06_dreaming.ipynb) it is evolved without it: M becomes the environment.
 #
@@ -901,9 +901,7 @@ figures.bench(published | {"rows": alone})
 # | this chapter, mean of three training runs | 899, SD of episodes 65 to 86 | 100 per run | 5.8 |
 #
 # - [Ha & Schmidhuber 2018](https://arxiv.org/abs/1803.10122) introduced V, M and C and this benchmark's recipe; their [log and code](https://github.com/hardmaru/WorldModelsExperiments) are public.
-# - [ctallec/world-models](https://github.com/ctallec/world-models) reproduced it in PyTorch, and asked whether M has to be trained at all.
 # - [Risi & Stanley 2019](https://arxiv.org/abs/1906.08857) trained all parts end to end with a genetic algorithm.
 # - [Tang, Nguyen & Ha 2020](https://arxiv.org/abs/2003.08165) evolved an agent that attends to a few image patches; they list PPO among the baselines.
 # - [Weng et al. 2022](https://arxiv.org/abs/2206.10558) built EnvPool, fast environments in C++.
 # - [Hansen 2016](https://arxiv.org/abs/1604.00772) is the tutorial on CMA-ES; [Efron 1987](https://doi.org/10.1080/01621459.1987.10478410) introduced the BCa bootstrap; [Henderson et al. 2018](https://arxiv.org/abs/1709.06560) and [Agarwal et al. 2021](https://arxiv.org/abs/2108.13264) showed how misleading few training runs are.
-# - [CarRacing](https://gymnasium.farama.org/environments/box2d/car_racing/) is part of Gymnasium.

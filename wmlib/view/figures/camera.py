@@ -28,7 +28,7 @@ def texture_and_frame(env: gym.Env, frame: np.ndarray) -> Figure:
     left, right = figure.subplots(1, 2)
     left.imshow(texture, origin="lower")
     left.plot(*outline.T, color=REALITY, lw=2)
-    left.annotate("", place - 0.75 * size * down, place,
+    left.annotate("", place - 1.5 * size * down, place,
                   arrowprops={"arrowstyle": "->", "color": REALITY, "lw": 2})  # fmt: skip
     track = np.array(unwrapped.track)[:, 2:]
     scale = np.linalg.norm(across) * ZOOM * SCALE / (1000 / size)  # texels per unit of the world
