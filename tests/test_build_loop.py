@@ -1,10 +1,10 @@
-"""Chapter 5's build cells: what the checker prints for a wrong rollout, or a wrong interval."""
+"""Chapter 5's build cells: what the checker prints for a wrong round, rollout, or interval."""
 
 import pytest
 from readers import written
 
 from wmlib.view import build
-from wmlib.view.build import loop
+from wmlib.view.build import full_loop, loop
 
 EXERCISES = build.exercises()
 RIGHT = "is right: from here on"
@@ -18,6 +18,50 @@ def said(source, name, capsys):
     printed = capsys.readouterr().out
     assert checked is (function if RIGHT in printed else EXERCISES[name].reference)
     return printed
+
+
+ROUND = """
+def run_round(phase, agent, episodes):
+    episodes = episodes + phase.collect(agent)
+    if agent is None:
+        v = phase.train_v(episodes, None)
+        m = phase.train_m(phase.encode(v, episodes))
+        return (v, m, phase.evolve(v, m, None)), episodes
+    old_v, old_m, old_c = agent
+    {phases}
+    return (v, m, c), episodes
+"""
+V = "v = phase.train_v(episodes, old_v)"
+M = "m = phase.train_m(phase.encode(v, episodes))"
+C = "c = phase.evolve(v, m, phase.distill(agent, v, m, episodes))"
+
+
+@pytest.mark.parametrize(
+    ("phases", "phrase"),
+    [
+        ((V, M, C), RIGHT),
+        ((V, "m = phase.train_m(phase.encode(old_v, episodes))", C),
+         "Z1 in round 1 is encode(V0, [E0, E1]), expected encode(V1, [E0, E1])"),
+        ((V, M, C.replace("phase.distill(agent, v, m, episodes)", "old_c")), "distill it first"),
+        ((V, "m = old_m", C), "Z1 in round 1 is missing"),
+        ((V, V, M, C), "the number of calls in round 1 is 7, expected 6"),
+        ((V, M, C, "phase.collect(agent)"), "it must call phase.collect once"),
+        ((V, M, C, "episodes = len(episodes)"), "episodes are a list, got int"),
+        ((V, M, C, "return v, m, c"), "it must return (agent, episodes)"),
+    ],
+)  # fmt: skip
+def test_run_round(phases, phrase, capsys):
+    source = ROUND.format(phases="\n    ".join(phases))
+    assert phrase in said(source, "run_round", capsys)
+
+
+def test_named_phases_show_what_every_phase_was_given():
+    phase = full_loop.NamedPhases()
+    agent, episodes = full_loop.run_round(phase, None, [])
+    full_loop.run_round(phase, agent, episodes)
+    lines = str(phase).splitlines()
+    assert lines[0] == "round 0: E0 = collect(None)"
+    assert lines[-1].strip() == "C1 = evolve(V1, M1, start=distilled C0)"
 
 
 STEP = """

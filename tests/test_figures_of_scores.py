@@ -19,6 +19,9 @@ HAIRPINS = np.array([100.0, 120, -170]), np.array([20.0, 30, 60]), np.array([Fal
 
 ALL = {
     "differences": lambda: figures.differences({"mirrored": ERRORS, "reset": -ERRORS}, "points"),
+    "episode_returns": lambda: figures.episode_returns(
+        {"old C": ERRORS, "new C": -ERRORS}, "points"
+    ),
     "intervals": lambda: figures.intervals(INTERVALS, "return (points)"),
     "loop_diagram": lambda: figures.loop_diagram(get_config("laptop")),
     "error_by_turn": lambda: figures.error_by_turn(TURNS, ERRORS, 2 * ERRORS, *HAIRPINS),
@@ -56,8 +59,9 @@ def test_the_histogram_has_every_track_and_the_interval_of_the_mean():
     ((ticks, _),) = drawn(left, REALITY)
     assert list(ticks) == SCORES
     i = scores.interval
-    assert bars(right) == [pytest.approx((i.mean, i.low, i.high, 0))]
-    assert ([906], [2]) in [(list(x), list(y)) for x, y in drawn(right, BASELINE)]
+    ours, papers = bars(right)
+    assert ours == pytest.approx((i.mean, i.low, i.high, 0))
+    assert papers == pytest.approx((906, 901.9, 910.1, 2), abs=0.1)
     (median,) = [x for x, y in drawn(right, REALITY) if list(y) == [1]]
     assert list(median) == [np.median(SCORES)]
 
@@ -83,9 +87,18 @@ def test_differences_are_dots_with_their_mean_beside_them_and_a_line_at_zero():
     assert [list(x) for x, _ in drawn(ax, BASELINE)] == [[0, 0]]
 
 
-def test_wall_clock_names_this_run():
-    labels = legend(ALL["wall_clock"]())
-    assert any(label.startswith("this run") for label in labels)
+def test_wall_clock_names_the_runs_and_distinguishes_them():
+    figure = figures.wall_clock(timeline(), [timeline(offset=1), timeline(offset=2)])
+    assert legend(figure)[:3] == ["this run", "another training seed", "another training seed"]
+    markers = [line.get_marker() for line in figure.axes[0].lines]
+    assert len(set(markers)) == len(markers) == 4
+
+
+def test_episode_returns_are_dots_with_their_mean_beside_them():
+    (ax,) = figures.episode_returns({"old C": np.array(SCORES)}, "return (points)").axes
+    i = episode_interval(SCORES)
+    assert [bar[:3] for bar in bars(ax)] == [pytest.approx((i.mean, i.low, i.high))]
+    assert any(list(x) == SCORES for x, _ in drawn(ax, REALITY))
 
 
 def test_the_loop_has_the_configs_numbers():
@@ -99,12 +112,12 @@ def test_errors_by_turn_are_means_per_bin_and_hairpins_by_outcome():
     figure = figures.error_by_turn(TURNS, ERRORS, 2 * ERRORS, *HAIRPINS)
     left, right = figure.axes
     means = [np.stack(c.lines[0].get_data(), 1).tolist() for c in left.containers]
-    assert means == [[[0, 2], [20, 7]], [[0, 4], [20, 14]]]  # no bin of one frame
+    assert means == [[[0, 2], [22.5, 7]], [[0, 4], [22.5, 14]]]  # no bin of one frame
     passed, failed = (points.get_offsets().tolist() for points in right.collections)
     assert (passed, failed) == ([[100, 20], [120, 30]], [[-170, 60]])
     higher = figures.error_by_turn(TURNS, ERRORS, ERRORS, HAIRPINS[0], 9 * HAIRPINS[1], HAIRPINS[2])
     assert all(ax.get_ylim()[0] == 0 and ax.get_ylim()[1] > 540 for ax in higher.axes)
-    assert legend(figure) == ["frames", "their mirror images", "passed (2)", "failed (1)"]
+    assert legend(figure) == ["frames", "their mirror images", "passed (n = 2)", "failed (n = 1)"]
 
 
 def test_without_data_it_is_said_what_is_missing():
@@ -112,5 +125,7 @@ def test_without_data_it_is_said_what_is_missing():
         figures.intervals({}, "return")
     with pytest.raises(ValueError, match="there are no differences"):
         figures.differences({}, "points")
+    with pytest.raises(ValueError, match="there are no episodes"):
+        figures.episode_returns({}, "return")
     with pytest.raises(ValueError, match="there are no frames"):
         figures.error_by_turn(*np.zeros((6, 0)))

@@ -91,5 +91,7 @@ def test_a_survey_has_a_return_per_episode_and_samples_of_its_frames(world_model
     assert (errors != mirrored).any()
     scores = [record_episode(env_spec, policy, EpisodeSpec(seed)).score for seed in (1, 2)]
     assert result.returns == pytest.approx(scores)
+    assert result.gaps.shape == (2,)
+    assert ((0 < result.gaps) & (result.gaps <= 80)).all()
     assert len(result.column("turn")) == len(result.hairpins)
     assert result.column("failed").dtype == bool

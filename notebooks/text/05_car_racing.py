@@ -21,21 +21,17 @@
 #
 # **Figure 5.1.** The agent of this chapter on a held-out track of the untouched CarRacing-v3: the first seconds of its best episode.
 #
-# **What you'll do.** Put V, M and C together: collect episodes, train V and M, evolve C, score the agent on held-out tracks, find out where it fails, and make the whole loop fast enough for a laptop. You write the rollout and the confidence interval.
+# **What you'll do.** Put V, M and C together: collect episodes, train V and M, evolve C, score the agent on held-out tracks, find out where it fails, and make the whole loop fast enough for a laptop. You write one round of the loop, the rollout and the confidence interval.
 #
 # **What you'll learn.** How the parts fit together; how to report a score with its uncertainty; why one training run is not a result; how to find and remove a bottleneck.
 #
 # **What you need.** Chapters [2](02_vae.ipynb) to [4](04_controller.ipynb): $z$, $h$, and CMA-ES.
 #
-# **How long.** 60 minutes of reading and building; running all cells takes about 3 minutes on two cores.
+# **How long.** 90 minutes of reading and building; running all cells takes about 3 minutes on two cores. The next three cells only import and load.
 
 # %%
-import cProfile
+import itertools
 import json
-import pstats
-import tempfile
-import time
-from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -51,15 +47,13 @@ from wmlib.models.vae import tensor_to_frames
 from wmlib.models.world_model import WorldModel
 from wmlib.paths import pretrained
 from wmlib.pipeline import car_racing, phases, rounds, scoring
-from wmlib.pipeline.config import Machine
 from wmlib.pipeline.scales import get_chapter_config, get_config, get_machine
 from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec
 from wmlib.rollout.rollout import one_thread, record_episode, run_episodes
 from wmlib.rollout.workers import processes
-from wmlib.tools import estimate
-from wmlib.training.evolution import Evolution
-from wmlib.training.search_space import Directions, imitate
-from wmlib.view import build, figures, hairpins
+from wmlib.training.search_space import imitate
+from wmlib.view import build, figures, hairpins, renderers
+from wmlib.view.build.full_loop import NamedPhases
 
 # %%
 figures.use_style()
@@ -79,7 +73,7 @@ folder = config.run_folder("car_racing") if RETRAIN else pretrained("car_racing"
 # | train M | $(z, a, h) \to$ next $z$, next $h$ | sequences of $z$ and actions | M predicts it |
 # | evolve C | $[z, h] \to a$ | returns of whole episodes | C maximizes it |
 #
-# A random policy leaves the road after a few bends, so V and M of round 0 have never seen a fast car or most of a track. A trained agent visits those states. Training again on **on-policy data** removes part of this *distribution shift*; the paper proposes the same iteration in its section 5.
+# A random policy leaves the road after a few bends, so V and M of round 0 have never seen a fast car or most of a track. A trained agent does reach such states, so its episodes show them to V and M. Training again on **on-policy data** removes part of this *distribution shift*; the paper proposes the same iteration in its section 5. Each round adds its episodes to those of the rounds before and trains on all of them.
 
 # %%
 figures.loop_diagram(config)
@@ -87,7 +81,39 @@ figures.loop_diagram(config)
 # %% [markdown]
 # **Figure 5.2.** One round, with the settings of this run's rounds below each phase. Blue: phases that act in the real environment.
 #
-# Two settings hold for the whole chapter. The **frame skip** (action repeat) is 2: the agent acts at every second environment step, 25 times per second, and the action is held in between. An **agent step** is therefore two environment steps. And candidates of the search are stopped after 60 environment steps without progress (**early termination**); scores are never taken that way.
+# Two settings hold for the whole chapter. The **frame skip** (action repeat) is 2: the agent acts at every second environment step, 25 times per second, and the action is held in between. An **agent step** is therefore two environment steps. During the search, an episode ends after 60 environment steps without a new tile (**early termination**). Episodes that are scored never end this way. (A track is a ring of tiles; rewards are explained in [chapter 4.5](04_controller.ipynb).)
+#
+# **Build 5.1: `run_round`** (5 lines). `phase` offers:
+#
+# - `phase.collect(agent)`: a list of new episodes; `agent` None: of a random policy.
+# - `phase.train_v(episodes, start)`: V, trained from the V `start`; None: from random weights.
+# - `phase.encode(v, episodes)`: the episodes as sequences of $z$. `phase.train_m(latents)`: M, from random weights.
+# - `phase.distill(agent, v, m, episodes)`: a C that acts on the features of the new `v` and `m` as the agent's C does on its own (section 5.6).
+# - `phase.evolve(v, m, start)`: C, evolved from the C `start`; None: from zero weights.
+#
+# **Predict:** after round 0, which of V, M and C go on from what the round before has learned, and which begin anew?
+
+# %%
+def run_round(phase, agent, episodes):
+    """One round of the loop: (its agent, all episodes up to now).
+
+    agent: (V, M, C) of the round before, None in round 0. episodes: of all rounds before, a list.
+    """
+    ...
+
+
+run_round = build.check(run_round)
+
+# %% tags=["nbval-check-output"]
+named, agent, episodes = NamedPhases(), None, []
+for _ in range(2):
+    agent, episodes = run_round(named, agent, episodes)
+print(named)
+
+# %% [markdown]
+# These phases only *name* their results: `V1` is the V of round 1. The package's `car_racing.run_all_rounds` makes the same calls with the real ones. Each of these keeps its result in a folder, so a run that was killed goes on where it stopped; `tests/test_cli.py` kills a run once in every phase and compares the final weights, bit by bit.
+#
+# **Finding.** V is trained further on a growing set of episodes, M begins anew, and C is carried over by distillation.
 #
 # ## 5.2 Collect, train V, train M
 #
@@ -108,22 +134,26 @@ for row in collected:
 # %%
 curves = {name: read_log(folder / f"{name}.jsonl") for name in ("vae", "mdn_rnn")}
 labels = {"squared_error": "V: squared error (summed over a frame)", "kl": "V: KL (nats)"}
-figures.training_curves(curves["vae"], labels)
+figures.training_curves(curves["vae"], labels, logarithmic=["squared_error"])
 
 # %% [markdown]
-# **Figure 5.3.** V's training loss, in its two parts. A dotted line marks the next round, in which V is trained further.
+# **Figure 5.3.** V's training loss, in its two parts; left on a logarithmic axis. A dotted line marks the next round, in which V is trained further: the squared error still falls.
 
 # %%
 labels = {"nll": "M: -log p(next z) (nats per dimension)"}
 labels |= {"reward": "M: squared error of the reward (points²)"}
+for name, column in (("vae", "squared_error"), ("mdn_rnn", "reward")):
+    last = {row["round"]: row[column] for row in curves[name]}
+    ends = ", ".join(f"{value:.1f}" for value in last.values())
+    print(f"{name}: {column} at the end of rounds 0, 1, ...: {ends}")
 figures.training_curves(curves["mdn_rnn"], labels)
 
 # %% [markdown]
 # **Figure 5.4.** M's training loss. M starts from new random weights in every round, because V has changed, and with it the meaning of $z$.
 #
-# M's reward error rises from round to round. A likely reason is the data: a car that stands on the grass has a constant reward of −0.1 per step, which is easy to predict, and a fast car reaches a tile at irregular times.
+# M's reward error rises from round to round (0.6, 1.5, 1.9). A likely reason is the data: a car that stands on the grass has a constant reward of −0.1 per environment step, which is easy to predict, and a fast car reaches a tile at irregular times.
 #
-# **Finding.** A random episode lasts about 230 steps and has a return of about 10. With noise on its actions, an episode of round 0's agent lasts the full 1,000 steps and returns more than 500.
+# **Finding.** The 500 random episodes last 232 steps on average and have a mean return of 9. The 100 episodes of round 0's agent, with noise on its actions, last the full 1,000 steps and have a mean return of 524. (The log keeps means only.)
 #
 # ## 5.3 The rollout
 #
@@ -141,18 +171,19 @@ figures.training_curves(curves["mdn_rnn"], labels)
 # The order matters: M reads the $z$ on which the agent acted and the action that it took, and its new $h$ belongs to the *next* frame. `wmlib` keeps $z$ and $h$ together in a `State` (a batch of B rows):
 #
 # - `world_model.begin(frames)`, frames (B, 64, 64, 3): the state at the first frames, with $h = 0$.
-# - `world_model.observe(state, actions, frames, rewards)`: M's step with `actions` (B, 3) taken in `state`, then V's with the frames that followed; `rewards` is a tensor (B,).
+# - `world_model.observe(state, actions, frames, rewards)`: M's step with `actions` (B, 3) taken in `state`, then V's with the frames that followed; `rewards` is a tensor (B,). (The state stores it. This M ignores it; others read the previous reward.)
 # - `state.features`: $[z, h]$, (B, 288). `controller(state.features)`: actions (B, 3).
 #
 # Here B = 1, and an environment knows nothing of batches: it takes a NumPy action of shape (3,), `actions[0].numpy()`, and returns `frame` (64, 64, 3), `reward`, `terminated`, `truncated` and `info`.
 #
-# **Build 5.1: `agent_step`** (4 lines). One agent step in an environment.
+# **Build 5.2: `agent_step`** (4 lines). One agent step in an environment.
 
 # %%
 def agent_step(env, world_model, controller, state):
     """One agent step in an environment: (next state, reward, terminated, truncated).
 
-    state: a State of one row. reward: float, in points. terminated, truncated: bool.
+    state: a State of one row. reward: float, as the environment returned it. terminated, truncated:
+    bool.
     """
     ...
 
@@ -160,6 +191,7 @@ def agent_step(env, world_model, controller, state):
 agent_step = build.check(agent_step)
 
 # %%
+# The environment of the training, with the frame skip that this M was trained for.
 env_spec = car_racing.training_env_spec(config).at_pace(world_model)
 tracks = [500_301 + 2 * i for i in range(config.search.check_tracks)]
 env = env_spec.make_one()
@@ -172,7 +204,7 @@ for t in range(4):
 # %% [markdown]
 # The car starts on the road, so the first step has the reward of two tiles; then only the cost of time, 0.1 points per environment step, until the car moves.
 #
-# **Build 5.2: `run_episode`** (8 lines). Now a whole episode. `env.reset(seed=seed)` returns the first frame and an `info`; the seed decides the track. An episode ends when the environment **terminates** it (the lap is complete, or the car left the field) or **truncates** it (the limit of 1,000 steps). The **return** is the sum of all its rewards, the last one included: $R = \sum_t r_t$.
+# **Build 5.3: `run_episode`** (8 lines). Now a whole episode. `env.reset(seed=seed)` returns the first frame and an `info`; the seed decides the track. An episode ends when the environment **terminates** it (the lap is complete, or the car left the field) or **truncates** it (the limit of 1,000 steps). The **return** is the sum of all its rewards, the last one included: $R = \sum_t r_t$.
 
 # %%
 def run_episode(env, world_model, controller, seed):
@@ -183,7 +215,7 @@ def run_episode(env, world_model, controller, seed):
 run_episode = build.check(run_episode)
 
 # %% [markdown]
-# Your loop runs one environment. The package's `rollout` runs the same loop for 64 at once, so that V encodes their frames as one batch. Compare the two on tracks that nothing was trained on.
+# Your loop runs one environment. The package's `rollout` runs the same loop for 64 at once, so that V encodes their frames as one batch. It asks for a policy, here C as a `ControllerPolicy`, and an `EpisodeSpec`, which names the track. Compare the two on tracks that nothing was trained on.
 #
 # **Predict:** are the returns equal?
 
@@ -194,66 +226,45 @@ with one_thread():
         single = run_episode(env, world_model, controller, track)
         batched = record_episode(env_spec, policy, EpisodeSpec(track), world_model).score
         print(f"track {track}: run_episode {single:.1f}, the package's rollout {batched:.1f}")
-rows = torch.randn(100, 1, controller.feature_size, generator=torch.Generator().manual_seed(0))
-apart = max((controller(row) - controller(row.repeat(4, 1))).abs().max() for row in rows)
+inputs = torch.randn(100, 1, controller.feature_size, generator=torch.Generator().manual_seed(0))
+apart = max((controller(row) - controller(row.repeat(4, 1))).abs().max() for row in inputs)
 print(f"C's actions for 1 row and for 4 equal rows, 100 random rows: apart by up to {apart:.0e}")
 
 # %% [markdown]
-# They differ by one to three points. V and M give the same $z$ and $h$ in both, bit by bit, because the package makes their rows independent of the size of the batch. C's sum of 288 products is rounded differently for one row than for the rollout's batch, which has at least four. CarRacing is **chaotic**: a difference of $10^{-7}$ in an action grows until the car takes another line. For the same reason, single episodes differ between processors; means over many tracks do not, beyond their uncertainty.
+# They differ by one to three points. V and M give the same $z$ and $h$ in both, bit by bit, because the package makes their rows independent of the size of the batch. C's sum of 288 products is rounded differently for one row than for the rollout's batch, which has at least four. CarRacing is **chaotic**: a difference of $10^{-6}$ in an action grows until the car takes another line. For the same reason, single episodes differ between processors.
 #
-# **Finding.** A rollout is a loop of a dozen lines; yours and the package's agree to within about three points per episode here.
+# **Finding.** A rollout is a loop of a dozen lines; yours and the package's agree to within three points per episode on these three tracks, none of which contains a failure. Where the car nearly fails, such a difference can decide hundreds of points (5.9).
 #
 # ## 5.4 Search in 24 principal components
 #
-# C has 867 parameters, but the 288 features do not vary independently. This run's search is restricted to *changes* of C that read only the main **principal components** of $x = [z, h]$:
+# C has 867 parameters, but the 288 features do not vary independently. As in [chapter 4.6](04_controller.ipynb), the search is restricted to the 24 main principal components $y$ of $x = [z, h]$, scaled as there:
 #
-# $$W' = W + A P, \qquad b' = b + c - A P\,\bar x, \qquad P_i = \frac{v_i^\top}{\sqrt{s_i}} \Big/ \sqrt{\textstyle\sum_j s_j}$$
+# $$u = W x + b + A y + c$$
 #
-# $\bar x$ is the mean of $x$ over recorded episodes, $v_i$ its $i$-th principal component, $s_i$ the standard deviation along it, and $P$ (24 × 288) has the rows $P_i$. CMA-ES searches over $A$ (3 × 24) and $c$ (3): 75 numbers. A changed C is again linear in $x$, with the same 867 parameters. `expand` is the equation, for a whole population of points (`self.matrix` is $P$, `self.mean` is $\bar x$):
-
-# %%
-figures.source(Directions.expand)
-
-# %% [markdown]
-# **Predict:** how many numbers would the same search have with all 288 components?
-
-# %%
-episodes = scoring.collect_test_episodes(config, chapter.test_episodes)
-recorded = [
-    [episodes.read(name, key) for key in ("frames", "actions", "rewards")]
-    for name in episodes.names()
-]
-x = torch.cat([features(world_model, *episode) for episode in recorded])
-directions = Directions.of(x, config.search.directions)
-components = directions.matrix / np.linalg.norm(directions.matrix, axis=1, keepdims=True)
-share = (x.numpy() @ components.T).var(0).sum() / x.numpy().var(0).sum()
-print(f"{controller.num_parameters} parameters, searched in {directions.num_parameters}")
-print(f"{len(components)} of {x.shape[1]} components: {share:.0%} of the variance of [z, h]")
-
-# %% [markdown]
-# With all 288 components it would have $3 \cdot 288 + 3 = 867$ again.
+# $u$ are C's outputs before tanh. $W$ and $b$ are the weights of the C with which the round begins: zero in round 0, distilled after that (5.6). CMA-ES searches over $A$ (3 × 24) and $c$ (3). Since $y$ is linear in $x$, the result is again a linear C with 867 parameters (`Directions.expand` in `wmlib/training/search_space.py`).
 #
-# **Finding.** The run searches in 24 principal components, which hold about 95% of the variance of $[z, h]$: 75 numbers. [Chapter 4](04_controller.ipynb) found no measurable benefit or harm in short searches; we keep it because the pretrained runs were made this way.
+# **Finding.** The search has 75 parameters in place of 867. Chapter 4.6 found no measurable benefit or harm of this in short searches; we keep it because the pretrained runs were made this way.
 #
 # ## 5.5 Evolve C
 #
-# In each generation CMA-ES draws 48 candidates. All of them run on the same randomly chosen tracks (**common random numbers**), so that a candidate's rank does not depend on an easy track. The differences between candidates shrink as they improve, so the number of tracks grows: 2 in rounds 0 and 1, 4 in round 2, and 8 in its last ten generations. Every ten generations the *mean* of the search distribution, which is the C that we keep, is run on 32 other tracks.
+# In each generation CMA-ES draws 48 candidates. All of them run on the same randomly chosen tracks (**common random numbers**), so that a candidate's rank does not depend on an easy track. The differences between candidates shrink as they improve, so the number of tracks grows: 2 in rounds 0 and 1, 4 in round 2, and 8 in its last ten generations. Every ten generations the *mean* of the search distribution, which is the C that we keep, is run on 32 other tracks, every episode to its end. We call this a **check**.
 #
 # **Predict:** the candidates' returns are widely spread. Is the mean of the distribution better or worse than its average candidate?
 
 # %%
 history = read_log(folder / "evolution.jsonl")
-rows = rounds.timeline(folder)
-figure = figures.learning_curve(rows)
+timeline = rounds.timeline(folder)
+figure = figures.learning_curve(timeline)
 path = config.figure("05_learning_curve.png")
 path.parent.mkdir(parents=True, exist_ok=True)
 figure.savefig(path, dpi=80)
 figure
 
 # %% [markdown]
-# **Figure 5.5.** Returns during the search. Line and band: all candidates of a generation, which are terminated early. Circles: the mean of the distribution on 32 other tracks, whole episodes, ± the SD of episodes.
+# **Figure 5.5.** Returns during the search. Line: median of the 48 candidates; band: 10th to 90th percentile. They are terminated early. Circles: checks of the mean of the distribution, ± the SD of 32 episodes. Before each round (to minute 5.5, 9 to 13, 19 to 24), episodes are collected and V and M are trained.
 
 # %%
+print("a row of the log:", ", ".join(history[-1]))
 checked = [row for row in history if "check" in row]
 for row in (checked[0], checked[-1]):
     where = f"round {row['round']}, generation {row['generation']}"
@@ -270,7 +281,7 @@ for number in range(len(config.rounds)):
 #
 # ## 5.6 Keep C when M changes
 #
-# M is trained from new random weights in every round, so its $h$ has a new meaning, and the old C cannot read it. Both world models can process the same recorded episodes, though. Let $x_t$ be the features of the old world model and $x'_t$ those of the new one at the same moment. **Policy distillation by least squares** finds the weights that reproduce the old outputs from the new features:
+# M is trained from new random weights in every round, so its $h$ has a new meaning, and the old C cannot read it. Both world models can process the same recorded episodes, though. Let $x_t$ be the features of the old world model and $x'_t$ those of the new one at the same moment. (Below, these are episodes of the final agent, with noise on its actions.) **Policy distillation by least squares** finds the weights that reproduce the old outputs from the new features:
 #
 # $$W', b' = \arg\min_{W', b'} \sum_t \big\lVert W' x'_t + b' - \mathrm{clip}(W x_t + b,\, -3,\, 3) \big\rVert^2 + \rho \lVert W' \rVert^2$$
 #
@@ -279,12 +290,20 @@ for number in range(len(config.rounds)):
 # %%
 figures.source(imitate)
 
+# %%
+store = scoring.collect_test_episodes(config, chapter.test_episodes)
+recorded = [
+    [store.read(name, key) for key in ("frames", "actions", "rewards")] for name in store.names()
+]
+x = torch.cat([features(world_model, *episode) for episode in recorded])
+print(f"{len(recorded)} episodes, features {tuple(x.shape)}")
+
 # %% [markdown]
 # **Predict:** train another M on recorded episodes, from another seed. What does the old C return with its $h$? And a distilled C?
 
 # %%
 work = config.run_folder(f"another_m-{scoring.agent_digest(folder)}")
-latents = phases.encode(episodes, world_model.vae, work / "latents")
+latents = phases.encode(store, world_model.vae, work / "latents")
 settings = {"epochs": config.rnn.epochs, "batch_size": config.rnn.batch_size}
 settings |= {"window": config.rnn.window, "repeat": world_model.mdn_rnn.repeat}
 another_m, _ = phases.train_mdn_rnn(latents, work, seed=1, **settings)
@@ -304,23 +323,23 @@ def returns_of(controller, world_model, env_spec=env_spec):
 
 with processes(machine.workers) as executor:
     as_drawn = returns_of(controller, world_model)
-    results = {
-        "old C, its own M": episode_interval(as_drawn),
-        "old C, another M": episode_interval(returns_of(controller, another)),
-        "distilled C, another M": episode_interval(returns_of(distilled, another)),
+    distillation = {
+        "old C, its own M": as_drawn,
+        "old C, another M": returns_of(controller, another),
+        "distilled C, another M": returns_of(distilled, another),
     }
-for name, result in results.items():
-    print(f"{name:23} {result.describe()}")
-figures.intervals(results, "mean return (points)")
+for name, returns in distillation.items():
+    print(f"{name:23} {episode_interval(returns).describe()}")
+figures.episode_returns(distillation, "return (points)")
 
 # %% [markdown]
-# **Figure 5.6.** Mean returns on 32 tracks, with their 95% CIs.
+# **Figure 5.6.** Returns on 32 tracks. Small dots: tracks. Large dots: means with 95% CIs. With the distilled C, most tracks return about 900 and five far less.
 #
-# **Finding.** The distilled C returns about 825 (95% CI 725 to 880); the old C with its own M about 910, with the other M about 210. (The other M was trained on 24 episodes only; in a run there are hundreds.) In Figure 5.5, rounds 1 and 2 therefore begin at about 500 and 880 points, where round 0 began at 10.
+# **Finding.** For one other M, the old C returns about 210 points (95% CI 178 to 236), the distilled one about 825 (725 to 880), and the old C with its own M 913 (909 to 916). n = 32 tracks; the intervals are over tracks, not over Ms. (This M was trained on 24 episodes; in a run there are hundreds.) In Figure 5.5, accordingly, rounds 1 and 2 begin with a median candidate of 502 and 884, where round 0 began with 9. (Candidates are noisy, so this does not say how much the distillation itself lost.)
 #
 # ## 5.7 The score
 #
-# The score of this series is the mean return of the final C (the mean of the last distribution), **on held-out tracks, in the untouched Gymnasium environment, every episode to its end**. Track seeds below 1,000,000 are used for training and those above for scoring; the collecting code raises an error for a scoring seed.
+# The score of this series is the mean return of the final C (the mean of the last distribution), **on held-out tracks, in the untouched Gymnasium environment, every episode to its end**. (Here they are read from the log; running all 1,000 tracks takes about an hour.) Track seeds below 1,000,000 are used for training and those above for scoring; the collecting code raises an error for a scoring seed.
 
 # %%
 with processes(machine.workers) as executor:
@@ -328,31 +347,34 @@ with processes(machine.workers) as executor:
 print(score)
 
 # %% [markdown]
-# The best of these episodes, once more:
+# The last number is the mean length of an episode, in environment steps. The best of these episodes, once more:
 
 # %%
 best = EpisodeSpec(score.tracks[score.scores.argmax()])
-episode = record_episode(scoring_env_spec(config.env.max_steps), policy, best, world_model)
-print(f"track {best.seed}: {episode.score:.0f} now, {score.scores.max():.0f} when it was scored")
+lap = record_episode(scoring_env_spec(config.env.max_steps), policy, best, world_model)
+print(f"track {best.seed}: {lap.score:.0f} now, {score.scores.max():.0f} when it was scored")
 path = config.figure("05_drive.gif")
-frames = episode.recording["frames"][:125]
+frames = lap.recording["frames"][:125]
 figures.moving_picture(frames, "the best episode", fps=50 / config.env.repeat, save=path)
 
 # %%
 figures.score_histogram(score)
 
 # %% [markdown]
-# **Figure 5.7.** Left: the distribution of returns on held-out tracks; each tick below it is one track. Right: the mean with its 95% CI, the median, and the mean that the paper reports.
+# **Figure 5.7.** Left: the distribution of returns on 1,000 held-out tracks; each tick below it is one track. Right: the mean with its 95% CI, the median, and the mean that the paper reports (n = 100) with mean ± 1.96 standard errors.
 #
-# "±" is the **standard deviation** of episodes: how much single tracks differ. The **confidence interval** is about the mean: how far it may be off because the number of tracks is finite.
+# "±" is the **standard deviation** of episodes: how much single tracks differ. The **confidence interval** is about the mean: how far it may be off because the number of tracks is finite. A return above 900 needs a complete lap, so lap completion is reported beside the score.
 #
-# A detail of CarRacing matters for all comparisons. An episode ends early only when *every* tile was touched, or when the car leaves the field (−100 points). (The documentation says 95% of the tiles. But that check is made only when the first tile of the track is touched for the first time, and the car starts on it.) An episode in which a tile is missed lasts all 1,000 steps, which cost 100 points, and returns at most about 896. A return above 900 needs a complete lap, so lap completion is reported beside the score.
+# <details><summary>Why above 900?</summary>
 #
-# The returns are skewed: most lie just above 900, a few are hundreds of points lower. A symmetric interval, mean ± 1.96 SD / $\sqrt n$, ignores that. The **bootstrap** does not need a formula for the distribution. Draw $n$ returns from the $n$ that you have, *with replacement*, and take their mean; repeat that many times:
+# An episode ends early only when *every* tile was touched, or when the car leaves the field (−100 points). An episode in which a tile is missed lasts all 1,000 steps, which cost 100 points, and returns at most about 896. (The documentation says that 95% of the tiles are enough. But that check is made only when the first tile of the track is touched for the first time, and the car starts on it.)
+# </details>
+#
+# **The bootstrap.** The returns are skewed: most lie just above 900, a few are hundreds of points lower. A symmetric interval, mean ± 1.96 SD / $\sqrt n$, ignores that. The **bootstrap** does not need a formula for the distribution. Draw $n$ returns from the $n$ that you have, *with replacement*, and take their mean; repeat that many times:
 #
 # $$\bar R^{*}_k = \frac{1}{n} \sum_{i=1}^{n} R_{j_{k,i}}, \qquad j_{k,i} \text{ uniform on } 1 \dots n, \qquad k = 1 \dots K$$
 #
-# **Build 5.3: `interval`** (2 lines). The 2.5% and 97.5% quantiles of the means $\bar R^{*}_1 \dots \bar R^{*}_K$ are the **percentile bootstrap** interval of the mean. Write it, for returns (n,) and a NumPy `Generator`, with $K$ = `resamples`.
+# **Build 5.4: `interval`** (2 lines). The 2.5% and 97.5% quantiles of the means $\bar R^{*}_1 \dots \bar R^{*}_K$ are the **percentile bootstrap** interval of the mean. Write it, for returns (n,) and a NumPy `Generator`, with $K$ = `resamples`.
 
 # %%
 def interval(returns, rng, resamples=2000):
@@ -368,26 +390,45 @@ interval = build.check(interval)
 # %%
 rng = np.random.default_rng(0)
 low, high = interval(score.scores, rng)
-bca, t = episode_interval(score.scores), seed_interval(score.scores)
 print(f"percentile bootstrap: {low:.1f} to {high:.1f}")
-print(f"BCa bootstrap:        {bca.low:.1f} to {bca.high:.1f}   (the package's)")
-print(f"Student's t:          {t.low:.1f} to {t.high:.1f}")
+for name, of_mean in {"BCa bootstrap": episode_interval, "Student's t": seed_interval}.items():
+    i = of_mean(score.scores)
+    print(f"{name + ':':21} {i.low:.1f} to {i.high:.1f}")
 
 # %% [markdown]
-# With so many tracks the three nearly agree. With few tracks, does a 95% interval contain the true mean in 95% of all cases? Take the tracks above as the population, and draw small samples from it.
+# The three nearly agree. **BCa** (*bias-corrected and accelerated*, Efron 1987) shifts and stretches the percentile interval for skewed data. `episode_interval` computes it, here and above.
 #
-# **Predict:** how often does the interval of 20 episodes contain the mean of all? (The shares below have a standard error of one point.)
+# **Coverage.** Take these tracks as the population and draw samples from it. (The shares below have a standard error of one point.)
+#
+# **Predict:** how often does the 95% interval of 20 episodes contain the mean of all?
 
 # %%
-truth, draws = score.scores.mean(), 2000
-for n in (20, 32, 50, 100):
-    samples = rng.choice(score.scores, (draws, n))
-    ends = {"percentile": np.array([interval(sample, rng, 1000) for sample in samples])}
+truth = score.scores.mean()
+
+
+def coverage(intervals_of, n, draws=2000):
+    """The share of samples of n episodes whose interval contains the mean of all."""
+    low, high = np.transpose(intervals_of(rng.choice(score.scores, (draws, n))))
+    return np.mean((low <= truth) & (truth <= high))
+
+
+def percentile(samples):
+    return [interval(sample, rng, 1000) for sample in samples]
+
+
+def bca(samples):
     options = {"axis": 1, "n_resamples": 1000, "batch": 20, "random_state": rng}
-    ends["BCa"] = np.stack(bootstrap((samples,), np.mean, **options).confidence_interval, axis=1)
-    ends["Student's t"] = np.array([(i.low, i.high) for i in map(seed_interval, samples)])
-    inside = {name: np.mean((e[:, 0] <= truth) & (truth <= e[:, 1])) for name, e in ends.items()}
-    print(f"n = {n:3}: " + ", ".join(f"{name} {share:.0%}" for name, share in inside.items()))
+    return np.transpose(bootstrap((samples,), np.mean, **options).confidence_interval)
+
+
+def students_t(samples):
+    return [(i.low, i.high) for i in map(seed_interval, samples)]
+
+
+# %%
+for n in (20, 32, 50, 100):
+    shares = {method.__name__: coverage(method, n) for method in (percentile, bca, students_t)}
+    print(f"n = {n:3}: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items()))
 
 # %%
 figure, ax = figures.new_axes(width=6.4, height=3.2)
@@ -395,31 +436,39 @@ drawn = sorted(tuple(interval(sample, rng)) for sample in rng.choice(score.score
 for y, (low, high) in enumerate(drawn):
     ax.plot([low, high], [y, y], color=figures.REALITY if high >= truth >= low else "black")
 ax.axvline(truth, color=figures.BASELINE, ls="--", label="mean of all")
-ax.set(xlabel="95% bootstrap interval of the mean of 20 episodes (points)", ylabel="sample")
+xlabel = "95% bootstrap interval of the mean of 20 episodes (points)"
+ax.set(xlabel=xlabel, ylabel="sample (sorted)")
 ax.legend(loc="upper left")
 figure
 
+# %%
+low_share, n = np.mean(score.scores < 800), len(as_drawn)
+print(f"lowest of the {n} returns of 5.6: {as_drawn.min():.0f}; of all tracks {low_share:.1%}")
+print(f"are below 800, so {(1 - low_share) ** n:.0%} of samples of {n} contain no such track")
+
 # %% [markdown]
-# **Figure 5.8.** Intervals of 50 samples of 20 episodes each. Black: intervals that miss the mean of all episodes. They are short, and all lie on its right.
+# **Figure 5.8.** Intervals of 50 samples of 20 episodes each. Black: intervals that miss the mean of all episodes. They are short, and all lie to its right.
 #
-# A sample that happens to contain no failure has a high mean *and* a narrow interval. No method can correct this from the sample alone, because the rare event is not in it.
+# A sample without a failure has a high mean *and* a narrow interval. No method can correct this from the sample alone, because the rare event is not in it.
 #
-# **Finding.** This agent returns 898 ± 68 (SD, 1,000 tracks; 95% CI of the mean 893 to 901). The paper reports 906 ± 21 (SD, 100 tracks; so a standard error of 2.1): this agent's interval lies below it. Of nominal 95% intervals of 20 episodes, about two thirds contain the mean of all; of 100 episodes, about 90%. BCa, the best of the three, is used for episodes from here on; read its interval of 32 episodes as one of about 75% to 80%.
+# You have already met such an interval: the 32 tracks of 5.6 gave 909 to 916 for this very agent (with the fast renderer), and its mean over 1,000 tracks is 898.
+#
+# **Finding.** This agent returns 898 ± 68 (SD, 1,000 tracks; 95% CI of the mean 893.0 to 901.5). The paper reports 906 ± 21 (SD, 100 tracks; so a standard error of 2.1): this agent's interval lies below it. An interval that claims 95% contains the mean in about two thirds of all samples of 20 episodes (63% to 69%), and in 87% to 89% of samples of 100. BCa does best of the three. Read its intervals of 32 episodes, as in Figures 5.6, 5.13 and 5.14, as intervals of about 76%.
 #
 # ## 5.8 Three training runs
 #
-# The interval above is about one trained agent on other tracks. It says nothing about the next training run: other random episodes, other initial weights, another search. To know that, the recipe has to be run again. Two more runs were made, each from an empty folder with another seed; their logs and scores are in the repository.
+# The interval above is about one trained agent on other tracks. It says nothing about the next training run: other random episodes, other initial weights, another search. Two more runs were made, each from an empty folder with another seed.
 #
 # **Predict:** which is larger, the SD over episodes of one agent, or the SD over the mean scores of the three agents?
 
 # %%
-seeds = sorted(pretrained("car_racing").glob("seed*"))
-scored = {"this run": score} | {seed.name: scoring.read_score(seed) for seed in seeds}
+runs = {path.name: path for path in sorted(pretrained("car_racing").glob("seed*"))}
+scored = {"this run": score} | {name: scoring.read_score(path) for name, path in runs.items()}
 shared = min(len(result.tracks) for result in scored.values())
-first = {name: result.first(shared) for name, result in scored.items()}
-for name, result in first.items():
+on_shared = {name: result.first(shared) for name, result in scored.items()}
+for name, result in on_shared.items():
     print(f"{name:8} {result}")
-means = {name: result.interval for name, result in first.items()}
+means = {name: result.interval for name, result in on_shared.items()}
 means["mean of the runs"] = seed_interval([i.mean for i in means.values()])
 print(f"mean of the runs: {means['mean of the runs'].describe()}")
 
@@ -427,37 +476,54 @@ print(f"mean of the runs: {means['mean of the runs'].describe()}")
 figures.intervals(means, f"mean return on {shared} held-out tracks (points)")
 
 # %% [markdown]
-# **Figure 5.9.** Three runs of one recipe on the same held-out tracks: means of episodes with bootstrap intervals, and the mean of the three means with Student's t interval. (Of three values a bootstrap would be far too narrow.)
+# **Figure 5.9.** Three runs of one recipe on the same held-out tracks: means of episodes with bootstrap intervals, and the mean of the three means with Student's t interval.
 #
-# One controller also has several numbers in this chapter, because it was run on several sets of tracks:
+# **Predict:** round 2 takes two thirds of the run. How many points does it add?
 
 # %%
-print("run        last check, 32 training tracks   held-out tracks, Gymnasium's frames")
-for name, where in {"this run": folder, **{seed.name: seed for seed in seeds}}.items():
-    last = [row for row in read_log(where / "evolution.jsonl") if "check" in row][-1]
-    check = f"{last['check']:.0f} ± {last['check_std']:.0f} (SD)"
-    sets = {shared: first[name], len(scored[name].tracks): scored[name]}
-    held_out = ", ".join(f"{s.interval.mean:.0f} (n = {n})" for n, s in sets.items())
-    print(f"{name:10} {check:32} {held_out}")
+timelines = {"this run": timeline} | {name: rounds.timeline(path) for name, path in runs.items()}
+gains, root = [], np.sqrt(config.search.check_tracks)
+for name, rows in timelines.items():
+    checks = {row["round"]: row for row in rows if "check" in row}  # the last one of each round
+    before, last = list(checks.values())[-2:][0], list(checks.values())[-1]
+    share = 1 - before["minutes"] / last["minutes"]
+    gains.append(last["check"] - before["check"])
+    error = np.hypot(before["check_std"], last["check_std"]) / root
+    ends = ", ".join(f"{row['check']:.0f} ± {row['check_std']:.0f}" for row in checks.values())
+    gain = f"{gains[-1]:+.0f} points, standard error {error:.0f}"
+    print(f"{name:8} last checks of the rounds: {ends} (SD)")
+    print(f"         last round: {share:.0%} of the time, {gain}")
+print(f"mean gain of the last round: {seed_interval(gains).describe(0)}")
 
 # %% [markdown]
-# Twice the standard error of a check is $2 \cdot 114 / \sqrt{32} \approx 40$ points for this run. The differences between the columns are smaller. Compare agents on the same tracks, or use enough of them.
+# For one run alone, the gain is no more than about two standard errors (of two checks, taken as independent). Over the three runs it is 27 points on average, with an interval that begins at 0. Whether the new data or the longer search adds them, these logs cannot tell.
 #
-# The authors of the paper published the log of their run. Figure 5.10 compares the time that the checks took to rise:
+# One agent also has several numbers, because it was run on several sets of tracks:
 
 # %%
-checks = [row for row in rows if "check" in row]
-reached = next((row for row in checks if row["check"] > 860), checks[-1])
-hours, error = reached["minutes"] / 60, reached["check_std"] / np.sqrt(config.search.check_tracks)
-print(f"{hours:.1f} hours: {reached['check']:.0f} ± {error:.0f} (standard error)")
-figures.wall_clock(rows, [rounds.timeline(seed) for seed in seeds])
+print(f"last check {checked[-1]['check']:.0f}, the tracks of 5.3 {as_drawn.mean():.0f},")
+print(f"held-out tracks {on_shared['this run'].interval.mean:.0f} and {score.interval.mean:.0f}")
+print(f"n = {config.search.check_tracks}, {len(as_drawn)}, {shared} and {len(score.tracks)} tracks")
 
 # %% [markdown]
-# **Figure 5.10.** The mean of the distribution on other tracks, against the hours since the start (logarithmic). Blue: 32 episodes per point, fast renderer; the two other seeds shared their cores with other work. Grey: 1,024 episodes per point.
+# ([Chapter 4.7](04_controller.ipynb) has about 906 on 32 further tracks.) Two standard errors of a check are $2 \cdot 114 / \sqrt{32} \approx 40$ points for this run. The differences between these numbers are smaller.
 #
-# The machines, the years and the methods differ, so only the order of magnitude can be compared. This run first returns about 867 after 0.3 hours on two cores, with a standard error of 14 points (32 episodes per point); the published log does after 30 hours on 64 workers.
+# The authors of the paper published the log of their run. Figure 5.10 compares it with ours; the cell prints the first check above 860 points:
+
+# %%
+for name, rows in timelines.items():
+    checks = [row for row in rows if "check" in row]
+    first = next((row for row in checks if row["check"] > 860), checks[-1])
+    print(f"{name:8} {first['minutes'] / 60:.2f} hours: {first['check']:.0f} points")
+this_run, *other_runs = timelines.values()
+figures.wall_clock(this_run, other_runs)
+
+# %% [markdown]
+# **Figure 5.10.** Checks of the mean of the distribution, against the hours since the start (logarithmic). Blue: 32 episodes per point, fast renderer, everything since an empty folder; the two other runs shared their cores with other work. Grey: three points of the published log (after 15.6, 30 and 1,119 hours), 1,024 episodes per point; its clock is that of the search alone.
 #
-# **Finding.** The recipe returns 899 on average over three runs (95% CI of the mean 888 to 910, Student's t, n = 3 runs); the SD between runs is about 4 points, between episodes 65 to 86. The SD of the three means (4) is below the standard error of each of them (about 7 to 9), so the variation between training runs cannot be separated from that between episodes. Two recipes would have to differ by clearly more than 10 points before three runs each could show it.
+# Machines and methods differ, so only the order of magnitude can be compared. The three runs first exceed 860 after 0.29, 0.31 and 0.34 hours on two cores; the published log reaches 867 after 30 hours on 64 workers. (A first crossing by a noisy curve comes early, by the winner's curse.)
+#
+# **Finding.** The recipe returns 899 on average over three runs (95% CI of the mean 888 to 910, Student's t, n = 3 runs). This interval contains the paper's 906, although that of our agent lies below it: one agent can be distinguished from the paper's, the recipe cannot. Three equally good agents would differ by about 8 points on 100 tracks by chance (their standard errors are 7 to 9). These differ by 4 (SD), so we see no sign of variation between runs, and cannot exclude some. With this SD, which three values determine only roughly, two recipes of three runs each would have to differ by $2.78 \cdot 4.3 \cdot \sqrt{2/3} \approx 10$ points to be distinguished (Student's t, 4 degrees of freedom).
 #
 # ## 5.9 Where it fails
 #
@@ -468,39 +534,72 @@ print(f"mean {score.scores.mean():.1f}, median {np.median(score.scores):.1f}")
 print(f"returns below 800: {np.mean(score.scores < 800):.1%} of the tracks")
 
 # %% [markdown]
-# Three hypotheses: (a) V reconstructs some turns badly, so C does not get the information; (b) such turns are so rare that the search gets little signal about them; (c) candidates are terminated early, so nothing that happens after a failure is selected.
+# **Predict:** the same agent runs once more on the 40 tracks on which it scored less than 800. On how many does it return less than 800 again?
 #
-# **Predict:** is V's error larger where the road turns? Is it the same for left and right turns?
-#
-# `hairpins.survey` runs episodes and records how far the road turns within the next 12 tiles. A *hairpin* is a turn of more than 90 degrees that comes into view while the car is on the road, a *sharp* one of more than 120. The car *fails* there if no new tile follows for 50 agent steps. V's squared error is averaged over the first 12 agent steps, in which the car still approaches. It is also computed for the mirror image of each frame, in which a left turn is a right turn.
-#
-# The tracks: the 48 with the lowest scores, and a sample of all others. (Such a *case-control* design can compare failures with successes. It cannot estimate how frequent failures are.)
+# `hairpins.survey` runs it on the 48 tracks with the lowest scores and on a sample of the others. (Such a *case-control* design can compare failures with successes, but not estimate how frequent failures are.)
 
 # %%
 order, count = np.argsort(score.scores), chapter.test_episodes
 lowest, others = order[: 2 * count], order[2 * count :: max(1, len(order) // count)]
-seeds_of_survey = [score.tracks[i] for i in (*lowest, *others)]
-survey = hairpins.survey(env_spec, policy, seeds_of_survey, world_model)
-then, again = score.scores[lowest], survey.returns[: len(lowest)] < 800
-for name, rows in {"below 600": then < 600, "600 to 800": (then >= 600) & (then < 800)}.items():
-    print(f"{rows.sum()} tracks with scores {name}: {again[rows].sum()} below 800 again")
+surveyed = [score.tracks[i] for i in (*lowest, *others)]
+survey = hairpins.survey(env_spec, policy, surveyed, world_model)
+then, low_again = score.scores[lowest], survey.returns[: len(lowest)] < 800
+for name, part in {"below 600": then < 600, "600 to 800": (then >= 600) & (then < 800)}.items():
+    print(f"{part.sum()} tracks with scores {name}: {low_again[part].sum()} below 800 again")
+
+# %% [markdown]
+# Only 18 of the 40, and of the 12 lowest only one. This is **regression to the mean**: tracks that were selected for low scores return more on average when the episode is repeated, here with frames that differ by less than one grey level. Such small differences decided the first score as much as the track did.
+#
+# Three hypotheses about the failures that remain: (a) V reconstructs some turns badly, so C does not get the information; (b) such turns are so rare that the search gets little signal about them; (c) candidates are terminated early, so nothing that happens after a failure is selected.
+#
+# The survey also records how far the road turns within the next 12 tiles. A *hairpin* is a turn of more than 90 degrees that comes into view while the car is on the road, a *sharp* one of more than 120. The car *fails* there if no new tile follows for 50 agent steps.
 
 # %%
+low, episode_of = survey.returns < 800, survey.column("episode")
 turn, error, failed = (survey.column(name) for name in ("turn", "error", "failed"))
-right, sharp = turn < 0, np.abs(turn) > 120
-typical = survey.column("episode") >= len(lowest)
-for side, of_side in {"left": ~right, "right": right}.items():
-    print(f"{side}: {(typical & of_side).sum()} hairpins on {len(others)} tracks of the sample;")
-    for kind, rows in {"90 to 120 degrees": ~sharp, "sharp (above 120)": sharp}.items():
-        rows = of_side & rows
-        print(f"    {kind}: {rows.sum()}, of which {failed[rows].sum()} failed;", end=" ")
-        print(f"V's error {hairpins.describe(error[rows])}")
+at_hairpin = np.isin(np.arange(len(low)), episode_of[failed])
+elsewhere = (survey.gaps >= hairpins.STUCK) & ~at_hairpin
+print(f"{low.sum()} of {len(low)} episodes return less than 800;")
+kinds = {"fail at a hairpin": at_hairpin, "fail elsewhere": elsewhere}
+for name, part in (kinds | {"never stop, but miss tiles": ~at_hairpin & ~elsewhere}).items():
+    print(f"    {(low & part).sum()} {name}")
+print(f"{(at_hairpin & ~low).sum()} of the other episodes fail at a hairpin")
+in_sample = episode_of >= len(lowest)
+left, right = turn > 0, turn < 0
+print(f"the {len(others)} tracks of the sample have {(left & in_sample).sum()} left-hand hairpins")
+print(f"and {(right & in_sample).sum()} right-hand ones")
+
+# %% [markdown]
+# The tracks of CarRacing are closed loops that are driven counter-clockwise. Most of their turns go left; a hairpin to the right needs a track that winds back, and is *rare*.
+#
+# The next table has the hairpins of *all* surveyed episodes, with V's squared error averaged over the first 12 agent steps, in which the car still approaches. The table after it has V's error on single frames, by the turn in the frame itself, and on their mirror images, in which a left turn is a right turn.
 
 # %%
+sharp, recovered = np.abs(turn) > 120, survey.column("recovered")
+sides, sizes = {"left": left, "right": right}, {"90 to 120": ~sharp, "sharp": sharp}
+for side, size in itertools.product(sides, sizes):
+    part = sides[side] & sizes[size]
+    print(f"{side:5} {size:9} {part.sum():3} hairpins, {failed[part].sum()} failed, ", end="")
+    print(f"V's error {hairpins.describe(error[part])}")
+for name, part in {"failed": failed, "passed": ~failed}.items():
+    print(f"sharp right, {name}: V's error {hairpins.describe(error[right & sharp & part])}")
+print(f"{failed.sum()} failures; after {(failed & recovered).sum()} another tile was reached")
+
+# %%
+degrees, real_error, mirror_error = survey.samples
+for low_end, high_end in ((90, 120), (120, 240)):
+    to_left = (degrees >= low_end) & (degrees < high_end)
+    to_right = (-degrees > low_end) & (-degrees <= high_end)
+    print(f"frames, {low_end} to {high_end} degrees:")
+    print(f"  left           {hairpins.describe(real_error[to_left])}")
+    print(f"  left, mirrored {hairpins.describe(mirror_error[to_left])}")
+    print(f"  right          {hairpins.describe(real_error[to_right])}")
 figures.error_by_turn(*survey.samples, turn, error, failed)
 
 # %% [markdown]
-# **Figure 5.11.** V's squared error. Left: every tenth frame of these episodes and its mirror image, by the turn of the road in the frame itself (mean, 95% CI). Right: hairpins, averaged over the approach.
+# **Figure 5.11.** V's squared error. Left: every tenth frame of these episodes and its mirror image, by the turn of the road in the frame itself (mean, 95% CI; bins end at ±10, 30, 60, 90 and 120 degrees). Right: hairpins, averaged over the approach. Two right-hand hairpins with extreme errors were passed.
+#
+# Mirroring alone changes V's error: for left turns above 120 degrees it rises from 34 to 81, for those of 90 to 120 degrees from 30 to 56. The road is the same, so V's error depends on the direction. (Real right turns: 68 and 32.) The asymmetry most likely comes from the training data, in which right-hand hairpins are rare.
 
 # %%
 sharpest, strips = np.argsort(-np.abs(turn)), {}
@@ -517,43 +616,37 @@ if strips:
 # %% [markdown]
 # **Figure 5.12.** The sharpest right-hand hairpin at which the agent fails, the sharpest right-hand one that it passes, and the sharpest left-hand one: frames (blue) and V's reconstructions (orange). Time in agent steps since the hairpin came into view.
 #
-# The tracks of CarRacing are closed loops that are driven counter-clockwise. Most of their turns go left; a sharp right turn needs a track that winds back. V reconstructs left-hand hairpins as a curved road and sharp right-hand ones as a blob. A left-hand hairpin, mirrored, has the error of a right-hand one (Figure 5.11, left). So V's error depends on the direction and not on the shape of the road, and the asymmetry can only come from the training data, in which right-hand hairpins are *rare*.
+# V reconstructs left-hand hairpins as a curved road and sharp right-hand ones as a blob. At the sharp right-hand hairpins, however, its errors where the car fails and where it passes are similar (68 and 65; 8 and 16 hairpins are too few to detect a difference of 10), so the data do not separate (a) from (b). After a failure, no car reaches another tile. That fits (c), but does not prove it, as no search without early termination was run here.
 #
-# Of the 40 tracks below 800 points, 22 did not fail again. This is **regression to the mean**: tracks that were selected for their lowest scores return more on average when the episode is repeated, here with frames that differ by less than one grey level. Their first score was decided by such small differences as much as by the track.
-
-# %%
-recovered = survey.column("recovered")
-print(f"{failed.sum()} failures; after {(failed & recovered).sum()} another tile was reached")
-for name, rows in {"failed": right & sharp & failed, "passed": right & sharp & ~failed}.items():
-    print(f"sharp right-hand hairpins, {name}: V's error {hairpins.describe(error[rows])}")
-
-# %% [markdown]
-# V's errors at the sharp right-hand hairpins that fail and at those that are passed do not differ measurably (68 and 65), so the data do not separate (a) from (b). After a failure, no car reaches another tile. That fits (c), but does not prove it, as no search without early termination was run here.
-#
-# **The same tracks, mirrored.** If the agent has learned *left turns*, and not hairpins as such, it returns less where left and right are exchanged. `training_env_spec(config, mirror=True)` flips the frames and negates the steering on every track with an odd seed, and nothing else: the shape of the road, the physics and the rewards are the same. The tracks of 5.3 have odd seeds.
+# **The same tracks, mirrored.** `training_env_spec(config, mirror=True)` flips the frames and negates the steering on every track with an odd seed, and nothing else: the shape of the road, the physics and the rewards are the same. The tracks of 5.3 have odd seeds.
 #
 # **Predict:** what is the mean return on the mirrored tracks?
 
 # %%
 with processes(machine.workers) as executor:
-    mirrored = returns_of(controller, world_model, car_racing.training_env_spec(config, mirror=True))
+    mirrored_env_spec = car_racing.training_env_spec(config, mirror=True)
+    mirrored = returns_of(controller, world_model, mirrored_env_spec)
+change = mirrored - as_drawn
 print(f"as drawn:   {episode_interval(as_drawn).describe()}")
 print(f"mirrored:   {episode_interval(mirrored).describe()}")
-print(f"difference: {episode_interval(mirrored - as_drawn).describe()}")
-figures.differences({"mirrored": mirrored - as_drawn}, "difference of returns (points)")
+print(f"difference: {episode_interval(change).describe()}")
+lost, losses = change < -300, np.sort(-change).round().astype(int)
+print(f"{lost.sum()} of {len(change)} tracks lose more than 300 points:", *losses[losses > 300])
+print(f"the others lose {-change[~lost].mean():.0f} on average, at most {-change[~lost].min():.0f}")
+figures.differences({"mirrored": change}, "difference of returns (points)")
 
 # %% [markdown]
-# **Figure 5.13.** Return on the mirrored track minus return on the track as drawn. Small dots: tracks. Large dot: mean with 95% CI.
+# **Figure 5.13.** Return on the mirrored track minus return on the track as drawn. Small dots: tracks. Large dot: mean with 95% CI. The mean describes no track: 9 of the 32 lose 345 to 842 points, the others 13 on average.
 #
-# The direction alone costs that much, so the agent has learned left turns: its V from frames, and its C from returns, in which right turns are rare. A remedy would be **data augmentation**: `--env.mirror` trains with every second track mirrored; whether it helps is the subject of a later run.
+# Only the direction has changed, so the agent has learned *left* turns. Right turns are rare both in V's frames and in C's episodes. A remedy would be **data augmentation**: `--env.mirror` trains with every second track mirrored; whether it helps was not tested here.
 #
-# **Finding.** On mirrored tracks the mean return falls by about 170 points (95% CI of the paired difference about 90 to 280). In a sample enriched with the 48 lowest-scoring tracks, 12 of the 13 hairpin failures are at right-hand hairpins: 8 at sharp ones (of 24, against none of 95 sharp left-hand ones), 4 at others (of 46, against 1 of 118); 22 of the 40 tracks below 800 did not fail again. V's squared error is about 66 at sharp right-hand hairpins and 33 at sharp left-hand ones. Whether V or C is the limit remains open.
+# **Finding.** Mirrored, the agent loses about 170 points on average (95% CI of the paired difference 92 to 282, n = 32 tracks, none of them a failure as drawn): 9 tracks lose 345 to 842 points, the others hardly change. Of its 13 hairpin failures in 72 episodes, 12 are to the right, though right-hand hairpins are rare (13 of 83 in the sample). V's error is twice as large at sharp right-hand hairpins (66 against 33). Whether V or C is the limit remains open.
 #
-# ## 5.10 Break it: wipe the memory, kill the search
+# ## 5.10 Break it: wipe the memory
 #
-# **Wipe the memory.** Reset M's $h$ and $c$ before every step (the bug from chapter 3) and keep C as it is. Then $h$ holds only the previous $z$ and action.
+# Reset M's $h$ and $c$ before every step (the bug from chapter 3) and keep C as it is. Then $h$ holds only the previous $z$ and action.
 #
-# **Predict:** the mean return of about 900 falls to what?
+# **Predict:** the mean return on these tracks, 913, falls to what? Do most tracks lose a little, or some a lot, as in Figure 5.13?
 
 # %%
 class Forgetful(WorldModel):
@@ -566,57 +659,19 @@ class Forgetful(WorldModel):
 
 with processes(machine.workers) as executor:
     wiped = returns_of(controller, Forgetful(world_model.vae, world_model.mdn_rnn))
+change = wiped - as_drawn
 print(f"with memory: {episode_interval(as_drawn).describe()}")
 print(f"reset:       {episode_interval(wiped).describe()}")
-print(f"difference:  {episode_interval(wiped - as_drawn).describe()}")
-figures.differences({"memory reset": wiped - as_drawn}, "difference of returns (points)")
+print(f"difference:  {episode_interval(change).describe()}")
+print(f"the tracks lose {-change.max():.0f} to {-change.min():.0f} points")
+figures.differences({"memory reset": change}, "difference of returns (points)")
 
 # %% [markdown]
-# **Figure 5.14.** Return with the memory reset at every step, minus the return with memory, on the same tracks. Small dots: tracks. Large dot: mean with 95% CI.
+# **Figure 5.14.** Return with the memory reset at every step, minus the return with memory, on the same tracks. Small dots: tracks. Large dot: mean with 95% CI. Here *every* track loses (95 to 698 points), where mirroring caused rare failures.
 #
 # This is what *this* C loses, as it was evolved with the memory. It is not the value of memory for an agent that was trained without it. In [chapter 4.7](04_controller.ipynb), $h$ was *fixed* at its average, and the mean return fell further, to about 395. An $h$ that is reset before every step still varies: it contains the previous $z$ and action.
 #
-# **Kill the search.** A run takes an hour, and may be interrupted at any time. Every phase writes what it has done, with a record of its settings, and goes on from there. CMA-ES is the most delicate phase, because its state is a mean, a covariance and a random stream. Its log holds the scores of every generation; to resume, the search is replayed from them, without running a single episode. Here the fitness raises an error in the fourth generation:
-
-# %%
-def height(points, generation):
-    """A hill with its summit at 1 in every dimension."""
-    return -np.square(points - 1).sum(axis=1)
-
-
-def interrupted(points, generation):
-    if generation == 3:
-        raise KeyboardInterrupt
-    return height(points, generation)
-
-
-def search(fitness, log=None):
-    """The mean of the distribution after six generations, and how many of them were resumed."""
-    evolution = Evolution(5, population=8, sigma=0.5, seed=1, log=log)
-    resumed = evolution.generation
-    for _ in evolution.run(fitness, 6):
-        pass
-    return evolution.mean, resumed
-
-
-# %%
-with tempfile.TemporaryDirectory() as temporary:
-    log = Path(temporary) / "evolution.jsonl"
-    try:
-        search(interrupted, log)
-    except KeyboardInterrupt:
-        print("killed in the fourth generation")
-    mean, resumed = search(height, log)
-whole, _ = search(height)
-
-# %% tags=["nbval-check-output"]
-print(f"{resumed} generations read from the log")
-print("equal to an uninterrupted search:", np.array_equal(mean, whole))
-
-# %% [markdown]
-# `tests/test_cli.py` kills a real run once in every phase, with SIGKILL, and compares the final weights with those of an uninterrupted run, bit by bit.
-#
-# **Finding.** Without memory the same C returns about 670 in place of about 900. A killed and resumed search ends at exactly the same mean.
+# **Finding.** Without memory the same C loses about 240 points (95% CI of the paired difference 209 to 296, n = 32 tracks), at least 95 on every track.
 #
 # ## 5.11 Where the time goes
 #
@@ -638,113 +693,80 @@ print(f"candidates ran {ran:,} episodes")
 # %% [markdown]
 # Evolving C takes most of the time, and it is almost only running episodes. So the speed of the environment decides whether the loop fits on a laptop. Profile before you optimize:
 #
-# **Predict:** in Gymnasium's CarRacing, what takes more time: the physics or the drawing of a frame?
+# **Predict:** if Gymnasium's CarRacing did not have to draw its frames, how many times faster would it be?
 
 # %%
 original = gym.make("CarRacing-v3")
 original.reset(seed=1)
-gas = np.array([0.0, 0.3, 0.0], dtype=np.float32)
-profile = cProfile.Profile()
-profile.enable()
-for _ in range(100):
-    original.step(gas)
-profile.disable()
-spent = {}
-for (file, _, function), (*_, total, _) in pstats.Stats(profile).stats.items():
-    spent[f"{file.rpartition('/')[2]}: {function}"] = total
 parts = {
     "drawing": "car_racing.py: _render",
     "the car's forces": "car_dynamics.py: step",
     "the physics engine": "~: <built-in method Box2D._Box2D.b2World_Step>",
 }
-for name, function in parts.items():
-    print(f"{name:20} {spent[function] / spent['car_racing.py: step']:6.1%}")
+for name, share in renderers.profile_shares(original, parts).items():
+    print(f"{name:20} {share:6.1%}")
 
 # %% [markdown]
-# The profiler slows down Python calls and not compiled code, so its shares are approximate. (If drawing took exactly 97%, an environment without it would be at most 33 times as fast, by Amdahl's law; the table below shows more.)
+# The profiler slows down Python calls, but not compiled code, so its shares are approximate. The speeds below measure the same without a profiler.
 #
 # Gymnasium draws hundreds of polygons on a canvas of 1000 × 800 pixels, shrinks it to 96 × 96, and does so 50 times per second of simulated time. But the track does not move; the camera does. It shifts, rotates and, in the first second, zooms, and each of these is an **affine map**. So `wmlib`'s fast renderer draws the track *once* per episode, as a texture seen from above:
 
 # %%
 fast = gym.make("wmlib/CarRacing-v3")
-fast.reset(seed=1)
-figures.frame_grid({"texture": fast.unwrapped.renderer.levels[1][None, ::-1]}, size=3)
+fast.reset(seed=best.seed)
+actions = np.repeat(lap.recording["actions"], config.env.repeat, axis=0)[:250]
+for action in actions[:200]:
+    frame, *_ = fast.step(action)
+figures.texture_and_frame(fast, frame)
 
 # %% [markdown]
-# **Figure 5.15.** The texture of one track.
+# **Figure 5.15.** Left: the texture of one track; the blue square is the part that the camera sees, the arrow the car's heading. Right: the frame, which is this square, rotated so that the heading points up, and the car.
 #
-# Every frame is then one **warp**. A pixel $p$ of the 64 × 64 frame shows the texture at $q = S R\, p + d$: $R$ is the rotation by the car's heading, $S$ the zoom, $d$ the car's position. The car is drawn on top; it is always at the same place of the frame. With a frame skip of 2, the frame in between is not drawn at all. Physics, rewards and tracks are Gymnasium's own code. To check parity, both environments take the recorded actions of the best episode on its track:
+# Every frame is one **warp**. A pixel $p$ of the 64 × 64 frame shows the texture at $q = S R\, p + d$: $R$ is the rotation by the car's heading, $S$ the zoom, $d$ the car's position. The car is drawn on top; it is always at the same place of the frame. With a frame skip of 2, the frame in between is not drawn at all. Physics, rewards and tracks are Gymnasium's own code. To check parity, both environments take the recorded actions of the best episode on its track:
 
 # %%
-window = gym.make("wmlib/CarRacingOriginal-v3")
-fast.reset(seed=best.seed)
-window.reset(seed=best.seed)
-actions = np.repeat(episode.recording["actions"], config.env.repeat, axis=0)[:250]
-moments, differences = np.linspace(10, len(actions) - 1, 6, dtype=int), []
-strips = {"Gymnasium": [], "fast renderer": [], "10 × difference": []}
-for t, action in enumerate(actions):
-    (ours, our_reward, *_), (theirs, their_reward, *_) = fast.step(action), window.step(action)
-    assert our_reward == their_reward
-    difference = np.abs(ours.astype(int) - theirs)
-    differences.append(difference.mean())
-    if t in moments:
-        pictures = (theirs, ours, np.minimum(10 * difference, 255).astype(np.uint8))
-        for row, picture in zip(strips.values(), pictures, strict=True):
-            row.append(picture)
-print(f"all rewards equal; mean difference {np.mean(differences):.2f} of 255 grey levels")
-titles = [f"{t / 50:.1f} s" for t in moments]
-figures.frame_grid({name: np.array(row) for name, row in strips.items()}, titles)
+moments = np.linspace(10, len(actions) - 1, 6, dtype=int)
+strips, differences, equal = renderers.compare_renderers(best.seed, actions, moments)
+print(f"all rewards equal: {equal}; mean difference {differences.mean():.2f} of 255 grey levels")
+figures.frame_grid(strips, [f"{t / 50:.1f} s" for t in moments])
 
 # %% [markdown]
 # **Figure 5.16.** The same moments drawn by Gymnasium and by the fast renderer, and ten times their difference. Edges differ because the two resample them differently, most of all those of the car.
 #
-# `tests/test_fast_car_racing.py` makes the same comparison on many tracks. (The score in 5.7 is always taken on Gymnasium's own frames.)
+# `tests/test_fast_car_racing.py` compares many tracks. (Scores are always taken on Gymnasium's own frames.) The speeds, as medians of interleaved repetitions:
 
 # %%
 blind = gym.make("CarRacing-v3")
 blind.unwrapped._render = lambda mode: np.zeros((96, 96, 3), np.uint8)
-rates = {}
-for name, place in {"Gymnasium": original, "fast renderer": fast, "no frames": blind}.items():
-    place.reset(seed=2)
-    began = time.perf_counter()
-    for _ in range(150):
-        place.step(gas)
-    rates[name] = 150 / (time.perf_counter() - began)
-    times = rates[name] / rates["Gymnasium"]
-    print(f"{name:14} {rates[name]:7.0f} steps per second, {times:4.0f} times Gymnasium")
+envs = {"Gymnasium": original, "fast renderer": fast, "Gymnasium, no frames": blind}
+rates = renderers.step_rates(envs)
+for name, rate in rates.items():
+    times = rate / rates["Gymnasium"]
+    print(f"{name:20} {rate:7.0f} steps per second, {times:4.0f} times Gymnasium")
+print(f"drawing: {1 - rates['Gymnasium'] / rates['Gymnasium, no frames']:.1%} of Gymnasium's time")
 
 # %% [markdown]
-# One measurement on a busy machine is uncertain. `python -m wmlib bench` interleaves repetitions of everything and reports medians. It also measures a stronger baseline: [EnvPool](https://github.com/sail-sg/envpool) reimplements CarRacing in C++, with its own track generator and its own renderer (`pip install envpool`).
+# `python -m wmlib bench` measures more, among it a stronger baseline: [EnvPool](https://github.com/sail-sg/envpool) reimplements CarRacing in C++, with its own track generator and its own renderer (`pip install envpool`).
 
 # %%
 published = json.loads(paths.published("bench.json").read_text(encoding="utf-8"))
-speeds = [row for row in published["rows"] if row["unit"].endswith("per second")]
-figures.bench(published | {"rows": speeds})
+steps = [row for row in published["rows"] if row["unit"] == "environment steps per second"]
+alone = [row for row in steps if row["cores"] == 1 and "frame skip" not in row["name"]]
+figures.bench(published | {"rows": alone})
 
 # %% [markdown]
-# **Figure 5.17.** Speeds of environments, rollouts and networks, as published with this chapter. Large dots: medians; small dots: single repetitions. Grey: baselines; blue: real environment; orange: dreams, V and M. All axes but that of the resets are logarithmic. "16-bit where faster" is what rollouts use where the processor supports it; on this one it was not faster.
+# **Figure 5.17.** Environment steps per second (logarithmic), as published with this chapter. Grey: baselines; blue: ours. Absolute speeds are of the machine named below the figure, not of the one on which the cells above ran; what one compares is the ratios.
 #
-# **The paper's scale.** The paper's search has 1,800 generations of 64 candidates with 16 episodes each, at a frame skip of 1: up to 1.8 billion environment steps. The same code runs it: `python -m wmlib run car_racing --scale paper`, with `--workers` on one machine or `--cluster` on several. From speeds measured now, on this machine, an upper bound of the time it takes:
-
-# %%
-paper, cores = get_config("paper"), 2
-speed = estimate.speeds(estimate.Work.of(paper, machine=Machine(cores)), chapter.measured_steps)
-for times in (1, 32, 512):
-    work = estimate.Work.of(paper, machine=Machine(times * cores))
-    hours = estimate.search_seconds(work, 0, estimate.with_more_workers(speed, times)) / 3600
-    print(f"{times * cores:5,} cores like these: {hours:7,.1f} hours")
-
-# %% [markdown]
-# It is an upper bound, because episodes that end early are counted in full. More cores count in proportion, reduced for workers that have few environments, whose frames V cannot encode in large batches.
+# The same code runs the paper's scale, up to 1.8 billion environment steps: `python -m wmlib run car_racing --scale paper --dry-run` says how long it would take on this machine.
 #
-# **Finding.** By the profiler, drawing takes about 97% of the time of Gymnasium's CarRacing. With one texture per episode and one warp per frame, the environment is about 26 times as fast as Gymnasium's and 2.7 times as fast as EnvPool's in the published bench (Figure 5.17), with the same physics and rewards, and frames that differ by less than one grey level on average.
+# **Finding.** Drawing takes about 98% to 99% of the time of Gymnasium's CarRacing. With one texture per episode and one warp per frame, the environment is tens of times as fast (above, and Figure 5.17), with the same physics and rewards, and with frames that differ by less than one grey level on average.
 #
 # ## 5.12 Exercises
 #
 # **1. Check our numbers.** Run the first three held-out tracks in Gymnasium's environment with your own `run_episode`, and compare with the published scores. On the processor that made them they agree closely; on another one, single episodes may differ.
 #
 # ```python
-# env = scoring_env_spec(config.env.max_steps).at_pace(world_model).make_one()
+# gym_env = scoring_env_spec(config.env.max_steps).at_pace(world_model).make_one()
 # yours = [...]  # the returns on score.tracks[:3]
 # assert np.median(np.abs(np.array(yours) - score.scores[:3])) < 20
 # ```
@@ -752,7 +774,7 @@ for times in (1, 32, 512):
 # <details><summary>Solution</summary>
 #
 # ```python
-# yours = [run_episode(env, world_model, controller, seed) for seed in score.tracks[:3]]
+# yours = [run_episode(gym_env, world_model, controller, seed) for seed in score.tracks[:3]]
 # ```
 # </details>
 #
@@ -788,8 +810,12 @@ for times in (1, 32, 512):
 # assert 1.3 < excess_of_best(8, rng) < 1.55
 # ```
 #
-# Compare with the log: in each of the last ten generations, by how many SDs of `row["scores"]` does `row["best"]` exceed `row["mean"]`?
+# Compare with the log: in each of the last ten generations, `history[-10:]`, by how many SDs of `row["scores"]` (the 48 candidates' returns) does `row["best"]` exceed `row["mean"]`?
 #
+# <details><summary>Hint</summary>
+#
+# `rng.standard_normal((generations, candidates))` has a generation per row.
+# </details>
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -799,26 +825,29 @@ for times in (1, 32, 512):
 # np.mean([(row["best"] - row["mean"]) / np.std(row["scores"]) for row in history[-10:]])
 # ```
 #
-# In the log it is less than the 2.2 SDs of normal noise, because returns have a long tail below and a limit above. The best of 48 exceeds its true return in either case: a report of "the best candidate" is not a score.
+# In the log it is about 0.8, less than the 2.2 SDs of normal noise, because returns have a long tail below and a limit above. The *measured* return of the best of 48 exceeds its true one on average in either case: a report of "the best candidate" is not a score.
 # </details>
 #
-# **4. Is the difference between two runs real?** Two runs on the same tracks can be compared track by track. Use `interval` on the differences of the returns of seed 2 and of this run. Does it contain 0? Compare its width with the widths of the two single intervals in Figure 5.9.
+# **4. Mean or median?** Compute a 95% percentile-bootstrap interval of the *median* of the differences of Figure 5.13, `mirrored - as_drawn`. What does the median hide?
 #
 # ```python
-# low, high = ...
-# assert low < 0 < high
+# def interval_of_median(values, rng, resamples=2000): ...
+# low, high = interval_of_median(mirrored - as_drawn, rng)
+# assert -60 < low < high < 0
 # ```
 #
 # <details><summary>Solution</summary>
 #
 # ```python
-# low, high = interval(first["seed2"].scores - first["this run"].scores, rng)
+# def interval_of_median(values, rng, resamples=2000):
+#     medians = np.median(rng.choice(values, (resamples, len(values))), axis=1)
+#     return np.quantile(medians, [0.025, 0.975])
 # ```
 #
-# The interval is about as wide as the single ones: what varies is which tracks fail, and that is nearly independent between runs, so pairing removes little. And even an interval without 0 would be about two *agents*, not about the seeds.
+# On the typical mirrored track the agent loses only a few points. The median hides that it fails on more than a quarter of them.
 # </details>
 #
-# **5. A frame skip of four.** How far do the front wheels turn within one agent step at full steering, with a frame skip of 2 and of 4? And in the end? Measure it: `fast.unwrapped.car.wheels[0].joint.angle` (radians) after some environment steps with the action (1, 0, 0).
+# **5. A frame skip of four.** How far do the front wheels turn within one agent step at full steering, with a frame skip of 2 and of 4? And when the steering is held for long? Measure it: `fast.unwrapped.car.wheels[0].joint.angle` (radians) after some environment steps with the action (1, 0, 0).
 #
 # ```python
 # def turned(steps): ...
@@ -826,6 +855,10 @@ for times in (1, 32, 512):
 # assert 0.5 < turned(4) / turned(20) < 0.65
 # ```
 #
+# <details><summary>Hint</summary>
+#
+# Reset `fast`, take `steps` environment steps with `np.array([1, 0, 0], np.float32)`, and return the absolute angle.
+# </details>
 # <details><summary>Solution</summary>
 #
 # ```python
@@ -836,18 +869,18 @@ for times in (1, 32, 512):
 #     return abs(fast.unwrapped.car.wheels[0].joint.angle)
 # ```
 #
-# 0.13 and 0.25 of 0.43 rad. With a frame skip of 4, the wheels turn more than half of the way from straight to full lock before the agent can react. To measure what that costs, set `repeat` to 4 in `wmlib/pipeline/config.py`, and train three seeds of each (`python -m wmlib run car_racing --seed 1`).
+# 0.13 and 0.25 of 0.43 rad. With a frame skip of 4, the wheels turn more than half of the way from straight to full lock before the agent can react. To measure what that costs, train three seeds of each (`python -m wmlib run car_racing --env.repeat 4 --seed 1`).
 # </details>
 #
 # ## Summary
 #
-# - A round is collect, train V, train M, evolve C; the agent of one round collects for the next. A random episode returns about 10 points, an episode of round 0's agent more than 500.
-# - One rollout, a loop of a dozen lines, serves collecting, evolving and scoring.
-# - The search runs in 24 principal components of $[z, h]$ (75 numbers). When M is retrained, C is kept by least-squares distillation.
-# - This agent returns 898 ± 68 (SD, 1,000 held-out tracks; 95% CI of the mean 893 to 901); the recipe 899 over three runs (95% CI 888 to 910).
+# - A round is collect, train V, train M, distill and evolve C; the agent of one round collects for the next. A random episode returns 9 points on average, one of round 0's agent 524.
+# - When M is retrained, C is kept by least-squares distillation: for one other M, about 825 points in place of 210.
+# - This agent returns 898 ± 68 (SD, 1,000 held-out tracks; 95% CI of the mean 893.0 to 901.5), below the paper's 906; the recipe 899 over three runs (95% CI 888 to 910), which contains it.
 # - Nominal 95% intervals of 20 episodes contain the mean only about two thirds of the time, because failures are rare.
-# - The agent has learned left turns: on the same tracks mirrored, its mean return falls by about 170 points. In a sample enriched with low-scoring tracks, 12 of its 13 hairpin failures are at right-hand hairpins.
-# - By the profiler, drawing takes about 97% of the environment's time; the fast renderer makes it about 26 times as fast (published bench).
+# - The agent has learned left turns: on the same tracks mirrored, it loses about 170 points on average (95% CI 92 to 282, n = 32), nearly all of them on 9 tracks. Of 13 hairpin failures, 12 are to the right.
+# - Without its memory it loses about 240 points (95% CI 209 to 296, n = 32), at least 95 on every track.
+# - Drawing takes about 98% to 99% of the time of Gymnasium's CarRacing; with the fast renderer it is tens of times as fast.
 #
 # **What's next.** C was evolved in the real environment, with about twenty thousand episodes. In [chapter 6](06_dreaming.ipynb) it is evolved without it: M becomes the environment.
 #
@@ -868,9 +901,7 @@ for times in (1, 32, 512):
 # | this chapter, mean of three training runs | 899, SD of episodes 65 to 86 | 100 per run | 5.8 |
 #
 # - [Ha & Schmidhuber 2018](https://arxiv.org/abs/1803.10122) introduced V, M and C and this benchmark's recipe; their [log and code](https://github.com/hardmaru/WorldModelsExperiments) are public.
-# - [ctallec/world-models](https://github.com/ctallec/world-models) reproduced it in PyTorch, and asked whether M has to be trained at all.
 # - [Risi & Stanley 2019](https://arxiv.org/abs/1906.08857) trained all parts end to end with a genetic algorithm.
 # - [Tang, Nguyen & Ha 2020](https://arxiv.org/abs/2003.08165) evolved an agent that attends to a few image patches; they list PPO among the baselines.
 # - [Weng et al. 2022](https://arxiv.org/abs/2206.10558) built EnvPool, fast environments in C++.
 # - [Hansen 2016](https://arxiv.org/abs/1604.00772) is the tutorial on CMA-ES; [Efron 1987](https://doi.org/10.1080/01621459.1987.10478410) introduced the BCa bootstrap; [Henderson et al. 2018](https://arxiv.org/abs/1709.06560) and [Agarwal et al. 2021](https://arxiv.org/abs/2108.13264) showed how misleading few training runs are.
-# - [CarRacing](https://gymnasium.farama.org/environments/box2d/car_racing/) is part of Gymnasium.

@@ -168,7 +168,11 @@ class Renderer:
                 corners = _corners(self._tiles[i : i + 1], TEXELS / 2**level)[0]
                 _fill(self.levels[level], corners, self._colors[i])
 
-    def _warp(self, car, zoom: float, size: int) -> np.ndarray:
+    def camera(self, car, zoom: float, size: int) -> tuple[int, np.ndarray]:
+        """A level, and the affine map (2, 3) from a frame of size x size pixels to its texels.
+
+        zoom: `ZOOM * TRACK_SCALE`, but in the first second.
+        """
         c, s = math.cos(-car.hull.angle), math.sin(-car.hull.angle)
         x, y = car.hull.position
         # World units per sample. The canvas' y axis points up in the world, down in the picture.
@@ -184,6 +188,10 @@ class Renderer:
             ]
         )
         to_texture[:, 2] -= 0.5  # OpenCV's pixel centres are whole numbers
+        return level, to_texture
+
+    def _warp(self, car, zoom: float, size: int) -> np.ndarray:
+        level, to_texture = self.camera(car, zoom, size)
         return cv2.warpAffine(
             self.levels[level],
             to_texture,

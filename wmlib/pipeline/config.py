@@ -179,7 +179,6 @@ class ChapterConfig(Checked):
     agent_steps: int = number(200)  # of an episode that is looked at step by step
     broken_epochs: int = number(2)  # of VAEs that are broken on purpose
     trial_generations: int = number(10)  # of a search that is only tried
-    measured_steps: int = number(150)  # environment steps per episode that measures speed
     rollout_start: int = number(150)  # agent step at which M's rollouts begin: tracks differ there
 
 

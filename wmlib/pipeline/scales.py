@@ -133,7 +133,6 @@ CHAPTERS = {
         agent_steps=10,
         broken_epochs=1,
         trial_generations=1,
-        measured_steps=10,
         rollout_start=5,
     ),
     "laptop": ChapterConfig(),

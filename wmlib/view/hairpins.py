@@ -74,12 +74,14 @@ class Survey:
     """What n episodes showed.
 
     returns: points (n,). samples (3, N): of every tenth frame the turn of the road in degrees, V's
-    squared error, and V's squared error on its mirror image. hairpins: of all episodes.
+    squared error, and V's squared error on its mirror image. hairpins: of all episodes. gaps: the
+    longest time without a new tile in each episode, in agent steps, int (n,).
     """
 
     returns: np.ndarray
     samples: np.ndarray
     hairpins: list[Hairpin]
+    gaps: np.ndarray
 
     def column(self, name: str) -> np.ndarray:
         """An entry of all hairpins (H,), but not the frames: int, float or bool."""
@@ -93,18 +95,21 @@ def survey(
     """Run an episode on the track of each seed (n,), and find its hairpins."""
     env_spec = env_spec.at_pace(world_model)
     skip = ZOOM // env_spec.repeat
-    returns, samples, hairpins = np.zeros(len(seeds)), [], list[Hairpin]()
+    returns, gaps = np.zeros(len(seeds)), np.zeros(len(seeds), int)
+    samples, hairpins = [], list[Hairpin]()
     envs = MaskedVectorEnv(lambda: RoadAhead(env_spec.make_one()), 16)
     specs = [EpisodeSpec(seed) for seed in seeds]
     with one_thread():
         for k, episode in rollout(envs, policy, specs, world_model, ["turn", "offset"]):
             returns[k], recording = episode.score, episode.recording
+            tiles = np.flatnonzero(recording["rewards"] > 0)
+            gaps[k] = np.diff([0, *tiles, len(recording["rewards"])]).max()
             frames, turns = (recording[key][skip::STRIDE] for key in ("frames", "turn"))
             errors = [squared_error(world_model, some) for some in (frames, mirror(frames))]
             samples.append([turns, *errors])
             hairpins += find_hairpins(recording, world_model, k, skip)
     envs.close()
-    return Survey(returns, np.concatenate(samples, axis=1), hairpins)
+    return Survey(returns, np.concatenate(samples, axis=1), hairpins, gaps)
 
 
 def mirror(frames: np.ndarray) -> np.ndarray:

@@ -23,9 +23,19 @@ Function = TypeVar("Function", bound=Callable)
 def exercises() -> dict[str, Exercise]:
     """All exercises by name, in the order of the chapters."""
     # Only here: each chapter's module imports what its chapter is about.
-    from wmlib.view.build import controller, dream, loop, loss, memory, mixture, rollout, vision
+    from wmlib.view.build import (
+        controller,
+        dream,
+        full_loop,
+        loop,
+        loss,
+        memory,
+        mixture,
+        rollout,
+        vision,
+    )
 
-    modules = (loss, mixture, vision, memory, rollout, controller, loop, dream)
+    modules = (loss, mixture, vision, memory, rollout, controller, full_loop, loop, dream)
     return {e.name: e for module in modules for e in module.EXERCISES}
 
 

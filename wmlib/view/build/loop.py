@@ -22,7 +22,8 @@ MOST = 50  # steps after which TinyEnv assumes an endless loop
 def agent_step(env, world_model, controller, state):
     """One agent step in an environment: (next state, reward, terminated, truncated).
 
-    state: a State of one row. reward: float, in points. terminated, truncated: bool.
+    state: a State of one row. reward: float, as the environment returned it. terminated, truncated:
+    bool.
     """
     action = controller(state.features)
     frame, reward, terminated, truncated, _ = env.step(action[0].numpy())

@@ -5,6 +5,7 @@ grey. Each function returns a matplotlib Figure, or HTML for moving pictures and
 """
 
 from wmlib.view.figures.architectures import architecture, mdn_rnn_diagram, vae_diagram
+from wmlib.view.figures.camera import texture_and_frame
 from wmlib.view.figures.curves import baseline_gaps, horizon_curves, training_curves
 from wmlib.view.figures.dreams import (
     before_and_after,
@@ -22,6 +23,7 @@ from wmlib.view.figures.latents import linear_probes, mixtures, scatter_map
 from wmlib.view.figures.loops import agent_diagram, dream_loop, dream_step, loop_diagram
 from wmlib.view.figures.scores import (
     differences,
+    episode_returns,
     intervals,
     learning_curve,
     score_histogram,
@@ -47,6 +49,7 @@ __all__ = [
     "dream_accuracy",
     "dream_loop",
     "dream_step",
+    "episode_returns",
     "error_by_turn",
     "frame_grid",
     "framed",
@@ -72,6 +75,7 @@ __all__ = [
     "search_steps",
     "seed_dots",
     "source",
+    "texture_and_frame",
     "training_curves",
     "use_style",
     "vae_diagram",

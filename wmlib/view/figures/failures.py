@@ -22,7 +22,8 @@ def error_by_turn(
     """V's squared error per frame against the turn of the road ahead, in degrees, left positive.
 
     Left: frames, with their turns, errors and the errors of their mirror images (N,): the mean per
-    bin with its 95% CI; bins with fewer than two frames are left out. Right: hairpins that a car
+    bin with its 95% CI, drawn at the bin's mean turn; bins with fewer than two frames are left out.
+    Right: hairpins that a car
     came to (H,), with the error of the frames on the way, and whether it failed there (bool).
     Raises ValueError if there are no frames.
     """
@@ -31,11 +32,11 @@ def error_by_turn(
     left, right = figure.subplots(1, 2, sharey=True)
     kinds = {"frames": (errors, REALITY), "their mirror images": (mirrored, BASELINE)}
     for name, (values, color) in kinds.items():
-        inside = [values[(turns >= a) & (turns < b)] for a, b in itertools.pairwise(EDGES)]
+        inside = [(turns >= a) & (turns < b) for a, b in itertools.pairwise(EDGES)]
         bins = [
-            (sum(edges) / 2, episode_interval(part))
-            for edges, part in zip(itertools.pairwise(EDGES), inside, strict=True)
-            if len(part) > 1
+            (turns[rows].mean(), episode_interval(values[rows]))
+            for rows in inside
+            if rows.sum() > 1
         ]
         means = [i.mean for _, i in bins]
         sides = [[i.mean - i.low for _, i in bins], [i.high - i.mean for _, i in bins]]
@@ -50,7 +51,7 @@ def error_by_turn(
         "failed": (failed, {"marker": "X", "s": 42, "color": "black"}),
     }
     for name, (rows, style) in outcomes.items():
-        label = f"{name} ({rows.sum()})"
+        label = f"{name} (n = {rows.sum()})"
         right.scatter(hairpin_turns[rows], hairpin_errors[rows], label=label, **style)
     right.set(xlabel=xlabel, ylim=(0, None))  # of both: they share the axis
     right.legend(title="hairpins", loc="upper center", fontsize=8)

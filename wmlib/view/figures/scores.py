@@ -1,5 +1,6 @@
 """Returns in the real environment: during a search, and on held-out tracks."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,8 @@ from wmlib.view.figures.style import BASELINE, REALITY, column, new_axes, requir
 # {hours: mean return over 1,024 episodes of the search distribution's mean}, at generations 25, 50
 # and 1,800, from the log published with Ha & Schmidhuber's code (64 workers).
 PAPER_HOURS = {15.6: 822.9, 30.0: 867.0, 1119.0: 900.5}
-PAPER_SCORE = 906  # mean return on 100 tracks, from the paper's table
+# From the paper's table: 906 ± 21 (SD of episodes) on 100 tracks; the interval is symmetric.
+PAPER_SCORE = Interval(906, 21, 906 - 1.96 * 2.1, 906 + 1.96 * 2.1, 100)
 
 
 def learning_curve(rows: list[dict]) -> Figure:
@@ -32,27 +34,28 @@ def learning_curve(rows: list[dict]) -> Figure:
         ax.plot(minutes, middle, color=REALITY, lw=1, label=label)
         ax.axvline(minutes[0], color=BASELINE, lw=0.8, ls=":")
         ax.annotate(f" round {number}", (minutes[0], 1.0), xycoords=("data", "axes fraction"))
-    _checks(ax, rows, 1, "mean of the distribution, other tracks (± SD of episodes)")
+    _checks(ax, rows, "mean of the distribution, other tracks (± SD of episodes)")
     ax.set(xlabel="wall-clock time of the run (minutes)", ylabel="return per episode (points)")
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     return figure
 
 
 def wall_clock(rows: list[dict], others: Sequence[list[dict]] = ()) -> Figure:
-    """Returns of the checks on other tracks, in points, and those of the paper's log, over hours.
+    """Mean returns of the checks on other tracks, and those of the paper's log, over hours.
 
     rows: as returned by `rounds.timeline`. others: the same for runs with other training seeds.
     Raises ValueError if `rows` has no checks.
     """
     require_data("checks in the log", _checked(rows))
     figure, ax = new_axes(width=7, height=3.4)
-    for k, other in enumerate(others):
-        checks = _checked(other)
+    shapes = itertools.chain("os^v", itertools.repeat("x"))
+    for run, shape in zip([rows, *others], shapes, strict=False):
+        checks, first = _checked(run), run is rows
         hours = [row["minutes"] / 60 for row in checks]
-        label = "" if k else "the same with other training seeds"
-        style: dict[str, Any] = {"color": REALITY, "ms": 3, "lw": 0.8, "alpha": 0.6}
-        ax.plot(hours, column(checks, "check"), "s-", label=label, **style)
-    _checks(ax, rows, 60, "this run (± SD of episodes)")
+        style: dict[str, Any] = {"ms": 5 if first else 4, "lw": 1.2 if first else 0.8}
+        style |= {"color": REALITY, "alpha": 1 if first else 0.6, "mfc": "white"}
+        label = "this run" if first else "another training seed"
+        ax.plot(hours, column(checks, "check"), f"{shape}-", label=label, **style)
     label = "Ha & Schmidhuber's log, 64 workers"
     ax.plot(list(PAPER_HOURS), list(PAPER_HOURS.values()), "D-", color=BASELINE, ms=5, label=label)
     label = "return of the distribution's\nmean, other tracks (points)"
@@ -65,11 +68,11 @@ def _checked(rows: list[dict]) -> list[dict]:
     return [row for row in rows if "check" in row]
 
 
-def _checks(ax: Axes, rows: list[dict], unit: float, label: str) -> None:
-    # unit: minutes per unit of the x axis. White markers are visible on the population's band.
+def _checks(ax: Axes, rows: list[dict], label: str) -> None:
+    # White markers are visible on the population's band.
     checks = _checked(rows)
     ax.errorbar(
-        [row["minutes"] / unit for row in checks],
+        column(checks, "minutes"),
         column(checks, "check"),
         column(checks, "check_std"),
         fmt="o",
@@ -86,8 +89,8 @@ def score_histogram(score: Score) -> Figure:
     """Returns on held-out tracks, in points: their histogram, and the mean with its 95% CI.
 
     Left: the share of the tracks per bin of 20 points, a tick below it for every track, so that
-    rare failures are visible. Right: mean and median on an axis of their own. Raises ValueError if
-    there are fewer than two tracks.
+    rare failures are visible. Right: mean and median on an axis of their own, and the paper's mean.
+    Raises ValueError if there are fewer than two tracks.
     """
     scores, interval = score.scores, score.interval
     figure = Figure(figsize=(8.4, 2.8), layout="constrained")
@@ -102,7 +105,7 @@ def score_histogram(score: Score) -> Figure:
     left.legend(loc="upper left", fontsize=8)
     _interval(right, 0, interval, REALITY)
     right.plot(np.median(scores), 1, "s", color=REALITY, mfc="white")
-    right.plot(PAPER_SCORE, 2, "D", color=BASELINE)
+    _interval(right, 2, PAPER_SCORE, BASELINE)
     names = ["mean, 95% CI", "median", "the paper's mean"]
     right.margins(x=0.15)
     _name_rows(right, names, "return (points)")
@@ -134,12 +137,24 @@ def differences(
     width: inches. Raises ValueError if there are no rows, or a row has fewer than two pairs.
     """
     require_data("differences", rows)
+    figure = episode_returns(rows, xlabel, colors, width)
+    figure.axes[0].axvline(0, color=BASELINE, ls="--", lw=1)
+    return figure
+
+
+def episode_returns(
+    rows: Mapping[str, np.ndarray], xlabel: str, colors: Mapping[str, str] = {}, width: float = 6.4
+) -> Figure:
+    """Returns of episodes: a dot per episode, and above the dots their mean with its 95% CI.
+
+    rows: {name: returns (n,)}; the rest, and the errors, as in `differences`.
+    """
+    require_data("episodes", rows)
     figure, ax = new_axes(width=width, height=0.8 + 0.55 * len(rows))
     for y, (name, values) in enumerate(rows.items()):
         color = colors.get(name, REALITY)
         _interval(ax, y - 0.15, episode_interval(values), color)
         ax.plot(values, np.full(len(values), y + 0.15), "o", color=color, ms=4, mew=0, alpha=0.4)
-    ax.axvline(0, color=BASELINE, ls="--", lw=1)
     _name_rows(ax, list(rows), xlabel)
     return figure
 
