@@ -11,7 +11,7 @@ PY := $(VENV)/bin/python
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 READY := $(VENV)/ready
 CHAPTERS ?= $(sort $(wildcard notebooks/*.ipynb))
-EXTRAS := tests/test_browser.py tests/test_cluster.py tests/test_readonly.py
+EXTRAS := tests/test_browser.py tests/test_web.py tests/test_cluster.py tests/test_readonly.py
 # Tests and chapters run side by side, each with one thread: two that share cores wait for each other.
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2> /dev/null || echo 2)
 THREADS ?= 1

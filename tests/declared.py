@@ -38,7 +38,7 @@ MAY_USE = {
     "notebooks/": {"core", "notebooks"},
     "notebooks/run.py": {"dev"},
     "tests/": {"core", "notebooks", "dev"},
-    "tests/test_browser.py": {"browser"},
+    "tests/browser.py": {"browser"},
     "tests/test_cluster.py": {"cluster"},
     "tests/test_external.py": {"sb3"},
 }

@@ -16,15 +16,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
-
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="the browser tests need Playwright: see `make extras`"
+browser = pytest.importorskip(
+    "browser", reason="needs Playwright and a Chromium: see `make extras`", exc_type=ImportError
 )
-if BROWSER is None:
-    names = ", ".join(NAMES)
-    pytest.skip(f"the browser tests need one of {names} on the PATH", allow_module_level=True)
 
 
 @pytest.fixture(scope="module")
@@ -74,13 +68,10 @@ def lab(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page():
     """A page of a headless browser; an action on it times out after 60 s."""
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=BROWSER, headless=True, args=arguments)
-        page = browser.new_page(viewport={"width": 1500, "height": 1400})
+    with browser.open_browser() as opened:
+        page = opened.new_page(viewport={"width": 1500, "height": 1400})
         page.set_default_timeout(60_000)
         yield page
-        browser.close()
 
 
 def run_all(page, lab, notebook):

@@ -15,7 +15,7 @@ import torch
 import tyro
 from safetensors import SafetensorError
 
-from wmlib.tools import agents, mixture_ablation, runs, search_ablation
+from wmlib.tools import agents, export_web, mixture_ablation, runs, search_ablation
 
 # Commands on a run, with the world that it is of.
 RUNS: dict[str, tuple[type[runs.RunCommand], str]] = {
@@ -39,6 +39,7 @@ AGENTS: dict[str, type] = {
     "bench": agents.Bench,
     "ablate mixtures": mixture_ablation.AblateMixtures,
     "ablate search": search_ablation.AblateSearch,
+    "export-web": export_web.ExportWeb,
 }
 
 # What commands and options were called before: command -> option -> its name now.
