@@ -63,7 +63,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def chromium():
-    """A headless browser that can collect garbage when told to."""
+    """A headless browser that can collect garbage on request."""
     with browser.open_browser("--js-flags=--expose-gc") as opened:
         yield opened
 
