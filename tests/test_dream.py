@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from wmlib.envs.dream import Dream, DreamSpec, PassThroughEncoder
+from wmlib.envs.dream import Dream, DreamSpec, PassThroughEncoder, independent_seeds
 from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN, TILE
 from wmlib.models.world_model import State, WorldModel
@@ -259,7 +259,7 @@ def test_starts_are_states_of_the_agent_in_recorded_episodes(world_model, tmp_pa
     assert early == [("a", 7), ("b", 7)]
 
 
-def test_the_moments_of_a_dream_world_are_found_once(world_model, tmp_path, monkeypatch):
+def test_the_moments_of_a_dream_spec_are_found_once(world_model, tmp_path, monkeypatch):
     """The dream's M and the agent's M use the same moments: reading all episodes is slow."""
     latents = EpisodeStore(tmp_path)
     episode = {"mu": np.zeros((4, 32), np.float32), "actions": np.zeros((3, 3), np.float32)}
@@ -302,3 +302,20 @@ def test_dreams_start_anywhere_if_no_episode_has_a_reward(world_model, tmp_path)
     assert find_moments(latents, repeat=1, after=5, recent=2) == ([("c", 6), ("c", 7)], True)
     assert find_moments(latents, repeat=1, after=5, recent=2, before=7) == ([("c", 6)], True)
     assert not find_moments(latents, repeat=1, after=5, newest=1, before=3)[1]
+
+
+def test_a_dream_can_be_reset_as_gymnasium_says(world_model, starts):
+    def begun(*seeds):
+        dream = Dream(world_model, starts, num_envs=3)
+        return [dream.reset(seed=seed)[0].copy() for seed in seeds]
+
+    once, again = begun(7, None, None), begun(7, None, None)
+    assert np.array_equal(once, again)  # goes on from the seed
+    dream = Dream(world_model, starts, num_envs=3)
+    before, _ = dream.reset(seed=1)
+    after, _ = dream.reset(options={"reset_mask": np.zeros(3, dtype=bool)})  # none of them
+    assert np.array_equal(before, after)
+
+
+def test_no_dreams_need_no_noise():
+    assert independent_seeds(0, 10) == []

@@ -15,7 +15,6 @@ Differs from the paper in:
 - common random numbers: the seed fixes all noise of an episode.
 """
 
-import itertools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,7 +46,7 @@ class Dream(gym.vector.VectorEnv):
     candidates of a population can be compared with common random numbers.
     agent: the agent's own world model, which computes h, and the same moments in its states; by
     default the dream's own. With two, the dream's M can be trained further while h keeps the
-    meaning that the controller was trained for.
+    meaning that the controller was trained for. Both need the same V and the same `repeat`.
     max_steps: agent steps until the dream is truncated. patience: agent steps in which the return
     does not exceed its maximum by more than `PROGRESS` points, until it is truncated; None: no such
     limit (compare `NoProgressTruncation`).
@@ -101,14 +100,16 @@ class Dream(gym.vector.VectorEnv):
 
     def reset(self, *, seed: Any = None, options: dict | None = None):
         """Observations (N, z + hidden) and empty infos; seed: see `seed_per_env`."""
+        super().reset(seed=seed if isinstance(seed, int) else None)
         mask = (options or {}).get("reset_mask", np.ones(self.num_envs, dtype=bool))
         seeds = seed_per_env(seed, self.num_envs)
         rows = np.flatnonzero(mask)
-        for i in rows:
+        drawn = np.zeros(len(rows), dtype=np.int64)
+        for k, i in enumerate(rows):
             seed = seeds[i]
-            seeds[i] = seed = int(self.np_random.integers(2**31)) if seed is None else seed
-            self._noise_row[i] = noise_row(seed)
-        moments = torch.tensor([seeds[i] for i in rows]) % len(self.starts.z)
+            drawn[k] = self.np_random.integers(2**31) if seed is None else seed
+            self._noise_row[i] = noise_row(drawn[k])
+        moments = torch.from_numpy(drawn) % len(self.starts.z)
         index = torch.from_numpy(rows)
         self._state = self._state.put(index, self.starts.take(moments))
         self._agent_state = self._agent_state.put(index, self._agent_starts.take(moments))
@@ -129,12 +130,12 @@ class Dream(gym.vector.VectorEnv):
         dreamt, prediction = self.world_model.imagine(
             self._state.take(index), taken, self._temperatures(), noise=noise, dropout=self.dropout
         )
-        known = dreamt
+        agent_state = dreamt
         if self._agent is not None:
             h, c = self._agent.remember(self._agent_state.take(index), taken)
-            known = dreamt._replace(h=h, c=c)
+            agent_state = dreamt._replace(h=h, c=c)
         self._state = self._state.put(index, dreamt)
-        self._agent_state = self._agent_state.put(index, known)
+        self._agent_state = self._agent_state.put(index, agent_state)
         self._steps += 1
         rewards, ends = np.zeros(self.num_envs), np.zeros(self.num_envs, dtype=bool)
         rewards[rows] = prediction.reward[:, 0].double().numpy()
@@ -181,22 +182,21 @@ def independent_seeds(count: int, steps: int) -> list[int]:
             f"got {count}"
         )
     seeds: list[int] = []
-    taken = np.zeros(NOISE_ROWS, dtype=bool)
-    for seed in itertools.count():
+    taken, seed = np.zeros(NOISE_ROWS, dtype=bool), 0
+    while len(seeds) < count:
         rows = (noise_row(seed) + np.arange(steps)) % NOISE_ROWS
         if not taken[rows].any():
             seeds.append(seed)
             taken[rows] = True
-        if len(seeds) == count:
-            return seeds
-    raise AssertionError  # the loop does not end otherwise
+        seed += 1
+    return seeds
 
 
 class PassThroughEncoder:
     """Takes the world model's place in `rollout` where observations are [z, h]: in dreams."""
 
     def __init__(self, world_model: WorldModel):
-        self.feature_size, self._z_size = world_model.feature_size, world_model.vae.z_size
+        self._z_size = world_model.vae.z_size
 
     def begin(self, observations: np.ndarray) -> State:
         """[z, h] (B, z + hidden) -> the state, without c: the dream keeps it."""
@@ -228,7 +228,10 @@ class DreamSpec:
     origin: str = ""  # a digest of what the starts were made from, for records
 
     def __str__(self) -> str:
-        """What a score depends on, besides the world model and the number of environments."""
+        """What a score depends on, besides the world model and the number of environments.
+
+        A part of every record: with other words no run could go on.
+        """
         capped = self.reward_temperature < self.temperature
         of_reward = f" (reward: {self.reward_temperature})" if capped else ""
         uncertainty = f"temperature {self.temperature}{of_reward}, dropout {self.dropout}"

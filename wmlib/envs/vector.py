@@ -157,7 +157,7 @@ MIN_ROWS = 4
 
 @dataclass(frozen=True)
 class VectorEnvSpec:
-    """How to make a vector environment of `num_envs` copies, here or in another process.
+    """How to make a vector environment of `num_envs` Gymnasium environments, in any process.
 
     patience: see `NoProgressTruncation`; None (always, for scores) runs every episode to its end.
     options: keyword arguments for `gymnasium.make`.
@@ -172,7 +172,10 @@ class VectorEnvSpec:
     repeat: int = 1
 
     def __str__(self) -> str:
-        """What a score depends on, besides `repeat`."""
+        """What a score depends on, besides `repeat`.
+
+        A part of every record: with other words no run could go on.
+        """
         return f"{self.env_id} {self.options}, patience {self.patience}"
 
     def make(self) -> MaskedVectorEnv:

@@ -1,8 +1,8 @@
 """The loop for CarRacing, phase by phase: collect, train V, encode, train M, evolve C.
 
 Every phase of a `Round` keeps its work in the round's folder and, called again, goes on from what
-it finds there; a finished phase returns at once. Chapters call these functions, and so does the
-command line.
+it finds there; a finished phase trains nothing again. Chapters call these functions, and so does
+the command line.
 
 Differs from the paper, with the default (laptop) settings, in:
 - several rounds: the agent of one collects episodes for V and M of the next (the paper's section 5
@@ -65,20 +65,19 @@ from wmlib.training.search_space import Directions, imitate
 def training_env_spec(
     config: Config,
     patience: int | None = None,
-    repeat: int | None = None,
     mirror: bool | None = None,
 ) -> VectorEnvSpec:
     """CarRacing to learn in, with the fast renderer.
 
-    patience (see `NoProgressTruncation`) is for training, never for scores. repeat: for policies
-    without a world model; by default the config's. mirror: by default the config's.
+    patience (see `NoProgressTruncation`) is for training, never for scores. mirror: by default the
+    config's.
     """
     env = config.env
     options: dict[str, Any] = {"frame_size": env.frame_size, "max_episode_steps": env.max_steps}
-    if env.mirror if mirror is None else mirror:
+    mirror = env.mirror if mirror is None else mirror
+    if mirror:  # absent otherwise: the options are in every record
         options["mirror"] = True
-    repeat = env.repeat if repeat is None else repeat
-    return VectorEnvSpec("wmlib/CarRacing-v3", env.num_envs, patience, options, repeat)
+    return VectorEnvSpec("wmlib/CarRacing-v3", env.num_envs, patience, options, env.repeat)
 
 
 def run_all_rounds(
@@ -87,8 +86,8 @@ def run_all_rounds(
     """The whole loop, from scratch, all rounds of a config: V, M and C of CarRacing.
 
     The folder ends up with the final round's weights, and with the logs of all rounds, whose rows
-    say which "round" they are from. With `evolve_in="dream"`, every C is evolved in dreams alone,
-    and the result is the mean that `reevaluate` returns.
+    say which "round" they are from. With `evolve_in="dream"`, every C is evolved in dreams alone;
+    which C is a round's result, see `Round.result`.
     """
     rounds = rounds_of(config, folder, machine)
     check_settings(config, rounds[0].machine)
@@ -296,10 +295,10 @@ def _newest_episodes(folder: str | Path, count: int) -> Iterator[list[np.ndarray
 def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
     """C of CarRacing for a round: `evolve` with the config's settings.
 
-    In the environment, from the previous round's C; or, with `evolve_in="dream"`, in dreams (see
-    `train_dream`) that begin early in the newest episodes, from the mean that `reevaluate` returns.
-    Returns the search's result; the result of a round that re-evaluates is that mean instead, see
-    `Round.result`.
+    In the environment; or, with `evolve_in="dream"`, in dreams (see `train_dream`) that begin early
+    in the newest episodes. The search starts at the C before (distilled, if M is new) or, in a
+    round that re-evaluates, at the mean that `reevaluate` returns. Returns C at the end of the
+    search; the round's result may be that mean instead, see `Round.result`.
     """
     config, search = current.config, current.config.search
     with exclusive_lock(current.folder):
@@ -317,21 +316,18 @@ def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
                 tracks=search.check_tracks,
                 executor=executor,
             )
-            numbers = (current.settings.rollouts, search.double_every, seed, executor)
+            common = (current.settings.rollouts, search.double_every, seed, executor)
             fitness: MeanReturn
             if dreams is None:
                 env_spec = training_env_spec(config, search.patience)
-                fitness, start = (
-                    MeanReturn(env_spec, world_model, *numbers),
-                    _initial(current, world_model),
-                )
+                fitness = MeanReturn(env_spec, world_model, *common)
             else:
                 encoder, steps = PassThroughEncoder(world_model), config.agent_steps_left
-                fitness = ExtrapolatedReturn(dreams, encoder, *numbers, steps)
-                again = current.reevaluates
-                start = (
-                    reevaluate(current, fitness, check) if again else _initial(current, world_model)
-                )
+                fitness = ExtrapolatedReturn(dreams, encoder, *common, steps)
+            if isinstance(fitness, ExtrapolatedReturn) and current.reevaluates:
+                start = reevaluate(current, fitness, check)
+            else:
+                start = _initial(current, world_model)
             result = evolve(
                 fitness,
                 current.work,

@@ -54,8 +54,8 @@ def training_subset(
 ) -> EpisodeStore:
     """The newest episodes and as many of the others, drawn at random, as links in a folder.
 
-    The errors of the current policy are in the newest ones alone, so they are half of what is
-    learned; the others keep M from forgetting how earlier policies failed.
+    The newest ones show the errors of the latest policies, so they are half of what is learned; the
+    others keep M from forgetting how earlier policies failed.
     """
     names, subset = latents.names(), EpisodeStore(folder)
     record = Record({"latents": latents.digest()}, {"newest": newest, "seed": seed})
@@ -132,6 +132,7 @@ def reevaluate(
             path = current.at(number).work / f"{kind}.safetensors"
             if path.exists():
                 candidates[f"{kind} {number}"] = load_controller(path)
+    # In reverse, so that the earliest of several names of the same C is kept.
     unique = {digest(c.parameters): name for name, c in reversed(candidates.items())}
     names = [name for name in candidates if name in unique.values()]
     record = Record(
@@ -157,11 +158,11 @@ def reevaluate(
 
 
 def dream_env_spec(
-    config: Config, dream: WorldModel, latents: str | Path, agent: WorldModel | None = None
+    config: Config, dream: WorldModel, latents: str | Path, agent: WorldModel
 ) -> DreamSpec:
     """Dreams with a config's settings, beginning in the newest of the encoded episodes in a folder.
 
-    agent: the world model that computes C's h; by default the dream's. Raises ValueError if there
+    agent: the world model that computes C's h. Raises ValueError if there
     are no episodes.
     """
     settings, store = config.dream, EpisodeStore(latents)
@@ -187,7 +188,7 @@ def dream_env_spec(
         reward_temperature=settings.reward_temperature,
         dropout=settings.dropout,
         patience=settings.patience,
-        agent=None if agent is None else (agent, starts(agent)),
+        agent=(agent, starts(agent)),
         note=note,
         origin=Record(
             {"latents": store.digest()}, {"count": settings.starts, "seed": config.seed, **where}

@@ -20,8 +20,9 @@ from wmlib.provenance import Record
 from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec
 from wmlib.rollout.rollout import Encoder, EnvSpec, Episode, run_episodes
 
-# A lap has 1,000 points, and a second one brings none, however well a car is driven; M cannot know
-# why. At the end of a lap an episode has a return of 850 and more.
+# Points of a lap; a second one brings none. The dream's M learns an episode only until its positive
+# rewards add up to `NEARLY_A_LAP`: after a lap with missed tiles no more rewards come, and nothing
+# in a frame says why.
 LAP, NEARLY_A_LAP = 1000, 800
 
 
@@ -64,16 +65,16 @@ def dream_outcomes(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns, agent steps until failure (or the end), and whether the dream failed.
 
-    Each (controllers, seeds). A dream has failed if it ends before `max_steps`. If it was truncated
-    for want of reward, the failure was `patience` steps earlier; if M ended it, it was right then.
+    Each (controllers, seeds). A dream has failed if M ended it, or if it was truncated for want of
+    reward: then the failure was `patience` steps earlier.
     """
     repeat, patience = env_spec.world_model.mdn_rnn.repeat, env_spec.patience or 0
     rows = run_controllers(env_spec, encoder, controllers, seeds, executor)
     gained = np.array([[episode.score for episode in row] for row in rows])
     steps = np.array([[episode.steps / repeat for episode in row] for row in rows])
     ended = np.array([[episode.terminated for episode in row] for row in rows])
-    failed = steps < env_spec.max_steps
-    return gained, np.maximum(steps - patience * (failed & ~ended), 1), failed | ended
+    failed = ended | (steps < env_spec.max_steps)
+    return gained, np.maximum(steps - patience * (failed & ~ended), 1), failed
 
 
 def extrapolate(
@@ -93,8 +94,8 @@ def extrapolate(
     return pace * -np.expm1(-rate * agent_steps) / rate
 
 
-def tracks_of(generation: int, rollouts: int, double_every: int) -> int:
-    """How many tracks (or dreams) each candidate of a generation gets; the first one is 0."""
+def num_tracks(generation: int, rollouts: int, double_every: int) -> int:
+    """How many tracks (or dreams) each candidate of a generation gets; they count from 0."""
     return rollouts * 2 ** (generation // double_every)
 
 
@@ -117,7 +118,7 @@ class MeanReturn:
 
     def tracks(self, generation: int) -> list[int]:
         """The seeds of a generation's episodes."""
-        count = tracks_of(generation, self.rollouts, self.double_every)
+        count = num_tracks(generation, self.rollouts, self.double_every)
         rng = np.random.default_rng([self.seed, generation])
         return rng.integers(0, CHECK_TRACKS_FROM, count).tolist()
 

@@ -89,7 +89,7 @@ def collect_test_episodes(
     world_model, controller = load_agent(folder)
     return collect(
         training_env_spec(config),
-        noisy_car_policy(ControllerPolicy(controller), config.env.repeat),
+        noisy_car_policy(ControllerPolicy(controller), world_model.mdn_rnn.repeat),
         range(first, first + episodes),
         config.run_folder(f"test_episodes-{agent_digest(folder)}") / "episodes",
         world_model=world_model,

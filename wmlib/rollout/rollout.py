@@ -28,10 +28,6 @@ class Encoder(Protocol):
     """What makes the state, and with it [z, h], from observations: a `WorldModel`, or in dreams,
     whose observations are [z, h], a `PassThroughEncoder`."""
 
-    @property
-    def feature_size(self) -> int:
-        """Length of [z, h]."""
-
     def begin(self, frames: Any, /) -> State:
         """The states of episodes at their first observations."""
 
@@ -62,7 +58,7 @@ class Episode:
     truncated (by the limit of steps or by `patience`). recording: empty if nothing was recorded, or
     frames (T + 1, S, S, 3) uint8 (the last one is what the final action led to), actions (T, A)
     float32, rewards (T,) float32, done (T,) float32 (1 where the environment terminated), and
-    (T + 1, ...) float64 for each entry of `info` that was asked for.
+    (T + 1, ...) for each entry of `info` that was asked for.
     """
 
     spec: EpisodeSpec
@@ -78,14 +74,15 @@ def rollout(
     envs: gym.vector.VectorEnv,
     policy: Policy,
     specs: Sequence[EpisodeSpec],
-    world_model: Encoder | None = None,
+    encoder: Encoder | None = None,
     record: Sequence[str] | None = None,
 ) -> Iterator[tuple[int, Episode]]:
     """Run an episode per spec, as many at once as there are environments.
 
-    Yields (index of the spec, Episode) in the order in which they end; the environment takes the
-    next spec at once. world_model: makes the policy's features; None for a policy without any.
-    record: turns recording on, with these entries of `info` (possibly none).
+    envs: resets what `reset_mask` says, and has a dictionary per environment in info["envs"], as
+    `MaskedVectorEnv` and `Dream` do. Yields (index of the spec, Episode) in the order in which they
+    end; the environment takes the next spec at once. encoder: makes the policy's features; None for
+    a policy without any. record: turns recording on, with these entries of `info` (possibly none).
     """
     num_envs = envs.num_envs
     waiting = deque(enumerate(specs))
@@ -106,7 +103,7 @@ def rollout(
                 policy.begin(row, spec)
         if not mask.any():
             return
-        each: Any = seeds  # Gymnasium's own vector environments take lists, too
+        each: Any = seeds  # Gymnasium's annotation allows no None in the list
         frames, info = envs.reset(seed=each, options={"reset_mask": mask})
         started = np.flatnonzero(mask)
         if record is not None:
@@ -118,9 +115,9 @@ def rollout(
                     "done": [],
                 }
                 tapes[row] |= {name: [info["envs"][row][name]] for name in record}
-        if world_model is not None:
+        if encoder is not None:
             rows = pad_batch(started, num_envs)
-            fresh = world_model.begin(frames[rows])
+            fresh = encoder.begin(frames[rows])
             if state is None:
                 state = State(*(p.new_zeros(num_envs, *p.shape[1:]) for p in fresh))
             state = state.put(torch.from_numpy(started), fresh.take(slice(len(started))))
@@ -129,13 +126,17 @@ def rollout(
     while running:
         actions = policy.act(None if state is None else state.features, num_envs)
         frames, rewards, terminated, truncated, info = envs.step(actions)
-        if state is not None and world_model is not None:
+        if state is not None and encoder is not None:
             # Nothing is encoded for finished environments: near the end of a batch only the last
             # episodes cost time.
             rows = pad_batch(np.array(list(running)), num_envs)
             index = torch.from_numpy(rows)
-            taken, brought = torch.from_numpy(actions[rows]), torch.from_numpy(rewards[rows])
-            observed = world_model.observe(state.take(index), taken, frames[rows], brought)
+            observed = encoder.observe(
+                state.take(index),
+                torch.from_numpy(actions[rows]),
+                frames[rows],
+                torch.from_numpy(rewards[rows]),
+            )
             state = state.put(index, observed)
         finished = []
         for row, (_, episode) in running.items():
@@ -171,7 +172,7 @@ def run_episodes(
     env_spec: EnvSpec,
     policy: Policy,
     specs: Sequence[EpisodeSpec],
-    world_model: Encoder | None = None,
+    encoder: Encoder | None = None,
     *,
     executor: Executor | None = None,
     store: EpisodeStore | None = None,
@@ -184,7 +185,7 @@ def run_episodes(
     entries `record` of info, and is returned without its recording. Without an executor,
     everything runs in this process. `progress` names a progress bar.
     """
-    specs, env_spec = list(specs), env_spec.at_pace(world_model)
+    specs, env_spec = list(specs), env_spec.at_pace(encoder)
     # Equal chunks per worker, at most two specs per environment: one that ends early takes another.
     workers = getattr(executor, "_max_workers", 1)
     rounds = math.ceil(len(specs) / (2 * env_spec.num_envs * workers)) or 1
@@ -193,7 +194,7 @@ def run_episodes(
     episodes: dict[int, Episode] = {}
     # On a cluster, the arguments that all parts share are sent to each worker only once.
     share = getattr(executor, "share", lambda thing: thing)
-    common = share(env_spec), share(policy), share(world_model)
+    common = share(env_spec), share(policy), share(encoder)
     arguments = [(*common, [specs[i] for i in part], store, record) for part in parts]
     # disable=None: tqdm shows the bar in a terminal only.
     silent = True if progress is None else None
@@ -221,7 +222,7 @@ def _run(executor: Executor | None, arguments: list[tuple]) -> Iterator[tuple[in
 def _run_part(
     env_spec: EnvSpec,
     policy: Policy,
-    world_model: Encoder | None,
+    encoder: Encoder | None,
     specs: list[EpisodeSpec],
     store: EpisodeStore | None,
     record: Sequence[str],
@@ -229,7 +230,7 @@ def _run_part(
     episodes: dict[int, Episode] = {}
     wanted = record if store is not None else None
     with one_thread(), env_spec.open() as envs:
-        for index, episode in rollout(envs, policy, specs, world_model, wanted):
+        for index, episode in rollout(envs, policy, specs, encoder, wanted):
             if store is not None:
                 store.write(episode_name(episode.spec), episode.recording)
                 episode.recording = {}

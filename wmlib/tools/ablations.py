@@ -139,7 +139,7 @@ def score_policies(last: Round, where: str, executor: Executor | None) -> dict:
     everyone = Controller(np.concatenate([c.parameters for c in policies.values()]))
     if where == REAL:
         tracks = range(TRACKS_FROM, TRACKS_FROM + config.search.check_tracks)
-        real = car_racing.training_env_spec(config)
+        real = car_racing.training_env_spec(config, mirror=False)
         scores = fitness.returns(real, agent, everyone, tracks, executor)
         return {"policies": list(policies), "scores": scores.round(2).tolist()}
     changed = config if where == WITH_TEMPERATURE else config.change(dream=NEUTRAL)
@@ -174,7 +174,7 @@ def evolve_in(
         executor=executor,
         agent_steps=config.agent_steps_left,
     )
-    real = car_racing.training_env_spec(config)
+    real = car_racing.training_env_spec(config, mirror=False)
     controller, evolution = search.evolve(
         objective,
         _search_folder(last.folder, kind, temperature, dropout),

@@ -16,7 +16,7 @@ import psutil
 from wmlib.models.controller import Controller
 from wmlib.pipeline.ball import BALL
 from wmlib.pipeline.config import Config, Machine
-from wmlib.pipeline.fitness import tracks_of
+from wmlib.pipeline.fitness import num_tracks
 from wmlib.pipeline.rounds import Round, rounds_of
 from wmlib.pipeline.scales import get_machine
 from wmlib.rollout.workers import processes
@@ -227,7 +227,7 @@ def searched_steps(work: Work, number: int, speed: dict[str, float]) -> float:
     candidates = 2 * (number - current.vae_since) * current.reevaluates
     steps = float(candidates * dream.reevaluations * dream.steps * env.repeat)
     for generation in range(current.settings.generations):
-        tracks = tracks_of(generation, current.settings.rollouts, config.search.double_every)
+        tracks = num_tracks(generation, current.settings.rollouts, config.search.double_every)
         episodes = config.search.population * tracks
         if config.in_dreams:
             steps += episodes * dream.steps * env.repeat

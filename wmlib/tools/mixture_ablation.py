@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from wmlib.files import exclusive_lock
 from wmlib.models.checkpoints import load_agent, load_world_model
 from wmlib.models.mdn_rnn import MDNRNN, Prediction, mixture_nll
 from wmlib.models.vae import kl_per_dimension, sample_latent
@@ -72,24 +73,25 @@ def run_ablation(config: Config, chapter: ChapterConfig, out: str | Path) -> lis
     if the rows there were made with other settings, from another agent or from other episodes.
     """
     folder = config.run_folder(f"mixtures-{agent_digest(pretrained('car_racing'))}")
-    latents, held_out = encoded_episodes(config, chapter, folder)
-    table = Table(Path(out), record_of(config, chapter, latents, held_out))
-    test, vae = read_latents(held_out), load_world_model(pretrained("car_racing")).vae
+    with exclusive_lock(folder):
+        latents, held_out = encoded_episodes(config, chapter, folder)
+        table = Table(Path(out), record_of(config, chapter, latents, held_out))
+        test, vae = read_latents(held_out), load_world_model(pretrained("car_racing")).vae
 
-    def of_mdn_rnn(mixtures: int, z_weight: float, seed: int) -> dict:
-        mdn_rnn = train(config, latents, mixtures, z_weight, seed)
-        measured = measure(Mixture(WorldModel(vae, mdn_rnn)), test, chapter)
-        return measured | {"reward_error": reward_error(mdn_rnn, test)}
+        def of_mdn_rnn(mixtures: int, z_weight: float, seed: int) -> dict:
+            mdn_rnn = train(config, latents, mixtures, z_weight, seed)
+            measured = measure(Mixture(WorldModel(vae, mdn_rnn)), test, chapter)
+            return measured | {"reward_error": reward_error(mdn_rnn, test)}
 
-    def of_baseline(copy: bool) -> dict:
-        return measure(Linear.fit(read_latents(latents), copy=copy), test, chapter)
+        def of_baseline(copy: bool) -> dict:
+            return measure(Linear.fit(read_latents(latents), copy=copy), test, chapter)
 
-    for seed in SEEDS:
-        for arm, settings in ARMS.items():
-            table.add({"arm": arm, "seed": seed}, partial(of_mdn_rnn, *settings, seed))
-    for arm in (LINEAR, COPY):
-        table.add({"arm": arm, "seed": 0}, partial(of_baseline, arm == COPY))
-    return table.rows()
+        for seed in SEEDS:
+            for arm, settings in ARMS.items():
+                table.add({"arm": arm, "seed": seed}, partial(of_mdn_rnn, *settings, seed))
+        for arm in (LINEAR, COPY):
+            table.add({"arm": arm, "seed": 0}, partial(of_baseline, arm == COPY))
+        return table.rows()
 
 
 def record_of(
@@ -111,6 +113,7 @@ def settings_of(config: Config, chapter: ChapterConfig) -> dict:
         "context": chapter.context,
         "horizon": chapter.horizon,
         "samples": SAMPLES,
+        "active": ACTIVE,
     }
 
 
@@ -135,8 +138,8 @@ def encoded_episodes(
     world_model, controller = load_agent(pretrained("car_racing"))
     episodes = collect(
         training_env_spec(config),
-        noisy_car_policy(ControllerPolicy(controller), config.env.repeat),
-        range(TRACKS_FROM, TRACKS_FROM + config.rounds[1].episodes),
+        noisy_car_policy(ControllerPolicy(controller), world_model.mdn_rnn.repeat),
+        range(TRACKS_FROM, TRACKS_FROM + config.rounds[-1].episodes),
         folder / "episodes",
         world_model=world_model,
     )
@@ -266,7 +269,8 @@ def measure(forecaster: Forecaster, latents: Latents, chapter: ChapterConfig) ->
     generator = torch.Generator().manual_seed(0)
     imagined = forecaster.rollouts(z[:, : context + 1], actions, generator)[..., active]
     real = z[:, context + 1 :, active]
-    # So few samples have a mean that is off by itself; its expected squared error is subtracted.
+    # The mean of S samples is off M's mean by chance: the expected square of that, var / (S - 1),
+    # is subtracted.
     own = imagined.var(0, correction=0).sum(-1) / max(1, len(imagined) - 1)
     error = (imagined.mean(0) - real).square().sum(-1) - own
     return {

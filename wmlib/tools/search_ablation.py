@@ -25,6 +25,7 @@ from wmlib.pipeline.config import Config, Machine
 from wmlib.pipeline.fitness import MeanReturn
 from wmlib.pipeline.rounds import TEST_TRACKS_FROM
 from wmlib.pipeline.scales import get_chapter_config, get_config, get_machine
+from wmlib.pipeline.scoring import agent_digest
 from wmlib.provenance import Record
 from wmlib.rollout.policies import random_car_policy
 from wmlib.rollout.workers import processes
@@ -75,8 +76,10 @@ def run_search_ablation(config: Config, file: Path, work: Path, machine: Machine
     search distribution's mean on other tracks), "check_std". Raises ValueError if the rows there
     were made with other settings or another world model.
     """
+    if not config.search.directions:
+        raise ValueError("this ablation needs principal components: use scale smoke or laptop")
     world_model = load_world_model(pretrained("car_racing"))
-    record = record_of(config, world_model)
+    table = Table(file, record_of(config, world_model))
     with exclusive_lock(work), processes(machine.workers, machine.cluster) as executor:
         seen = random_policy_features(config, world_model, work)
         spaces = search_spaces(seen, config.search.directions)
@@ -84,7 +87,7 @@ def run_search_ablation(config: Config, file: Path, work: Path, machine: Machine
             for name, space in spaces.items():
                 sigma = step_size(space, seen)
                 folder = work / f"{name.replace(' ', '_')}-{seed}"
-                Table(file, record).add(
+                table.add(
                     {"space": name, "seed": seed},
                     partial(_evolve, config, world_model, space, sigma, seed, folder, executor),
                 )
@@ -106,17 +109,20 @@ def _settings(config: Config) -> dict:
         "patience": config.search.patience,
         "directions": config.search.directions,
         "raw_step": RAW_STEP,
+        "random_episodes": get_chapter_config(config.scale).test_episodes,
+        "random_patience": config.collect.patience,
         "tracks": max(2, config.search.check_tracks // 2),
     }
 
 
 def random_policy_features(config: Config, world_model: WorldModel, work: Path) -> Tensor:
     """[z, h] at every agent step of a few random episodes, (N, n)."""
-    episodes = get_chapter_config(config.scale).test_episodes
+    settings = _settings(config)
+    spec = car_racing.training_env_spec(config, settings["random_patience"]).at_pace(world_model)
     store = phases.collect(
-        car_racing.training_env_spec(config, config.collect.patience),
-        random_car_policy(config.env.repeat),
-        range(TEST_TRACKS_FROM, TEST_TRACKS_FROM + episodes),
+        spec,
+        random_car_policy(spec.repeat),
+        range(TEST_TRACKS_FROM, TEST_TRACKS_FROM + settings["random_episodes"]),
         work / "episodes",
     )
     recorded = [store.episode(name) for name in store.names()]
@@ -136,7 +142,7 @@ def _evolve(
     short = config.change(env={"max_steps": settings["max_steps"]})
     check = partial(
         search.check_in_environment,
-        car_racing.training_env_spec(config),
+        car_racing.training_env_spec(config, mirror=False),
         world_model,
         tracks=settings["tracks"],
         executor=executor,
@@ -180,7 +186,10 @@ class AblateSearch:
     def __call__(self) -> None:
         """Run it."""
         config, usual = get_config(self.scale), get_machine(self.scale)
-        out, work = self.out or RESULTS, config.run_folder("search_ablation")
+        out, work = (
+            self.out or RESULTS,
+            config.run_folder(f"search_ablation-{agent_digest(pretrained('car_racing'))}"),
+        )
         workers = usual.workers if self.workers is None else self.workers
         run_search_ablation(config, out, work, Machine(workers, self.cluster))
         print(f"written: {out}")

@@ -49,8 +49,7 @@ class DreamExplorer:
         dream: WorldModel | None = None,
     ):
         self.world_model, self.controller, self.context = world_model, controller, context
-        # The first computes C's features, the last makes the dream.
-        self._models = (world_model,) if dream is None else (world_model, dream)
+        self._dreaming = world_model if dream is None else dream  # makes the dream
         repeat = world_model.mdn_rnn.repeat
         self.rate = 50 / repeat if rate is None else rate
         self._env = env_spec.at_pace(world_model).make_one()
@@ -94,18 +93,19 @@ class DreamExplorer:
         """Begin the track again: the agent acts for `context` steps, then the dream begins."""
         self._frame, _ = self._env.reset(seed=self.track.value)
         self._env_over = False
-        self._observed = [model.begin(self._frame[None]) for model in self._models]
+        self._agent_state = self.world_model.begin(self._frame[None])
+        self._dream_state = self._dreaming.begin(self._frame[None])
         self.action = np.zeros(3, np.float32)
         for _ in range(self.context):
-            self._step_env(self.controller(self._observed[0].features)[0].numpy())
+            self._step_env(self.controller(self._agent_state.features)[0].numpy())
         self.resync()
 
     def resync(self) -> None:
         """Begin a new dream at the real environment's present state; both returns become 0."""
-        agent, dreaming = self._models[0], self._models[-1]
-        agent_start, start = self._observed[0], self._observed[-1]
-        other = None if dreaming is agent else (agent, agent_start)
-        self._dream = Dream(dreaming, start, num_envs=1, max_steps=math.inf, agent=other)
+        agent = self.world_model, self._agent_state
+        self._dream = Dream(
+            self._dreaming, self._dream_state, num_envs=1, max_steps=math.inf, agent=agent
+        )
         self._features, _ = self._dream.reset(seed=0)
         self._dream_over = False
         self._return = self._dream_return = 0.0
@@ -140,24 +140,23 @@ class DreamExplorer:
             self.policy.value = YOU
 
     def _step_env(self, action: np.ndarray) -> float:
-        # One step of the real environment, observed by all models; returns its reward in points.
+        # One step of the real environment, observed by both models; returns its reward in points.
         if self._env_over:
             return 0.0
         self._frame, reward, terminated, truncated, _ = self._env.step(action)
         self._env_over = terminated or truncated
         actions, rewards = torch.from_numpy(action)[None], torch.tensor([float(reward)])
-        (agent, state), *others = zip(self._models, self._observed, strict=True)
-        observed = agent.observe(state, actions, self._frame[None], rewards)
-        self._observed = [observed]
-        for model, state in others:  # the frame is encoded once: all models have the same V
-            h, c = model.remember(state, actions)
-            self._observed.append(observed._replace(h=h, c=c))
+        frame = self._frame[None]
+        self._agent_state = self.world_model.observe(self._agent_state, actions, frame, rewards)
+        # Both have the same V: the frame is encoded once.
+        h, c = self._dreaming.remember(self._dream_state, actions)
+        self._dream_state = self._agent_state._replace(h=h, c=c)
         return float(reward)
 
     def _show(self) -> None:
         z_size = self.world_model.vae.z_size
         dreamt_z = torch.from_numpy(self._features[:, :z_size])
-        z = torch.cat([dreamt_z, self._observed[0].z])
+        z = torch.cat([dreamt_z, self._agent_state.z])
         dreamt, real = tensor_to_frames(self.world_model.decode(z))
         self._differences.append(float(np.abs(dreamt.astype(int) - real).mean()))
         self.frames = dreamt, self._frame
