@@ -1,6 +1,6 @@
 # Everything a reader or a contributor types. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help lab test unit coverage notebooks hygiene extras lowest lint format sync chapters clean
+.PHONY: help lab test unit coverage notebooks hygiene extras lowest lint format sync chapters site clean
 SHELL := bash
 
 # Paths are relative, and tools are modules (`python -m ruff`): a checkout may lie in any folder,
@@ -11,7 +11,7 @@ PY := $(VENV)/bin/python
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 READY := $(VENV)/ready
 CHAPTERS ?= $(sort $(wildcard notebooks/*.ipynb))
-EXTRAS := tests/test_browser.py tests/test_web.py tests/test_cluster.py tests/test_readonly.py
+EXTRAS := tests/test_browser.py tests/test_web.py tests/test_cluster.py tests/test_readonly.py tests/test_site.py
 # Tests and chapters run side by side, each with one thread: two that share cores wait for each other.
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2> /dev/null || echo 2)
 THREADS ?= 1
@@ -76,8 +76,8 @@ notebooks: $(READY) ## run every cell of every chapter at smoke scale
 hygiene: $(READY) ## pairs in sync, cells run in order, no errors, size, links
 	@$(PY) -m pytest tests -m hygiene
 
-extras: $(READY) ## a real browser, a cluster, a read-only checkout (installs Playwright, Dask and Stable-Baselines3; a Chromium must be there)
-	@$(PY) $(PIP_INSTALL) -c constraints.txt -e ".[browser,cluster,sb3]"
+extras: $(READY) ## a real browser, a cluster, a read-only checkout, the site (installs Playwright, Dask, Stable-Baselines3 and Sphinx; a Chromium must be there)
+	@$(PY) $(PIP_INSTALL) -c constraints.txt -e ".[browser,cluster,sb3,site]"
 	@for part in $(EXTRAS) tests/test_external.py; do $(PY) -m pytest $$part || exit 1; done
 
 # In an environment of its own; uv finds the versions. LOWEST_TORCH=2.13.0 tries another torch than
@@ -108,5 +108,10 @@ sync: $(READY) ## bring notebooks and notebooks/text to the newer of each pair
 chapters: $(READY) ## execute chapters from a clean kernel and keep their outputs (CHAPTERS=... for some)
 	@$(PY) notebooks/run.py $(CHAPTERS)
 
-clean: ## remove the environments (what was trained here, in data/runs, stays)
-	rm -rf $(VENV) $(LOWEST)
+site: $(READY) ## the executed chapters as web pages, and the dream as one, in _site (installs Sphinx)
+	@$(PY) $(PIP_INSTALL) -c constraints.txt -e ".[site]"
+	@$(PY) site/build.py _site
+	@$(PY) -m wmlib export-web --out _site/dream
+
+clean: ## remove the environments and the site (what was trained here, in data/runs, stays)
+	rm -rf $(VENV) $(LOWEST) _site

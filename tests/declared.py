@@ -37,10 +37,12 @@ MAY_USE = {
     "wmlib/view/": {"notebooks"},
     "notebooks/": {"core", "notebooks"},
     "notebooks/run.py": {"dev"},
+    "site/": {"site"},
     "tests/": {"core", "notebooks", "dev"},
     "tests/browser.py": {"browser"},
     "tests/test_cluster.py": {"cluster"},
     "tests/test_external.py": {"sb3"},
+    "tests/test_site.py": {"browser", "site"},
 }
 
 
@@ -62,7 +64,8 @@ def modules(*extras: str) -> set[str]:
 
 def sources() -> dict[str, Path]:
     """Every Python file of the project, the chapters' texts too, by its path from the root."""
-    files = [p for part in ("wmlib", "tests", "notebooks") for p in (ROOT / part).rglob("*.py")]
+    parts = ("wmlib", "tests", "notebooks", "site")
+    files = [file for part in parts for file in (ROOT / part).rglob("*.py")]
     return {file.relative_to(ROOT).as_posix(): file for file in files}
 
 

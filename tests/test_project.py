@@ -344,12 +344,13 @@ esac
         ("coverage", "--cov=wmlib"),
         ("notebooks", "-m pytest -x --nbval-lax"),
         ("hygiene", "-m pytest tests -m hygiene"),
-        ("extras", "-e .[browser,cluster,sb3]"),
+        ("extras", "-e .[browser,cluster,sb3,site]"),
         ("lowest", "--resolution lowest-direct"),
         ("lint", "-m ruff check ."),
         ("format", "-m ruff format ."),
         ("sync", "-m jupytext --quiet --sync notebooks/00_start.ipynb"),
         ("chapters", "notebooks/run.py notebooks/00_start.ipynb"),
+        ("site", "site/build.py _site"),
     ],
 )
 def test_targets_work_in_a_folder_with_a_space_and_an_accent(checkout, target, command):

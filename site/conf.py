@@ -1,0 +1,47 @@
+"""Sphinx's configuration: pages from executed notebooks, which need no host but their own."""
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    import tomli as tomllib
+
+SITE = Path(__file__).resolve().parent
+PYPROJECT = tomllib.loads((SITE.parent / "pyproject.toml").read_text(encoding="utf-8"))
+REPOSITORY = PYPROJECT["project"].get("urls", {}).get("Repository")
+sys.path.append(str(SITE))  # for the extension `outputs`
+
+project = html_title = "World Models"
+extensions = ["myst_nb", "sphinx.ext.mathjax", "sphinx_copybutton", "outputs"]
+include_patterns = ["*.md", "notebooks/*.ipynb"]
+
+nb_execution_mode = "off"  # outputs are those of `make chapters`
+nb_ipywidgets_js = {}  # widgets need a kernel: nothing is loaded to show them
+myst_enable_extensions = ["dollarmath", "amsmath", "html_image"]
+myst_heading_anchors = 3
+
+# MathJax comes from a package. Its bundles for other input than TeX, and for SVG, are left out.
+mathjax_path = "mathjax/tex-chtml.js"
+MATHJAX = Path(find_spec("sphinx-mathjax-offline").origin).parent / "static"
+OTHER_BUNDLES = ["*-full*", "*-mml*", "*-svg*", "mml-*", "output/svg*"]
+exclude_patterns = ["README.md"]  # pages include parts of it
+exclude_patterns += [f"mathjax/{name}" for name in (*OTHER_BUNDLES, "latest.js", "node-main.js")]
+
+html_theme = "sphinx_book_theme"
+html_static_path = ["_static", str(MATHJAX)]
+html_css_files = ["site.css"]
+html_favicon = "_static/favicon.svg"
+html_context = {"default_mode": "auto"}  # light or dark, as the reader's system
+html_copy_source = False
+html_show_copyright = False
+html_theme_options = {
+    "navbar_persistent": [],  # the sidebar has the search field
+    "show_navbar_depth": 1,
+    "show_toc_level": 2,
+    "use_download_button": False,
+    "use_repository_button": bool(REPOSITORY),
+    "repository_url": REPOSITORY or "",
+}
