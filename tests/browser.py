@@ -1,8 +1,15 @@
-"""A headless browser for tests: Playwright without its own browsers, and a Chromium or Chrome."""
+"""A headless browser for tests, and a server for static pages.
 
+Playwright without browsers of its own, and a Chromium or Chrome: see `make extras`.
+"""
+
+import functools
+import http.server
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
@@ -21,3 +28,18 @@ def open_browser(*arguments: str) -> Iterator[Browser]:
         browser = p.chromium.launch(executable_path=BROWSER, args=[*usual, *arguments])
         yield browser
         browser.close()
+
+
+class _QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        """Write no log."""
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[str]:
+    """Serve a folder; gives the address, which ends in a slash."""
+    handler = functools.partial(_QuietHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()

@@ -42,7 +42,7 @@ MAY_USE = {
     "tests/browser.py": {"browser"},
     "tests/test_cluster.py": {"cluster"},
     "tests/test_external.py": {"sb3"},
-    "tests/test_site.py": {"browser", "site"},
+    "tests/test_site.py": {"site"},
 }
 
 

@@ -3,13 +3,9 @@
 Needs Sphinx, and for the tests in a real browser Playwright and a Chromium: see `make extras`.
 """
 
-import functools
-import http.server
 import re
-import shutil
 import subprocess
 import sys
-import threading
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -22,7 +18,7 @@ pytest.importorskip("sphinx", reason="the site's tests need Sphinx: see `make ex
 ROOT = Path(__file__).parents[1]
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 OWN_PAGES = ["index.html", "results.html", "run.html"]
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+NO_BROWSER = "needs Playwright and a Chromium: see `make extras`"
 # `make site` adds it after Sphinx is done, with `python -m wmlib export-web`.
 DREAM = "dream/index.html"
 # Attributes whose address a browser loads; that of an <a> is opened only when a reader clicks.
@@ -147,41 +143,30 @@ def test_a_page_says_where_a_widget_would_be(pages):
 @pytest.fixture(scope="module")
 def address(site):
     """The address of a server of the site."""
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(site))
-    handler.log_message = lambda *_: None
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    browser = pytest.importorskip("browser", reason=NO_BROWSER, exc_type=ImportError)
+    with browser.serve(site) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
-def browser():
+def chromium():
     """A headless browser, or skip."""
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="needs Playwright: see `make extras`"
-    )
-    program = next(filter(None, map(shutil.which, NAMES)), None)
-    if program is None:
-        pytest.skip(f"needs one of {', '.join(NAMES)} on the PATH")
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=program, headless=True, args=arguments)
-        yield browser
-        browser.close()
+    browser = pytest.importorskip("browser", reason=NO_BROWSER, exc_type=ImportError)
+    with browser.open_browser() as opened:
+        yield opened
 
 
 @pytest.mark.parametrize(
     "path", [*OWN_PAGES, *(f"notebooks/{chapter.stem}.html" for chapter in CHAPTERS)]
 )
-def test_in_a_browser_formulas_are_set_and_a_phone_shows_the_page(address, browser, path):
+def test_in_a_browser_formulas_are_set_and_a_phone_shows_the_page(address, chromium, path):
     """All that is loaded is there, every formula is set, and the page does not scroll sideways."""
-    page = browser.new_page(viewport={"width": 400, "height": 800})
+    page = chromium.new_page(viewport={"width": 400, "height": 800})
     requests, failed = [], []
     page.on("request", lambda request: requests.append(request.url))
     page.on("requestfailed", lambda request: failed.append(request.url))
     page.on("response", lambda r: r.status >= 400 and failed.append(r.url))
-    page.goto(f"{address}/{path}")
+    page.goto(f"{address}{path}")
     page.evaluate("window.MathJax?.startup.promise")
     assert not failed
     assert not [uri for uri in requests if not uri.startswith((address, "data:", "blob:"))]

@@ -3,10 +3,7 @@
 Needs Playwright and a Chromium or Chrome, as `test_browser.py` does: see `make extras`.
 """
 
-import functools
-import http.server
 import json
-import threading
 
 import numpy as np
 import pytest
@@ -47,18 +44,8 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def address(folder):
     """Where the page is served."""
-    handler = functools.partial(Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """A file server without a log."""
-
-    def log_message(self, *arguments):
-        """Nothing."""
+    with browser.serve(folder) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
