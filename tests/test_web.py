@@ -216,7 +216,7 @@ def test_keys_steer_and_the_picture_follows(page):
         page.keyboard.down(key)
         page.keyboard.down("w")
         page.wait_for_function("window.page.driving && window.page.dream.steps >= 20")
-        assert page.inner_text("#driver") == "you drive"
+        assert page.inner_text("#policy") == "you drive"
         results[key] = page.evaluate("window.page.hand[0]"), picture(page)
         page.keyboard.up(key)
         page.keyboard.up("w")
@@ -226,7 +226,7 @@ def test_keys_steer_and_the_picture_follows(page):
     assert len({before, dream_left, dream_right}) == 3
     page.wait_for_function("Math.abs(window.page.hand[0]) < 0.1")  # let go
     page.click("#hand-back")
-    assert "controller" in page.inner_text("#driver")
+    assert "controller" in page.inner_text("#policy")
     assert page.is_disabled("#hand-back")
 
 
@@ -279,7 +279,7 @@ def test_the_cheat_gains_in_its_dream_and_not_on_the_road(page):
     )
     assert dream > page.evaluate("window.page.rewards.reduce((sum, points) => sum + points)")
     assert page.evaluate("window.page.dream.use") == "naive"
-    assert "cheat" in page.inner_text("#driver")
+    assert "cheat" in page.inner_text("#policy")
     page.keyboard.down("ArrowLeft")  # nobody takes over from it
     page.evaluate("window.page.pause(false)")
     page.wait_for_function("window.page.dream.steps > 3 || window.page.dream.over")

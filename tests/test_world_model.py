@@ -73,7 +73,7 @@ def test_without_reward_input_rewards_make_no_difference(world_model):
 
 def test_the_code_path_for_few_rows_gives_the_same_step(world_model, monkeypatch):
     """With 32-bit floats in both: the usual path has 16-bit ones where the processor has them."""
-    monkeypatch.setattr(numerics, "_has_bfloat16", lambda device: False)
+    monkeypatch.setattr(numerics, "_is_faster_with_bfloat16", lambda device: False)
     state, actions = world_model.begin(frames(2)), torch.rand(2, 3)
     state = world_model.observe(state, actions, frames(2))
     default, _ = world_model.imagine(state, actions, temperature=0)

@@ -39,15 +39,17 @@ class _SteadyLinear(nn.Linear):
 
 def half_precision(device: torch.device, wanted: bool = True) -> AbstractContextManager:
     """A context in which layers compute with 16-bit floats, if wanted and faster on the device."""
-    if wanted and _has_bfloat16(device.type):
+    if wanted and _is_faster_with_bfloat16(device.type):
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()
 
 
 @lru_cache
-def _has_bfloat16(device: str) -> bool:
+def _is_faster_with_bfloat16(device: str) -> bool:
     if device != "cpu":
         return device == "cuda"
-    # Other processors would only emulate them, and be slower for it. (Older torch cannot tell.)
+    # Only where the processor multiplies matrices of them (AMX): V's encoder was 1.8 times as fast
+    # on one that does, and 0.65 times on one that has AVX-512's instructions for them alone. Others
+    # would emulate them. (Older torch cannot tell.)
     capabilities: dict = getattr(torch.cpu, "get_capabilities", dict)()
-    return capabilities.get("avx512_bf16", False)
+    return capabilities.get("amx_bf16", False)

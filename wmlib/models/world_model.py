@@ -92,7 +92,7 @@ class WorldModel:
     def encode(self, frames: np.ndarray | Tensor) -> Tensor:
         """uint8 frames (B, S, S, 3) -> z (B, z_size) float32: V's mean.
 
-        Computed with 16-bit floats where the processor has them: twice as fast, and the difference
+        Computed with 16-bit floats where these are faster (see `half_precision`); the difference
         (about 0.002 in z) is far below the standard deviation of V's posterior.
         """
         with half_precision(self.device):
@@ -150,7 +150,7 @@ class WorldModel:
         without an entry of h; it needs noise. few_rows: see `remember`.
 
         The forecast (not the memory, in which rounding errors would add up) is computed as in
-        `encode`, with 16-bit floats where the processor has them, unless the rows are few.
+        `encode`, with 16-bit floats where these are faster, unless the rows are few.
         """
         h, c = self.remember(state, actions, few_rows)
         visible = h

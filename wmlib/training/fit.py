@@ -62,7 +62,7 @@ def pick_device(name: str | None = None) -> torch.device:
 def vae_step(vae: VAE, frames: Tensor, generator: torch.Generator) -> VAELoss:
     """V's loss on a batch of uint8 frames (B, S, S, 3).
 
-    The convolutions use 16-bit floats where the processor has them; weights, noise and loss do not.
+    The convolutions use 16-bit floats where these are faster; weights, noise and loss do not.
     """
     frames = frames_to_tensor(frames, generator.device)
     with half_precision(frames.device):

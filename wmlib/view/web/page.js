@@ -82,7 +82,7 @@ class Page {
   take(driving) {
     this.driving = driving;
     const controller = this.cheating ? "the cheat drives" : "the controller drives";
-    $("driver").textContent = driving ? "you drive" : controller;
+    $("policy").textContent = driving ? "you drive" : controller;
     $("hand-back").disabled = !driving;
   }
 
@@ -150,7 +150,7 @@ class Page {
     $("dream-return").textContent = points.toFixed(0);
     $("real-return").textContent = this.realPoints.toFixed(0);
     const ended = steps > this.rewards.length;
-    $("real-driver").textContent = ended ? "the recording is over" : "recorded, same moment";
+    $("real-policy").textContent = ended ? "the recording is over" : "recorded, same moment";
     $("over").hidden = !over;
     $("over").textContent = over ? "The network ended this dream. R or “New dream” begins another." : "";
     this.plot.draw(this.returns, this.page.step_seconds);
