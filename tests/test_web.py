@@ -230,7 +230,7 @@ def test_keys_steer_and_the_picture_follows(page):
     assert page.is_disabled("#hand-back")
 
 
-def test_touch_drives(page):
+def test_touch_steers(page):
     page.add_style_tag(content=".pad { display: grid !important }")
     box = page.locator("[data-key=ArrowLeft]").bounding_box()
     page.mouse.move(box["x"] + 5, box["y"] + 5)
