@@ -260,8 +260,8 @@ def test_temperature_changes_what_is_dreamt(page):
     assert not page.evaluate("window.page.driving")
 
 
-def test_the_cheat_gains_in_its_dream_and_not_on_the_road(page):
-    page.click("#cheat")
+def test_the_exploit_gains_in_its_dream_and_not_on_the_road(page):
+    page.click("#exploit")
     dream = page.evaluate(
         """async () => {
             const { page } = window;
@@ -279,13 +279,13 @@ def test_the_cheat_gains_in_its_dream_and_not_on_the_road(page):
     )
     assert dream > page.evaluate("window.page.rewards.reduce((sum, points) => sum + points)")
     assert page.evaluate("window.page.dream.use") == "naive"
-    assert "cheat" in page.inner_text("#policy")
+    assert "exploit" in page.inner_text("#policy")
     page.keyboard.down("ArrowLeft")  # nobody takes over from it
     page.evaluate("window.page.pause(false)")
     page.wait_for_function("window.page.dream.steps > 3 || window.page.dream.over")
     assert not page.evaluate("window.page.driving")
     page.keyboard.up("ArrowLeft")
-    page.click("#cheat")
+    page.click("#exploit")
     assert page.evaluate("window.page.dream.use") == "dream"
 
 
@@ -312,7 +312,7 @@ def test_everything_can_be_reached_by_keyboard_alone(page):
     for _ in range(60):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.id || document.activeElement.ariaLabel"))
-    assert {"pause", "restart", "temperature", "cheat", "take", "dream"} <= reached
+    assert {"pause", "restart", "temperature", "exploit", "take", "dream"} <= reached
     assert page.locator("#moments button").first.get_attribute("aria-label") in reached
     page.locator("#dream").focus()
     page.keyboard.press(" ")
@@ -365,7 +365,7 @@ def test_it_goes_on_without_a_network(page):
     steps = page.evaluate("window.page.dream.steps")
     page.wait_for_function(f"window.page.dream.steps > {steps} + 5 || window.page.dream.over")
     page.locator("#moments button").nth(1).click()
-    page.click("#cheat")
+    page.click("#exploit")
     page.wait_for_function("window.page.dream.steps > 5")
     assert page.evaluate("window.page.strip.image.naturalWidth") > 0
 

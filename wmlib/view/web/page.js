@@ -24,7 +24,7 @@ class Page {
         new Strip(`${name}${String(k).padStart(2, "0")}.webp`, this.page.columns));
     }
     this.moment = 0;
-    this.cheating = false;
+    this.exploiting = false;
     this.seed = 0;
     this.paused = matchMedia("(prefers-reduced-motion: reduce)").matches;
     this.showMoments();
@@ -39,7 +39,7 @@ class Page {
     $("pause").addEventListener("click", () => this.pause(!this.paused));
     $("restart").addEventListener("click", () => this.restart());
     $("hand-back").addEventListener("click", () => this.take(false));
-    $("cheat").addEventListener("click", () => this.cheat(!this.cheating));
+    $("exploit").addEventListener("click", () => this.exploit(!this.exploiting));
     $("take").addEventListener("click", () => this.explorer.show(this.dream.state.z));
     $("temperature").addEventListener("input", () => this.warm());
     addEventListener("keydown", (event) => {
@@ -53,7 +53,7 @@ class Page {
 
   restart() {
     this.seed += 1;
-    const [use, name] = this.cheating ? ["naive", "naive"] : ["dream", "agent"];
+    const [use, name] = this.exploiting ? ["naive", "naive"] : ["dream", "agent"];
     this.dream = new Dream(this.models, { use, moment: this.moment, seed: this.seed });
     this.controller = this.models.controllers[name];
     this.strip = this.strips[name][this.moment];
@@ -81,17 +81,17 @@ class Page {
   /** Whether a person drives, or the controller. */
   take(driving) {
     this.driving = driving;
-    const controller = this.cheating ? "the cheat drives" : "the controller drives";
+    const controller = this.exploiting ? "the exploit drives" : "the controller drives";
     $("policy").textContent = driving ? "you drive" : controller;
     $("hand-back").disabled = !driving;
   }
 
-  cheat(cheating) {
-    this.cheating = cheating;
-    $("cheat").textContent = cheating ? "Back to the trained agent" : "Watch the cheat";
-    $("cheat").setAttribute("aria-pressed", String(cheating));
+  exploit(exploiting) {
+    this.exploiting = exploiting;
+    $("exploit").textContent = exploiting ? "Back to the trained agent" : "Watch the exploit";
+    $("exploit").setAttribute("aria-pressed", String(exploiting));
     this.restart();
-    if (cheating) $("stage").scrollIntoView({ block: "nearest" });
+    if (exploiting) $("stage").scrollIntoView({ block: "nearest" });
   }
 
   choose(moment) {
@@ -122,7 +122,7 @@ class Page {
   tick(now) {
     requestAnimationFrame((later) => this.tick(later));
     const steering = this.hands.read();
-    if (steering.active && !this.driving && !this.cheating) {
+    if (steering.active && !this.driving && !this.exploiting) {
       this.take(true);
       this.pause(false);
     }
