@@ -24,8 +24,11 @@
 # A **world model** is a network that predicts what an environment will do next, so that an agent can plan or train in its predictions. In 2018 David Ha and Jürgen Schmidhuber built one for a racing car, from three parts: **V** (vision) compresses each frame, **M** (memory) predicts the next one, **C** (controller) acts. In this series you build that agent yourself, on a laptop without a GPU.
 #
 # **What you'll do.** Watch a trained agent and its dream; measure for how long the dream can be trusted; check that your machine is ready.
+#
 # **What you'll learn.** What V, M and C are, and how these notebooks work.
+#
 # **What you need.** Nothing. To run a cell, press Shift+Enter.
+#
 # **How long.** 5 minutes of reading and building; running all cells takes about 40 seconds on two cores.
 
 # %%
@@ -179,7 +182,7 @@ figure
 # %% [markdown]
 # **Figure 0.3.** Squared error against the real frames as V reconstructs them: of open-loop dreams (orange), and of frames of another episode (grey); mean over the episodes with its 95% CI. A dream follows the real track while its curve is below the dashed line.
 #
-# **Finding.** On average over 24 episodes the dream follows the real track for about half a second, with little difference between the temperatures (10 to 12 agent steps). After one second its error is larger than that of another episode. A likely reason: the last observed frame shows only a short piece of the road ahead, and M has to guess how the road goes on.
+# **Finding.** On average over 24 episodes the dream follows the real track for less than half a second, with little difference between the temperatures (8 to 11 agent steps). After one second its error is larger than that of another episode. A likely reason: the last observed frame shows only a short piece of the road ahead, and M has to guess how the road goes on.
 
 # %% [markdown]
 # ## 0.3 What a dream is good for
@@ -217,7 +220,7 @@ figures.frame_grid(rows, [f"+{k / 25:.1f} s" for k in shown], colors)
 # %% [markdown]
 # **Figure 0.4.** The episode with the median open-loop error. Top: real frames. Middle: the dream with the real episode's actions. Bottom: the dream in which C acts. Times are from the last observed frame.
 #
-# **Finding.** Open loop, 15 of the 24 dreams show no road after 60 agent steps (2.4 s). With C acting, all 24 show one even after 240 steps (9.6 s). So M can still predict roads: in the middle row the actions of the real bend take the car off the imagined road, which does not bend there. Can C learn to drive in such dreams? The second agent's score above says yes; chapter 6 shows how, and where it goes wrong.
+# **Finding.** Open loop, 13 of the 24 dreams show no road after 60 agent steps (2.4 s). With C acting, all 24 show one even after 240 steps (9.6 s). So M can still predict roads: in the middle row the actions of the real bend take the car off the imagined road, which does not bend there. Can C learn to drive in such dreams? The second agent's score above says yes; chapter 6 shows how, and where it goes wrong.
 #
 # This cell draws Figure 0.1, for the same episode:
 
@@ -272,8 +275,8 @@ print("CarRacing-v3 runs. You are ready.")
 # ## Summary
 #
 # - V compresses a frame to 32 numbers, M predicts the next ones, and C, with 867 parameters, acts on both. The two agents of this series score about 898 and 900 points on tracks they were not trained on.
-# - A dream follows the real track for about half a second. After that it shows another road.
-# - With C acting in it, each of 24 dreams still shows a road after 9.6 s; with recorded actions, 15 of 24 show none after 2.4 s.
+# - A dream follows the real track for less than half a second. After that it shows another road.
+# - With C acting in it, each of 24 dreams still shows a road after 9.6 s; with recorded actions, 13 of 24 show none after 2.4 s.
 #
 # **What's next.** [Chapter 1](01_bouncing_ball.ipynb): V and M for a ball in a box, where every claim can be checked.
 #

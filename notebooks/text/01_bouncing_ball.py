@@ -22,9 +22,12 @@
 # **Figure 1.1.** A ball bounces in a box. The model has observed 60 frames; for the next 30 steps it receives none. Top: the real frames. Bottom: the model's open-loop rollout ("dream"), decoded.
 #
 # **What you'll do.** Write the losses of V and M and a training loop; train a small VAE and three mixture density networks with them; then take a pretrained world model of a ball apart.
+#
 # **What you'll learn.** The VAE's loss (ELBO, reparameterization, free bits); why M predicts a mixture of Gaussians, and how to compute its likelihood without overflow; what linear probes can and cannot show.
+#
 # **What you need.** Python, and a little PyTorch: tensors, modules, `backward`. No other chapter.
-# **How long.** 50 minutes of reading and building; running all cells takes about 60 seconds on two cores.
+#
+# **How long.** 50 minutes of reading and building; running all cells takes about 50 seconds on two cores.
 #
 # Why a ball before a racing car? Because we know its true state: the environment reports the ball's position and velocity. The model never receives them, so whatever we find of them in its latent vectors comes from the pixels.
 

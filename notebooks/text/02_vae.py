@@ -343,7 +343,7 @@ figures.linear_probes(first_probes)
 # %% [markdown]
 # **Figure 2.7.** Linear probes on $\mu$, tested on held-out episodes: the car's offset from the centre of the road, the bend over the next 12 tiles (left is positive), the angle between car and road, and the speed. The figure shows the first of four choices of the held-out episodes, the output the range of $R^2$ over all four.
 #
-# **Finding.** As long as the car is on the road, $z$ contains its offset ($R^2$ about 0.97) and how the road bends (about 0.88), some of the angle (about 0.6), and hardly anything about the speed ($R^2$ below 0.2). A single frame without the instrument bar does not show the speed; for that the agent needs M's memory (chapter 3).
+# **Finding.** As long as the car is on the road, $z$ contains its offset ($R^2$ about 0.97) and how the road bends (about 0.88), some of the angle (about 0.6), and hardly anything about the speed ($R^2$ −0.01 to 0.13). A single frame without the instrument bar does not show the speed; for that the agent needs M's memory (chapter 3).
 #
 # ## 2.5 Where does V fail?
 #
@@ -406,7 +406,7 @@ for name, some in (("straight (below 15)", abs(bend) < 15), ("left", left), ("ri
 # %% [markdown]
 # **Figure 2.8.** V's squared error by the bend in its input: mean over episodes with its 95% CI. Left bends are on the left. Orange: frames as recorded. Grey: the same frames mirrored, placed at the bend that the mirrored picture shows.
 #
-# The two curves have a similar shape: the error depends mostly on the bend in V's input, whether the frame was mirrored or not, and is larger for right bends. Left bends of 90 degrees or more have an error of about 28 as recorded and 54 mirrored; for right bends of 90 degrees or more it is 44 as recorded and 28 mirrored (means over episodes; both 95% CIs of the difference exclude 0). Among these frames sharp left bends are about seven times as frequent as sharp right ones. A likely reason for the asymmetry is that right bends are as rare in V's training frames; exercise 4 tests it. The agent, too, scores lower on mirrored tracks ([chapter 5](05_car_racing.ipynb)).
+# The two curves have a similar shape, except at right bends beyond 120 degrees: the error depends mostly on the bend in V's input, mirrored or not, and is larger for right bends. Left bends of 90 degrees or more have an error of about 28 as recorded and 54 mirrored; for right bends of 90 degrees or more it is 45 as recorded and 28 mirrored (means over episodes; both 95% CIs of the difference exclude 0). Among these frames sharp left bends are six to seven times as frequent as sharp right ones. A likely reason for the asymmetry is that right bends are as rare in V's training frames; exercise 4 tests it. The agent, too, scores lower on mirrored tracks ([chapter 5](05_car_racing.ipynb)).
 #
 # What do the worst reconstructions look like? The worst frame of each episode among those with a bend of at least 90 degrees:
 
@@ -424,7 +424,7 @@ figures.frame_grid(
 # %% [markdown]
 # **Figure 2.9.** The largest errors at sharp bends, one per episode, with the bend ahead. In most of them the near part of the road is right, and the far part of the bend, where the road turns back, is missing: it ends in a blur, or leaves the frame in another direction.
 #
-# Elsewhere the decoder draws T-junctions, which no track has (Figures 2.11 and 2.12). Both errors change how often the road crosses the border of the frame. How often does a reconstruction have a different number of such *exits* than its frame?
+# Elsewhere the decoder draws T-junctions, which no track has (Figure 2.11). Both errors change how often the road crosses the border of the frame. How often does a reconstruction have a different number of such *exits* than its frame?
 
 # %%
 def exits(images):
@@ -447,7 +447,7 @@ for name, some in (
         print(f"(95% CI {interval.low:.0%} to {interval.high:.0%}, {some.sum()} frames)")
 
 # %% [markdown]
-# **Finding.** V's squared error is about 10 on straight roads, 28 at left bends of 90 degrees or more, and 44 at right bends of 90 degrees or more, which are rare. At bends of 90 degrees or more, about a fifth of the reconstructions show a road that leaves the frame too often or too rarely (95% CI 15% to 27%); below 60 degrees about one in twenty.
+# **Finding.** V's squared error is about 10 on straight roads, 28 at left bends of 90 degrees or more, and 45 at right bends of 90 degrees or more, which are rare. At bends of 90 degrees or more, about a fifth of the reconstructions show a road that leaves the frame too often or too rarely (95% CI 16% to 27%); below 60 degrees about one in twenty.
 #
 # C reads only $z$ and $h$, so it depends on what V keeps of a bend. [Chapter 5](05_car_racing.ipynb) compares V's errors at the bends where the agent fails with those where it does not. Whether V causes these failures was not tested: one would have to train C with a V that reconstructs sharp bends well.
 #
@@ -587,7 +587,7 @@ colors = {"in z": figures.DREAM, "in pixels": figures.BASELINE}
 figures.frame_grid(rows, [f"{t:.2f}" for t in np.linspace(0, 1, 9)], colors)
 
 # %% [markdown]
-# **Figure 2.12.** From a left bend to a right bend, interpolated in $z$ and, as a baseline, in pixels. In pixels one road fades out while another fades in. In $z$ the bend straightens, but in the middle a junction appears, which no track has.
+# **Figure 2.12.** From a left bend to a right bend, interpolated in $z$ and, as a baseline, in pixels. In pixels one road fades out while another fades in. In $z$ the road changes its shape, but no track has the roads in the middle: here (the first car is off the road) the road ends ahead of the car; for other pairs it may be a junction.
 #
 # One example is not enough evidence. For many pairs, what is the squared distance of the decoded midpoint to the *nearest real frame* among all test frames? For comparison: the reconstructions of the pairs' own frames, the mean of the two reconstructions (the midpoint in pixels), and frames decoded from samples of the prior.
 #
@@ -631,7 +631,7 @@ print(f"  the mean of all frames {distance_to_real(x.mean(0)[None])[0]:5.1f}")
 # %% [markdown]
 # The last line is a warning about this measure: blur reduces it. The mean of all frames, a straight and blurred road, is nearer to a real frame than the reconstruction of a sharp bend is. So we compare with reconstructions by the same V, which are about as blurred, and look at pictures as well. The intervals treat the images as independent, though many come from the same episodes; they are rather too narrow.
 #
-# **Finding.** The squared distance to the nearest real frame is about 1.6 times that of reconstructions for midpoints in $z$ between sharp left and right bends, about 2.3 times for midpoints in pixels, and more than 4 times for samples of the prior. Interpolation in $z$ is better than in pixels, but points between two frames need not be plausible frames, and the prior is not the distribution of $z$.
+# **Finding.** The squared distance to the nearest real frame is about 1.6 times that of reconstructions for midpoints in $z$ between sharp left and right bends, about 2.2 times for midpoints in pixels, and more than 4 times for samples of the prior. Interpolation in $z$ is better than in pixels, but points between two frames need not be plausible frames, and the prior is not the distribution of $z$.
 #
 # What is the shape of that distribution? Principal component analysis (PCA) finds the directions in which $\mu$ varies most.
 
@@ -656,7 +656,7 @@ figures.frame_grid(strips, [f"{step:+.1f} SD" for step in walk], colors)
 # %% [markdown]
 # **Figure 2.13.** Above: each dot is a test frame, at its first two principal components; the colour is the bend ahead, from the environment. Straight roads (grey) lie along the lower right edge, left bends (red) to the left, right bends (blue) to the right and above. The thin line of red dots is one episode whose car has left the road and hardly moves. Below: decoded frames along the first three components, through the mean.
 #
-# **Finding.** The map, with about half of the variance of $\mu$, is ordered by the bend ahead, which V was never given. The frames fill a curved region, dense at its edge, instead of a round Gaussian cloud. So a sample of the prior, or a point halfway between two frames, can fall where no frames are; there the decoder draws junctions (the second row, right).
+# **Finding.** The map, with about half of the variance of $\mu$, is ordered by the bend ahead, which V was never given. The frames fill a curved region, dense at its edge, instead of a round Gaussian cloud. So a sample of the prior, or a point halfway between two frames, can fall where no frames are; there the decoder draws roads that no track has (the second row, right).
 #
 # ## 2.9 V without the KL term
 #
@@ -726,7 +726,7 @@ figures.frame_grid(rows, titles, dict.fromkeys(rows, figures.DREAM))
 # %% [markdown]
 # **Figure 2.14.** Decoded midpoints between left and right bends, and samples of the prior, from the V trained with the paper's loss and from the V trained without the KL term.
 #
-# **Finding.** Both reconstruct held-out frames about equally well (squared error about 27 with the KL term, 25 without). Without the KL term $z$ carries about 9 times as many nats, all 32 dimensions are active instead of fewer than half, and samples of the prior have more than three times the squared distance to real frames. The squared distance of midpoints in $z$ is about 1.4 times that of reconstructions, against 1.2 with the KL term. So the KL term gives a compact $z$, in which samples, and to a lesser degree midpoints, are nearer to real frames, and M has less to predict. Each V was trained once, with one seed: small differences, such as 27 against 25, are not evidence.
+# **Finding.** Both reconstruct held-out frames about equally well (squared error 26 with the KL term, 24 without). Without it $z$ carries about ten times as many nats, all 32 dimensions are active instead of about half, and samples of the prior have more than three times (here 4.6) the squared distance to real frames. Midpoints in $z$ differ less: they have 1.7 times the distance of reconstructions without the KL term, 1.5 times with it (1.4 and 1.2 in another execution). So the KL term gives a compact $z$, in which samples are much nearer to real frames, and M has less to predict. Each V was trained once: small differences, such as 26 against 24, are not evidence.
 #
 # ## 2.10 Break it: the mean instead of the sum
 #
@@ -775,7 +775,7 @@ figures.frame_grid(rows, colors={"frame": figures.REALITY, "sum": figures.DREAM}
 #
 # With the mean, V draws the same picture for every frame. The arithmetic says why that is *optimal* for this loss. A V that ignores $z$ and always draws the mean frame has a squared error of about 64 per frame on these held-out frames. Divided by 12,288 that is about 0.005. So a perfect reconstruction would gain about 0.005, and the first nat of information already costs 1, about 190 times as much.
 #
-# **Finding.** With a mean over the pixels the KL falls to 0 within a few dozen steps, and the squared error rises to about 64, that of the mean frame. The weight between the two terms is part of the model: replacing the sum by the mean changes it by a factor of 12,288.
+# **Finding.** With a mean over the pixels the KL falls to 0 within a few dozen steps, and the squared error rises to 66, about that of the mean frame. The weight between the two terms is part of the model: replacing the sum by the mean changes it by a factor of 12,288.
 #
 # ## 2.11 Exercises
 #
@@ -825,7 +825,7 @@ figures.frame_grid(rows, colors={"frame": figures.REALITY, "sum": figures.DREAM}
 #     count = len(active_dimensions(*per_dimension.encode(unseen)))
 # ```
 #
-# All 32, because giving up a dimension saves nothing. The total is about 16 nats again, spread over all of them, and the squared error is about the same (28).
+# All 32, because giving up a dimension saves nothing. The total is about 16 nats again, spread over all of them, and the squared error is about the same.
 # </details>
 #
 # 3. Does the tolerance protect against the mean? Repeat 2.10 with a mean over pixels *and* the tolerance of 16 nats, so that information up to 16 nats is free. Is the frame reconstructed? Put the held-out squared error into `still`.
@@ -848,7 +848,7 @@ figures.frame_grid(rows, colors={"frame": figures.REALITY, "sum": figures.DREAM}
 # **4. Cure the asymmetry.** Train a small V with the paper's loss on frames that are mirrored with probability one half (*data augmentation*). Compare the errors of `unseen` and of its mirror image at `turns > 60`.
 #
 # ```python
-# assert abs(mirrored / as_recorded - 1) < 0.2  # two mean errors; without mirroring: about 1.5 times
+# assert abs(mirrored / as_recorded - 1) < 0.2  # two mean errors; without mirroring, in one execution: 1.5 times
 # ```
 #
 # <details><summary>Hint</summary>
@@ -875,7 +875,7 @@ figures.frame_grid(rows, colors={"frame": figures.REALITY, "sum": figures.DREAM}
 # - V uses those 16 nats, and puts 99% of them into 10 dimensions; 22 have collapsed to the prior.
 # - $z$ contains the offset from the road's centre ($R^2$ about 0.97) and the bend ahead (about 0.88), and hardly anything about the speed (below 0.2). Kerbs and grass texture are lost.
 # - Sharp bends are reconstructed worst, and right bends worse than left bends of the same shape: about a fifth of the reconstructions at 90 degrees or more have a wrong number of road exits.
-# - Midpoints in $z$ between sharp left and right bends have about 1.6 times the squared distance to real frames that reconstructions have, and some are junctions; samples of the prior have more than 4 times. In small V's trained with and without the KL term, both distances are larger without it, and $z$ carries about 9 times as many nats.
+# - Midpoints in $z$ between sharp left and right bends have about 1.6 times the squared distance to real frames that reconstructions have; samples of the prior have more than 4 times. In small V's trained with and without the KL term, samples are much farther from real frames without it (midpoints only a little), and $z$ carries about ten times as many nats.
 # - With a mean instead of a sum over the pixels, a nat costs about 190 times what a perfect reconstruction gains, and $z$ collapses.
 #
 # **What's next.** One frame has no speed in it. [Chapter 3](03_mdn_rnn.ipynb) adds a memory.

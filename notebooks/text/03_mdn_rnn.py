@@ -19,7 +19,7 @@
 #
 # ![Two rows of frames: the real environment, and M's open-loop rollout with the same actions](../figures/03_dream.png)
 #
-# **Figure 3.1.** Above: frames of a real episode. Below: an open-loop rollout. M has observed the 150 agent steps before; from then on it reads only the actions and its own samples. From +23 (0.9 s) on, the two roads differ; around +45 (1.8 s) the dreamt road breaks up.
+# **Figure 3.1.** Above: frames of a real episode. Below: an open-loop rollout. M has observed the 150 agent steps before; from then on it reads only the actions and its own samples. From +15 (0.6 s) on, the two roads differ; around +50 (2 s) the dreamt road breaks up.
 #
 # **What you'll do.** Write the four pieces of an MDN-RNN (mixture density network on a recurrent network): a step of the LSTM, the mixture head, sampling with temperature, and the open-loop rollout. Then test the trained M on CarRacing against three baselines.
 #
@@ -277,9 +277,9 @@ colors = {"next frame, real": figures.REALITY, "predicted: M": figures.DREAM}
 figures.frame_grid({n: f.clip(0, 255).astype(np.uint8) for n, f in rows.items()}, colors=colors)
 
 # %% [markdown]
-# **Figure 3.4.** One agent step ahead. Both predictions look like the reconstruction of the next frame; only the amplified differences from it show that M's error is smaller. Such pictures alone cannot show that a model is good.
+# **Figure 3.4.** One agent step ahead. Both predictions look like the reconstruction of the next frame; only the amplified differences from it show that M's error is smaller at most of these moments. Such pictures alone cannot show that a model is good.
 #
-# **Finding.** M's one-step error is about half of the copy's (0.15 against 0.29, mean over episodes). M does *not* beat linear autoregression: the interval of the mean difference includes 0, and in 21 of 24 episodes the linear model has the smaller error. 40 ms ahead, $z$ changes almost linearly. The largest exception is episode 9, in which the car leaves the road for good (return 187): the linear model's error is 1.1 there, M's 0.4. The linear model was fitted almost only to frames on the road; M was also trained on episodes of a random policy, which often end on the grass.
+# **Finding.** M's one-step error is about half of the copy's (0.14 against 0.30, mean over episodes). M does *not* beat linear autoregression: the interval of the mean difference includes 0, and in 22 of 24 episodes the linear model has the smaller error. 40 ms ahead, $z$ changes almost linearly. The largest exception is episode 9, in which the car leaves the road for good (return 193): the linear model's error is 1.2 there, M's 0.2. The linear model was fitted almost only to frames on the road; M was also trained on episodes of a random policy, which often end on the grass.
 
 # %% [markdown]
 # ## 3.6 Does M need a mixture?
@@ -509,7 +509,7 @@ figures.frame_grid(pair, titles, colors).savefig(path, dpi=80)
 figures.frame_grid(rows, titles, colors)
 
 # %% [markdown]
-# **Figure 3.8.** An open-loop rollout: the real frames, and three samples of M at $\tau = 1$. "+25" is 25 agent steps, or one second, after the last frame that M has observed. The real bend at +30 is in none of the dreams; dreams 2 and 3 break up for a while.
+# **Figure 3.8.** An open-loop rollout: the real frames, and three samples of M at $\tau = 1$. "+25" is 25 agent steps, or one second, after the last frame that M has observed. The real double bend at +30 is in none of the dreams; dreams 1 and 2 break up for a while.
 #
 # Now we search for a moment with *two futures*: the window whose samples have the largest spread after 10 steps (0.4 seconds). We search only among windows whose samples all still show a road then: at least as many road pixels as 95% of real frames. From this moment we show the two samples that are furthest apart, and the mean of all 16.
 
@@ -545,11 +545,11 @@ colors = dict.fromkeys(rows, figures.DREAM) | {"real": figures.REALITY}
 figures.frame_grid(rows, [f"+{t + 1}" for t in early], colors)
 
 # %% [markdown]
-# **Figure 3.9.** Two samples of M that start from the same state and take the same actions, and the mean of all 16. At +10, A bends right, B bends left, and the mean goes straight on. From +13 on, A and B break up.
+# **Figure 3.9.** Two samples of M that start from the same state and take the same actions, and the mean of all 16. At +10, A bends right, B bends left, and the mean goes straight on. From +13 on, A breaks up.
 #
 # Every *one-step* forecast at this moment has a single peak (the list above). The futures diverge nevertheless: a sample that deviates a little is the input of the next step, so the deviation grows.
 #
-# **Finding.** M can represent several futures: 10 steps after this moment its samples lie on roads that bend to different sides, and their mean bends to neither. (It is the clearest of 44 moments, with a spread of 4.6; the median over all windows is 2.4. The real road went straight on.) The futures differ after several steps; each one-step forecast there has one peak.
+# **Finding.** M can represent several futures: 10 steps after this moment its samples lie on roads that bend to different sides, and their mean bends to neither. (It is the clearest of 66 moments, with a spread of 4.8; the median over all windows is 2.3. The real road bent left, as B does; another execution may find another moment.)
 #
 # ## 3.10 How far ahead does M see?
 #
@@ -608,7 +608,7 @@ figures.baseline_gaps(ahead, "M", "squared distance in z")
 # %% [markdown]
 # **Figure 3.10.** Left: open-loop error against the horizon (25 agent steps are one second), mean over episodes. The other three plots: each baseline's error minus M's (grey), with the 95% CI over episodes; below the orange line at 0 the baseline is better. The list above names the horizons at which this interval excludes 0.
 #
-# **Finding.** The pretrained M predicts about a third of a second ahead: its error is below that of the constant up to +7 (0.3 s), and above it from +13 (0.5 s) on. It is below that of the copy from +2 to +5 and again around +30; it is below that of linear autoregression at +2 only, and above it from +36 on. (Episode 9, in which the linear model fails, makes the intervals against it wide.)
+# **Finding.** The pretrained M predicts about a third of a second ahead: its error is below that of the constant up to +7 (0.3 s), and above it from +13 (0.5 s) on. It is below that of the copy from +2 to +5 and again around +30; it is above that of linear autoregression from about +35 (1.4 s) on. Nearer, this comparison is not robust: here M is also worse at +14 to +20; in another execution (other rounding) it was not, and was better at +2. (Episode 9, in which the linear model fails, makes the intervals against it wide.)
 #
 # How much does this depend on where the rollouts begin? We repeat it from four agent steps, one rollout per episode, and count for how many steps M's error stays below the average error of the constant.
 
@@ -623,7 +623,7 @@ for start in (context // 3, context // 2, context, 3 * context // 2):
     print(f"rollouts from agent step {start:3}: below the constant's error for {steps} steps")
 
 # %% [markdown]
-# From step 50, M's error stays below the constant's for about 19 steps, from the other three for 8 to 10. At step 50 nearly all episodes are in the same left bend, which leads onto a straight: this is not typical of a track, and that is why our rollouts begin at step 150.
+# From step 50, M's error stays below the constant's for about 20 steps, from the other three for about 9. At step 50 nearly all episodes are in the same left bend, which leads onto a straight: this is not typical of a track, and that is why our rollouts begin at step 150.
 #
 # Where does M's large error far ahead come from? We count the pixels of the road in decoded frames:
 
@@ -664,7 +664,7 @@ figure
 # %% [markdown]
 # **Figure 3.11.** Open-loop error of Ms that were trained on on-policy episodes only, mean over three training seeds. These rollouts begin at agent steps 50, 110, 170 and so on. (The *energy score* in the list above it compares whole distributions of samples, where Figure 3.11 compares their means; lower is better. The intervals are over the seeds.)
 #
-# **Finding.** Trained on on-policy episodes, M has a smaller error than linear autoregression up to about +25 (1 s), and at +60 about half the error of the pretrained M on the same windows (3.8 against 7.1). The form of the output matters less. With the mean in the loss, three seeds show no difference between $K$ = 1 and $K$ = 5; with the sum, $K$ = 5 has a slightly lower energy score far ahead (at +60 by about 0.08 of 1.4, the only one of these intervals that excludes 0). (The two kinds of M differ in optimizer settings, too. The drift to the grass points to the data: a distribution shift between training and use.)
+# **Finding.** Trained on on-policy episodes, M has a smaller error than linear autoregression up to about +25 (1 s), and at +60 about half the error of the pretrained M on the same windows (3.8 against 7.3). The form of the output matters less. With the mean in the loss, three seeds show no difference between $K$ = 1 and $K$ = 5; with the sum, $K$ = 5 has a slightly lower energy score far ahead (at +60 by about 0.08 of 1.4, the only one of these intervals that excludes 0). (The two kinds of M differ in optimizer settings, too. The drift to the grass points to the data: a distribution shift between training and use.)
 #
 # ## 3.11 Do the actions matter?
 #
@@ -698,7 +698,7 @@ figure
 # %% [markdown]
 # **Figure 3.12.** Error with the wrong actions minus error with the right ones; paired difference with its 95% CI over episodes.
 #
-# **Finding.** The actions matter most about 10 steps (0.4 s) ahead, where the wrong ones add about 1.7 to the squared distance. The interval excludes 0 from +2 to +15 (0.6 s) and from +20 to +23. Beyond +23 (0.9 s) it includes 0: 24 episodes are too few to detect an effect there.
+# **Finding.** The actions matter most about 10 steps (0.4 s) ahead, where the wrong ones add about 1.9 to the squared distance. Here the interval excludes 0 up to +35 (1.4 s) and from +42 on; in another execution (other rounding, other pairs of windows) only at +2 to +15 and +20 to +23. So the effect is robust up to +15 (0.6 s); whether 24 episodes detect it beyond depends on the execution.
 #
 # ## 3.12 What temperature changes
 #
@@ -753,7 +753,7 @@ figures.measures(list(measured), curves, "temperature τ", colors, real_frames)
 # %% [markdown]
 # **Figure 3.13.** Temperature, measured on all windows; bands are 95% CIs of the mean over episodes.
 #
-# **Finding.** Temperature controls the *spread* between samples, which grows by a factor of about four from $\tau$ = 0.1 to 2. At $\tau$ = 1 it equals the error (12.4): half a horizon ahead, M's samples differ from each other about as much as from the real future. The error itself and the sharpness (within 6% of reconstructions) hardly change. At every temperature the samples are about four to five times further from the nearest real $z$ than real ones are (1.3 to 1.7 against 0.35): a low temperature reduces the spread, but hardly makes the dreams more plausible.
+# **Finding.** Temperature controls the *spread* between samples, which grows from 4 to about 14 between $\tau$ = 0.1 and 2. At $\tau$ = 1 it about equals the error (12.3 and 12.5): half a horizon ahead, M's samples differ from each other about as much as from the real future. The error itself and the sharpness (within 6% of reconstructions) hardly change. At every temperature the samples are about four to five times further from the nearest real $z$ than real ones are (1.4 to 1.6 against 0.34): a low temperature reduces the spread, but hardly makes the dreams more plausible.
 #
 # ## 3.13 The sum or the mean of 32 likelihoods?
 #
@@ -924,11 +924,11 @@ explorer.contact_sheet()
 #
 # ## Summary
 #
-# - **One step ahead**, M halves the error of a copy (0.15 against 0.29). Linear autoregression does about as well: 40 ms ahead, $z$ changes almost linearly.
+# - **One step ahead**, M halves the error of a copy (0.14 against 0.30). Linear autoregression does about as well: 40 ms ahead, $z$ changes almost linearly.
 # - **The mixture** is hardly used within one step: about 1% of the forecasts have two peaks, and with $K$ = 1 the likelihood is about as good. Different futures arise over several steps, because samples are fed back.
 # - **Calibration**: one step ahead, M is slightly overconfident, by about 1 percentage point at 80%.
-# - **The horizon** of the pretrained M is short: from half a second on, a constant has a smaller error. Trained on on-policy data alone, M has a smaller error than linear autoregression for about a second. The horizon depends on the start: about 19 steps from agent step 50, where nearly all tracks are alike, and 8 to 10 from later ones.
-# - **Actions** matter most around 0.4 s ahead; beyond 0.9 s no effect is detected. **Temperature** controls the spread of the dreams and hardly changes how plausible they are.
+# - **The horizon** of the pretrained M is short: from half a second on, a constant has a smaller error. Trained on on-policy data alone, M has a smaller error than linear autoregression for about a second. The horizon depends on the start: about 20 steps from agent step 50, where nearly all tracks are alike, and about 9 from later ones.
+# - **Actions** matter most around 0.4 s ahead; beyond 0.6 s, whether an effect is detected depends on the execution. **Temperature** controls the spread of the dreams and hardly changes how plausible they are.
 # - **The loss**: the sum over dimensions, in place of the mean, lowers the NLL by about 0.8 nats per step.
 # - **Memory**: without it, the one-step error is about twice that of a copy.
 #

@@ -24,8 +24,11 @@
 # The controller C maps what V and M know to an action. It has 867 parameters, and an evolution strategy finds them without a gradient.
 #
 # **What you'll do.** Write C and an evolution strategy, let your C drive a car with trained weights, compare your strategy with CMA-ES, and search for a controller on CarRacing.
+#
 # **What you'll learn.** How evolution strategies work; why CMA-ES adapts a covariance matrix; what the winner's curse is; how the choice of a search space changes a search; what a trained controller uses, $z$ or $h$.
+#
 # **What you need.** Chapters [2](02_vae.ipynb) and [3](03_mdn_rnn.ipynb) for $z$ and $h$.
+#
 # **How long.** 50 minutes of reading and building, and about as long again for tasks and exercises; running all cells takes about 2 minutes on two cores.
 
 # %%
@@ -509,7 +512,7 @@ figures.moving_picture(clip, "after ten generations", fps=50 / config.env.repeat
 # %% [markdown]
 # **Figure 4.9.** The first 150 agent steps of the evolved controller, on the track of Figure 4.3, with the whole episode's return above. It stays on the road here.
 #
-# **Finding.** Ten generations of 48 episodes take the mean return of this one search from -45 to 379 (95% CI over 32 tracks 314 to 458). (The printed means of the generations are lower: those of noisy candidates, on one track each, with early termination.)
+# **Finding.** Ten generations of 48 episodes take the mean return of this one search from -45 to 516 (95% CI over 32 tracks 428 to 588). (The printed means of the generations are lower: those of noisy candidates, on one track each, with early termination.)
 #
 # These intervals and SDs are over tracks: `episode_interval` resamples the 32 returns with replacement, many times, and takes quantiles of their mean (a *bootstrap*; BCa, because returns are skewed). Its nominal coverage of 95% is about 75% to 80% for 32 episodes of an agent with a few rare failures (chapter [5.7](05_car_racing.ipynb)). They say how well *this* controller is known. To compare search spaces, the unit is the *search*, and the interval has to be over seeds.
 #
@@ -590,7 +593,7 @@ ax.legend()
 figure
 
 # %% [markdown]
-# **Figure 4.11.** Standard deviation over one episode of what $z$ and $h$ contribute to the raw outputs $u$, before squashing. Both vary the steering about equally; $h$ moves the gas most. In the steering the two partly cancel (correlation -0.79).
+# **Figure 4.11.** Standard deviation over one episode of what $z$ and $h$ contribute to the raw outputs $u$, before squashing. Both vary the steering about equally; $h$ moves the gas most. In the steering the two partly cancel (correlation -0.76).
 #
 # A large contribution need not be a necessary one. So we *ablate inputs*: the same controller, with $z$ or $h$ fixed at its average over that episode, on the same tracks. The average contribution stays in the bias.
 #
@@ -627,9 +630,9 @@ print(f"z fixed - zero controller: {difference.describe()}")
 #
 # With $h$ fixed the car never leaves the field, but collects only half of the tiles in 1,000 steps: it is slow (4.8 shows how). With $z$ fixed it collects about 5%.
 #
-# Two limits. First, $h$ is not independent of $z$: with $z$ fixed the agent still knows where the road was one agent step ago. Second, this measures what a controller relies on that was *trained with* these inputs. What one *trained without* them could reach needs training runs of its own: the paper reports 632 ± 251 for C trained on $z$ alone and 906 ± 21 for both (± SD over 100 tracks). Chapter [5.10](05_car_racing.ipynb) resets $h$ before every step instead of fixing it: with one step of memory this C returns about 670 on 32 other tracks.
+# Two limits. First, $h$ is not independent of $z$: with $z$ fixed the agent still knows where the road was one agent step ago. Second, this measures what a controller relies on that was *trained with* these inputs. What one *trained without* them could reach needs training runs of its own: the paper reports 632 ± 251 for C trained on $z$ alone and 906 ± 21 for both (± SD over 100 tracks). Chapter [5.10](05_car_racing.ipynb) resets $h$ before every step instead of fixing it: with one step of memory this C returns about 676 on 32 other tracks.
 #
-# **Finding.** This controller relies on both inputs, and more on $z$: with $h$ fixed its mean return falls from about 906 to about 395 (difference -511, nominal 95% CI -521 to -503), with $z$ fixed to about -54, slightly below the zero controller on the same tracks (difference -9, -19 to -4). Figure 4.11 alone does not predict that.
+# **Finding.** This controller relies on both inputs, and more on $z$: with $h$ fixed its mean return falls from about 894 to about 405 (difference -489, nominal 95% CI -505 to -440), with $z$ fixed to about -58, slightly below the zero controller on the same tracks (difference -13, -26 to -5). Figure 4.11 alone does not predict that.
 
 # %% [markdown]
 # ## 4.8 Explore the controller
@@ -692,9 +695,9 @@ for name, recording in explorer.episodes.items():
 # %% [markdown]
 # <details><summary>What we saw</summary>
 #
-# 1. Mostly with opposite signs (79% of all steps): $h$ takes back a part of what $z$ asks for.
+# 1. Mostly with opposite signs (75% of all steps): $h$ takes back a part of what $z$ asks for.
 # 2. By many: the eight largest of 288 inputs have 45% of the sum of absolute contributions.
-# 3. Gas is given sparingly (mean 0.16), and the brake is hardly used on this track.
+# 3. Gas is given sparingly (mean 0.17), and the brake is hardly used on this track.
 # 4. From the start. With $h$ fixed the car steers fully to one side or the other most of the time, with less than half of the gas. With $z$ fixed it gives three times the gas.
 # 5. Nothing visible.
 # </details>
@@ -734,7 +737,7 @@ for name, recording in explorer.episodes.items():
 # print(episode_interval(own_returns).describe(), [round(sigma, 2) for _, sigma in own])
 # ```
 #
-# With this seed it reaches 92 (95% CI over 32 tracks 49 to 136), where one CMA-ES search reached 379. The step size falls from 0.6 to 0.14 in ten generations. One search each: other seeds may differ.
+# With this seed it reaches 161 (95% CI over 32 tracks 110 to 213), where one CMA-ES search reached 516. The step size falls from 0.6 to 0.2 and ends at 0.29. One search each: other seeds may differ.
 # </details>
 #
 # **2. By hand.** Write `parameters` (867,) of a controller that ignores its inputs, steers straight ahead and gives a little gas, less than half, with as few numbers other than 0 as possible. Record an episode with it, and watch it.
@@ -818,9 +821,9 @@ for name, recording in explorer.episodes.items():
 # - C is linear: 867 parameters, 0.02% of the agent, map $[z, h]$ to steering, gas and brake.
 # - An evolution strategy needs the returns of candidates and no gradient. With one step size for all directions, its cost grows nearly in proportion to the condition number (at 1,000: 1,748 generations, 95% CI 1,665 to 1,832, ten seeds); CMA-ES learns a covariance matrix and needs 13 (11 to 15).
 # - Winner's curse: under noise the best of 480 candidates measures about 2.6 above the summit, and the mean of the distribution has the higher true height, by about 0.20 (95% CI 0.13 to 0.26, 40 searches). The mean is the result of a search.
-# - Ten generations of 48 episodes evolve a controller that returns 379 (95% CI over 32 tracks 314 to 458; one search), from -45.
+# - Ten generations of 48 episodes evolve a controller that returns 516 (95% CI over 32 tracks 428 to 588; one search), from -45.
 # - In short searches with five seeds, none of three changes of the search space (24 components instead of all weights, scaling them, the common factor) had an effect that can be distinguished from 0. One search per space could have been misleading.
-# - With $h$ fixed at its average the trained controller's mean return falls from about 906 to about 395, with $z$ fixed to about -54 (32 tracks): it relies on both.
+# - With $h$ fixed at its average the trained controller's mean return falls from about 894 to about 405, with $z$ fixed to about -58 (32 tracks): it relies on both.
 #
 # **What's next.** [Chapter 5](05_car_racing.ipynb) runs the whole loop, from an empty folder to a score on held-out tracks. It uses the `Evolution` and the search space of 4.6, with more generations and more episodes per candidate.
 #

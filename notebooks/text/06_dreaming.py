@@ -22,8 +22,11 @@
 # **Figure 6.1.** A controller that was evolved in dreams alone. Left: one of the dreams. Right: the same controller in the real CarRacing.
 #
 # **What you'll do.** Turn M into an environment with `reset` and `step`, train a controller in it, watch it exploit M's errors, measure how accurate a dream is, and compare remedies.
+#
 # **What you'll learn.** How a world model becomes an environment; what model exploitation is; how to evaluate a learned simulator with policies whose real return is known; which remedies helped here, and how sure that is with three training seeds.
+#
 # **What you need.** Chapters [3](03_mdn_rnn.ipynb) to [5](05_car_racing.ipynb).
+#
 # **How long.** About two hours of reading and building; running all cells takes about 2 minutes on two cores (81 minutes with `RETRAIN = True`).
 
 # %%
@@ -393,7 +396,7 @@ figures.predicted_by_action(
 # %% [markdown]
 # **Figure 6.7.** Mean return of 200 agent steps in which the car only brakes, in 64 dreams (orange) and on 8 tracks of the real environment (blue); bands: 95% CI of the mean. Solid orange should follow blue; it goes the other way. Left of the dotted line are 99% of the brake values in the naive M's training data. The final M (dashed) was trained on random episodes and on those of trained controllers (section 6.6).
 #
-# **Finding.** The naive M overestimates the return by about 15 points (95% CI 8 to 22; Welch, 64 dreams and 8 tracks) at a brake of 0.125, by 35 (28 to 41) at 0.25 and by 110 (102 to 117) at full brake (77 predicted, -32 real). The error grows with the brake from the start. A brake of 0.125 is inside the range of *single brake values* in its data, but not of a brake held for 8 s from the speed of a trained controller, so "outside the data" has no sharp edge. The final M is within about 20 points of the real return everywhere. The search tries actions that are missing in the data, and finds one whose return M overestimates. This is **model exploitation**: the optimizer maximizes the model's errors together with its reward.
+# **Finding.** The naive M overestimates the return by about 20 points (95% CI 12 to 28; Welch, 64 dreams and 8 tracks) at a brake of 0.125, by 37 (30 to 43) at 0.25 and by 109 (101 to 116) at full brake (78 predicted, -31 real). From 0.125 on the error grows with the brake. (Without any brake the real returns differ too much between the 8 tracks to tell.) A brake of 0.125 is inside the range of *single brake values* in its data, but not of a brake held for 8 s from the speed of a trained controller, so "outside the data" has no sharp edge. The final M is within about 20 points of the real return at every brake from 0.125 on. The search tries actions that are missing in the data, and finds one whose return M overestimates. This is **model exploitation**: the optimizer maximizes the model's errors together with its reward.
 #
 # This does *not* show that missing data always lead to exploitation: outside its training data a network may predict anything, too much or too little.
 #
@@ -822,7 +825,7 @@ player.widget
 # ## Summary
 #
 # - A world model becomes an environment with `reset` and `step` in about ten lines. The dream's M and the agent's M can be two networks.
-# - Evolved naively in a dream, C exploited M: M predicts 183, 84 and 80 points by seed for policies with a real return of -90, -90 and -48 (32 episodes each). Seed 0's controller holds the full brake, which M's data do not contain: for a car that only brakes, this M predicts 77 points in 200 agent steps, and the real return is -32.
+# - Evolved naively in a dream, C exploited M: M predicts 183, 84 and 80 points by seed for policies with a real return of -90, -90 and -48 (32 episodes each). Seed 0's controller holds the full brake, which M's data do not contain: for a car that only brakes, this M predicts 78 points in 200 agent steps, and the real return is -31.
 # - Test a dream before using it: rank correlation and regret of policies whose real return is known. D1 to D3 had a regret of about 850 to 1,000 points, D5 to D8 at most 115. The test does not predict exploitation: dreams with a regret of 30 and 115 led to policies with -13 and -93 points.
 # - Remedies, mean difference of three seeds with its 95% CI: better optimization of M +356 (-461 to 1173), episodes of the run's controllers +261 (-28 to 549), previous reward +23 (-146 to 192), temperature 1.3 +134 (-159 to 427). None excludes 0; only the episodes improved all three seeds.
 # - The whole loop: 862 over three seeds (95% CI 780 to 944; best 900), 37 points (95% CI -43 to 117) below chapter 5's agent (same architecture, trained in another loop), with about 5% of its real episodes, and complete laps in 48%, 10% and 10% of the episodes by seed.
