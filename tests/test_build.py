@@ -1,5 +1,7 @@
 """Build cells: every solution, every typical mistake, and what the checker prints."""
 
+import ast
+import builtins
 import inspect
 import re
 from pathlib import Path
@@ -42,23 +44,24 @@ def _as(name, function):
 
 
 def build_cells():
-    """(chapter, name, source of the definition, source of all later cells) of every build cell."""
+    """(chapter, name, the cell, all cells before it, all after it: as source) of build cells."""
     for path in TEXTS:
         cells = [c for c in jupytext.read(path).cells if c.cell_type == "code"]
         for i, cell in enumerate(cells):
             for name in re.findall(r"^(\w+) = build\.check\(\1\)$", cell.source, re.MULTILINE):
-                later = "\n".join(c.source for c in cells[i + 1 :])
-                yield path.stem, name, cell.source, later
+                parts = cells[:i], cells[i + 1 :]
+                earlier, later = ("\n".join(c.source for c in part) for part in parts)
+                yield path.stem, name, cell.source, earlier, later
 
 
 def test_every_exercise_is_in_one_chapter():
-    assert sorted(name for _, name, _, _ in build_cells()) == sorted(EXERCISES)
+    assert sorted(name for _, name, *_ in build_cells()) == sorted(EXERCISES)
 
 
 @pytest.mark.parametrize("cell", list(build_cells()), ids=lambda cell: "-".join(cell[:2]))
 def test_build_cells_are_unwritten_and_what_they_define_is_used(cell):
     """With the signature and the docstring of the solution."""
-    _, name, source, later = cell
+    _, name, source, _, later = cell
     namespace = {"torch": torch}
     exec(source.replace(f"{name} = build.check({name})", ""), namespace)
     written, solution = namespace[name], EXERCISES[name].solution
@@ -67,6 +70,25 @@ def test_build_cells_are_unwritten_and_what_they_define_is_used(cell):
     for ours, theirs in _pairs(solution, written):
         assert inspect.signature(ours) == inspect.signature(theirs)
         assert inspect.getdoc(ours) == inspect.getdoc(theirs)
+
+
+@pytest.mark.parametrize("cell", list(build_cells()), ids=lambda cell: "-".join(cell[:2]))
+def test_a_solution_needs_nothing_that_its_chapter_lacks(cell):
+    """Whoever copies it into the cell gets no NameError."""
+    _, name, _, earlier, _ = cell
+    nodes = list(ast.walk(ast.parse(EXERCISES[name].source())))
+    bound = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    bound |= {node.arg for node in nodes if isinstance(node, ast.arg)}
+    loaded = {node.id for node in nodes if isinstance(node, ast.Name)}
+    bound |= {n.id for n in nodes if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
+    for node in ast.walk(ast.parse(re.sub(r"^[%!].*", "", earlier, flags=re.MULTILINE))):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            bound |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            bound.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            bound.add(node.id)
+    assert loaded - bound - set(dir(builtins)) == set()
 
 
 def _pairs(solution, written):

@@ -6,6 +6,7 @@ Written as in `loss`: solutions, how they are measured, and typical mistakes.
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 
 from wmlib.models import mdn_rnn
@@ -66,7 +67,7 @@ def mixture_nll(y, log_pi, mu, log_sigma):
     Finite in 32-bit floats wherever the target is.
     """
     standardized = (y[:, None] - mu) / log_sigma.exp()
-    log_normal = -0.5 * standardized**2 - log_sigma - 0.5 * math.log(2 * math.pi)
+    log_normal = -0.5 * standardized**2 - log_sigma - 0.5 * np.log(2 * np.pi)
     return -torch.logsumexp(log_pi + log_normal, dim=-1)
 
 
