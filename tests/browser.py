@@ -26,8 +26,10 @@ def open_browser(*arguments: str) -> Iterator[Browser]:
     usual = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
     with sync_playwright() as p:
         browser = p.chromium.launch(executable_path=BROWSER, args=[*usual, *arguments])
-        yield browser
-        browser.close()
+        try:
+            yield browser
+        finally:
+            browser.close()
 
 
 class _QuietHandler(http.server.SimpleHTTPRequestHandler):
@@ -41,5 +43,7 @@ def serve(folder: Path) -> Iterator[str]:
     handler = functools.partial(_QuietHandler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()

@@ -74,8 +74,8 @@ def export_web(out: str | Path, moments: int = MOMENTS, steps: int = STRIP) -> P
         for k in range(moments)
     ]
     out.mkdir(parents=True, exist_ok=True)
-    for file in SOURCE.glob("*.*"):
-        if file.suffix not in (".py", ".wat"):
+    for file in SOURCE.iterdir():
+        if file.suffix in (".html", ".css", ".js", ".wasm"):
             shutil.copy(file, out / file.name)
     for k, moment in enumerate(found):
         for name, frames in moment.strips.items():
@@ -245,7 +245,8 @@ def write_strip(frames: np.ndarray, file: Path, columns: int = COLUMNS) -> None:
     sheet.reshape(-1, *frames.shape[1:])[: len(frames)] = frames
     picture = sheet.swapaxes(1, 2).reshape(rows * size, columns * size, 3)
     ok, data = cv2.imencode(".webp", picture[:, :, ::-1], [cv2.IMWRITE_WEBP_QUALITY, QUALITY])
-    assert ok
+    if not ok:
+        raise OSError(f"this OpenCV cannot write WebP, which {file} needs")
     write_atomically(file, lambda path: path.write_bytes(data.tobytes()))
 
 

@@ -1,4 +1,5 @@
-// The dream as an environment: wmlib/envs/dream.py for one episode, without its limits of time.
+// The dream as an environment: wmlib/envs/dream.py for one episode, without early termination, a
+// limit of steps, dropout and a temperature of its own for the reward, and with other random numbers.
 
 import { act, Decoder, MDNRNN } from "./networks.js";
 

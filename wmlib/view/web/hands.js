@@ -1,52 +1,89 @@
 // Keys, touch and gamepad, as one steering wheel and two pedals.
 
+// By the key's place, so that W A S D lie together on every layout.
 const KEYS = {
-  ArrowLeft: "left", a: "left", ArrowRight: "right", d: "right",
-  ArrowUp: "gas", w: "gas", ArrowDown: "brake", s: "brake",
+  ArrowLeft: "left", KeyA: "left", ArrowRight: "right", KeyD: "right",
+  ArrowUp: "gas", KeyW: "gas", ArrowDown: "brake", KeyS: "brake",
 };
 const BRAKE = 0.8; // wheels lock from 0.9 on
-const DEAD_ZONE = 0.1; // of a gamepad's stick
+const DEAD_ZONE = 0.2; // of a gamepad's stick and triggers: worn ones do not rest at 0
+const TAP = 200; // milliseconds that a click by keyboard or a screen reader holds a button
 
 export class Hands {
   constructor(buttons) {
-    this.held = new Set();
-    const name = (event) => KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+    this.held = new Set(); // what is pressed: key codes, and pointers on buttons
+    this.pressed = new Set(); // what was pressed since the last reading, however shortly
     addEventListener("keydown", (event) => {
-      const inControl = event.target.closest("input"); // there, arrows move the slider
-      if (!name(event) || inControl || event.ctrlKey || event.metaKey || event.altKey) return;
-      this.held.add(name(event));
+      if (!KEYS[event.code] || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.target.closest("input")) return; // there, arrows move the slider
       event.preventDefault(); // or the page would scroll
+      this.press(event.code, KEYS[event.code]);
     });
-    addEventListener("keyup", (event) => this.held.delete(name(event)));
-    addEventListener("blur", () => this.held.clear());
-    for (const button of buttons) {
-      const key = KEYS[button.dataset.key];
-      button.addEventListener("pointerdown", (event) => {
-        button.setPointerCapture(event.pointerId);
-        this.held.add(key);
-      });
-      for (const end of ["pointerup", "pointercancel"]) {
-        button.addEventListener(end, () => this.held.delete(key));
-      }
-      button.addEventListener("contextmenu", (event) => event.preventDefault());
+    addEventListener("keyup", (event) => {
+      // macOS does not say which keys were let go while Cmd was down.
+      if (event.key === "Meta") this.release();
+      this.release(event.code);
+    });
+    addEventListener("blur", () => this.release());
+    document.addEventListener("visibilitychange", () => this.release());
+    for (const button of buttons) this.watch(button);
+  }
+
+  watch(button) {
+    const { key } = button.dataset;
+    const name = (event) => `${key} ${event.pointerId ?? "tap"}`;
+    button.addEventListener("pointerdown", (event) => {
+      button.setPointerCapture(event.pointerId);
+      this.press(name(event), key);
+    });
+    for (const end of ["pointerup", "pointercancel"]) {
+      button.addEventListener(end, (event) => this.release(name(event)));
+    }
+    button.addEventListener("click", (event) => {
+      if (event.detail) return; // by a pointer: seen above
+      this.press(`${key} tap`, key);
+      setTimeout(() => this.release(`${key} tap`), TAP);
+    });
+    button.addEventListener("contextmenu", (event) => event.preventDefault());
+  }
+
+  press(source, name) {
+    this.held.add(`${name}:${source}`);
+    this.pressed.add(name);
+  }
+
+  release(source) {
+    for (const entry of [...this.held]) {
+      if (source === undefined || entry.endsWith(`:${source}`)) this.held.delete(entry);
     }
   }
 
   /** {steer: -1..1, gas: 0..1, brake: 0..1, active}: whether anything is held at all. */
   read() {
-    const held = (key) => Number(this.held.has(key));
+    const held = (name) => Number(
+      this.pressed.has(name) || [...this.held].some((entry) => entry.startsWith(`${name}:`)));
     const hands = {
       steer: held("right") - held("left"),
       gas: held("gas"),
       brake: BRAKE * held("brake"),
     };
-    const pad = [...(navigator.getGamepads?.() ?? [])].find((one) => one?.mapping === "standard");
+    this.pressed.clear();
+    const pad = gamepad();
     if (pad) {
-      const stick = Math.abs(pad.axes[0]) > DEAD_ZONE ? pad.axes[0] : 0;
-      hands.steer = hands.steer || stick;
-      hands.gas = hands.gas || pad.buttons[7].value;
-      hands.brake = hands.brake || BRAKE * pad.buttons[6].value;
+      hands.steer = hands.steer || beyond(pad.axes[0]);
+      hands.gas = hands.gas || beyond(pad.buttons[7].value);
+      hands.brake = hands.brake || BRAKE * beyond(pad.buttons[6].value);
     }
     return { ...hands, active: Boolean(hands.steer || hands.gas || hands.brake) };
+  }
+}
+
+const beyond = (value) => (Math.abs(value) > DEAD_ZONE ? value : 0);
+
+function gamepad() {
+  try {
+    return [...navigator.getGamepads()].find((one) => one?.mapping === "standard");
+  } catch { // forbidden where the page is embedded
+    return undefined;
   }
 }

@@ -1,10 +1,10 @@
 // The exported files: page.json says what is where in weights.bin.
 
-/** All networks of the folder, as {network: {tensor: Float32Array}}, and page.json. */
+/** page.json, all networks as {network: {tensor: Float32Array}}, and the compiled transposed.wat. */
 export async function load(folder = ".") {
-  const [page, bytes, code] = await Promise.all([
-    get(`${folder}/page.json`).then((response) => response.json()),
-    get(`${folder}/weights.bin`).then((response) => response.arrayBuffer()),
+  const page = await get(`${folder}/page.json`).then((response) => response.json());
+  const [bytes, code] = await Promise.all([
+    get(`${folder}/weights.bin?${page.sha256.slice(0, 12)}`).then((response) => response.arrayBuffer()),
     get(`${folder}/transposed.wasm`).then((response) => response.arrayBuffer()),
   ]);
   const networks = {};

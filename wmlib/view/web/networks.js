@@ -1,5 +1,5 @@
-// V's decoder, M and C: the parts of wmlib/models that a dream needs, in plain JavaScript.
-// Arrays are flat Float32Arrays; sums are made in 64 bits, as JavaScript's numbers are.
+// V's decoder, M and C: the parts of wmlib/models that a dream needs, in plain JavaScript and, for
+// the decoder, a little WebAssembly. Arrays are flat Float32Arrays.
 
 /** y = W x + b. weight: (outputs, inputs), row by row. */
 export function linear({ weight, bias }, x, y = new Float32Array(bias.length)) {
@@ -143,7 +143,7 @@ export class Decoder {
   }
 }
 
-const PAGES = 64; // of 64 KiB: weights, inputs and outputs of all layers are 3 MiB
+const PAGES = 24; // of 64 KiB: weights, inputs and outputs of all layers are 1.3 MiB
 const BLOCK = 16; // floats that transposed.wat adds at once
 
 function relu(x) {
