@@ -29,8 +29,7 @@ from wmlib.paths import pretrained
 from wmlib.pipeline.car_racing import training_env_spec
 from wmlib.pipeline.rounds import TEST_TRACKS_FROM
 from wmlib.pipeline.scales import get_config
-from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec
-from wmlib.rollout.rollout import record_episode
+from wmlib.view.hairpins import RoadAhead
 
 SOURCE = Path(__file__).parents[1] / "view" / "web"
 AGENT = "car_racing_dream"
@@ -39,7 +38,6 @@ CONTROLLERS = {"agent": "controller", "naive": "naive_controller"}
 
 MOMENTS = 12  # one per track
 EARLIEST, LATEST = 40, 160  # agent steps before a moment
-SOON = slice(4, 24)  # agent steps after it whose mean steering says what the road does
 ROADS = ("left bend", "right bend", "straight")  # what the moments show, in turn
 STRIP = 250  # agent steps of a recorded strip, 10 seconds
 COLUMNS = 25  # frames per row of a strip
@@ -144,24 +142,21 @@ def record_moment(
     steps: int,
 ) -> Moment:
     """A moment of a track with this kind of road ahead, and `steps` agent steps from it."""
-    agent = ControllerPolicy(controllers["agent"])
-    seen = record_episode(spec, agent, EpisodeSpec(track), models["agent"]).recording
-    step = choose_step(seen["actions"][:, 0], road)
-    strips, rewards = {}, {}
+    agent, strips, rewards = controllers["agent"], {}, {}
+    *_, turns = record_strip(spec, models, (agent, agent), track, 0, LATEST)
+    step = choose_step(turns, road)
     for name, controller in controllers.items():
-        states, strips[name], rewards[name] = record_strip(
-            spec, models, (controllers["agent"], controller), track, step, steps
+        states, strips[name], rewards[name], _ = record_strip(
+            spec, models, (agent, controller), track, step, steps
         )
     return Moment(track, step, road, states, strips, rewards)
 
 
-def choose_step(steering: np.ndarray, road: str) -> int:
-    """The agent step after which an agent steers (T,) most to one side, or least."""
-    latest = max(1, min(LATEST, len(steering) - SOON.stop))
-    times = range(min(EARLIEST, latest - 1), latest)
-    ahead = np.array([steering[t:][SOON].sum() for t in times])
-    value = {"left bend": -ahead, "right bend": ahead, "straight": -abs(ahead)}[road]
-    return times[int(value.argmax())]
+def choose_step(turns: np.ndarray, road: str) -> int:
+    """When the road ahead turns (T,), left positive, most to a side, or least: an agent step."""
+    value = {"left bend": turns, "right bend": -turns, "straight": -np.abs(turns)}[road]
+    first = min(EARLIEST, len(turns) - 1)
+    return first + int(value[first:].argmax())
 
 
 @torch.no_grad()
@@ -172,24 +167,25 @@ def record_strip(
     track: int,
     step: int,
     steps: int,
-) -> tuple[dict[str, State], np.ndarray, np.ndarray]:
+) -> tuple[dict[str, State], np.ndarray, np.ndarray, np.ndarray]:
     """Drive `step` agent steps with the first controller, then `steps` with the second.
 
-    Returns the states of all models in between, and from there on frames (steps + 1, S, S, 3) and
-    rewards (steps,); after the end of the episode, the last frame again and 0.
+    Returns the states of all models in between, and from there on frames (steps + 1, S, S, 3),
+    rewards (steps,) and turns of the road ahead (steps + 1,), see `RoadAhead`; after the end of the
+    episode, the last frame and turn again and a reward of 0.
     """
-    env = replace(spec, patience=None).make_one()
-    frame, _ = env.reset(seed=track)
+    env = RoadAhead(replace(spec, patience=None).make_one())
+    frame, info = env.reset(seed=track)
     states = {use: model.begin(frame[None]) for use, model in models.items()}
-    start, frames, over = dict(states), [frame], False
+    start, frames, turns, over = dict(states), [frame], [info["turn"]], False
     rewards: list[float] = []
     for t in range(step + steps):
         if t == step:
-            start, frames, rewards = dict(states), [frame], []
-        action = controllers[t >= step](states["agent"].features)
+            start, frames, rewards, turns = dict(states), [frame], [], [info["turn"]]
+        action = controllers[0 if t < step else 1](states["agent"].features)
         reward: Any = 0
         if not over:
-            frame, reward, terminated, truncated, _ = env.step(action[0].numpy())
+            frame, reward, terminated, truncated, info = env.step(action[0].numpy())
             over = terminated or truncated
         z = models["agent"].encode(frame[None])  # all have the same V
         for use, model in models.items():
@@ -197,8 +193,9 @@ def record_strip(
             states[use] = State(z, h, c, torch.tensor([float(reward)]) / TILE)
         frames.append(frame)
         rewards.append(float(reward))
+        turns.append(info["turn"])
     env.close()
-    return start, np.stack(frames), np.array(rewards)
+    return start, np.stack(frames), np.array(rewards), np.array(turns)
 
 
 @torch.no_grad()

@@ -220,8 +220,8 @@ class Page {
 
   showCard({ score, sha256 }) {
     const { mean, ci95, tracks } = score;
-    say("card", `This controller was trained in dreams alone. In the real CarRacing-v3, whose track ` +
-      `is worth about 900 points, it scores ${mean} (mean of ${tracks} tracks that it had not ` +
+    say("card", `This controller was trained in dreams alone. In the real CarRacing-v3, where a ` +
+      `complete lap is worth about 900 points, it scores ${mean} (mean of ${tracks} tracks that it had not ` +
       `seen, 95% CI ${ci95[0]} to ${ci95[1]}; one training run).`);
     say("checksums", Object.entries(sha256).map((entry) => entry.join(" ")).join(", "));
   }
