@@ -21,13 +21,13 @@
 #
 # **Figure 0.1.** Left: a trained agent on a track of CarRacing-v3. Right: the same agent observes the track for two seconds (blue border) and then receives no more frames (orange border): its world model imagines the road, and the agent acts in that dream.
 #
-# A **world model** is a network that predicts what an environment will do next, so that an agent can plan or train in its predictions. In 2018 David Ha and Jürgen Schmidhuber built one for a racing car, from three parts: **V** (vision) compresses each frame, **M** (memory) predicts the next one, **C** (controller) acts. In this series you build that agent yourself, on a laptop without a GPU.
+# A **world model** is a network that predicts what an environment will do next, so that an agent can plan or train in its predictions. In 2018 David Ha and Jürgen Schmidhuber built an agent around one, for a racing car. The agent has three parts: **V** (vision) compresses each frame and **M** (memory) predicts the next one; these two are the world model. **C** (controller) acts. In this series you build that agent yourself, on a laptop without a GPU.
 #
 # **What you'll do.** Watch a trained agent and its dream; measure for how long the dream can be trusted; check that your machine is ready.
 #
 # **What you'll learn.** What V, M and C are, and how these notebooks work.
 #
-# **What you need.** Nothing. To run a cell, press Shift+Enter.
+# **What you need.** Nothing to read and run it (Shift+Enter runs a cell); a little PyTorch for its one build cell, which you may skip.
 #
 # **How long.** 5 minutes of reading and building; running all cells takes about 40 seconds on two cores.
 
@@ -68,10 +68,10 @@ figures.architecture(agent, controller)
 # **Figure 0.2.** The agent in one step. Blue: from the environment. Orange: what the model reconstructs or predicts.
 #
 # - **V**, a variational autoencoder, compresses a frame of 12,288 numbers to a latent vector $z$ of 32.
-# - **M**, a recurrent network (LSTM) with a mixture of Gaussians as its output, reads $z$ and the action, and predicts the next $z$. Its memory $h$ holds what a single frame does not show, such as the speed.
+# - **M**, a recurrent network (LSTM) with a mixture of Gaussians as its output, reads $z$ and the action, and predicts the next $z$ (and, for dreams, the reward and whether the episode ends). Its memory $h$ holds what a single frame does not show, such as the speed.
 # - **C**, a single linear layer, computes steering, gas and brake from $z$ and $h$.
 #
-# V and M learn from recorded frames, without any reward. Only C maximizes reward, and it is tiny:
+# V learns from recorded frames alone, M from recorded frames, actions and rewards. Only C is trained to maximize reward, and it is tiny:
 
 # %% tags=["nbval-check-output"]
 for name, part in (("V", agent.vae), ("M", agent.mdn_rnn)):
@@ -86,14 +86,14 @@ for name in ("car_racing", "car_racing_dream"):
     print(f"{name:17} {scoring.score_run(get_config(), pretrained(name))}")
 
 # %% [markdown]
-# Each number is the mean return over n tracks that no part of the agent was trained on (± SD of episodes, and the 95% CI of the mean). An episode has at most 1,000 environment steps; the tiles of the track are worth 1,000 points together, and each step costs 0.1. The number of steps in the output is the mean length of an episode. Chapter 5 explains how the scores were measured.
+# The first number of each line is the mean return over n tracks that no part of the agent was trained on, followed by the SD of episodes and the 95% CI of the mean. An episode has at most 1,000 environment steps; the tiles of the track are worth 1,000 points together, and each step costs 0.1. The number of steps in the output is the mean length of an episode. Chapter 5 explains how the scores were measured.
 #
-# **Finding.** Both agents have a mean return of about 900, and the confidence intervals overlap: these scores show no difference between training C in the real environment and in dreams.
+# **Finding.** Both agents have a mean return of about 900 (897.7 and 899.9). This does not compare the two methods: each agent is one training run, and the second is the best of three. Over three runs each, the means are 899 (real environment) and 862 (dreams); the 95% CI of the difference, -43 to 117, includes 0 (chapter 6). The second agent also completes fewer laps, 48% against 85%.
 
 # %% [markdown]
 # ## 0.2 For how long does a dream follow the real track?
 #
-# The agent acts at 25 Hz: an **agent step** is two environment steps with the same action. We record 24 episodes, let the model observe 50 agent steps of each (2 s), and then let it predict without frames, in two ways: **open loop**, with the actions of the real episode, or with **C acting in the dream**. Two M's take part in this agent: `dream_model` predicts the dream, and the agent's own M computes the memory $h$ that C reads. Chapter 6 explains why; you can skip the code for now.
+# The agent acts at 25 Hz: an **agent step** is two environment steps with the same action. We record 24 episodes, let the model observe 50 agent steps of each (2 s), and then let it predict without frames, in two ways: **open loop**, with the actions of the real episode, or with **C acting in the dream**. Two Ms take part in this agent: `dream_model` predicts the dream, and the agent's own M computes the memory $h$ that C reads. Chapter 6 explains why; you can skip the code for now.
 #
 # **Predict:** after how many seconds will the dream show a road different from the real one?
 
@@ -156,7 +156,7 @@ def squared_error(images, targets):
 squared_error = build.check(squared_error)
 
 # %% [markdown]
-# The baseline is the squared error between the frames of two *unrelated* episodes. We say that a dream *follows* the real track as long as its mean squared error is below half of that. The temperature sets how random the dream is (chapter 3). We try three, and keep the one for which the dream follows the longest.
+# The baseline is the squared error between the frames of two *unrelated* episodes. We say that the dreams *follow* the real track as long as their squared error, averaged over the 24 episodes, is below half of the baseline's mean. The temperature sets how random the dream is (chapter 3). We try three, and keep the one for which the dream follows the longest.
 
 # %%
 real = decode([agent.encode(one[seen + 1 :]) for one in frames])
@@ -180,14 +180,14 @@ ax.legend()
 figure
 
 # %% [markdown]
-# **Figure 0.3.** Squared error against the real frames as V reconstructs them: of open-loop dreams (orange), and of frames of another episode (grey); mean over the episodes with its 95% CI. A dream follows the real track while its curve is below the dashed line.
+# **Figure 0.3.** Squared error against the real frames as V reconstructs them: of open-loop dreams (orange), and of frames of another episode (grey); mean over the episodes with its 95% CI. The dreams follow the real track while the orange curve is below the dashed line (half the grey curve's mean over all steps).
 #
 # **Finding.** On average over 24 episodes the dream follows the real track for less than half a second, with little difference between the temperatures (8 to 11 agent steps). After one second its error is larger than that of another episode. A likely reason: the last observed frame shows only a short piece of the road ahead, and M has to guess how the road goes on.
 
 # %% [markdown]
 # ## 0.3 What a dream is good for
 #
-# After half a second the dream shows another road. Is it still a road? An agent can only learn to drive in a dream that shows one. We count the dreams in which a road is visible (at least 5% of the pixels are grey), and let the dream in which C acts continue for 240 agent steps.
+# After half a second the dream shows another road. Is it still a road? An agent can only learn to drive in a dream that shows one. We count the dreams in which a road is visible (more than 5% of the pixels are grey) after 30 and 60 agent steps, and let the dream in which C acts continue for 240 agent steps.
 #
 # **Predict:** which dream loses the road first, open loop or with C acting?
 
@@ -218,9 +218,9 @@ colors = {"real": figures.REALITY, "open loop": figures.DREAM, "C acts": figures
 figures.frame_grid(rows, [f"+{k / 25:.1f} s" for k in shown], colors)
 
 # %% [markdown]
-# **Figure 0.4.** The episode with the median open-loop error. Top: real frames. Middle: the dream with the real episode's actions. Bottom: the dream in which C acts. Times are from the last observed frame.
+# **Figure 0.4.** The episode with the median open-loop error, averaged over the first 12 agent steps. Top: real frames. Middle: the dream with the real episode's actions. Bottom: the dream in which C acts. Times are from the last observed frame, rounded: the first column (+0.0 s) is one agent step, 0.04 s, after it.
 #
-# **Finding.** Open loop, 13 of the 24 dreams show no road after 60 agent steps (2.4 s). With C acting, all 24 show one even after 240 steps (9.6 s). So M can still predict roads: in the middle row the actions of the real bend take the car off the imagined road, which does not bend there. Can C learn to drive in such dreams? The second agent's score above says yes; chapter 6 shows how, and where it goes wrong.
+# **Finding.** Open loop, 13 of the 24 dreams show no road after 60 agent steps (2.4 s). With C acting, all 24 show one even after 240 steps (9.6 s). So M can still predict roads. In the middle row, the recorded actions steer through the real bend (after +1.2 s), but the imagined road does not bend there: the car leaves it. Can C learn to drive in such dreams? The second agent's score above says yes; chapter 6 shows how, and where it goes wrong.
 #
 # This cell draws Figure 0.1, for the same episode:
 
@@ -259,22 +259,22 @@ print("CarRacing-v3 runs. You are ready.")
 # | [2. V](02_vae.ipynb) | What does V keep of a frame, and what does it lose? | encoder and decoder, layer by layer |
 # | [3. M](03_mdn_rnn.ipynb) | How does M predict a future that is uncertain? | the LSTM step, the mixture output, sampling, the open-loop rollout |
 # | [4. C](04_controller.ipynb) | How can 867 parameters drive a car, and how are they found? | the linear policy, an evolution strategy |
-# | [5. The whole loop](05_car_racing.ipynb) | Data, V, M, C and a score, from an empty folder | the rollout |
-# | [6. Dreaming](06_dreaming.ipynb) | Can C be trained in dreams alone, and when can a dream be trusted? | the dream as an environment |
+# | [5. The full loop](05_car_racing.ipynb) | Data, V, M, C and a score, from an empty folder | one round of the loop, the rollout, a bootstrap interval |
+# | [6. Learning inside a dream](06_dreaming.ipynb) | Can C be trained in dreams alone, and when can a dream be trusted? | the dream as an environment, the extrapolated return, the regret |
 #
 # Each chapter runs alone. What they have in common:
 #
 # - **Predict:** a question before a result. Answer it for yourself before you run the next cell.
 # - **Build cells**, as in section 0.2. A chapter runs from top to bottom whether or not you fill them in.
-# - **Finding.** What a section's experiment has shown, with its number. "± SD" is the standard deviation of single episodes; "95% CI" is the confidence interval of a mean.
+# - **Finding.** This paragraph says what the section's experiment has shown, with its number. "± SD" is the standard deviation of single episodes; "95% CI" is the confidence interval of a mean.
 # - **Colours:** blue is the real environment, orange is what a model predicts or imagines, grey or black is a baseline.
 # - **Break it:** a failure on purpose, to see which part of a method matters.
-# - **`RETRAIN`:** chapters load pretrained weights. With `RETRAIN = True` in its first cell a chapter trains its own; interrupted training continues when the cell is run again.
+# - **`RETRAIN`:** chapters load pretrained weights. With `RETRAIN = True`, set near its top, a chapter trains its own; interrupted training continues when the cell is run again.
 # - **`WM_SCALE`:** an environment variable with the size of everything: `smoke` (seconds, for tests), `laptop` (the default) or `paper`. The settings are in `wmlib/pipeline/scales.py`.
 #
 # ## Summary
 #
-# - V compresses a frame to 32 numbers, M predicts the next ones, and C, with 867 parameters, acts on both. The two agents of this series score about 898 and 900 points on tracks they were not trained on.
+# - V compresses a frame to 32 numbers, M predicts the next ones, and C, with 867 parameters, acts on both. The two agents of this series score about 898 and 900 points on tracks they were not trained on (one training run each; the second is the best of three).
 # - A dream follows the real track for less than half a second. After that it shows another road.
 # - With C acting in it, each of 24 dreams still shows a road after 9.6 s; with recorded actions, 13 of 24 show none after 2.4 s.
 #

@@ -19,7 +19,7 @@
 #
 # ![Two rows of small pictures: the real ball, and the ball that the model imagines](../figures/01_ball_dream.png)
 #
-# **Figure 1.1.** A ball bounces in a box. The model has observed 60 frames; for the next 30 steps it receives none. Top: the real frames. Bottom: the model's open-loop rollout ("dream"), decoded.
+# **Figure 1.1.** A ball bounces in a box. The model has observed 60 frames; for the next 30 steps it receives none. Top: the real frames, every third step. Bottom: the model's open-loop rollout ("dream": each prediction is the next input), decoded to frames.
 #
 # **What you'll do.** Write the losses of V and M and a training loop; train a small VAE and three mixture density networks with them; then take a pretrained world model of a ball apart.
 #
@@ -79,7 +79,7 @@ figures.moving_picture(np.stack(frames), "a ball bounces in a box")
 #
 # **Predict:** which of these four numbers can be computed from a *single* frame?
 #
-# A world model has two parts, and this chapter is about both. V, a variational autoencoder (VAE), compresses a frame to a latent vector $z$. M, a recurrent network, reads $z$ after $z$, keeps a memory $h$, and predicts the next $z$.
+# A world model has two parts, and this chapter is about both. V, a variational autoencoder (VAE), compresses a frame to a latent vector $z$. M, a recurrent network, reads one $z$ per step, keeps a memory $h$, and predicts the next $z$.
 
 # %%
 folder = config.run_folder("ball") if RETRAIN else pretrained("ball")
@@ -91,7 +91,7 @@ figures.architecture(world_model)
 # %% [markdown]
 # **Figure 1.3.** V and M in one step. The decoder is needed for training V and for displaying $z$.
 #
-# And these are the episodes on which everything below is measured. The pretrained model was not trained on them.
+# The next cell records the test episodes, on which we measure the pretrained V and M. They were not trained on these episodes. (Section 1.3 uses 40 of them to train a small VAE, and tests it on the other 20.)
 
 # %%
 first = 500_000  # seeds of the test episodes; those of the training episodes are below 1,000
@@ -243,7 +243,7 @@ print(f"squared error per frame: {error:.2f}; of the mean frame: {baseline:.2f}"
 print(f"KL divergence per frame: {kl_divergence(mu, logvar).sum(1).mean():.1f} nats")
 
 # %% [markdown]
-# **Finding.** A thousand training steps reduce the squared error of held-out frames to about a fifth of the mean frame's, and the KL divergence settles at its tolerance of 4 nats.
+# **Finding.** A thousand training steps reduce the squared error of held-out frames to about a fifth of the mean frame's, and the KL divergence after training is 4.0 nats, its tolerance.
 
 # %% [markdown]
 # ## 1.4 V on the full frames
@@ -364,7 +364,7 @@ compare(
 )
 
 # %% [markdown]
-# **Finding.** The position is in $z$: $R^2$ is about 0.94 from the six active dimensions alone, above 0.99 with their products, and about 0.9 from a noisy sample of $z$. By itself this says little about V, because the pixels give 1.0, and even an untrained V keeps most of it (0.94). What training adds is that six noisy dimensions are enough to reconstruct the frame. The velocity is in none of them ($R^2$ about 0): **one frame does not contain it.** A memory is needed.
+# **Finding.** The position is in $z$: $R^2$ is about 0.94 from the six active dimensions alone, above 0.99 with their products, and about 0.9 from a noisy sample of $z$. By itself this says little about V, because the pixels give 1.0, and even an untrained V keeps most of it (0.94). What training adds is that six noisy dimensions are enough to reconstruct the frame. The linear probe finds the velocity in none of them ($R^2$ about 0). That alone would not exclude a nonlinear code, but here we know the environment: a frame is drawn from the position only, and the direction of flight is independent of it. So **one frame does not contain the velocity.** A memory is needed.
 
 # %% [markdown]
 # ## 1.6 M: the velocity is in h
@@ -391,9 +391,9 @@ figures.linear_probes(from_h)
 compare({"two z": two_frames, "h, untrained M": h_untrained, "h": h})
 
 # %% [markdown]
-# An LSTM with *random* weights also keeps traces of the last frames, and a probe finds most of the velocity in them. Training to predict the next $z$ adds the rest.
+# An LSTM with *random* weights also keeps traces of the last frames, and a probe finds most of the velocity in them. Training to predict the next $z$ raises $R^2$ from about 0.85 to 0.96.
 #
-# Where do the outliers come from? A component of the velocity changes its sign at a bounce, so we group the probe's errors by the number of steps from the nearest bounce.
+# Where do the outliers come from? A component of the velocity changes its sign at a bounce, so we group the probe's errors by the number of steps from the nearest bounce. Then we measure how much of the change the probe's prediction has made at each of these steps: 0 is the velocity before the bounce, 1 the velocity after it.
 
 # %%
 def steps_from_bounce(e):
@@ -440,7 +440,7 @@ figure
 # %% [markdown]
 # **Figure 1.10.** Error of the velocity probe by the time from the nearest bounce. It is largest at the bounce and one step before it.
 #
-# **Finding.** The velocity is in $h$: $R^2$ is about 0.95, against about 0.85 for one untrained M and 0.83 for two successive $z$ (over four choices of held-out episodes these vary by 0.03 at most). About 90% of the squared error lies within two steps of a bounce; away from bounces $R^2$ is 0.99. One step *before* the bounce the probe's velocity has made about 0.3 of the change (± 0.16 SD over bounces): $h$ already contains part of the bounce that comes next.
+# **Finding.** The velocity is in $h$: $R^2$ is about 0.96, against about 0.85 for one untrained M and 0.83 for two successive $z$ (over four choices of held-out episodes the range is at most 0.034). About 90% of the squared error lies within two steps of a bounce; away from bounces $R^2$ is 0.99. One step *before* the bounce the probe's velocity has made about 0.3 of the change (± 0.16 SD over bounces): $h$ already contains part of the bounce that comes next.
 
 # %% [markdown]
 # ## 1.7 Why a mixture of Gaussians?
@@ -505,7 +505,7 @@ mixture_nll = build.check(mixture_nll)
 # %% [markdown]
 # We train four copies of a small network that differ in their last layer: one predicts a single number with the squared error, the others mixtures of $K$ = 1, 2 and 5.
 #
-# **Predict:** which $K$ is needed? What will the squared-error fit predict at $x = 0.5$?
+# **Predict:** which $K$ is needed? What will the squared-error fit predict at $x = 0.35$, where $y$ is either near 0.13 or near 0.65?
 
 # %%
 def small_network(outputs):
@@ -557,7 +557,7 @@ for ax in axes:
 figure
 
 # %% [markdown]
-# **Figure 1.11.** Held-out data (blue) and three predictions (orange). Between x = 0.3 and 0.7 the squared-error fit crosses the empty space between the branches; one Gaussian covers the branches and everything between them; five Gaussians follow all three.
+# **Figure 1.11.** Held-out data (blue) and three predictions (orange). Near x = 0.3 and x = 0.7 the squared-error fit crosses the empty space between the branches (around x = 0.5 the mean of the three branches happens to lie on the middle one); one Gaussian covers the branches and everything between them; five Gaussians follow all three.
 
 # %%
 middle = (x_test - 0.5).abs() < 0.2  # where three values of y are possible
@@ -572,14 +572,14 @@ gain = evaluation.episode_interval(nlls[1] - nlls[5])
 print(f"\nK = 5 is better than K = 1 by {gain.mean:.2f} nats ({gain.low:.2f} to {gain.high:.2f})")
 
 # %% [markdown]
-# **Finding.** In the middle ($x$ from 0.3 to 0.7), the squared-error fit is within 0.1 of the target for only about a third of the points. On held-out data, a mixture of five Gaussians is better than a single one by about half a nat per point or more (one training run each; the 95% CI of the mean over points excludes 0). Two Gaussians already bring most of that gain. Chapter 3 compares K = 1 and K = 5 in the same way for M on the race track, where the road may bend left or right.
+# **Finding.** In the middle ($x$ from 0.3 to 0.7), the squared-error fit is within 0.1 of the target for only about a third of the points. On held-out data, a mixture of five Gaussians is better than a single one by 0.64 nats per point (95% CI of the mean over points 0.50 to 1.27; one training run each). Two Gaussians already bring most of that gain. Whether M on the race track needs a mixture is a separate question: chapter 3 compares K = 1 and K = 5 there, with three training runs each.
 
 # %% [markdown]
 # ## 1.8 Break it: the loss without logarithms
 #
 # What if we take the formula literally: densities, sum, logarithm?
 #
-# **Predict:** a mixture of two, both of width 0.1, around 0 and 1. The target moves away from them. What do the two losses, and their gradients, do?
+# **Predict:** take a mixture of two Gaussians with equal weights, means 0 and 1, and $\sigma$ = 0.1 each. The target moves from 1 to 5, away from both. What happens to the literal loss and to `mixture_nll`, and to the gradients of both?
 
 # %%
 def literal_nll(y, log_pi, mu, log_sigma):
@@ -629,7 +629,7 @@ def dream(e, temperature=1.0):
 
 
 # %% [markdown]
-# Figure 1.1 shows the test episode with the most bounces in the first half of the horizon. This cell draws it:
+# Figure 1.1 shows the test episode with the most bounces from step 3 to 14 of the horizon. This cell draws it:
 
 # %%
 bounces = [e["bounced"][seen + 3 : seen + ahead // 2].sum() for e in episodes]
@@ -670,7 +670,7 @@ colors["last position"] = figures.BASELINE
 figures.horizon_curves(errors, "distance to the true position\n(box widths)", colors)
 
 # %% [markdown]
-# **Figure 1.12.** Mean distance to the true position over the test episodes, with its 95% confidence interval (CI of the mean over episodes).
+# **Figure 1.12.** Mean distance to the true position over the test episodes, with its 95% confidence interval (CI of the mean over episodes). An agent step is one step of the environment here.
 
 # %%
 for k in (1, 5, ahead // 3, ahead):
@@ -681,7 +681,7 @@ own_error = np.linalg.norm(mapped - fit_positions, axis=1).mean()
 print(f"the linear map itself, from samples of V's posterior: {own_error:.2f}")
 
 # %% [markdown]
-# **Finding.** After 30 steps M's error is less than 0.2 box widths, against 0.44 for the last position and 1.2 for constant velocity: M has learned that the walls reflect the ball. Constant velocity, which receives the true velocity, is better for about the first five steps, and the last position for two. M's error starts at about 0.08 because the linear map from a sampled $z$ to the position has an error of that size itself.
+# **Finding.** After 30 steps M's error is less than 0.2 box widths, against 0.44 for the last position and 1.2 for constant velocity: M has learned that the walls reflect the ball. Constant velocity, which receives the true velocity, is better for about the first five steps, and the last position for two. M's error starts at about 0.07 because the linear map from a sampled $z$ to the position has an error of that size itself (0.08).
 
 # %% [markdown]
 # ## 1.10 Exercises
@@ -709,7 +709,7 @@ if constant is not None:
 # ```python
 # constant = 0.5 * np.log(2 * np.pi)  # about 0.919
 # ```
-# So the squared error is the NLL of one Gaussian of fixed width: section 1.7's regression is an MDN with $K = 1$ that may not even choose its $\sigma$.
+# So the squared error is the NLL of one Gaussian of fixed width: section 1.7's regression is an MDN with $K = 1$ and a fixed $\sigma$.
 # </details>
 #
 # **2. Sample from the mixture.** Draw one $y$ for each `x_test` from the MDN with $K = 5$: first a component by its weight, then a value from that Gaussian. A sample from the right distribution has the data's own spread, in the middle too.
@@ -744,7 +744,7 @@ if drawn is not None:
 # This is what M does at every step of a dream; chapter 3 adds the temperature.
 # </details>
 #
-# **3. How many frames does the velocity need?** Fit a ridge regression from $h$ to the velocity on all steps of two thirds of the episodes, and compute $R^2$ on the others after 1, 2, 3, 4, 6 and 21 frames. Put them into `r2_after`.
+# **3. How many frames does the velocity need?** Fit a ridge regression from $h$ to the velocity on two thirds of the episodes (the arrays `h`, `velocity` and `episode` of sections 1.5 and 1.6; they leave out the first 5 steps of each episode). Compute $R^2$ on the other episodes after 1, 2, 3, 4, 6 and 21 frames. Put them into `r2_after`.
 
 # %%
 r2_after = {}  # {number of frames: R²}
@@ -795,7 +795,7 @@ if guess is not None and distance_at:
 #     last_steps = [to_position.predict(dream(e, tau))[-1] for e in episodes]
 #     distance_at[tau] = np.linalg.norm(np.stack(last_steps) - future[:, -1], axis=1).mean()
 # ```
-# Temperature 0.1, though its lead over 1 is small (about 0.14 against 0.17; the 95% CIs of the means touch). The ball has only one future, so noise in $z$ can only harm. Where several futures are possible, a low temperature nearly always picks the likeliest one, and a policy that is trained in such dreams rarely meets the others (chapter 6).
+# Temperature 0.1, though its lead over 1 is small (about 0.14 against 0.17; section 1.9 gave 0.18, with other random draws; the 95% CIs of the means touch). The ball has only one future, so noise in $z$ can only harm. Where several futures are possible, a low temperature nearly always picks the likeliest one, and a policy that is trained in such dreams rarely meets the others (chapter 6).
 # </details>
 
 # %% [markdown]
@@ -803,9 +803,9 @@ if guess is not None and distance_at:
 #
 # - A VAE's loss is a squared error summed over pixels plus a KL divergence with a tolerance. With it, a small VAE reconstructs held-out frames with about a fifth of the mean frame's squared error.
 # - V's six active dimensions of 32 contain the position, in a curved form ($R^2$ 0.94 linear, above 0.99 with products). The pixels and an untrained V contain it, too: what V learns is to reconstruct the frame from six noisy numbers.
-# - No single frame contains the velocity ($R^2$ about 0). M's memory does: about 0.95, against 0.85 for an untrained M and 0.83 for two frames. The remaining error is concentrated at bounces.
-# - The squared error predicts the mean of several possible futures. A mixture density network predicts their distribution: on the toy problem, five Gaussians are better than one by about half a nat per point or more.
-# - The mixture's NLL has to be computed with logsumexp: about fourteen standard deviations away, the literal formula gives NaN.
+# - No single frame contains the velocity ($R^2$ about 0). M's memory does: about 0.96, against 0.85 for an untrained M and 0.83 for two frames. The remaining error is concentrated at bounces.
+# - The squared error predicts the mean of several possible futures. A mixture density network predicts their distribution: on the toy problem, five Gaussians are better than one by 0.64 nats per point (95% CI 0.50 to 1.27).
+# - The mixture's NLL has to be computed with logsumexp: about fourteen standard deviations away, the literal formula gives NaN gradients and then an infinite loss.
 # - In an open-loop rollout M predicts the ball through bounces, with an error of less than 0.2 box widths after 30 steps.
 #
 # **What's next.** [Chapter 2](02_vae.ipynb) builds V layer by layer, for a race track.

@@ -19,7 +19,7 @@
 #
 # ![Race track frames above, V's reconstructions of the same frames below](../figures/02_reconstructions.png)
 #
-# **Figure 2.1.** Above, in blue: frames of CarRacing. Below, in orange: V's reconstructions, decoded from 32 numbers per frame.
+# **Figure 2.1.** Above (blue label): frames of CarRacing. Below (orange label): V's reconstructions, decoded from 32 numbers per frame.
 #
 # **What you'll do.** Write V's encoder and decoder, measure what a trained V keeps of a frame and where it fails, and train four small V's whose losses differ in one term.
 #
@@ -99,7 +99,7 @@ figures.moving_picture(
 )
 
 # %% [markdown]
-# **Figure 2.3.** An episode with random actions, at its real speed. It ends early because the car makes no progress.
+# **Figure 2.3.** An episode with random actions, at twice its real speed (every second frame that the agent observes). It ends early because the car makes no progress.
 #
 # ## 2.2 The network
 #
@@ -109,7 +109,7 @@ figures.moving_picture(
 #
 # A convolution with kernel $k$, stride $s$ and no padding maps a grid of $n$ pixels to $\lfloor (n - k)/s \rfloor + 1$. A transposed convolution maps $n$ to $(n - 1)\,s + k$.
 #
-# **Predict:** with $k = 4$ and $s = 2$, what becomes of 64? Which kernels lead from 1 back to 64 in four steps of stride 2? (Figure 2.4 has the answer.)
+# **Predict:** with $k = 4$ and $s = 2$, what becomes of 64 after each of the four convolutions? Find four kernels that lead from 1 back to 64 with stride 2. (There are several solutions; Figure 2.4 has the paper's.)
 
 # %%
 figures.vae_diagram(VAE())
@@ -225,7 +225,7 @@ figures.source(vae_loss)
 # %% [markdown]
 # **Predict:** over the course of training, where will the KL settle?
 #
-# `car_racing.train_world_model` records episodes, trains V, and trains M for the next chapter. The pretrained weights come from three rounds of it: round 0 has random actions, rounds 1 and 2 add episodes of the agent itself ([chapter 5](05_car_racing.ipynb) has the whole loop). With `RETRAIN = True` you train round 0 here, in about a quarter of an hour.
+# `car_racing.train_world_model` records episodes, trains V, and trains M for the next chapter. The pretrained weights come from three rounds of it: round 0 has random actions, rounds 1 and 2 add episodes of the agent itself ([chapter 5](05_car_racing.ipynb) has the whole loop). With `RETRAIN = True` you train round 0 here, in about 5 minutes.
 
 # %%
 folder = config.run_folder("car_racing") if RETRAIN else pretrained("car_racing")
@@ -324,7 +324,7 @@ on_road = abs(offset) < 1
 print(f"the car is on the road in {on_road.mean():.0%} of the frames")
 
 # %% [markdown]
-# A *linear probe* is a linear regression from $z$ (here the mean $\mu$) to such a quantity, fitted on 70% of the episodes and tested on the others. $R^2$ is the explained share of the variance: 1 is all of it, 0 is no better than always predicting the mean. Frames in which the car has left the road, most of them of a few episodes, are left out here.
+# A *linear probe* is a linear regression from $z$ (here the mean $\mu$) to such a quantity, fitted on 70% of the episodes and tested on the others. $R^2$ is the explained share of the variance: 1 is all of it, 0 is no better than always predicting the mean. Frames in which the car has left the road (5%) are left out here.
 #
 # **Predict:** which of the four quantities below can be predicted from $z$, and which cannot?
 
@@ -406,7 +406,7 @@ for name, some in (("straight (below 15)", abs(bend) < 15), ("left", left), ("ri
 # %% [markdown]
 # **Figure 2.8.** V's squared error by the bend in its input: mean over episodes with its 95% CI. Left bends are on the left. Orange: frames as recorded. Grey: the same frames mirrored, placed at the bend that the mirrored picture shows.
 #
-# The two curves have a similar shape, except at right bends beyond 120 degrees: the error depends mostly on the bend in V's input, mirrored or not, and is larger for right bends. Left bends of 90 degrees or more have an error of about 28 as recorded and 54 mirrored; for right bends of 90 degrees or more it is 45 as recorded and 28 mirrored (means over episodes; both 95% CIs of the difference exclude 0). Among these frames sharp left bends are six to seven times as frequent as sharp right ones. A likely reason for the asymmetry is that right bends are as rare in V's training frames; exercise 4 tests it. The agent, too, scores lower on mirrored tracks ([chapter 5](05_car_racing.ipynb)).
+# The two curves have a similar shape; they differ most at right bends beyond 120 degrees (about 49 as recorded, 70 mirrored). So the error depends mostly on the bend in V's input, mirrored or not, and beyond 60 degrees it is larger for right bends. Left bends of 90 degrees or more have an error of about 28 as recorded and 54 mirrored; for right bends of 90 degrees or more it is 45 as recorded and 28 mirrored (means over episodes; both 95% CIs of the difference exclude 0). Among these frames sharp left bends are six to seven times as frequent as sharp right ones. A likely reason for the asymmetry is that right bends are as rare in V's training frames; exercise 4 tests it. The agent, too, scores lower on mirrored tracks ([chapter 5](05_car_racing.ipynb)).
 #
 # What do the worst reconstructions look like? The worst frame of each episode among those with a bend of at least 90 degrees:
 
@@ -424,7 +424,7 @@ figures.frame_grid(
 # %% [markdown]
 # **Figure 2.9.** The largest errors at sharp bends, one per episode, with the bend ahead. In most of them the near part of the road is right, and the far part of the bend, where the road turns back, is missing: it ends in a blur, or leaves the frame in another direction.
 #
-# Elsewhere the decoder draws T-junctions, which no track has (Figure 2.11). Both errors change how often the road crosses the border of the frame. How often does a reconstruction have a different number of such *exits* than its frame?
+# Elsewhere the decoder draws T-junctions, which no track has (Figure 2.11). Both errors change how often the road crosses the border of the frame. We call such a crossing an *exit*. How often does the number of exits in a reconstruction differ from that in its frame?
 
 # %%
 def exits(images):
@@ -498,9 +498,9 @@ total = information.sum()
 print(f"all together: {total:.1f} nats = {total / np.log(2):.0f} bits per frame")
 
 # %% [markdown]
-# **Figure 2.10.** Mean KL of each dimension over the test frames, sorted. Orange: active. Grey: collapsed.
+# **Figure 2.10.** Mean KL of each dimension over the test frames, sorted. Orange: active. Grey: collapsed (bars of about 0.004 nats, almost too low to see).
 #
-# The loss sets the sum: 32 × 0.5 = 16 nats are free. It does not set the division, which V has learned: ten dimensions with about 1.6 nats each, and 22 with less than 0.01 on average. Exercise 2 trains a V whose tolerance applies to each dimension.
+# The loss sets the sum: 32 × 0.5 = 16 nats are free. It does not set the division, which V has learned: ten dimensions with 0.5 to 2.9 nats each (1.6 on average), and 22 with less than 0.01 on average. Exercise 2 trains a V whose tolerance applies to each dimension.
 #
 # **Finding.** 10 of the 32 dimensions are active, with 99% of the 16 nats; 22 have collapsed.
 #
@@ -513,7 +513,7 @@ explorer = LatentExplorer(vae, picked, mu)
 explorer.contact_sheet()
 
 # %% [markdown]
-# **Figure 2.11.** Latent traversals: each row changes one of the six dimensions with the largest KL; the first column is the frame's own reconstruction. A row rarely changes one property alone: nothing in the loss asks for *disentangled* dimensions.
+# **Figure 2.11.** Latent traversals: each row changes one of the six dimensions with the largest KL; the first column ("now") is the frame's own reconstruction, and the label gives the value that the frame itself has in this dimension. A row rarely changes one property alone: nothing in the loss asks for *disentangled* dimensions.
 #
 # ## 2.7 Explore z by hand
 #
@@ -587,7 +587,7 @@ colors = {"in z": figures.DREAM, "in pixels": figures.BASELINE}
 figures.frame_grid(rows, [f"{t:.2f}" for t in np.linspace(0, 1, 9)], colors)
 
 # %% [markdown]
-# **Figure 2.12.** From a left bend to a right bend, interpolated in $z$ and, as a baseline, in pixels. In pixels one road fades out while another fades in. In $z$ the road changes its shape, but no track has the roads in the middle: here (the first car is off the road) the road ends ahead of the car; for other pairs it may be a junction.
+# **Figure 2.12.** From a sharp left bend to a sharp right bend, interpolated in $z$ and, as a baseline, in pixels. In the first frame the car is off the road, and only a piece of the road shows at the lower left. In pixels one road fades out while another fades in. In $z$ the road changes its shape, but no track has the roads in the middle: here the road ends ahead of the car; for other pairs it may be a junction.
 #
 # One example is not enough evidence. For many pairs, what is the squared distance of the decoded midpoint to the *nearest real frame* among all test frames? For comparison: the reconstructions of the pairs' own frames, the mean of the two reconstructions (the midpoint in pixels), and frames decoded from samples of the prior.
 #
@@ -629,7 +629,7 @@ summary(distances)
 print(f"  the mean of all frames {distance_to_real(x.mean(0)[None])[0]:5.1f}")
 
 # %% [markdown]
-# The last line is a warning about this measure: blur reduces it. The mean of all frames, a straight and blurred road, is nearer to a real frame than the reconstruction of a sharp bend is. So we compare with reconstructions by the same V, which are about as blurred, and look at pictures as well. The intervals treat the images as independent, though many come from the same episodes; they are rather too narrow.
+# The last line is a warning about this measure: blur reduces it. The mean of all frames, a straight and blurred road, is nearer to a real frame (16.9) than reconstructions of sharp bends are on average (26.2). So we compare with reconstructions by the same V, which are about as blurred, and look at pictures as well. The intervals treat the images as independent, though many come from the same episodes; so they are probably too narrow.
 #
 # **Finding.** The squared distance to the nearest real frame is about 1.6 times that of reconstructions for midpoints in $z$ between sharp left and right bends, about 2.2 times for midpoints in pixels, and more than 4 times for samples of the prior. Interpolation in $z$ is better than in pixels, but points between two frames need not be plausible frames, and the prior is not the distribution of $z$.
 #
@@ -726,11 +726,11 @@ figures.frame_grid(rows, titles, dict.fromkeys(rows, figures.DREAM))
 # %% [markdown]
 # **Figure 2.14.** Decoded midpoints between left and right bends, and samples of the prior, from the V trained with the paper's loss and from the V trained without the KL term.
 #
-# **Finding.** Both reconstruct held-out frames about equally well (squared error 26 with the KL term, 24 without). Without it $z$ carries about ten times as many nats, all 32 dimensions are active instead of about half, and samples of the prior have more than three times (here 4.6) the squared distance to real frames. Midpoints in $z$ differ less: they have 1.7 times the distance of reconstructions without the KL term, 1.5 times with it (1.4 and 1.2 in another execution). So the KL term gives a compact $z$, in which samples are much nearer to real frames, and M has less to predict. Each V was trained once: small differences, such as 26 against 24, are not evidence.
+# **Finding.** Both reconstruct held-out frames about equally well (squared error 26 with the KL term, 24 without). Without it $z$ carries about ten times as many nats, all 32 dimensions are active instead of about half, and samples of the prior have more than three times (here 4.6) the squared distance to real frames. Midpoints in $z$ differ less: they have 1.7 times the distance of reconstructions without the KL term, 1.5 times with it (1.4 and 1.2 in another execution). So the KL term gives a compact $z$, in which samples are much nearer to real frames, and M has less to predict. Each V was trained once: small differences, such as 26 against 24, are not evidence. (Do not compare these distances with those of 2.8: there V is larger and was trained on other frames, and the set of real frames is three times as large. Even the ratios differ: samples of the prior have 4.7 times the distance of reconstructions there, 1.2 times here. We did not test why.)
 #
 # ## 2.10 Break it: the mean instead of the sum
 #
-# A common bug in reimplementations of this model: `mean()` over the pixels where the paper has a sum. An early Keras reimplementation averaged over all dimensions, and its users reported a collapsed posterior ([issue 12](https://github.com/AppliedDataSciencePartners/WorldModels/issues/12)). We continue from the V with the paper's loss, once with the sum and once with the mean, in both cases with a KL that is charged from the first nat on.
+# A common bug in reimplementations of this model: `mean()` over the pixels where the paper has a sum. We continue from the V with the paper's loss, once with the sum and once with the mean, in both cases with a KL that is charged from the first nat on.
 #
 # **Predict:** what will the V with the mean reconstruct?
 
@@ -773,13 +773,13 @@ figures.frame_grid(rows, colors={"frame": figures.REALITY, "sum": figures.DREAM}
 # %% [markdown]
 # **Figure 2.15.** Above: squared error and KL of the training batches (running mean of 10) after the loss was changed. Below: reconstructions of held-out frames afterwards.
 #
-# With the mean, V draws the same picture for every frame. The arithmetic says why that is *optimal* for this loss. A V that ignores $z$ and always draws the mean frame has a squared error of about 64 per frame on these held-out frames. Divided by 12,288 that is about 0.005. So a perfect reconstruction would gain about 0.005, and the first nat of information already costs 1, about 190 times as much.
+# With the mean, V draws the same picture for every frame. The arithmetic says why hardly anything else is optimal for this loss. A V that ignores $z$ and always draws the mean frame has a squared error of about 64 per frame on these held-out frames. Divided by 12,288 that is about 0.005. So a perfect reconstruction would gain about 0.005, and a V that spends more than 0.005 nats on it has a larger loss than a V that ignores $z$: a whole nat costs 1, about 190 times as much as there is to gain.
 #
-# **Finding.** With a mean over the pixels the KL falls to 0 within a few dozen steps, and the squared error rises to 66, about that of the mean frame. The weight between the two terms is part of the model: replacing the sum by the mean changes it by a factor of 12,288.
+# **Finding.** With a mean over the pixels the KL falls to 0 within a few dozen steps, and the squared error rises to 66, about that of the mean frame. The weight between the two terms is part of the model: replacing the sum by the mean changes it by a factor of 12,288. (An early Keras reimplementation averaged over all dimensions, and its users reported a collapsed posterior: [issue 12](https://github.com/AppliedDataSciencePartners/WorldModels/issues/12).)
 #
 # ## 2.11 Exercises
 #
-# 1. How many dimensions does a frame need? Set all but the $k$ most informative dimensions of `mu` to 0 and decode. Put the mean squared errors for $k = 0 \dots 32$ into the list `by_count` and plot it.
+# **1. How many dimensions does a frame need?** Set all but the $k$ most informative dimensions of `mu` to 0 and decode. Put the mean squared errors for $k = 0 \dots 32$ into the list `by_count` and plot it.
 #
 # ```python
 # assert len(by_count) == 33 and abs(by_count[32] - error.mean()) < 0.1
@@ -828,7 +828,7 @@ figures.frame_grid(rows, colors={"frame": figures.REALITY, "sum": figures.DREAM}
 # All 32, because giving up a dimension saves nothing. The total is about 16 nats again, spread over all of them, and the squared error is about the same.
 # </details>
 #
-# 3. Does the tolerance protect against the mean? Repeat 2.10 with a mean over pixels *and* the tolerance of 16 nats, so that information up to 16 nats is free. Is the frame reconstructed? Put the held-out squared error into `still`.
+# **3. Does the tolerance protect against the mean?** Repeat 2.10 with a mean over pixels *and* the tolerance of 16 nats, so that information up to 16 nats is free. Is the frame reconstructed? Put the held-out squared error into `still`.
 #
 # ```python
 # assert still > 0.8 * constant
@@ -842,7 +842,7 @@ figures.frame_grid(rows, colors={"frame": figures.REALITY, "sum": figures.DREAM}
 # still = errors(tolerant, unseen).mean()
 # ```
 #
-# No. Below 16 nats the KL has no gradient, but the squared error's is 12,288 times smaller than before: whenever a batch goes above 16 nats, the KL's gradient outweighs it.
+# No. Below 16 nats the KL has no gradient, but the squared error's is 12,288 times smaller than before: whenever a frame's KL goes above 16 nats, the KL's gradient outweighs it.
 # </details>
 #
 # **4. Cure the asymmetry.** Train a small V with the paper's loss on frames that are mirrored with probability one half (*data augmentation*). Compare the errors of `unseen` and of its mirror image at `turns > 60`.
@@ -874,7 +874,7 @@ figures.frame_grid(rows, colors={"frame": figures.REALITY, "sum": figures.DREAM}
 # - V maps a frame to a Gaussian over 32 numbers. Its loss is the negative ELBO with a Gaussian likelihood of variance ½, and a KL that is free up to 16 nats.
 # - V uses those 16 nats, and puts 99% of them into 10 dimensions; 22 have collapsed to the prior.
 # - $z$ contains the offset from the road's centre ($R^2$ about 0.97) and the bend ahead (about 0.88), and hardly anything about the speed (below 0.2). Kerbs and grass texture are lost.
-# - Sharp bends are reconstructed worst, and right bends worse than left bends of the same shape: about a fifth of the reconstructions at 90 degrees or more have a wrong number of road exits.
+# - Sharp bends are reconstructed worst, and right bends worse than left bends of the same shape (45 against 28 at 90 degrees or more). About a fifth of the reconstructions at 90 degrees or more have a wrong number of road exits.
 # - Midpoints in $z$ between sharp left and right bends have about 1.6 times the squared distance to real frames that reconstructions have; samples of the prior have more than 4 times. In small V's trained with and without the KL term, samples are much farther from real frames without it (midpoints only a little), and $z$ carries about ten times as many nats.
 # - With a mean instead of a sum over the pixels, a nat costs about 190 times what a perfect reconstruction gains, and $z$ collapses.
 #
@@ -887,6 +887,6 @@ figures.frame_grid(rows, colors={"frame": figures.REALITY, "sum": figures.DREAM}
 # - Kingma et al., [Improving Variational Inference with Inverse Autoregressive Flow](https://arxiv.org/abs/1606.04934) (2016): free bits.
 # - Higgins et al., [β-VAE](https://openreview.net/forum?id=Sy2fzU9gl) (2017): the KL weight controls how disentangled the dimensions are. Alemi et al., [Fixing a Broken ELBO](https://arxiv.org/abs/1711.00464) (2018): the same weight as a position on a rate-distortion curve.
 # - Lucas et al., [Don't Blame the ELBO!](https://arxiv.org/abs/1911.02469) (2019): posterior collapse already in the linear VAE, decided by the variance of the likelihood, as in 2.10.
-# - Ha & Schmidhuber, [World Models](https://worldmodels.github.io/) (2018), appendix A.1: this V, and the first agent controlled through one in CarRacing.
+# - Ha & Schmidhuber, [World Models](https://worldmodels.github.io/) (2018), appendix A.1: this V, and the CarRacing agent that is built on it.
 # - [ctallec/world-models](https://github.com/ctallec/world-models) (2018): a widely used PyTorch reimplementation. Its V sums the squared error over pixels, has no KL tolerance, a ReLU after the decoder's linear layer, and is trained on randomly mirrored frames (exercise 4).
 # - [AppliedDataSciencePartners/WorldModels](https://github.com/AppliedDataSciencePartners/WorldModels) (2018): a Keras reimplementation; its issues [2](https://github.com/AppliedDataSciencePartners/WorldModels/issues/2) and [12](https://github.com/AppliedDataSciencePartners/WorldModels/issues/12) discuss sum against mean, and the collapse that follows from the mean.

@@ -80,7 +80,7 @@ for name, part in MDNRNN().named_children():
 # %% [markdown]
 # All measurements of this chapter use episodes on which neither V nor M was trained. The pretrained agent collected them, with noise added to its actions.
 #
-# V leaves most of its 32 dimensions unused (chapter 2): they equal the prior and carry no information about the frame. We measure errors over the *active* dimensions only, those with a KL divergence above 0.1 nats.
+# V leaves most of its 32 dimensions unused (chapter 2): their posterior equals the prior, so they carry almost no information about the frame. We measure errors over the *active* dimensions only, those with a KL divergence above 0.1 nats.
 
 # %%
 tests = scoring.collect_test_episodes(config, chapter.test_episodes)
@@ -148,7 +148,7 @@ print("equal to torch's LSTM within 1e-4:", torch.allclose(memory, expected[0], 
 #
 # $$-\log p(z_{t+1} \mid h_{t+1}) = -\sum_{d} \log \sum_k \pi_{d,k}\, \mathcal N(z_{t+1,d};\, \mu_{d,k}, \sigma_{d,k}).$$
 #
-# Over a whole episode, the chain rule of probability adds up the steps: $\log p(z_1, \dots, z_T \mid a) = \sum_t \log p(z_{t+1} \mid h_{t+1})$, because $h_{t+1}$ is a function of everything before.
+# Over a whole episode, the chain rule of probability adds up the steps: $\log p(z_1, \dots, z_T \mid z_0, a) = \sum_t \log p(z_{t+1} \mid h_{t+1})$, because $h_{t+1}$ is a function of everything before.
 #
 # **Build 3.2: `mdn_head`** (2 lines). The 480 numbers come in the order: all logits, all $\mu$, all $\log\sigma$; within each, the 5 numbers of one dimension lie side by side. Return $\log \pi$ (normalized), $\mu$ and $\log\sigma$, each $(B, D, K)$.
 
@@ -189,7 +189,7 @@ figures.source(mdn_rnn_loss)
 # Three more choices:
 #
 # - **Teacher forcing.** In training, M always reads the real $z_t$, never its own prediction. This makes training parallel and stable. The price is a mismatch: in a rollout M reads its own samples, inputs that it never saw in training. (Scheduled sampling is one remedy; see the references.)
-# - **Truncated backpropagation through time.** An episode of 500 agent steps is cut into windows of 50. Each window starts with $h = c = 0$, and gradients flow through its 50 steps only. M can learn to remember 2 seconds, not more.
+# - **Truncated backpropagation through time.** An episode of 500 agent steps is cut into windows of 50. Each window starts with $h = c = 0$, and gradients flow through its 50 steps only. So M is never trained to remember more than 2 seconds.
 # - **A fresh sample for every batch.** Inputs and targets are samples of V's posterior $\mathcal N(\mu_t, \sigma_t^2)$, drawn anew each time, so that M does not overfit one encoding.
 
 # %%
@@ -201,11 +201,11 @@ for number in sorted({row["round"] for row in history}):
 figures.training_curves(history, {"nll": "-log p(next z), nats per dimension"})
 
 # %% [markdown]
-# **Figure 3.3.** Training loss of the pretrained M. The loop of [chapter 5](05_car_racing.ipynb) runs three rounds, separated by dotted lines. M is trained *from scratch* in each round, because V has changed; V itself is trained further. So M's loss jumps back at each dotted line. The reward term is left out: its level depends on how often the agent of the round hits a new tile.
+# **Figure 3.3.** NLL of the next $z$ during the training of the pretrained M. The loop of [chapter 5](05_car_racing.ipynb) runs three rounds, separated by dotted lines. M is trained *from scratch* in each round, because V has changed; V itself is trained further. So the NLL jumps back at each dotted line. The reward term is left out: its level depends on how often the agent of the round hits a new tile.
 #
-# Why does the loss end near 1 and not near 0? The target is a sample. In an inactive dimension it is standard normal noise, and the entropy of that, $\frac12 \log 2\pi e \approx 1.42$ nats, is the lowest possible NLL. With 22 of 32 dimensions inactive, no M can get much below $22 \times 1.42 / 32 = 0.98$ nats per dimension unless its active dimensions have a negative NLL (a density can exceed 1).
+# Why does the NLL end near 1 and not near 0? The target is a sample. In an inactive dimension it is standard normal noise, and the entropy of that, $\frac12 \log 2\pi e \approx 1.42$ nats, is the lowest possible NLL. With 22 of 32 dimensions inactive, no M can get much below $22 \times 1.42 / 32 = 0.98$ nats per dimension unless its active dimensions have a negative NLL (a density can exceed 1).
 #
-# **Finding.** The final loss is about 0.99 nats per dimension. The inactive dimensions account for nearly all of it; the active ones average about zero nats.
+# **Finding.** The final NLL is about 0.99 nats per dimension. The inactive dimensions account for nearly all of it; the active ones average about zero nats.
 
 # %% [markdown]
 # ## 3.5 One step ahead, against two baselines
@@ -288,7 +288,7 @@ figures.frame_grid({n: f.clip(0, 255).astype(np.uint8) for n, f in rows.items()}
 #
 # **Predict:** in which share of M's one-step forecasts does the density of a dimension have two peaks?
 #
-# We compare each of M's mixtures with *one* Gaussian of the same mean and variance, in two ways: by counting the peaks of the density, and by the KL divergence from the mixture to the Gaussian, the nats per dimension that one Gaussian would lose.
+# We compare each of M's mixtures with *one* Gaussian of the same mean and variance, in two ways: by counting the peaks of the density, and by the KL divergence from the mixture to the Gaussian, the nats that one Gaussian would lose (summed over the active dimensions).
 
 
 # %%
@@ -311,7 +311,7 @@ print(f"mixtures with two peaks or more: {(peaks > 1).float().mean():.1%} of {pe
 print(f"KL divergence to one Gaussian: {nats.sum(1).mean():.2f} nats per step, all active together")
 
 # %% [markdown]
-# These are the four dimensions and moments in which M's forecast is least like a Gaussian:
+# These are the four dimensions with the least Gaussian forecasts, each at its least Gaussian moment:
 
 # %%
 names = active.nonzero()[:, 0].tolist()
@@ -326,7 +326,7 @@ extreme = [np.stack(part) for part in list(zip(*columns, strict=True))[:4]]
 figures.mixtures(*extreme, [title for *_, title in columns])
 
 # %% [markdown]
-# **Figure 3.5.** The four least Gaussian forecasts among all test episodes. Each has one main peak. Beside it lies a low second peak or a long tail: an outcome with a small weight.
+# **Figure 3.5.** The least Gaussian forecast of each of four dimensions, among all test episodes. All four are among the first five steps of an episode, when M has observed at most five frames. Each has one main peak. Beside it lies a low second peak or a long tail: an outcome with a small weight.
 #
 # This is what a trained M *does*. What would it lose *without* the mixture? For that, Ms have to be trained with $K$ = 1, 2 and 5. `python -m wmlib ablate mixtures` trained them (15 Ms, three training seeds per kind, on the same 100 *on-policy* episodes, which the pretrained agent itself collected; about 10 minutes). Three kinds of M use the mean over dimensions in the loss, as above, and two the sum (see 3.13). These are the measurements on our test episodes:
 
@@ -390,7 +390,7 @@ figures.calibration(q)
 # %% [markdown]
 # **Figure 3.6.** Left: histogram of the quantiles (PIT); flat if M is calibrated. Right: deviation of the empirical from the nominal coverage, with the 95% CI of the mean over episodes.
 #
-# **Finding.** One step ahead, M is slightly overconfident: its 80% intervals contain the real $z$ about 1 percentage point less often than they say, and the interval of this deviation excludes 0. Most of the excess lies in the upper tail.
+# **Finding.** One step ahead, M is slightly overconfident: its 80% intervals contain the real $z$ about 1 percentage point less often than they say, and the interval of this deviation excludes 0. The upper tail contributes most: the real $z$ lies above M's 90% quantile in more than 10% of cases (the last bars in Figure 3.6, left).
 #
 # ## 3.8 Build: sampling with temperature
 #
@@ -453,7 +453,7 @@ def open_loop(world_model, state, actions, temperature, generator):
 open_loop = build.check(open_loop)
 
 # %% [markdown]
-# We cut the test episodes into windows of `context` + `horizon` agent steps, run M over the contexts, and roll out all windows at once, 16 samples each. No rollout begins before agent step 150, because nearly all tracks begin alike: from agent step 50, M's error stays small for about twice as long as from later ones (measured in section 3.10).
+# We cut the test episodes into windows of `context` + `horizon` agent steps, run M over the contexts, and roll out all windows at once, 16 samples each. Here no rollout begins before agent step 150 (two comparisons in 3.10 begin earlier), because nearly all tracks begin alike: from agent step 50, M's error stays small for about twice as long as from later ones (measured in section 3.10).
 
 
 # %%
@@ -509,9 +509,9 @@ figures.frame_grid(pair, titles, colors).savefig(path, dpi=80)
 figures.frame_grid(rows, titles, colors)
 
 # %% [markdown]
-# **Figure 3.8.** An open-loop rollout: the real frames, and three samples of M at $\tau = 1$. "+25" is 25 agent steps, or one second, after the last frame that M has observed. The real double bend at +30 is in none of the dreams; dreams 1 and 2 break up for a while.
+# **Figure 3.8.** An open-loop rollout: the real frames, and three samples of M at $\tau = 1$. "+15" is 15 agent steps, or 0.6 s, after the last frame that M has observed. The real double bend at +30 is in none of the dreams; dreams 1 and 2 break up for a while.
 #
-# Now we search for a moment with *two futures*: the window whose samples have the largest spread after 10 steps (0.4 seconds). We search only among windows whose samples all still show a road then: at least as many road pixels as 95% of real frames. From this moment we show the two samples that are furthest apart, and the mean of all 16.
+# Now we search for a moment with *two futures*: the window whose samples have the largest spread after 10 steps (0.4 seconds). We search only among windows whose samples all still show a road then: more road pixels than the 5% of real frames with the least road. From this moment we show the two samples that are furthest apart, and the mean of all 16.
 
 
 # %%
@@ -549,7 +549,7 @@ figures.frame_grid(rows, [f"+{t + 1}" for t in early], colors)
 #
 # Every *one-step* forecast at this moment has a single peak (the list above). The futures diverge nevertheless: a sample that deviates a little is the input of the next step, so the deviation grows.
 #
-# **Finding.** M can represent several futures: 10 steps after this moment its samples lie on roads that bend to different sides, and their mean bends to neither. (It is the clearest of 66 moments, with a spread of 4.8; the median over all windows is 2.3. The real road bent left, as B does; another execution may find another moment.)
+# **Finding.** M can represent several futures: 10 steps after this moment its samples lie on roads that bend to different sides, and their mean bends to neither. (It has the largest spread of 66 windows, 4.8; the median over all windows is 2.3. The real road bent left, as B does; another execution may find another moment.)
 #
 # ## 3.10 How far ahead does M see?
 #
@@ -608,7 +608,7 @@ figures.baseline_gaps(ahead, "M", "squared distance in z")
 # %% [markdown]
 # **Figure 3.10.** Left: open-loop error against the horizon (25 agent steps are one second), mean over episodes. The other three plots: each baseline's error minus M's (grey), with the 95% CI over episodes; below the orange line at 0 the baseline is better. The list above names the horizons at which this interval excludes 0.
 #
-# **Finding.** The pretrained M predicts about a third of a second ahead: its error is below that of the constant up to +7 (0.3 s), and above it from +13 (0.5 s) on. It is below that of the copy from +2 to +5 and again around +30; it is above that of linear autoregression from about +35 (1.4 s) on. Nearer, this comparison is not robust: here M is also worse at +14 to +20; in another execution (other rounding) it was not, and was better at +2. (Episode 9, in which the linear model fails, makes the intervals against it wide.)
+# **Finding.** The pretrained M predicts about a third of a second ahead: its error is below that of the constant up to +7 (0.3 s), and above it from +13 (0.5 s) on. It is below that of the copy from +1 to +5 and again from +25 to +34; it is above that of linear autoregression from about +35 (1.4 s) on. At shorter horizons the comparison with linear autoregression is not robust: here M is also worse at +14 to +20; in another execution (other rounding) it was not, and was better at +2. (Episode 9, in which the linear model fails, makes the intervals against it wide.)
 #
 # How much does this depend on where the rollouts begin? We repeat it from four agent steps, one rollout per episode, and count for how many steps M's error stays below the average error of the constant.
 
@@ -634,7 +634,7 @@ for t in sorted({0, half - 1, horizon - 1}):
     print("+{}: road in real frames {:.2f}, in dreams {:.2f}".format(t + 1, *shares))
 
 # %% [markdown]
-# The dreams lose the road: by +60 its share has fallen from 0.22 to 0.14. The pretrained M learned from 500 episodes of a random policy and 200 of trained agents, and random episodes soon end on the grass. The Ms of the ablation learned from 100 on-policy episodes alone:
+# The dreams lose the road: by +60 its share has fallen from 0.22 to 0.14. The pretrained M learned from 500 episodes of a random policy and 200 of trained agents, and random episodes soon end on the grass. The Ms of the ablation learned from 100 on-policy episodes alone. The *energy score* below compares whole distributions of samples, where the error compares their means; lower is better, and the intervals are over the seeds:
 
 # %%
 mixture, line = of("K = 5", "error").mean(0), of("linear autoregression", "error").mean(0)
@@ -662,9 +662,9 @@ ax.legend(fontsize=8)
 figure
 
 # %% [markdown]
-# **Figure 3.11.** Open-loop error of Ms that were trained on on-policy episodes only, mean over three training seeds. These rollouts begin at agent steps 50, 110, 170 and so on. (The *energy score* in the list above it compares whole distributions of samples, where Figure 3.11 compares their means; lower is better. The intervals are over the seeds.)
+# **Figure 3.11.** Open-loop error of Ms that were trained on on-policy episodes only, mean over three training seeds. These rollouts begin at agent steps 50, 110, 170 and so on.
 #
-# **Finding.** Trained on on-policy episodes, M has a smaller error than linear autoregression up to about +25 (1 s), and at +60 about half the error of the pretrained M on the same windows (3.8 against 7.3). The form of the output matters less. With the mean in the loss, three seeds show no difference between $K$ = 1 and $K$ = 5; with the sum, $K$ = 5 has a slightly lower energy score far ahead (at +60 by about 0.08 of 1.4, the only one of these intervals that excludes 0). (The two kinds of M differ in optimizer settings, too. The drift to the grass points to the data: a distribution shift between training and use.)
+# **Finding.** Trained on on-policy episodes, M has a smaller error than linear autoregression up to about +25 (1 s), and at +60 about half the error of the pretrained M on the same windows (3.8 against 7.3). The form of the output matters less. With the mean in the loss, three seeds show no difference between $K$ = 1 and $K$ = 5; with the sum, $K$ = 5 has a slightly lower energy score far ahead (at +60 by about 0.08 of 1.4, the only one of these intervals that excludes 0). (The pretrained M and the Ms of the ablation differ in optimizer settings, too, so this is not a controlled comparison. The drift to the grass points to the data: a distribution shift between training and use.)
 #
 # ## 3.11 Do the actions matter?
 #
@@ -751,7 +751,7 @@ real_frames = dict(zip(list(curves)[1:], reference, strict=True))
 figures.measures(list(measured), curves, "temperature τ", colors, real_frames)
 
 # %% [markdown]
-# **Figure 3.13.** Temperature, measured on all windows; bands are 95% CIs of the mean over episodes.
+# **Figure 3.13.** Temperature, measured on all windows. Left: the error (blue) and the spread (orange). Middle and right: samples (orange), and the same measure for the real $z$ (grey; for the sharpness these are reconstructions). Bands are 95% CIs of the mean over episodes.
 #
 # **Finding.** Temperature controls the *spread* between samples, which grows from 4 to about 14 between $\tau$ = 0.1 and 2. At $\tau$ = 1 it about equals the error (12.3 and 12.5): half a horizon ahead, M's samples differ from each other about as much as from the real future. The error itself and the sharpness (within 6% of reconstructions) hardly change. At every temperature the samples are about four to five times further from the nearest real $z$ than real ones are (1.4 to 1.6 against 0.34): a low temperature reduces the spread, but hardly makes the dreams more plausible.
 #
@@ -820,7 +820,7 @@ for name, values in errors.items():
 # 1. In most moments all Gaussians lie close together. Where one lies apart, its weight is usually below 10%: a heavy tail, as in Figure 3.5.
 # 2. Only for those of which M is uncertain; elsewhere the five means are nearly equal.
 # 3. After 5 to 10 steps in bends, later on straight road.
-# 4. At 0 all dreams are equal, because nothing is drawn. At 2 they differ most, and more of them leave the road.
+# 4. At 0 all dreams are equal, because nothing is drawn. At 2 they differ most. In Figure 3.13 the distance to the nearest real $z$ is nearly the same at 1 and 2, so do not expect a clear difference in plausibility.
 # </details>
 
 # %%
@@ -925,14 +925,14 @@ explorer.contact_sheet()
 # ## Summary
 #
 # - **One step ahead**, M halves the error of a copy (0.14 against 0.30). Linear autoregression does about as well: 40 ms ahead, $z$ changes almost linearly.
-# - **The mixture** is hardly used within one step: about 1% of the forecasts have two peaks, and with $K$ = 1 the likelihood is about as good. Different futures arise over several steps, because samples are fed back.
+# - **The mixture** is hardly used within one step: about 1% of the forecasts have two peaks, and three training seeds detect no loss of likelihood with $K$ = 1. Different futures arise over several steps, because samples are fed back.
 # - **Calibration**: one step ahead, M is slightly overconfident, by about 1 percentage point at 80%.
 # - **The horizon** of the pretrained M is short: from half a second on, a constant has a smaller error. Trained on on-policy data alone, M has a smaller error than linear autoregression for about a second. The horizon depends on the start: about 20 steps from agent step 50, where nearly all tracks are alike, and about 9 from later ones.
 # - **Actions** matter most around 0.4 s ahead; beyond 0.6 s, whether an effect is detected depends on the execution. **Temperature** controls the spread of the dreams and hardly changes how plausible they are.
 # - **The loss**: the sum over dimensions, in place of the mean, lowers the NLL by about 0.8 nats per step.
 # - **Memory**: without it, the one-step error is about twice that of a copy.
 #
-# **What's next.** V sees, M remembers and predicts. In [chapter 4](04_controller.ipynb) a linear controller with 867 weights learns to act on both.
+# **What's next.** V sees, M remembers and predicts. In [chapter 4](04_controller.ipynb) a linear controller with 867 parameters learns to act on both.
 #
 # **Related work.**
 #

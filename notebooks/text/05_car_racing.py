@@ -91,7 +91,7 @@ figures.loop_diagram(config)
 # - `phase.distill(agent, v, m, episodes)`: a C that acts on the features of the new `v` and `m` as the agent's C does on its own (section 5.6).
 # - `phase.evolve(v, m, start)`: C, evolved from the C `start`; None: from zero weights.
 #
-# **Predict:** after round 0, which of V, M and C go on from what the round before has learned, and which begin anew?
+# **Predict:** which call does round 1 make that round 0 does not, and why does round 0 not need it?
 
 # %%
 def run_round(phase, agent, episodes):
@@ -137,7 +137,7 @@ labels = {"squared_error": "V: squared error (summed over a frame)", "kl": "V: K
 figures.training_curves(curves["vae"], labels, logarithmic=["squared_error"])
 
 # %% [markdown]
-# **Figure 5.3.** V's training loss, in its two parts; left on a logarithmic axis. A dotted line marks the next round, in which V is trained further: the squared error still falls.
+# **Figure 5.3.** V's training loss, in its two parts; left on a logarithmic axis. Each dotted line marks the next round, in which V is trained further: the squared error jumps up, because the data now include new episodes, and then falls below its earlier values.
 
 # %%
 labels = {"nll": "M: -log p(next z) (nats per dimension)"}
@@ -149,7 +149,7 @@ for name, column in (("vae", "squared_error"), ("mdn_rnn", "reward")):
 figures.training_curves(curves["mdn_rnn"], labels)
 
 # %% [markdown]
-# **Figure 5.4.** M's training loss. M starts from new random weights in every round, because V has changed, and with it the meaning of $z$.
+# **Figure 5.4.** M's training loss, in its two parts: the next $z$ (left) and the reward (right). Dotted lines mark the next round. M starts from new random weights in every round, because V has changed, and with it the meaning of $z$.
 #
 # M's reward error rises from round to round (0.6, 1.5, 1.9). A likely reason is the data: a car that stands on the grass has a constant reward of −0.1 per environment step, which is easy to predict, and a fast car reaches a tile at irregular times.
 #
@@ -231,7 +231,7 @@ apart = max((controller(row) - controller(row.repeat(4, 1))).abs().max() for row
 print(f"C's actions for 1 row and for 4 equal rows, 100 random rows: apart by up to {apart:.0e}")
 
 # %% [markdown]
-# They differ by one to two points on two tracks, and by eleven on the third, where the package's car missed a tile. V and M give the same $z$ and $h$ in both, bit by bit, because the package makes their rows independent of the size of the batch. C's sum of 288 products is rounded differently for one row than for the rollout's batch, which has at least four. CarRacing is **chaotic**: a difference of $10^{-6}$ in an action grows until the car takes another line. For the same reason, single episodes differ between processors.
+# They differ by one to two points on two tracks, and by eleven on the third, where the package's car missed a tile. From equal frames and actions, V and M give the same $z$ and $h$ in both, bit by bit, because the package makes their rows independent of the size of the batch. C's sum of 288 products is rounded differently for one row than for the rollout's batch, which has at least four. CarRacing is **chaotic**: a difference of $10^{-6}$ in an action grows until the car takes another line. For the same reason, single episodes differ between processors.
 #
 # **Finding.** A rollout is a loop of a dozen lines; yours and the package's agree to within about eleven points per episode on these three tracks. Where the car nearly fails, such a difference can decide hundreds of points (5.9).
 #
@@ -247,9 +247,9 @@ print(f"C's actions for 1 row and for 4 equal rows, 100 random rows: apart by up
 #
 # ## 5.5 Evolve C
 #
-# In each generation CMA-ES draws 48 candidates. All of them run on the same randomly chosen tracks (**common random numbers**), so that a candidate's rank does not depend on an easy track. The differences between candidates shrink as they improve, so the number of tracks grows: 2 in rounds 0 and 1, 4 in round 2, and 8 in its last ten generations. Every ten generations the *mean* of the search distribution, which is the C that we keep, is run on 32 other tracks, every episode to its end. We call this a **check**.
+# In each generation CMA-ES draws 48 candidates. All of them run on the same randomly chosen tracks (**common random numbers**), so that a candidate's rank does not depend on an easy track. The differences between candidates shrink as they improve, so the number of tracks grows: 2 in rounds 0 and 1, 4 in round 2, and 8 in its last ten generations. Every ten generations, and at the end of each round, the *mean* of the search distribution, which is the C that we keep, is run on 32 other tracks, every episode to its end. We call this a **check**.
 #
-# **Predict:** the candidates' returns are widely spread. Is the mean of the distribution better or worse than its average candidate?
+# **Predict:** the candidates' returns are widely spread. Is the return of the mean (one C, run in the check) higher or lower than the average return of the 48 candidates?
 
 # %%
 history = read_log(folder / "evolution.jsonl")
@@ -261,7 +261,7 @@ figure.savefig(path, dpi=80)
 figure
 
 # %% [markdown]
-# **Figure 5.5.** Returns during the search. Line: median of the 48 candidates; band: 10th to 90th percentile. They are terminated early. Circles: checks of the mean of the distribution, ± the SD of 32 episodes. Before each round (to minute 5.5, 9 to 13, 19 to 24), episodes are collected and V and M are trained.
+# **Figure 5.5.** Returns during the search. Line: median of the 48 candidates; band: 10th to 90th percentile. They are terminated early. Circles: checks of the mean of the distribution, ± the SD of 32 episodes. Dotted lines: the search of a round begins. Before it (to minute 5.5, 9 to 13, 19 to 24), the round's episodes are collected and V and M are trained.
 
 # %%
 print("a row of the log:", ", ".join(history[-1]))
@@ -299,7 +299,7 @@ x = torch.cat([features(world_model, *episode) for episode in recorded])
 print(f"{len(recorded)} episodes, features {tuple(x.shape)}")
 
 # %% [markdown]
-# **Predict:** train another M on recorded episodes, from another seed. What does the old C return with its $h$? And a distilled C?
+# **Predict:** train another M on recorded episodes, from another seed. What does the old C return when it reads the $h$ of this other M? And a distilled C?
 
 # %%
 work = config.run_folder(f"another_m-{scoring.agent_digest(folder)}")
@@ -339,7 +339,7 @@ figures.episode_returns(distillation, "return (points)")
 #
 # ## 5.7 The score
 #
-# The score of this series is the mean return of the final C (the mean of the last distribution), **on held-out tracks, in the untouched Gymnasium environment, every episode to its end**. (Here they are read from the log; running all 1,000 tracks takes about an hour.) Track seeds below 1,000,000 are used for training and those above for scoring; the collecting code raises an error for a scoring seed.
+# The score of this series is the mean return of the final C (the mean of the last distribution), **on held-out tracks, in the untouched Gymnasium environment, every episode to its end**. (Here the returns are read from the log; running all 1,000 tracks takes about an hour.) Track seeds below 1,000,000 are used for training, those from 1,000,000 on for scoring; the collecting code raises an error for a scoring seed.
 
 # %%
 with processes(machine.workers) as executor:
@@ -361,7 +361,7 @@ figures.moving_picture(frames, "the best episode", fps=50 / config.env.repeat, s
 figures.score_histogram(score)
 
 # %% [markdown]
-# **Figure 5.7.** Left: the distribution of returns on 1,000 held-out tracks; each tick below it is one track. Right: the mean with its 95% CI, the median, and the mean that the paper reports (n = 100) with mean ± 1.96 standard errors.
+# **Figure 5.7.** Left: the distribution of returns on 1,000 held-out tracks; each tick below it is one track. Right: the mean with its 95% CI, the median, and the mean that the paper reports (n = 100), ± 1.96 standard errors.
 #
 # "±" is the **standard deviation** of episodes: how much single tracks differ. The **confidence interval** is about the mean: how far it may be off because the number of tracks is finite. A return above 900 needs a complete lap, so lap completion is reported beside the score.
 #
@@ -453,7 +453,7 @@ print(f"are below 800, so {(1 - low_share) ** n:.0%} of samples of {n} contain n
 #
 # The 32 tracks of 5.6 (fast renderer) contain one low return, 752, and their interval (884.5 to 913.2) contains 898, the mean over 1,000 tracks. The other 31 alone (912 ± 9 SD) give about 909 to 915, which misses it.
 #
-# **Finding.** This agent returns 898 ± 68 (SD, 1,000 tracks; 95% CI of the mean 893.0 to 901.5). The paper reports 906 ± 21 (SD, 100 tracks; so a standard error of 2.1): this agent's interval lies below it. An interval that claims 95% contains the mean in about two thirds of all samples of 20 episodes (63% to 69%), and in 87% to 89% of samples of 100. BCa does best of the three. Read its intervals of 32 episodes, as in Figures 5.6, 5.13 and 5.14, as intervals of about 76%.
+# **Finding.** This agent returns 898 ± 68 (SD, 1,000 tracks; 95% CI of the mean 893.0 to 901.5). The paper reports 906 ± 21 (SD, 100 tracks; so a standard error of 2.1): this agent's interval lies below it. An interval that claims 95% contains the mean in about two thirds of all samples of 20 episodes (63% to 69%), and in 87% to 89% of samples of 100. BCa does best of the three; its intervals of 32 episodes contain the mean in 76% of the samples. Figures 5.6, 5.13 and 5.14 also have n = 32; their returns and differences have other distributions, so their coverage is not known, and may be below 95% as well.
 #
 # ## 5.8 Three training runs
 #
@@ -523,11 +523,11 @@ figures.wall_clock(this_run, other_runs)
 #
 # Machines and methods differ, so only the order of magnitude can be compared. The three runs first exceed 860 after 0.29, 0.31 and 0.34 hours on two cores; the published log reaches 867 after 30 hours on 64 workers. (A first crossing by a noisy curve comes early, by the winner's curse.)
 #
-# **Finding.** The recipe returns 899 on average over three runs (95% CI of the mean 888 to 910, Student's t, n = 3 runs). This interval contains the paper's 906, although that of our agent lies below it: one agent can be distinguished from the paper's, the recipe cannot. Three equally good agents would differ by about 8 points on 100 tracks by chance (their standard errors are 7 to 9). These differ by 4 (SD), so we see no sign of variation between runs, and cannot exclude some. With this SD, which three values determine only roughly, two recipes of three runs each would have to differ by $2.78 \cdot 4.3 \cdot \sqrt{2/3} \approx 10$ points to be distinguished (Student's t, 4 degrees of freedom).
+# **Finding.** The recipe returns 899 on average over three runs (95% CI of the mean 888 to 910, Student's t, n = 3 runs). This interval contains the paper's 906, although that of our agent lies below it: one agent can be distinguished from the paper's, the recipe cannot. The SD over episodes is 65 to 86 points, the SD over the three means 4. By chance alone, three equally good agents would have means with an SD of about 8 points on 100 independent tracks (their standard errors are 7 to 9), and of about 7 on shared ones, on which their returns correlate. So we see no sign of variation between runs, and cannot exclude some. With this SD, which three values determine only roughly, two recipes of three runs each would have to differ by $2.78 \cdot 4.3 \cdot \sqrt{2/3} \approx 10$ points to be distinguished (Student's t, 4 degrees of freedom).
 #
 # ## 5.9 Where it fails
 #
-# Most episodes are complete laps. The few failures cost hundreds of points each:
+# 85% of the episodes are complete laps, and 11% miss some tiles but return at least 800 points. The few others lose more than 100 points each:
 
 # %%
 print(f"mean {score.scores.mean():.1f}, median {np.median(score.scores):.1f}")
@@ -548,7 +548,7 @@ for name, part in {"below 600": then < 600, "600 to 800": (then >= 600) & (then 
     print(f"{part.sum()} tracks with scores {name}: {low_again[part].sum()} below 800 again")
 
 # %% [markdown]
-# Only 15 of the 40, and of the 12 lowest only one. This is **regression to the mean**: tracks that were selected for low scores return more on average when the episode is repeated, here with frames that differ by less than one grey level and other rounding. Such differences decided the first score as much as the track did.
+# Only 15 of the 40, and of the 12 lowest only one. This is **regression to the mean**: tracks that were selected for low scores return more on average when the episode is repeated, here with frames that differ by less than one grey level on average (5.11), and with other rounding. So such differences, and not the track alone, decided the first scores.
 #
 # Three hypotheses about the failures that remain: (a) V reconstructs some turns badly, so C does not get the information; (b) such turns are so rare that the search gets little signal about them; (c) candidates are terminated early, so nothing that happens after a failure is selected.
 #
@@ -572,7 +572,7 @@ print(f"and {(right & in_sample).sum()} right-hand ones")
 # %% [markdown]
 # The tracks of CarRacing are closed loops that are driven counter-clockwise. Most of their turns go left; a hairpin to the right needs a track that winds back, and is *rare*.
 #
-# The next table has the hairpins of *all* surveyed episodes, with V's squared error averaged over the first 12 agent steps, in which the car still approaches. The table after it has V's error on single frames, by the turn in the frame itself, and on their mirror images, in which a left turn is a right turn.
+# The next table has the hairpins of *all* surveyed episodes, with V's squared error averaged over the first 12 agent steps, in which the car still approaches. The table after it has V's error on single frames, by the turn of the road ahead in that frame, and on their mirror images, in which a left turn is a right turn.
 
 # %%
 sharp, recovered = np.abs(turn) > 120, survey.column("recovered")
@@ -597,7 +597,7 @@ for low_end, high_end in ((90, 120), (120, 240)):
 figures.error_by_turn(*survey.samples, turn, error, failed)
 
 # %% [markdown]
-# **Figure 5.11.** V's squared error. Left: every tenth frame of these episodes and its mirror image, by the turn of the road in the frame itself (mean, 95% CI; bins end at ±10, 30, 60, 90 and 120 degrees). Right: hairpins, averaged over the approach. One right-hand hairpin with an extreme error was passed.
+# **Figure 5.11.** V's squared error. Left: every tenth frame of these episodes and its mirror image, both by the turn of the road in the frame before mirroring (mean, 95% CI; bins end at ±10, 30, 60, 90 and 120 degrees). Right: hairpins, averaged over the approach. One right-hand hairpin with an extreme error was passed.
 #
 # Mirroring alone changes V's error: for left turns above 120 degrees it rises from 33 to 81, for those of 90 to 120 degrees from 30 to 53. The road is the same, so V's error depends on the direction. (Real right turns: 65 and 33.) The asymmetry most likely comes from the training data, in which right-hand hairpins are rare.
 
@@ -636,9 +636,9 @@ print(f"the others lose {-change[~lost].mean():.0f} on average, at most {-change
 figures.differences({"mirrored": change}, "difference of returns (points)")
 
 # %% [markdown]
-# **Figure 5.13.** Return on the mirrored track minus return on the track as drawn. Small dots: tracks. Large dot: mean with 95% CI. The mean describes no track: 9 of the 32 lose 352 to 848 points, the others 3 on average. (The one that returned 752 gains about 160.)
+# **Figure 5.13.** Return on the mirrored track minus return on the track as drawn. Small dots: tracks. Large dot: mean with 95% CI. The mean describes no track: 9 of the 32 lose 352 to 848 points, the others 3 on average. (Among these, the one that returned 752 gains about 160, and the other 22 lose about 10 on average.)
 #
-# Only the direction has changed, so the agent has learned *left* turns. Right turns are rare both in V's frames and in C's episodes. A remedy would be **data augmentation**: `--env.mirror` trains with every second track mirrored; whether it helps was not tested here.
+# Only the direction has changed, so the agent drives left turns more reliably than right ones: 23 of the 32 mirrored tracks lose at most 36 points, the other 9 more than 300. Right turns are rare both in V's frames and in C's episodes. A remedy would be **data augmentation**: `--env.mirror` trains with every second track mirrored; whether it helps was not tested here.
 #
 # **Finding.** Mirrored, the agent loses 187 points on average (95% CI of the paired difference 93 to 308, n = 32 tracks): 9 tracks lose 352 to 848 points, the others, but for one, hardly change. Of its 12 hairpin failures in 72 episodes (one stop counts at two hairpins), 10 are to the right, though right-hand hairpins are rare (13 of 84 in the sample). V's error is twice as large at sharp right-hand hairpins (68 against 33). Whether V or C is the limit remains open.
 #
@@ -731,7 +731,7 @@ print(f"all rewards equal: {equal}; mean difference {differences.mean():.2f} of 
 figures.frame_grid(strips, [f"{t / 50:.1f} s" for t in moments])
 
 # %% [markdown]
-# **Figure 5.16.** The same moments drawn by Gymnasium and by the fast renderer, and ten times their difference. Edges differ because the two resample them differently, most of all those of the car.
+# **Figure 5.16.** The same moments drawn by Gymnasium and by the fast renderer, and ten times their difference. The edges, most of all those of the car, differ because the two renderers resample them differently.
 #
 # `tests/test_fast_car_racing.py` compares many tracks. (Scores are always taken on Gymnasium's own frames.) The speeds, as medians of interleaved repetitions:
 
@@ -746,7 +746,7 @@ for name, rate in rates.items():
 print(f"drawing: {1 - rates['Gymnasium'] / rates['Gymnasium, no frames']:.1%} of Gymnasium's time")
 
 # %% [markdown]
-# `python -m wmlib bench` measures more, among it a stronger baseline: [EnvPool](https://github.com/sail-sg/envpool) reimplements CarRacing in C++, with its own track generator and its own renderer (`pip install envpool`).
+# `python -m wmlib bench` measures more, including a stronger baseline: [EnvPool](https://github.com/sail-sg/envpool) reimplements CarRacing in C++, with its own track generator and its own renderer (`pip install envpool`).
 
 # %%
 published = json.loads(paths.published("bench.json").read_text(encoding="utf-8"))
@@ -755,11 +755,11 @@ alone = [row for row in steps if row["cores"] == 1 and "frame skip" not in row["
 figures.bench(published | {"rows": alone})
 
 # %% [markdown]
-# **Figure 5.17.** Environment steps per second (logarithmic), as published with this chapter. Grey: baselines; blue: ours. Absolute speeds are of the machine named below the figure, not of the one on which the cells above ran; what one compares is the ratios.
+# **Figure 5.17.** Environment steps per second (logarithmic), as published with this chapter. Grey: baselines; blue: ours. The speeds are those of the machine named below the figure, not of the one on which the cells above ran, so compare only the ratios.
 #
 # The same code runs the paper's scale, up to 1.8 billion environment steps: `python -m wmlib run car_racing --scale paper --dry-run` says how long it would take on this machine.
 #
-# **Finding.** Drawing takes about 98% to 99% of the time of Gymnasium's CarRacing. With one texture per episode and one warp per frame, the environment is tens of times as fast (above, and Figure 5.17), with the same physics and rewards, and with frames that differ by less than one grey level on average.
+# **Finding.** Drawing takes about 98% to 99% of the time of Gymnasium's CarRacing (without the profiler): with no frames at all it would be more than 60 times as fast (above, and Figure 5.17). With one texture per episode and one warp per frame, the environment is more than 30 times as fast, with the same physics and rewards, and with frames that differ by less than one grey level on average.
 #
 # ## 5.12 Exercises
 #
@@ -878,7 +878,7 @@ figures.bench(published | {"rows": alone})
 # - When M is retrained, C is kept by least-squares distillation: for one other M, 825 points in place of 106.
 # - This agent returns 898 ± 68 (SD, 1,000 held-out tracks; 95% CI of the mean 893.0 to 901.5), below the paper's 906; the recipe 899 over three runs (95% CI 888 to 910), which contains it.
 # - Nominal 95% intervals of 20 episodes contain the mean only about two thirds of the time, because failures are rare.
-# - The agent has learned left turns: on the same tracks mirrored, it loses 187 points on average (95% CI 93 to 308, n = 32), nearly all of them on 9 tracks. Of 12 hairpin failures, 10 are to the right.
+# - The agent drives left turns more reliably than right ones: on the same tracks mirrored, it loses 187 points on average (95% CI 93 to 308, n = 32), nearly all of them on 9 tracks. Of 12 hairpin failures, 10 are to the right.
 # - Without its memory it loses 232 points on average (95% CI 195 to 287, n = 32), at least 58 on every track.
 # - Drawing takes about 98% to 99% of the time of Gymnasium's CarRacing; with the fast renderer it is tens of times as fast.
 #

@@ -111,7 +111,7 @@ print(f"{len(latents)} real episodes, {len(agent_starts.z):,} moments of them")
 # %% [markdown]
 # **Build 6.1: `DreamEnv`** (3 lines for `reset`, 7 for `step`). What you can use:
 #
-# - a `State` holds `z` (B, 32), `h` and `c` (B, 256) and the previous `reward` (B,), in tiles, of B dreams. `state.features` is $[z, h]$ (B, 288); `states.take(index)` picks rows; `state._replace(h=h, c=c)` copies a state with another memory;
+# - a `State` holds `z` (B, 32), `h` and `c` (B, 256) and the previous `reward` (B,) of B dreams, in units of one tile's reward (3.2 points). `state.features` is $[z, h]$ (B, 288); `states.take(index)` picks rows; `state._replace(h=h, c=c)` copies a state with another memory;
 # - `self.dream.imagine(state, actions, temperature)` samples $z_{t+1} \sim p(z_{t+1} \mid z_t, a_t, h_t)$ and returns the next `State`, with the dream's own $h_{t+1}, c_{t+1}$, and a forecast: `forecast.reward` is the expected reward $\hat r_t$ in points, `forecast.done_logit` the log-odds of the end (both (B, 1): take column 0);
 # - `self.agent.remember(state, actions)` returns $h_{t+1}, c_{t+1} = \mathrm{LSTM}(z_t, a_t, h_t, c_t)$ without predicting anything. C reads the dream's $z$ with the agent's $h$.
 #
@@ -205,7 +205,7 @@ figures.frame_grid(rows, [f"+{t}" for t in shown], dict.fromkeys(rows, figures.D
 #
 # <details><summary>What you may have seen</summary>
 #
-# 1: For about 1 to 1.5 s (25 to 34 agent steps); then the two roads differ. The actions are chosen from what the dream shows, so the real car leaves the road once the two differ. 3: See the second cell below; the real car leaves the playfield, which costs 100 points and ends the episode. 4: At temperature 0 we saw no road come back: after grass, grass is the likeliest prediction. At higher temperatures a road often appears, and the dream continues, while the real car is still off the road.
+# 1: For about 1 to 1.5 s (25 to 34 agent steps); then the two roads differ. The actions are chosen from what the dream shows, so the real car leaves the road once the two differ. 3: See the code cell below figure 6.4; the real car leaves the playfield, which costs 100 points and ends the episode. 4: At temperature 0 we saw no road come back: after grass, grass is the likeliest prediction. At higher temperatures a road often appears, and the dream continues, while the real car is still off the road.
 # </details>
 
 # %%
@@ -218,7 +218,7 @@ explorer.contact_sheet(chapter.horizon, columns=8)
 explorer.widget
 
 # %% [markdown]
-# **Figure 6.4.** Dream (above) and real environment (below) with the same actions. C reads the dream's $z$ and $h$; the real car only receives its actions. It leaves its road at the end, as expected: by then the dream has another road.
+# **Figure 6.4.** Dream (above) and real environment (below) with the same actions. C reads the dream's $z$ and the $h$ that the agent's M computes from it; the real car only receives C's actions. It leaves its road at the end, as expected: by then the dream has another road.
 #
 # Task 3 by code: full gas and no steering for as long as the sheet above.
 
@@ -276,7 +276,7 @@ real = fitness.returns(real_env, agent_world, your_controller, tracks)[0]
 print("real return of your controller:", episode_interval(real).describe())
 
 # %% [markdown]
-# The package's search differs: 48 candidates, 12 generations, 24 principal components (chapter 5), dreams of up to 400 steps from moments of the run's newest 240 episodes, and as fitness the *predicted return*, extrapolated to the rest of an episode (section 6.4 defines it). It cannot be compared with the numbers that you just printed. It was logged for three training seeds, each in its own naive M:
+# In our run the dreamt return rose from 13 to 45, and the real return is about -93: below 0. The package's search differs: 48 candidates, 12 generations, 24 principal components (chapter 5), dreams of up to 400 steps from moments of the newest 240 episodes of the training that made this chapter's agent, and as fitness the *predicted return*, extrapolated to the rest of an episode (section 6.4 defines it). This predicted return cannot be compared with the mean returns of 100 steps above. The search was logged for three training seeds, each in its own naive M:
 
 # %%
 searches = [read_log(run / "naive_controller.jsonl") for run in runs]
@@ -291,9 +291,9 @@ for seed, rows in enumerate(searches):
 figures.search_in_dream(searches, episodes)
 
 # %% [markdown]
-# **Figure 6.5.** The package's search with three training seeds. Orange: the mean predicted return of all candidates of a generation. Blue: the real return of the mean of the search distribution with its 95% CI (32 episodes; with seeds 0 and 1 mostly smaller than the marker), which the search does not use. Compare how the two change, not their levels: they are not of the same controllers.
+# **Figure 6.5.** The package's search with three training seeds. Orange: the mean predicted return of all candidates of a generation. Blue: the real return of the mean of the search distribution with its 95% CI (32 episodes; with seeds 0 and 1 mostly smaller than the marker), which the search does not use. Compare the two trends, not the two levels: orange is an average over all candidates, blue belongs to the mean controller.
 #
-# **Finding.** With every seed the predicted return rises, and the real return stays below 0 at every check. The mean of seed 0's last distribution is predicted 183 points, those of seeds 1 and 2 84 and 80 (96 dreams each); their real returns are -90, -90 and -48. (An episode without any reward costs 100 points: -0.1 per environment step.) Seed 0 is the most extreme of the three; the next section takes it apart, because its networks are the pretrained ones.
+# **Finding.** With every seed the predicted return rises, and the real return stays below 0 at every check. The naive M predicts 183 points for the mean of seed 0's last distribution, and 84 and 80 for those of seeds 1 and 2 (96 dreams each); their real returns are -90, -90 and -48. (An episode without any reward costs 100 points: -0.1 per environment step.) Seed 0 is the most extreme of the three; the next section takes it apart, because its networks are the pretrained ones.
 #
 # ## 6.3 Break it: what the controller exploits
 #
@@ -308,7 +308,7 @@ exploit = DreamExplorer(agent_world, naive, real_env, track=500_101, dream=naive
 exploit.contact_sheet(chapter.horizon, columns=8)
 
 # %% [markdown]
-# **Figure 6.6.** The naive controller, which has already driven for two seconds, so that both begin with a standing car. Above: its dream. The road turns and drifts, as if the car moved; the dream's return rises to about 35 points. Below: the real environment, in which nothing moves. The label at the left gives the return of each.
+# **Figure 6.6.** The naive controller. It has already acted for two seconds, so both begin with a standing car. Above: its dream. The road turns and drifts, as if the car moved; the dream's return rises to about 35 points. Below: the real environment, in which nothing moves. The label at the left gives the return of each.
 #
 # Which action does the controller take?
 
@@ -394,9 +394,9 @@ figures.predicted_by_action(
 )
 
 # %% [markdown]
-# **Figure 6.7.** Mean return of 200 agent steps in which the car only brakes, in 64 dreams (orange) and on 8 tracks of the real environment (blue); bands: 95% CI of the mean. Solid orange should follow blue; it goes the other way. Left of the dotted line are 99% of the brake values in the naive M's training data. The final M (dashed) was trained on random episodes and on those of trained controllers (section 6.6).
+# **Figure 6.7.** Mean return of 200 agent steps in which the car only brakes, in 64 dreams (orange) and on 8 tracks of the real environment (blue); bands: 95% CI of the mean. Solid orange should follow blue; from 0.125 on it goes the other way. Left of the dotted line are 99% of the random policy's brake values (8 new episodes; the same policy made the naive M's training data). The final M (dashed) was trained on random episodes and on those of trained controllers (section 6.6).
 #
-# **Finding.** The naive M overestimates the return by about 20 points (95% CI 12 to 28; Welch, 64 dreams and 8 tracks) at a brake of 0.125, by 37 (30 to 43) at 0.25 and by 109 (101 to 116) at full brake (78 predicted, -31 real). From 0.125 on the error grows with the brake. (Without any brake the real returns differ too much between the 8 tracks to tell.) A brake of 0.125 is inside the range of *single brake values* in its data, but not of a brake held for 8 s from the speed of a trained controller, so "outside the data" has no sharp edge. The final M is within about 20 points of the real return at every brake from 0.125 on. The search tries actions that are missing in the data, and finds one whose return M overestimates. This is **model exploitation**: the optimizer maximizes the model's errors together with its reward.
+# **Finding.** The naive M overestimates the return by about 20 points (95% CI 12 to 28; Welch, 64 dreams and 8 tracks) at a brake of 0.125, by 37 (30 to 43) at 0.25 and by 109 (101 to 116) at full brake (78 predicted, -31 real). The error grows from 20 points at 0.125 to 110 at 0.875, and is about the same at full brake. (Without any brake the real returns differ too much between the 8 tracks to tell.) In a single step, a brake of 0.125 is inside the range of M's data. But a random policy hardly ever brakes for 8 s on end, from the speed of a trained controller, so "outside the data" has no sharp edge. The final M is within about 20 points of the real return at every brake from 0.125 on. The search tries actions that are missing in the data, and finds one whose return M overestimates. This is **model exploitation**: the optimizer maximizes the model's errors together with its reward.
 #
 # This does *not* show that missing data always lead to exploitation: outside its training data a network may predict anything, too much or too little.
 #
@@ -447,7 +447,7 @@ for name, per_track in zip(("naive controller", "final controller"), real, stric
     print(f"real environment, {name}: {episode_interval(per_track).describe(0)}")
 
 # %% [markdown]
-# (163 points for the naive controller are an estimate from 20 dreams; that of section 6.2, 183, is from 96.) All four are far from the real return: for the braking car, because no dream counts the 90 points that a standing car loses (and the naive M invents rewards); for the final controller, because the naive M does not recognize its driving and the final M predicts more than the 1,000 points of a lap (the package caps $\bar r$, see the appendix; the numbers below are capped). But the final M's dream orders the two correctly, and the naive M's does not.
+# (163 points for the naive controller are an estimate from 20 dreams; that of section 6.2, 183, is from 96.) All four are far from the real return: for the braking car, because no dream counts the 90 points that a standing car loses (and the naive M invents rewards); for the final controller, because the naive M predicts only 36 of its 909 points and the final M predicts more than the 1,000 points of a lap (the package caps $\bar r$, see the appendix; the numbers below are capped). But the final M's dream orders the two correctly, and the naive M's does not.
 #
 # The same was computed for 16 policies and eight dreams and logged. *The run* is the training that made this chapter's agent: ten rounds of collecting and dreaming, section 6.6. **The policies:** one written by hand that gives some gas and never steers; six evolved from scratch in D1 to D6, 12 generations each; and the controllers of the run's rounds 2 to 9 with its result. **The dreams** differ in the M that makes them. D1 to D4 are a chain of changes; D5 and D6 differ from D4 in their data:
 #
@@ -459,7 +459,7 @@ for name, per_track in zip(("naive controller", "final controller"), real, stric
 # | D4 | the same | learning rate 6e-3 instead of 1e-3, lowered linearly to 0, batches of 16 windows instead of 32 (*three* changes) |
 # | D5 | the last 480 episodes of the run | the data |
 # | D6 | 240 of each kind | the data |
-# | D7, the *final M* | all ten rounds of the run | trained further in every round |
+# | D7, the *final M* | all ten rounds of the run (in each round, the newest 240 episodes and 240 older ones) | trained anew in round 2, then further in every round |
 # | D8 | the same | D7 at temperature 1.3, as the run used it, instead of 1 |
 #
 # D1 to D6 make 14 passes over their data.
@@ -509,7 +509,7 @@ figures.dream_accuracy(ranks, regrets)
 print(measured.rank_table())
 
 # %% [markdown]
-# **Three cautions.** (1) Nine policies belong to one run, and episodes of that run trained the later Ms; six were optimized in one of the dreams. Without the run's and the dream's own so few remain that a correlation means little: for D1 it is 0.37, 0.71 or 1.00 by seed. (2) The intervals of D5 to D8 overlap: 16 policies do not tell which of these is best. (3) A high correlation separates good from bad policies. Within the run's nine controllers, whose real returns are similar, the correlation changes its sign with the seed in most dreams. Only D8 is positive three times (0.38 to 0.85), and D1 negative three times; among eight dreams, one of each is expected to be so by chance.
+# **Three cautions.** (1) Nine policies belong to one run, and episodes of that run trained the later Ms; six were optimized in one of the dreams. Without the run's controllers and the dream's own policy, so few remain that a correlation means little: for D1 it is 0.37, 0.71 or 1.00 by seed. (2) D8 has the highest correlation of all dreams with every seed, but the intervals of D5 to D8 overlap except for one pair (D6 and D8 with seed 2): 16 policies do not tell which of these is best. (3) A high correlation separates good from bad policies. Within the run's nine controllers, whose real returns are similar, the correlation changes its sign with the seed in most dreams. Only D8 is positive three times (0.38 to 0.85), and D1 negative three times; among eight dreams, chance alone would on average give one that is positive three times and one that is negative three times.
 #
 # **Finding.** D1, D2 and D3 have no rank correlation whose interval excludes 0, and a regret of about 850 to 1,000 points with every seed: each would choose a policy with a real return near or below 0. D4 is between: $\rho$ is 0.50 to 0.72, and the regret 496, 30 and 394. D5 to D8 have a rank correlation of 0.56 to 0.96 and a regret of at most 115. The test separates dreams that order policies at all from those that do not. It costs 512 real episodes per seed (16 policies, 32 each), and it needs a finished run.
 #
@@ -543,7 +543,7 @@ print(dream_scores.describe_changes(changes))
 figures.before_and_after(changes, {"never moves": -93, "chapter 5": 899}, limits=(-700, 1300))
 
 # %% [markdown]
-# **Figure 6.10.** Real returns of policies evolved in dreams before (open) and after (filled) each change; a line is a training seed. Right: the differences; the black bar is their mean with its 95% CI over the seeds (Student's t, n = 3; that of *half the data* is cut off). Each return is the mean of two sets of 32 tracks; of the last two rows, only one set was scored. The dotted lines are the return of a car that never moves, and the mean of chapter 5's recipe (section 6.7).
+# **Figure 6.10.** Real returns of policies evolved in dreams before (open) and after (filled) each change; a line is a training seed. Right: the differences; the black bar is their mean with its 95% CI over the seeds (Student's t, n = 3; that of *half the data* is cut off). Each return is the mean of two sets of 32 tracks; for the last two rows, only one set was scored; in these rows seed 2 is at -93 before and after. The dotted lines are the return of a car that never moves, and the mean of chapter 5's recipe (section 6.7).
 #
 # How much does the choice of the temperature matter? And how many gradient steps and frames had the Ms?
 
@@ -563,13 +563,13 @@ for name, rows in {"random": collected[:1], "the run's controllers": collected[1
     print(f"{name}: {count} episodes, {total / count:.0f} environment steps each")
 
 # %% [markdown]
-# **Finding.** With three seeds no remedy has a mean difference whose 95% CI excludes 0. *All data* is the only change that improves all three seeds (by 189 to 394 points, mean 261, CI -28 to 549). The optimizer lifts two seeds from about -78 to more than 400 points on random episodes alone and does nothing for the third (mean 356, CI -461 to 1173). With the loss and the previous reward, before that change, no policy learns to drive: all returns are below 10. $\tau$ = 1.3 adds about 200 points for two seeds and nothing for the third (mean 134, CI -159 to 427), as the best of four temperatures with one search each, so the gain is biased upwards (the winner's curse of chapter 4).
+# **Finding.** With three seeds no remedy has a mean difference whose 95% CI excludes 0. *All data* is the only change that improves all three seeds (by 189 to 394 points, mean 261, CI -28 to 549). The optimizer lifts two seeds from about -78 to more than 400 points on random episodes alone and does nothing for the third (mean 356, CI -461 to 1173). With the loss and the previous reward, before that change, no policy learns to drive: all returns are below 10. $\tau$ = 1.3 adds about 200 points for two seeds and nothing for the third (mean 134, CI -159 to 427). It is the best of four temperatures with one search each, so the gain is biased upwards (the winner's curse of chapter 4).
 #
 # **What was not separated.** The loss is two changes, the optimizer three. The episodes of the run's controllers are about four times as long, so in as many passes M sees up to four times as many frames: kind and amount of the data change together. D2's M made 588 gradient steps and chapter 3's 2,120, at the same learning rate, so the failure of D1 to D3 says little about chapter 3's M. The previous reward was tested only with these poor Ms: to find out whether a well-trained M needs it, one would train the final recipe without it; we have not.
 #
 # **The -93.** With seed 2, all eight searches in D6 find the same failure. D6's M was trained on random episodes *and* on those of the run.
 #
-# **Predict:** what do D4 and D5 predict for this controller, whose Ms were trained on one kind only?
+# **Predict:** the Ms of D4 and D5 were each trained on only one of these two kinds of episodes. What return does each predict for this controller?
 
 # %%
 policy = measured.policies.index("evolved in D6")
@@ -579,15 +579,15 @@ for seed, real in enumerate(measured.episodes):
     print("  predicted:", ", ".join(f"{value:.0f} by {d}" for d, value in values.items()))
 
 # %% [markdown]
-# **Finding.** Its return, -93 on every track, is that of a car that never moves. D6 predicts 510 points for it, and D4 and D5, each trained on one of the two kinds of data, -4 and 11. (With the other seeds, D6 overestimates its policy, too: 827 and 806 against 539 and 618.) So missing actions make errors likely, but they do not tell which M will be exploited. We do not know why this one was. No temperature and no dropout helped against it.
+# **Finding.** Its return, -93 on every track, is that of a car that never moves. D6 predicts 510 points for it; D4 and D5, each trained on one of the two kinds of data, predict -4 and 11. (With the other seeds, D6 overestimates its policy, too: 827 and 806 against 539 and 618.) So missing actions make errors likely, but they do not tell which M will be exploited. We do not know why this one was. No temperature and no dropout helped against it.
 #
-# The test of section 6.4 did not warn, either: with seed 2, D6 has $\rho$ = 0.56 and a regret of 115, and its policy -93 points; with seed 1, D4 has $\rho$ = 0.72 and a regret of 30, and its policy -13. A dream can order 16 given policies well and still contain another one that exploits it, and a search tends to find it.
+# The test of section 6.4 did not warn, either: with seed 2, D6 has $\rho$ = 0.56 and a regret of 115, but the policy evolved in it returns -93 points; with seed 1, D4 has $\rho$ = 0.72 and a regret of 30, but its policy returns -13. A dream can order 16 given policies well and still contain another one that exploits it, and a search tends to find it.
 #
 # ## 6.6 The loop
 #
-# What comes out if the remedies are combined and repeated?
+# What comes out if all remedies but dropout are combined and repeated?
 #
-# In each round the candidates of the last search collect real episodes, with noise on their actions, the dream's M is trained further on them, and C is evolved in the new dreams. It is Dyna's idea (learn a model from real experience, learn a policy from the model) with the loop of chapter 5.
+# In each round the candidates of the last search collect real episodes, with noise on their actions, the dream's M is trained further on them (in round 2, anew, because V has changed), and C is evolved in the new dreams. It is Dyna's idea (learn a model from real experience, learn a policy from the model) with the loop of chapter 5.
 
 # %%
 figures.dream_loop(config)
@@ -611,7 +611,7 @@ figures.dream_loop(config)
 #         C = candidates.maximize(extrapolated_return in env, 15 generations)
 #     return start of the last round
 #
-# (What a search finds counts when the next round has re-evaluated it in better dreams. After the last round there is no next one, so the run returns what that round started from; its search is made because all rounds run the same code.)
+# (The result of a search is used only after the next round has re-evaluated it in newer dreams. After the last round there is no such re-evaluation, so the run returns the controller that the last round started from. The last search is run only because all rounds execute the same code.)
 
 # %%
 timelines = [rounds.timeline(run) for run in runs]
@@ -669,9 +669,9 @@ figures.recipes_compared(recipes)
 # %% [markdown]
 # **Figure 6.13.** Blue: chapter 5's recipe; orange: this chapter's. Left: mean return of each training seed (circle, square, triangle: 0, 1, 2) on 100 held-out tracks with its 95% CI (episodes), and in black the mean over the seeds with its 95% CI (Student's t, n = 3). Right: the share of all episodes up to a return, on a logarithmic axis; lower is better. The curves cross near 750.
 #
-# **Finding.** The controllers evolved in dreams have a mean return of 862 (95% CI over the seeds 780 to 944), those evolved in the real environment 899. The difference of 37 points is 1.9 standard errors, and its 95% CI (-117 to 43) still includes 0: the rule of "two standard errors" holds for many runs. With three runs each the spread is known so poorly (2.1 degrees of freedom) that the interval reaches 4.2 standard errors to each side: with this spread, only a difference of more than 80 points would have shown.
+# **Finding.** The controllers evolved in dreams have a mean return of 862 (95% CI over the seeds 780 to 944), those evolved in the real environment 899. The difference of 37 points is 1.9 standard errors, and its 95% CI (-117 to 43) still includes 0: the rule of "two standard errors" is valid only for many runs. With three runs each, the spread is known so poorly (2.1 degrees of freedom) that the interval reaches 4.2 standard errors to each side: with this spread, only a difference of more than 80 points would have shown.
 #
-# The main weakness of the result is the end of the lap: the dream's controllers complete it in 48%, 10% and 10% of the episodes by seed, chapter 5's in 89%. The dream's M is trained only on the part of an episode up to a return of 800 (appendix), so dreams may give little signal about the last tiles; this was not tested. Returns below 700 were fewer (3 of 300 against 10), too few to tell. The **best seed**, which is the pretrained agent of this chapter and of figure 6.1, has 900. It is one of three, and was chosen for its score.
+# The main weakness of the result is the end of the lap: the dream's controllers complete it in 48%, 10% and 10% of the episodes by seed, chapter 5's in 89%. The dream's M is trained only on the part of an episode up to a return of 800 (appendix), so dreams may give little signal about the last tiles; this was not tested. Returns below 700 were fewer (3 of 300 against 10), too few to tell. The **best seed**, which is the pretrained agent of this chapter and of figure 6.1, has a mean return of 900. It is one of three, and was chosen for its score.
 #
 # **What did it cost in real episodes and environment steps?**
 
@@ -724,7 +724,7 @@ moving = figures.moving_picture(
 #
 # <details><summary>What you may have seen</summary>
 #
-# At 0.1 M nearly always takes its likeliest prediction, and in this dream the road stays straight after the first bend. At 3 it bends in most frames. At 1.3 the frame at +79 shows two roads: the dream changes from one to the other. These are single dreams, one per temperature. The controller was evolved at 1.3, slightly more random than the environment.
+# At 0.1 M nearly always takes its likeliest prediction, and in this dream the road stays straight after the first bend. At 3 it bends in most frames. At 1 the frame at +99 shows a second piece of road at the left edge. These are single dreams, one per temperature. The controller was evolved at 1.3, so in dreams slightly more random than M's own prediction (1).
 # </details>
 
 # %%
@@ -740,7 +740,7 @@ player.contact_sheet(columns=7)
 player.widget
 
 # %% [markdown]
-# **Figure 6.14.** The same dream at six temperatures.
+# **Figure 6.14.** Dreams from one moment at six temperatures $\tau$, one dream each, with the same random seed. Column titles are agent steps.
 #
 # %% [markdown]
 # ## 6.9 Exercises
@@ -764,7 +764,7 @@ player.widget
 # print(f"agent's h: {right:.0f}, dream's h: {wrong:.0f}")
 # assert wrong < right / 2
 # ```
-# It is the same dream; C was evolved on the meaning that the agent's M gives to $h$.
+# The same M makes both dreams, and only the $h$ that C reads differs. C's weights were evolved for the $h$ of the agent's M; the $h$ of another network has another meaning.
 # </details>
 #
 # **2. Exploit the naive M by hand.** Find three biases (steering, gas, brake, before `squash`) of a controller that ignores its inputs, with a mean return above 60 in the naive M's dreams of 200 agent steps and below 0 in the real environment. Check both with `assert`.
@@ -787,7 +787,7 @@ player.widget
 # ```
 # </details>
 #
-# **3. Is the regret only that of a dream's own policy?** D1, D2 and D3 prefer the policy that was evolved in them, with every seed. Leave this policy out and compute the regrets again, for these three dreams and all seeds: nine numbers. In how many of the nine is the regret still above 450 points, and which policy is preferred then? Check: `assert round(np.median(fairer)) == 844`.
+# **3. Does the regret come only from a dream's own policy?** D1, D2 and D3 prefer the policy that was evolved in them, with every seed. Leave this policy out and compute the regrets again, for these three dreams and all seeds: nine numbers. In how many of the nine is the regret still above 450 points, and which policy is preferred then? Check: `assert round(np.median(fairer)) == 844`.
 #
 # <details><summary>Hint</summary>
 #
@@ -805,7 +805,7 @@ player.widget
 # assert round(np.median(fairer)) == 844
 # print(sum(value > 450 for value in fairer), "of 9 above 450")
 # ```
-# Eight of nine: these dreams mostly prefer another policy that was evolved in one of D2 to D5 next. Only D1 with seed 2 prefers a controller of the run.
+# In eight of nine. In these eight, the dream now prefers another evolved policy, one from D2 to D5. Only D1 with seed 2 prefers a controller of the run.
 # </details>
 #
 # **4. What does the table support?** A friend reads the table of section 6.5 and writes: "Better optimization of M is the most effective remedy (+356), and temperature works for two of three seeds." Rewrite this in two sentences that the table supports.
@@ -817,18 +817,18 @@ player.widget
 #
 # ## 6.10 Limits: what remains unexplained
 #
-# - **Which Ms are exploited.** Missing actions in the data explain where M can be wrong (figure 6.7), and not why one M predicts 510 for a braking car and another, trained on a part of the same data, -4 (section 6.5).
-# - **Confounded changes** (section 6.5). Leave-one-out experiments on the final recipe (previous reward, annealing, data, temperature, averaging) have not been made.
-# - **Three seeds.** The seeds differ in their first dreams and stay different for ten rounds (figure 6.12); a bad first dream may leave traces in all later data, but this was not tested.
+# - **Which Ms are exploited.** Missing actions in the data explain where M can be wrong (figure 6.7), and not why D6's M predicts 510 for a car that does not move, while D4's M, trained on random episodes alone, predicts -4 (section 6.5).
+# - **Confounded changes** (section 6.5). Leave-one-out experiments on the final recipe (previous reward, lowering the learning rate, data, temperature, averaging of earlier controllers) have not been made.
+# - **Three seeds.** The seeds' real returns differ most in rounds 0 and 1 (about 770, 220 and 410 points), are near 800 in round 2, and end at 894, 826 and 815 (figure 6.12). A bad first dream may leave traces in all later data, but this was not tested.
 # - **Testing a dream** with a policy set tells whether it orders policies at all, and does not predict exploitation. The set is not independent of the dreams it measures, either (section 6.4).
 #
 # ## Summary
 #
 # - A world model becomes an environment with `reset` and `step` in about ten lines. The dream's M and the agent's M can be two networks.
-# - Evolved naively in a dream, C exploited M: M predicts 183, 84 and 80 points by seed for policies with a real return of -90, -90 and -48 (32 episodes each). Seed 0's controller holds the full brake, which M's data do not contain: for a car that only brakes, this M predicts 78 points in 200 agent steps, and the real return is -31.
+# - Evolved naively in a dream, C exploited M: M predicts 183, 84 and 80 points by seed for policies with a real return of -90, -90 and -48 (32 episodes each). Seed 0's controller holds the full brake, far beyond the brake values of the random policy that made M's data (99% are below 0.19): for a car that only brakes, this M predicts 78 points in 200 agent steps, and the real return is -31.
 # - Test a dream before using it: rank correlation and regret of policies whose real return is known. D1 to D3 had a regret of about 850 to 1,000 points, D5 to D8 at most 115. The test does not predict exploitation: dreams with a regret of 30 and 115 led to policies with -13 and -93 points.
-# - Remedies, mean difference of three seeds with its 95% CI: better optimization of M +356 (-461 to 1173), episodes of the run's controllers +261 (-28 to 549), previous reward +23 (-146 to 192), temperature 1.3 +134 (-159 to 427). None excludes 0; only the episodes improved all three seeds.
-# - The whole loop: 862 over three seeds (95% CI 780 to 944; best 900), 37 points (95% CI -43 to 117) below chapter 5's agent (same architecture, trained in another loop), with about 5% of its real episodes, and complete laps in 48%, 10% and 10% of the episodes by seed.
+# - Remedies, mean difference of three seeds with its 95% CI: better optimization of M +356 (-461 to 1173), episodes of the run's controllers +261 (-28 to 549), previous reward +23 (-146 to 192), temperature 1.3 +134 (-159 to 427). No interval excludes 0; only the episodes improved all three seeds.
+# - The whole loop: 862 over three seeds (95% CI 780 to 944; best 900), 37 points (95% CI -43 to 117) below the three seeds of chapter 5's recipe (same architecture, evolved in the real environment), with about 5% of its real episodes, and complete laps in 48%, 10% and 10% of the episodes by seed.
 #
 # **What's next.** Back to the [start](00_start_here.ipynb), for the map of the series.
 #
