@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 
 from wmlib.models.checkpoints import load_agent
 from wmlib.paths import pretrained
@@ -29,12 +30,11 @@ def test_one_linear_layer_stands_for_the_decoders_first_two():
 
 def test_values_that_16_bits_hold_are_stored_with_16_bits(tmp_path):
     tensors = {"a": torch.tensor([0.5, -3.0, 2**-20]), "b": torch.tensor([[0.1]])}
-    where = write_tensors({"net": tensors}, tmp_path / "weights.bin")["net"]
-    data = (tmp_path / "weights.bin").read_bytes()
-    assert [where["a"][0], where["b"][0]] == ["float16", "float32"]
-    for name, (kind, offset, shape) in where.items():
-        values = np.frombuffer(data, kind, int(np.prod(shape)), offset).reshape(shape)
-        assert np.array_equal(values.astype(np.float32), tensors[name].numpy())
+    write_tensors({"net": tensors}, tmp_path / "weights.safetensors")
+    stored = load_file(tmp_path / "weights.safetensors")
+    assert [stored[f"net/{name}"].dtype for name in "ab"] == [torch.float16, torch.float32]
+    for name, tensor in tensors.items():
+        assert torch.equal(stored[f"net/{name}"].float(), tensor)
 
 
 def test_moments_show_the_road_they_are_named_after():
@@ -47,7 +47,7 @@ def test_moments_show_the_road_they_are_named_after():
 def test_the_page_is_small_and_says_which_weights_it_has(tmp_path):
     folder = export_web(tmp_path, moments=1, steps=3)
     code = [path for path in folder.iterdir() if path.suffix in (".js", ".css", ".html", ".wasm")]
-    weights = folder / "weights.bin"
+    weights = folder / "weights.safetensors"
     assert sum(path.stat().st_size for path in [*code, weights]) < 4.5e6  # bytes
     described = json.loads((folder / "page.json").read_text(encoding="utf-8"))
     for name, digest in described["cards"]["sha256"].items():

@@ -1,8 +1,8 @@
 """The dream as a web page: `python -m wmlib export-web` writes a folder of static files.
 
 The page (wmlib/view/web) needs no server but one for files. It computes V's decoder, M and C itself
-from `weights.bin`; dreams begin at real moments, whose states are in that file, too. Beside the
-dream it shows what the real environment did from that moment on, as a recorded strip of frames.
+from `weights.safetensors`; dreams begin at real moments, whose states are in that file, too. Beside
+the dream it shows what the real environment did from that moment on, as a recorded strip of frames.
 """
 
 import json
@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from wmlib.envs.dream import Dream
@@ -22,7 +23,7 @@ from wmlib.envs.vector import VectorEnvSpec
 from wmlib.files import sha256, write_atomically
 from wmlib.models.checkpoints import load_agent, load_controller, load_network
 from wmlib.models.controller import Controller
-from wmlib.models.mdn_rnn import MDNRNN, TILE
+from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.vae import VAE
 from wmlib.models.world_model import State, WorldModel
 from wmlib.paths import pretrained
@@ -87,9 +88,9 @@ def export_web(out: str | Path, moments: int = MOMENTS, steps: int = STRIP) -> P
         parts = (torch.cat(part) for part in zip(*rows, strict=True))
         tensors[f"moments_{use}"] = dict(zip(names, parts, strict=True))
     write_strip(dream_stills(models, controllers["agent"], found[0]), out / "still.webp", STILLS)
+    write_tensors(tensors, out / "weights.safetensors")
     described = {
-        "networks": write_tensors(tensors, out / "weights.bin"),
-        "sha256": sha256(out / "weights.bin"),
+        "sha256": sha256(out / "weights.safetensors"),
         "ms": {use: m.config for use, m in ms.items()},
         "cards": cards(),
         "step_seconds": agent.mdn_rnn.repeat / 50,
@@ -143,7 +144,8 @@ def record_moment(
 ) -> Moment:
     """A moment of a track with this kind of road ahead, and `steps` agent steps from it."""
     agent, strips, rewards = controllers["agent"], {}, {}
-    *_, turns = record_strip(spec, models, (agent, agent), track, 0, LATEST)
+    alone = {"agent": models["agent"]}
+    *_, turns = record_strip(spec, alone, (agent, agent), track, 0, LATEST)
     step = choose_step(turns, road)
     for name, controller in controllers.items():
         states, strips[name], rewards[name], _ = record_strip(
@@ -187,10 +189,11 @@ def record_strip(
         if not over:
             frame, reward, terminated, truncated, info = env.step(action[0].numpy())
             over = terminated or truncated
-        z = models["agent"].encode(frame[None])  # all have the same V
-        for use, model in models.items():
+        rewarded = torch.tensor([float(reward)])
+        observed = models["agent"].observe(states["agent"], action, frame[None], rewarded)
+        for use, model in models.items():  # all have the same V: the frame is encoded once
             h, c = model.remember(states[use], action)
-            states[use] = State(z, h, c, torch.tensor([float(reward)]) / TILE)
+            states[use] = observed._replace(h=h, c=c)
         frames.append(frame)
         rewards.append(float(reward))
         turns.append(info["turn"])
@@ -247,26 +250,18 @@ def write_strip(frames: np.ndarray, file: Path, columns: int = COLUMNS) -> None:
     write_atomically(file, lambda path: path.write_bytes(data.tobytes()))
 
 
-def write_tensors(networks: dict[str, dict[str, Tensor]], file: Path) -> dict[str, Any]:
-    """All tensors in one file; returns where each is: {network: {tensor: [type, offset, shape]}}.
+def write_tensors(networks: dict[str, dict[str, Tensor]], file: Path) -> None:
+    """All tensors as one safetensors file, named network/tensor.
 
     With 16 bits where no value changes by it (the pretrained weights are stored so), else with 32.
     """
-    data = bytearray()
-    where: dict[str, dict] = {}
-    for network, tensors in networks.items():
-        where[network] = {}
-        for name, tensor in tensors.items():
-            values = tensor.detach().contiguous().numpy().astype(np.float32)
-            short = values.astype(np.float16)
-            exact = np.array_equal(short.astype(np.float32), values)
-            where[network][name] = [
-                "float16" if exact else "float32", len(data), list(values.shape)
-            ]  # fmt: skip
-            data += (short if exact else values).tobytes()
-            data += bytes(-len(data) % 4)
-    write_atomically(file, lambda path: path.write_bytes(bytes(data)))
-    return where
+    tensors = {}
+    for network, parts in networks.items():
+        for name, tensor in parts.items():
+            values = tensor.detach().contiguous().float()
+            exact = torch.equal(values.half().float(), values)
+            tensors[f"{network}/{name}"] = values.half() if exact else values
+    write_atomically(file, lambda path: save_file(tensors, path))
 
 
 @dataclass(frozen=True)

@@ -186,10 +186,8 @@ class AblateSearch:
     def __call__(self) -> None:
         """Run it."""
         config, usual = get_config(self.scale), get_machine(self.scale)
-        out, work = (
-            self.out or RESULTS,
-            config.run_folder(f"search_ablation-{agent_digest(pretrained('car_racing'))}"),
-        )
+        out, agent = self.out or RESULTS, agent_digest(pretrained("car_racing"))
+        work = config.run_folder(f"search_ablation-{agent}")
         workers = usual.workers if self.workers is None else self.workers
         run_search_ablation(config, out, work, Machine(workers, self.cluster))
         print(f"written: {out}")

@@ -1,23 +1,29 @@
-// The exported files: page.json says what is where in weights.bin.
+// The exported files: page.json, and all weights in the safetensors format.
 
 /** page.json, all networks as {network: {tensor: Float32Array}}, and the compiled transposed.wat. */
 export async function load(folder = ".") {
   const page = await get(`${folder}/page.json`).then((response) => response.json());
   const [bytes, code] = await Promise.all([
-    get(`${folder}/weights.bin?${page.sha256.slice(0, 12)}`).then((response) => response.arrayBuffer()),
+    get(`${folder}/weights.safetensors?${page.sha256.slice(0, 12)}`).then((response) => response.arrayBuffer()),
     get(`${folder}/transposed.wasm`).then((response) => response.arrayBuffer()),
   ]);
+  return { page, networks: parse(bytes), kernel: await WebAssembly.compile(code) };
+}
+
+/** A safetensors file with tensors network/name -> {network: {name: Float32Array}}. */
+export function parse(bytes) {
+  // The length of the header, the header as JSON, and then the data.
+  const begin = 8 + Number(new DataView(bytes).getBigUint64(0, true));
+  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(bytes, 8, begin - 8)));
   const networks = {};
-  for (const [network, tensors] of Object.entries(page.networks)) {
-    networks[network] = {};
-    for (const [name, [type, offset, shape]] of Object.entries(tensors)) {
-      const length = shape.reduce((product, size) => product * size, 1);
-      networks[network][name] = type === "float32"
-        ? new Float32Array(bytes, offset, length)
-        : fromHalf(new Uint16Array(bytes, offset, length));
-    }
+  for (const [name, { dtype, data_offsets: [from, to] }] of Object.entries(header)) {
+    const [network, tensor] = name.split("/");
+    networks[network] ??= {};
+    networks[network][tensor] = dtype === "F32"
+      ? new Float32Array(bytes, begin + from, (to - from) / 4)
+      : fromHalf(new Uint16Array(bytes, begin + from, (to - from) / 2));
   }
-  return { page, networks, kernel: await WebAssembly.compile(code) };
+  return networks;
 }
 
 async function get(address) {
