@@ -1,6 +1,6 @@
 # Everything a reader or a contributor types. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help lab test unit coverage notebooks hygiene extras lowest lint format sync chapters site clean
+.PHONY: help lab test unit coverage notebooks hygiene extras lowest lint format sync links chapters site clean
 SHELL := bash
 
 # Paths are relative, and tools are modules (`python -m ruff`): a checkout may lie in any folder,
@@ -107,6 +107,9 @@ format: $(READY) ## let ruff mend what it can, then sync the pairs
 
 sync: $(READY) ## bring notebooks and notebooks/text to the newer of each pair
 	@$(PY) -m jupytext --quiet --sync notebooks/*.ipynb notebooks/text/*.py
+
+links: $(READY) ## write the repository's address (in pyproject.toml) into chapters and README
+	@$(PY) notebooks/links.py
 
 chapters: $(READY) ## execute chapters from a clean kernel and keep their outputs (CHAPTERS=... for some)
 	@$(PY) notebooks/run.py $(CHAPTERS)

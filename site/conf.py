@@ -30,6 +30,7 @@ OTHER_BUNDLES = ["*-full*", "*-mml*", "*-svg*", "mml-*", "output/svg*"]
 exclude_patterns = ["README.md"]  # pages include parts of it
 exclude_patterns += [f"mathjax/{name}" for name in (*OTHER_BUNDLES, "latest.js", "node-main.js")]
 
+LAUNCH = {"colab_url": "https://colab.research.google.com", "binderhub_url": "https://mybinder.org"}
 html_theme = "sphinx_book_theme"
 html_static_path = ["_static", str(MATHJAX)]
 html_css_files = ["site.css"]
@@ -44,4 +45,6 @@ html_theme_options = {
     "use_download_button": False,
     "use_repository_button": bool(REPOSITORY),
     "repository_url": REPOSITORY or "",
+    "repository_branch": "main",
+    "launch_buttons": LAUNCH if REPOSITORY else {},
 }

@@ -36,6 +36,7 @@ MAY_USE = {
     "wmlib/tools/report.py": {"notebooks"},
     "wmlib/view/": {"notebooks"},
     "notebooks/": {"core", "notebooks"},
+    "notebooks/links.py": {"dev"},
     "notebooks/run.py": {"dev"},
     "site/": {"site"},
     "tests/": {"core", "notebooks", "dev"},
@@ -43,6 +44,7 @@ MAY_USE = {
     "tests/test_cluster.py": {"cluster"},
     "tests/test_external.py": {"sb3"},
     "tests/test_site.py": {"site"},
+    "tests/test_web.py": {"browser"},
 }
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -95,3 +96,40 @@ def test_every_package_is_installed():
     folders = {p.parent for p in (ROOT / "wmlib").rglob("*.py")}
     packages = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
     assert packages | {"wmlib.pretrained"} == set(PYPROJECT["tool"]["setuptools"]["packages"])
+
+
+@pytest.mark.install
+@pytest.mark.skipif(not shutil.which("git"), reason="there is no git")
+def test_the_chapters_first_cell_installs_the_package_from_its_repository(tmp_path):
+    """In a Python without wmlib, from any folder. Only wmlib itself: no index is asked."""
+    repository, elsewhere = tmp_path / "repository", tmp_path / "My Drive"
+    elsewhere.mkdir()
+    for name in ("wmlib", "data/pretrained"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, repository / name, ignore=ignored)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, repository)
+    git = ["git", "-C", str(repository), "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "All"]):
+        subprocess.run([*git, *command], check=True)
+    links = runpy.run_path(str(ROOT / "notebooks" / "links.py"))
+    cell = links["install_cell"](address := "https://example.org/world-models")
+    venv.create(tmp_path / "bare", symlinks=os.name != "nt", with_pip=True)
+    python = tmp_path / "bare" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    offline = {"PIP_NO_DEPS": "1", "PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"}
+    # git takes the folder for that address.
+    offline |= {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.{repository.as_uri()}.insteadOf",
+        "GIT_CONFIG_VALUE_0": address,
+    }
+    shared = os.pathsep.join(path for path in sys.path if path.endswith("-packages"))
+    process = subprocess.run(
+        [python, "-c", f"{cell}\nimport wmlib\nprint(wmlib.__file__)"],
+        cwd=elsewhere,
+        env=os.environ | offline | {"PYTHONPATH": shared},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr
+    assert tmp_path / "bare" in Path(process.stdout.strip()).parents

@@ -349,6 +349,7 @@ esac
         ("lint", "-m ruff check ."),
         ("format", "-m ruff format ."),
         ("sync", "-m jupytext --quiet --sync notebooks/00_start.ipynb"),
+        ("links", "notebooks/links.py"),
         ("chapters", "notebooks/run.py notebooks/00_start.ipynb"),
         ("site", "site/build.py _site"),
     ],

@@ -15,6 +15,7 @@ from wmlib.tools.export_web import (
     AGENT,
     CONTROLLERS,
     FILES,
+    SOURCE,
     export_web,
 )
 
@@ -62,6 +63,14 @@ def page(chromium, address):
     context.close()
     assert problems == []
     assert [url for url in requests if not url.startswith((address, "data:", "blob:"))] == []
+
+
+def test_the_wasm_file_is_what_its_source_assembles_to():
+    """If this fails: write wasmtime.wat2wasm(text of transposed.wat) to transposed.wasm."""
+    wasmtime = pytest.importorskip("wasmtime", reason="needs wasmtime: see `make extras`")
+    source = SOURCE / "transposed.wat"
+    assembled = bytes(wasmtime.wat2wasm(source.read_text(encoding="utf-8")))
+    assert assembled == source.with_suffix(".wasm").read_bytes()
 
 
 def python_models():
@@ -236,6 +245,24 @@ def test_space_and_r_work_whatever_was_clicked(page):
     page.keyboard.up(" ")
     assert page.inner_text("#pause") == "Pause"
     page.keyboard.press("Alt+r")
+    assert page.evaluate("page.seed") == seed + 1
+
+
+def test_letter_keys_can_be_switched_off(page):
+    """Who dictates letters, or types by accident, does not want to steer (WCAG 2.1.4)."""
+    restart(page)
+    page.uncheck("#letters")
+    seed = page.evaluate("page.seed")
+    page.keyboard.press("r")
+    page.keyboard.down("a")
+    assert page.evaluate("page.seed") == seed
+    assert page.evaluate("page.hands.read().steer") == 0
+    page.keyboard.up("a")
+    page.keyboard.down("ArrowLeft")
+    page.wait_for_function("page.driving")
+    page.keyboard.up("ArrowLeft")
+    page.check("#letters")
+    page.keyboard.press("r")
     assert page.evaluate("page.seed") == seed + 1
 
 

@@ -31,6 +31,15 @@
 #
 # **How long.** 5 minutes of reading and building; running all cells takes about 40 seconds on two cores.
 
+# %% tags=["install", "remove-cell"]
+import subprocess
+import sys
+from importlib.util import find_spec
+
+if find_spec("wmlib") is None:  # on Colab, for example; elsewhere this cell does nothing
+    source = "..[notebooks]"
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", source], check=True)
+
 # %%
 import os
 import platform

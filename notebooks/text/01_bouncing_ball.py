@@ -31,6 +31,15 @@
 #
 # Why a ball before a racing car? Because we know its true state: the environment reports the ball's position and velocity. The model never receives them, so whatever we find of them in its latent vectors comes from the pixels.
 
+# %% tags=["install", "remove-cell"]
+import subprocess
+import sys
+from importlib.util import find_spec
+
+if find_spec("wmlib") is None:  # on Colab, for example; elsewhere this cell does nothing
+    source = "..[notebooks]"
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", source], check=True)
+
 # %%
 import gymnasium as gym
 import numpy as np

@@ -29,6 +29,15 @@
 #
 # **How long.** 60 minutes of reading and building; running all cells takes about 2 minutes on two cores.
 
+# %% tags=["install", "remove-cell"]
+import subprocess
+import sys
+from importlib.util import find_spec
+
+if find_spec("wmlib") is None:  # on Colab, for example; elsewhere this cell does nothing
+    source = "..[notebooks]"
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", source], check=True)
+
 # %%
 import copy
 import itertools

@@ -31,6 +31,15 @@
 #
 # **How long.** 50 minutes of reading and building, and about as long again for tasks and exercises; running all cells takes about 2 minutes on two cores.
 
+# %% tags=["install", "remove-cell"]
+import subprocess
+import sys
+from importlib.util import find_spec
+
+if find_spec("wmlib") is None:  # on Colab, for example; elsewhere this cell does nothing
+    source = "..[notebooks]"
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", source], check=True)
+
 # %%
 from functools import partial
 

@@ -29,6 +29,15 @@
 #
 # **How long.** 90 minutes of reading and building; running all cells takes about 3 minutes on two cores. The next three cells only import and load.
 
+# %% tags=["install", "remove-cell"]
+import subprocess
+import sys
+from importlib.util import find_spec
+
+if find_spec("wmlib") is None:  # on Colab, for example; elsewhere this cell does nothing
+    source = "..[notebooks]"
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", source], check=True)
+
 # %%
 import itertools
 import json

@@ -10,11 +10,12 @@ const DEAD_ZONE = 0.2; // of a gamepad's stick and triggers: worn ones do not re
 const TAP = 200; // milliseconds that a click by keyboard or a screen reader holds a button
 
 export class Hands {
-  constructor(buttons) {
+  constructor(buttons, letters) {
+    this.letters = letters; // a checkbox: whether letters are keys
     this.held = new Set(); // what is pressed: key codes, and pointers on buttons
     this.pressed = new Set(); // what was pressed since the last reading, however shortly
     addEventListener("keydown", (event) => {
-      if (!KEYS[event.code] || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (!KEYS[event.code] || !this.means(event)) return;
       if (event.target.closest("input")) return; // there, arrows move the slider
       event.preventDefault(); // or the page would scroll
       this.press(event.code, KEYS[event.code]);
@@ -27,6 +28,12 @@ export class Hands {
     addEventListener("blur", () => this.release());
     document.addEventListener("visibilitychange", () => this.release());
     for (const button of buttons) this.watch(button);
+  }
+
+  /** Whether a pressed key is for the page, and not a shortcut, or a letter that is switched off. */
+  means(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return false;
+    return this.letters.checked || !event.code.startsWith("Key");
   }
 
   watch(button) {

@@ -26,7 +26,7 @@ class Page {
   constructor(loaded) {
     this.data = loaded.page;
     this.models = new Models(loaded);
-    this.hands = new Hands(document.querySelectorAll(".pad button"));
+    this.hands = new Hands(document.querySelectorAll(".pad button"), $("letters"));
     this.wasActive = false;
     this.plot = new Plot($("plot"));
     this.explorer = new Explorer(this.models.decoder, this.data.latents, $("decoded"), $("sliders"));
@@ -60,7 +60,7 @@ class Page {
     $("temperature").addEventListener("input", () => this.readTemperature());
     addEventListener("pointerup", (event) => event.target.closest?.("input") && this.focus());
     addEventListener("keydown", (event) => {
-      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      if (!this.hands.means(event)) return;
       const onControl = event.target.closest("button, a, summary, input");
       if (event.code === "Space" && !onControl) {
         if (!event.repeat) this.pause(!this.paused);

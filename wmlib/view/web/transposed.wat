@@ -1,5 +1,5 @@
 ;; One transposed convolution of stride 2, four floats at a time; networks.js says how it is used.
-;; Assembled with wat2wasm (of wabt), or in Python: wasmtime.wat2wasm(text).
+;; Assembled by wasmtime.wat2wasm(text), in Python.
 ;;
 ;; y[row, column] += x[pixel] W for all pixels (row, column) of x and all rows ky of the kernel: the
 ;; outputs that a pixel reaches in one row of y are neighbours, n = kernel * outputs floats. W is
