@@ -146,7 +146,7 @@ def reevaluate(
         np.concatenate([candidates[name].parameters for name in names]),
         feature_size=candidates[names[0]].feature_size,
     )
-    predicted = fitness.of(everyone, range(dream.reevaluations))
+    predicted = fitness.of(everyone, range(dream.reevaluations)).fitness
     best = np.argsort(-predicted)[: min(dream.averaged, math.ceil(len(names) / 2))]
     mean = Controller(everyone.parameters[best].mean(0), feature_size=everyone.feature_size)
     row = {"names": names, "predicted_return": predicted.tolist()}

@@ -6,7 +6,7 @@
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,6 +44,21 @@ def run_controllers(
     return [episodes[i : i + len(seeds)] for i in range(0, len(episodes), len(seeds))]
 
 
+class Evaluated(NamedTuple):
+    """Candidates of a generation: their fitness (P,), higher is better, and what it took.
+
+    steps: environment steps in all episodes together; in dreams, the imagined ones.
+    """
+
+    fitness: np.ndarray
+    steps: int
+
+    @classmethod
+    def of(cls, fitness: np.ndarray, rows: list[list[Episode]]) -> "Evaluated":
+        """From the episodes of every candidate."""
+        return cls(fitness, sum(episode.steps for row in rows for episode in row))
+
+
 def returns(
     env_spec: EnvSpec,
     encoder: Encoder,
@@ -52,7 +67,11 @@ def returns(
     executor: Executor | None = None,
 ) -> np.ndarray:
     """The return of every controller on the same seeds: (controllers, seeds) float, in points."""
-    rows = run_controllers(env_spec, encoder, controllers, seeds, executor)
+    return scores_of(run_controllers(env_spec, encoder, controllers, seeds, executor))
+
+
+def scores_of(rows: list[list[Episode]]) -> np.ndarray:
+    """The return of every episode: (controllers, seeds) float, in points."""
     return np.array([[episode.score for episode in row] for row in rows])
 
 
@@ -68,9 +87,15 @@ def dream_outcomes(
     Each (controllers, seeds). A dream has failed if M ended it, or if it was truncated for want of
     reward: then the failure was `patience` steps earlier.
     """
-    repeat, patience = env_spec.world_model.mdn_rnn.repeat, env_spec.patience or 0
     rows = run_controllers(env_spec, encoder, controllers, seeds, executor)
-    gained = np.array([[episode.score for episode in row] for row in rows])
+    return _outcomes(env_spec, rows)
+
+
+def _outcomes(
+    env_spec: DreamSpec, rows: list[list[Episode]]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    repeat, patience = env_spec.world_model.mdn_rnn.repeat, env_spec.patience or 0
+    gained = scores_of(rows)
     steps = np.array([[episode.steps / repeat for episode in row] for row in rows])
     ended = np.array([[episode.terminated for episode in row] for row in rows])
     failed = ended | (steps < env_spec.max_steps)
@@ -122,10 +147,14 @@ class MeanReturn:
         rng = np.random.default_rng([self.seed, generation])
         return rng.integers(0, CHECK_TRACKS_FROM, count).tolist()
 
-    def __call__(self, controllers: Controller, generation: int) -> np.ndarray:
-        """(P,) float, higher is better."""
-        tracks = self.tracks(generation)
-        return returns(self.env_spec, self.encoder, controllers, tracks, self.executor).mean(1)
+    def __call__(self, controllers: Controller, generation: int) -> Evaluated:
+        """All candidates of a generation."""
+        rows = self.episodes(controllers, self.tracks(generation))
+        return Evaluated.of(scores_of(rows).mean(1), rows)
+
+    def episodes(self, controllers: Controller, seeds: Sequence[int]) -> list[list[Episode]]:
+        """The episodes of every controller on these tracks, or in these dreams."""
+        return run_controllers(self.env_spec, self.encoder, controllers, seeds, self.executor)
 
     @property
     def record(self) -> Record:
@@ -156,16 +185,15 @@ class ExtrapolatedReturn(MeanReturn):
 
     agent_steps: int = 500
 
-    def __call__(self, controllers: Controller, generation: int) -> np.ndarray:
-        """(P,) float, higher is better."""
+    def __call__(self, controllers: Controller, generation: int) -> Evaluated:
+        """All candidates of a generation."""
         return self.of(controllers, self.tracks(generation))
 
-    def of(self, controllers: Controller, seeds: Sequence[int]) -> np.ndarray:
+    def of(self, controllers: Controller, seeds: Sequence[int]) -> Evaluated:
         """The same by the dreams of these seeds."""
-        env_spec, encoder, steps = self.env_spec, self.encoder, self.agent_steps
-        assert isinstance(env_spec, DreamSpec)
-        outcomes = dream_outcomes(env_spec, encoder, controllers, seeds, self.executor)
-        return extrapolate(*outcomes, steps)
+        assert isinstance(self.env_spec, DreamSpec)
+        rows = self.episodes(controllers, seeds)
+        return Evaluated.of(extrapolate(*_outcomes(self.env_spec, rows), self.agent_steps), rows)
 
     @property
     def record(self) -> Record:

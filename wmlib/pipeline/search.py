@@ -37,19 +37,25 @@ def evolve(
     The search begins at `start` with step size `sigma`, over all weights, or over the changes to
     them that lie in `directions`. Every `check_every` generations, and at the end, `check` scores
     the mean, and its columns are added to the log; the search does not use them. "rollouts" in the
-    log is the number of episodes of each candidate.
+    log is the number of episodes of each candidate, "steps" the environment steps that all of a
+    generation's took.
 
     Writes evolution.jsonl, controller.safetensors, and the last generation's candidates as
     population.safetensors. Raises ValueError if the log there is of another search.
     """
-    first, size = start.parameters[0], start.config
+    first, size, steps = start.parameters[0], start.config, 0
 
     def controllers(changes: np.ndarray) -> Controller:
         changes = changes if directions is None else directions.expand(changes)
         return Controller(first + changes, **size)
 
+    def evaluate(points: np.ndarray, generation: int) -> np.ndarray:
+        nonlocal steps
+        values, steps = fitness(controllers(points), generation)
+        return values
+
     def extra(evolution: Evolution) -> dict:
-        columns = {"rollouts": len(fitness.tracks(evolution.generation - 1))}
+        columns = {"rollouts": len(fitness.tracks(evolution.generation - 1)), "steps": steps}
         last = evolution.generation == generations
         if check is not None and (last or evolution.generation % check_every == 0):
             columns |= check(controllers(evolution.mean))
@@ -68,7 +74,7 @@ def evolve(
         extra=extra,
         record=Record(made_from, objective.settings),
     )
-    for _ in evolution.run(lambda points, k: fitness(controllers(points), k), generations):
+    for _ in evolution.run(evaluate, generations):
         pass
     controller, record = controllers(evolution.mean), evolution.record
     record = Record(record.made_from, record.settings | {"generations": generations})

@@ -188,7 +188,7 @@ def evolve_in(
         check_every=CHECK_EVERY if kind == SHARP else config.search.check_every,
     )
     row = evolution.history[-1]
-    predicted = objective.of(controller, range(DREAMS))
+    predicted = objective.of(controller, range(DREAMS)).fitness
     return {
         "population_return": row["mean"],
         "predicted_return": float(predicted[0]),

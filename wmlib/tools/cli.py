@@ -15,7 +15,14 @@ import torch
 import tyro
 from safetensors import SafetensorError
 
-from wmlib.tools import agents, export_web, mixture_ablation, runs, search_ablation
+from wmlib.tools import (
+    agents,
+    export_web,
+    input_ablation,
+    mixture_ablation,
+    runs,
+    search_ablation,
+)
 
 # Commands on a run, with the world that it is of.
 RUNS: dict[str, tuple[type[runs.RunCommand], str]] = {
@@ -37,6 +44,7 @@ AGENTS: dict[str, type] = {
     "dream": agents.DreamGif,
     "figures": agents.Figures,
     "bench": agents.Bench,
+    "ablate inputs": input_ablation.AblateInputs,
     "ablate mixtures": mixture_ablation.AblateMixtures,
     "ablate search": search_ablation.AblateSearch,
     "export-web": export_web.ExportWeb,

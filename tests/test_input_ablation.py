@@ -1,0 +1,105 @@
+"""The ablation of C's inputs: what C reads in every arm, and the command at smoke scale."""
+
+import numpy as np
+import pytest
+import torch
+
+from wmlib.files import read_log
+from wmlib.models import numerics
+from wmlib.models.checkpoints import load_agent
+from wmlib.paths import pretrained
+from wmlib.pipeline.car_racing import training_env_spec
+from wmlib.pipeline.scales import get_config
+from wmlib.rollout.episodes import EpisodeStore
+from wmlib.rollout.policies import EpisodeSpec, random_car_policy
+from wmlib.rollout.rollout import rollout
+from wmlib.tools import input_ablation
+from wmlib.tools.cli import main
+from wmlib.tools.input_ablation import (
+    ARMS,
+    CHANGE,
+    MEMORYLESS,
+    UNTRAINED_M,
+    UNTRAINED_V,
+    features_of,
+    world_model_of,
+)
+
+
+class Reading:
+    """Acts at random and keeps what it read: (T, n)."""
+
+    def __init__(self):
+        self.policy, self.features = random_car_policy(4), []
+
+    def begin(self, row, spec):
+        """As of `Policy`."""
+        self.policy.begin(row, spec)
+
+    def act(self, features, num_envs):
+        """As of `Policy`, for one environment."""
+        self.features.append(features[0].clone())
+        return self.policy.act(None, num_envs)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Two recorded episodes of a few steps."""
+    config = get_config("smoke").change(env={"num_envs": 1})
+    store = EpisodeStore(tmp_path_factory.mktemp("inputs") / "episodes")
+    with training_env_spec(config).open() as envs:
+        for _, episode in rollout(
+            envs, random_car_policy(4), [EpisodeSpec(1), EpisodeSpec(2)], None, ()
+        ):
+            store.write(str(episode.spec.seed), episode.recording)
+    return store
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_recorded_features_are_what_c_reads(arm, store, monkeypatch):
+    monkeypatch.setattr(numerics, "_is_faster_with_bfloat16", lambda device: False)
+    config = get_config("smoke").change(env={"num_envs": 1})
+    world_model, policy = world_model_of(config, arm, 0, store), Reading()
+    with training_env_spec(config).open() as envs:
+        list(rollout(envs, policy, [EpisodeSpec(1)], world_model))
+    recorded = features_of(world_model, store, ["1"])
+    read = torch.stack(policy.features)
+    assert read.shape == (20, world_model.feature_size)
+    torch.testing.assert_close(recorded, read, atol=1e-4, rtol=0)
+    assert (recorded - recorded[5]).abs().max() > 1e-2
+
+
+def test_every_arm_is_what_its_name_says(store):
+    config = get_config("smoke")
+    vae = load_agent(pretrained("car_racing"))[0].vae
+    models = {arm: world_model_of(config, arm, 0, store) for arm in ARMS}
+    weights = {arm: m.vae.mu.weight.detach().numpy() for arm, m in models.items()}
+    own = [a for a in ARMS if not np.array_equal(weights[a], vae.mu.weight.detach().numpy())]
+    assert own == [UNTRAINED_V]
+    torch.manual_seed(0)
+    fresh = type(models[UNTRAINED_M].mdn_rnn)(repeat=config.env.repeat)
+    assert torch.equal(fresh.reward.weight, models[UNTRAINED_M].mdn_rnn.reward.weight)
+    assert models[CHANGE].feature_size == 64
+    # What happened before the last step changes nothing without memory, and something with it.
+    for arm in (MEMORYLESS, UNTRAINED_M):
+        state = models[arm].begin(store.read("1", "frames")[:1])
+        action = torch.zeros(1, 3)
+        h = [models[arm].remember(state._replace(h=state.h + x), action)[0] for x in (0, 1)]
+        assert torch.equal(*h) == (arm == MEMORYLESS)
+
+
+def test_the_command_makes_a_row_per_search_and_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WM_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(input_ablation, "SEEDS", range(1))
+    out = tmp_path / "inputs.jsonl"
+    command = ["ablate", "inputs", "--scale", "smoke", "--workers", "0", "--out", str(out)]
+    assert main(command) == 0
+    rows, text = read_log(out), out.read_text(encoding="utf-8")
+    assert [row["arm"] for row in rows] == list(ARMS)
+    for row in rows:
+        (_, first), (steps, last) = row["curve"]
+        assert np.isfinite([first, last, row["score"], row["std"]]).all()
+        assert steps > 0
+    assert main(command) == 0
+    assert out.read_text(encoding="utf-8") == text
+    assert "written" in capsys.readouterr().out
