@@ -22,6 +22,11 @@ gym.register(
     max_episode_steps=1000,
 )
 gym.register(
+    "wmlib/ChangedCarRacing-v3",
+    entry_point="wmlib.envs.changed_car_racing:ChangedCarRacing",
+    max_episode_steps=1000,
+)
+gym.register(
     "wmlib/CarRacingOriginal-v3",
     entry_point="wmlib.envs.car_racing:original",
     max_episode_steps=1000,

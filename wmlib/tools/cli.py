@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 
 from wmlib.tools import (
     agents,
+    deployment_ablation,
     export_web,
     input_ablation,
     mixture_ablation,
@@ -44,6 +45,7 @@ AGENTS: dict[str, type] = {
     "dream": agents.DreamGif,
     "figures": agents.Figures,
     "bench": agents.Bench,
+    "ablate deployment": deployment_ablation.AblateDeployment,
     "ablate inputs": input_ablation.AblateInputs,
     "ablate mixtures": mixture_ablation.AblateMixtures,
     "ablate search": search_ablation.AblateSearch,

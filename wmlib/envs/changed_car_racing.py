@@ -1,0 +1,32 @@
+"""CarRacing with one thing changed, for agents that have never seen the change."""
+
+from typing import Any
+
+import numpy as np
+
+from wmlib.envs.fast_car_racing import CarRacing
+
+
+class ChangedCarRacing(CarRacing):
+    """As the fast CarRacing, with its own options and two more.
+
+    grip: friction of the road, in units of the untouched road's; on grass it is 0.6, and that is
+    the least that wheels have anywhere. brightness: factor of all grey levels of a frame.
+    Gymnasium's own option `domain_randomize` draws other colours for every track.
+    """
+
+    def __init__(self, *args: Any, grip: float = 1.0, brightness: float = 1.0, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.grip, self.brightness = grip, brightness
+
+    def _create_track(self) -> bool:
+        success = super()._create_track()
+        for tile in self.road or []:
+            tile.road_friction = self.grip
+        return success
+
+    def _render(self, mode: str):
+        frame = super()._render(mode)
+        if mode != "state_pixels" or self.look_away or self.brightness == 1:
+            return frame
+        return (frame * self.brightness).clip(0, 255).astype(np.uint8)

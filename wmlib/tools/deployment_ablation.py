@@ -1,0 +1,208 @@
+"""What breaks a trained agent? The pretrained ones where one thing differs from their training.
+
+`python -m wmlib ablate deployment` scores both agents on the same training tracks in CarRacings
+with another look or another physics, and in loops with one of the mistakes that are easily made:
+nothing is trained. Some mistakes raise no error and cost little, which is why they survive.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wmlib.envs.vector import VectorEnvSpec
+from wmlib.evaluation import episode_interval
+from wmlib.files import exclusive_lock
+from wmlib.models.checkpoints import load_agent
+from wmlib.models.vae import frames_to_tensor, sample_latent
+from wmlib.models.world_model import State, WorldModel
+from wmlib.paths import PRETRAINED, pretrained
+from wmlib.pipeline import car_racing
+from wmlib.pipeline.config import Config, Machine
+from wmlib.pipeline.scales import get_config, get_machine
+from wmlib.pipeline.scoring import agent_digest
+from wmlib.provenance import Record
+from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec, Policy
+from wmlib.rollout.rollout import run_episodes
+from wmlib.rollout.workers import processes
+from wmlib.tools.tables import Table
+
+RESULTS = PRETRAINED / "ablations" / "deployment.jsonl"
+AGENTS = ("car_racing", "car_racing_dream")
+TRACKS_FROM = 910_000  # training tracks that no training and no search uses; only odd ones
+CHANGED = "wmlib/ChangedCarRacing-v3"
+
+
+class StaleMemory(WorldModel):
+    """C reads h of one step before; M itself has the right one. (It waits in c, behind M's own.)"""
+
+    @torch.no_grad()
+    def begin(self, frames: np.ndarray | Tensor) -> State:
+        """As of `WorldModel`."""
+        state = super().begin(frames)
+        return state._replace(c=torch.cat([state.c, state.h], dim=1))
+
+    @torch.no_grad()
+    def observe(
+        self,
+        state: State,
+        actions: Tensor,
+        frames: np.ndarray | Tensor,
+        rewards: Tensor | None = None,
+    ) -> State:
+        """As of `WorldModel`."""
+        c, h = state.c.chunk(2, dim=1)
+        now = super().observe(state._replace(c=c, h=h), actions, frames, rewards)
+        return now._replace(h=h, c=torch.cat([now.c, now.h], dim=1))
+
+
+class NoActions(WorldModel):
+    """M is told that no action was taken: steering, gas and brake are 0."""
+
+    @torch.no_grad()
+    def remember(
+        self, state: State, actions: Tensor, few_rows: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """As of `WorldModel`."""
+        return super().remember(state, torch.zeros_like(actions), few_rows)
+
+
+class SwappedChannels(WorldModel):
+    """Frames arrive as blue, green, red."""
+
+    def encode(self, frames: np.ndarray | Tensor) -> Tensor:
+        """As of `WorldModel`."""
+        return super().encode(np.ascontiguousarray(np.asarray(frames)[..., ::-1]))
+
+
+class SampledLatents(WorldModel):
+    """z is a sample of V's posterior, as in the paper's code, and not its mean."""
+
+    _generator: torch.Generator | None = None  # of each process, all with the same seed
+
+    @torch.no_grad()
+    def encode(self, frames: np.ndarray | Tensor) -> Tensor:
+        """As of `WorldModel`."""
+        self._generator = self._generator or torch.Generator().manual_seed(0)
+        mu, logvar = self.vae.encode(frames_to_tensor(frames, self.device))
+        return sample_latent(mu, logvar, self._generator)
+
+
+@dataclass
+class Late:
+    """A policy whose action is carried out one agent step later; the first one is 0."""
+
+    policy: Policy
+
+    def __post_init__(self):
+        self._before: np.ndarray | None = None
+        self._fresh: set[int] = set()
+
+    def begin(self, row: int, spec: EpisodeSpec) -> None:
+        """As of `Policy`."""
+        self.policy.begin(row, spec)
+        self._fresh.add(row)
+
+    def act(self, features: Tensor | None, num_envs: int) -> np.ndarray:
+        """As of `Policy`."""
+        now = self.policy.act(features, num_envs)
+        late = np.zeros_like(now) if self._before is None else self._before.copy()
+        late[sorted(self._fresh)] = 0
+        self._before, self._fresh = now, set()
+        return late
+
+
+class Change(NamedTuple):
+    """What is different: options of the environment, its pace, V and M, or the policy."""
+
+    options: dict[str, Any] | None = None
+    pace: int | None = None  # environment steps per agent step; None: as in M's training
+    world_model: type[WorldModel] = WorldModel
+    policy: Callable[[Policy], Policy] | None = None
+
+
+CHANGES = {
+    "nothing": Change(),
+    "mirrored tracks": Change({"mirror": True}),
+    "colours drawn at random": Change({"domain_randomize": True}),
+    "darker frames (x 0.8)": Change({"brightness": 0.8}),
+    "brighter frames (x 1.2)": Change({"brightness": 1.2}),
+    "80% grip": Change({"grip": 0.8}),
+    "60% grip": Change({"grip": 0.6}),
+    "an action for every frame, not for two": Change(pace=1),
+    "actions one agent step late": Change(policy=Late),
+    "h of the step before": Change(world_model=StaleMemory),
+    "M without actions": Change(world_model=NoActions),
+    "red and blue swapped": Change(world_model=SwappedChannels),
+    "z sampled": Change(world_model=SampledLatents),
+}
+
+
+def run_deployment_ablation(config: Config, file: Path, work: Path, machine: Machine) -> None:
+    """A row per agent and change in `file`; goes on with what is there. `work` is locked meanwhile.
+
+    Rows: "agent", "change", and over `score_tracks` tracks, with the fast renderer and every
+    episode to its end: "score", "low", "high" (95% interval over tracks), "laps", "steps", and
+    "below_700" (share of tracks). Raises ValueError if the rows there were made with other settings
+    or other agents.
+    """
+    made_from = {name: agent_digest(pretrained(name)) for name in AGENTS}
+    settings = {"max_steps": config.env.max_steps, "tracks": config.score_tracks}
+    table = Table(file, Record(made_from, settings))
+    with exclusive_lock(work), processes(machine.workers, machine.cluster) as executor:
+        for name in AGENTS:
+            for change in CHANGES:
+                key = {"agent": name, "change": change}
+                table.add(key, lambda key=key: score_changed(config, **key, executor=executor))
+
+
+def score_changed(config: Config, agent: str, change: str, executor: Executor | None) -> dict:
+    """The numbers of a row, see `run_deployment_ablation`."""
+    world_model, controller = load_agent(pretrained(agent))
+    what = CHANGES[change]
+    policy: Policy = ControllerPolicy(controller)
+    policy = what.policy(policy) if what.policy else policy
+    spec = car_racing.training_env_spec(config)
+    if what.options:
+        spec = VectorEnvSpec(CHANGED, spec.num_envs, None, spec.options | what.options)
+    mdn_rnn = world_model.mdn_rnn
+    if what.pace is not None:
+        mdn_rnn = type(mdn_rnn)(**(mdn_rnn.config | {"repeat": what.pace}))
+        mdn_rnn.load_state_dict(world_model.mdn_rnn.state_dict())
+    encoder = what.world_model(world_model.vae, mdn_rnn)
+    tracks = range(TRACKS_FROM + 1, TRACKS_FROM + 2 * config.score_tracks, 2)
+    specs = [EpisodeSpec(track) for track in tracks]
+    episodes = run_episodes(spec, policy, specs, encoder, executor=executor)
+    scores = np.array([episode.score for episode in episodes])
+    interval = episode_interval(scores)
+    return {
+        "score": round(interval.mean, 2),
+        "low": round(interval.low, 2),
+        "high": round(interval.high, 2),
+        "laps": float(np.mean([episode.lap for episode in episodes])),
+        "steps": float(np.mean([episode.steps for episode in episodes])),
+        "below_700": float((scores < 700).mean()),
+    }
+
+
+@dataclass(frozen=True)
+class AblateDeployment:
+    """What breaks a trained agent: other frames, other physics, mistakes in the loop."""
+
+    scale: str | None = None  # smoke, laptop or paper; default: $WM_SCALE, or laptop
+    out: Path | None = None  # file; default: data/pretrained/ablations/deployment.jsonl
+    workers: int | None = None  # processes; default: the scale's
+    cluster: str = ""  # address of a Dask scheduler; on trusted networks only
+
+    def __call__(self) -> None:
+        """Run it."""
+        config, usual = get_config(self.scale), get_machine(self.scale)
+        out, work = self.out or RESULTS, config.run_folder("deployment_ablation")
+        workers = usual.workers if self.workers is None else self.workers
+        run_deployment_ablation(config, out, work, Machine(workers, self.cluster))
+        print(f"written: {out}")
