@@ -79,9 +79,9 @@ notebooks: $(READY) ## run every cell of every chapter at smoke scale
 hygiene: $(READY) ## pairs in sync, cells run in order, no errors, size, links
 	@$(PY) -m pytest tests -m hygiene
 
-extras: $(READY) ## a real browser, a cluster, a read-only checkout, the site (installs Playwright, Dask, Stable-Baselines3 and Sphinx; a Chromium must be there)
-	@$(PY) $(PIP_INSTALL) -c constraints.txt -e ".[browser,cluster,sb3,site]"
-	@for part in $(EXTRAS) tests/test_external.py; do $(PY) -m pytest $$part || exit 1; done
+extras: $(READY) ## a real browser, a cluster, a read-only checkout, the site (installs Playwright, Dask, ViZDoom, Stable-Baselines3 and Sphinx; a Chromium must be there)
+	@$(PY) $(PIP_INSTALL) -c constraints.txt -e ".[browser,cluster,doom,sb3,site]"
+	@for part in $(EXTRAS) tests/test_external.py tests/test_take_cover.py; do $(PY) -m pytest $$part || exit 1; done
 
 # In an environment of its own; uv finds the versions. LOWEST_TORCH=2.13.0 tries another torch than
 # the lowest: not every machine reaches the index with that one's CPU build.

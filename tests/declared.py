@@ -30,6 +30,7 @@ DISTRIBUTIONS = {
 # The extras that a file may import from: those of every key that its path begins with.
 MAY_USE = {
     "wmlib/": {"core"},
+    "wmlib/envs/take_cover.py": {"doom"},
     "wmlib/rollout/workers.py": {"cluster"},
     "wmlib/tools/bench/": {"notebooks", "cluster", "bench"},
     "wmlib/tools/external.py": {"sb3"},

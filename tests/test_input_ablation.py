@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from wmlib.envs.road_state import QUANTITIES
 from wmlib.files import read_log
 from wmlib.models import numerics
 from wmlib.models.checkpoints import load_agent
@@ -77,7 +78,7 @@ def test_every_arm_is_what_its_name_says(store):
     own = [a for a in ARMS if not np.array_equal(weights[a], vae.mu.weight.detach().numpy())]
     assert own == [UNTRAINED_V]
     torch.manual_seed(0)
-    fresh = type(models[UNTRAINED_M].mdn_rnn)(repeat=config.env.repeat)
+    fresh = type(models[UNTRAINED_M].mdn_rnn)()
     assert torch.equal(fresh.reward.weight, models[UNTRAINED_M].mdn_rnn.reward.weight)
     assert models[CHANGE].feature_size == 64
     # What happened before the last step changes nothing without memory, and something with it.
@@ -100,6 +101,7 @@ def test_the_command_makes_a_row_per_search_and_goes_on(tmp_path, monkeypatch, c
         (_, first), (steps, last) = row["curve"]
         assert np.isfinite([first, last, row["score"], row["std"]]).all()
         assert steps > 0
+        assert list(row["probes"]) == list(QUANTITIES)
     assert main(command) == 0
     assert out.read_text(encoding="utf-8") == text
     assert "written" in capsys.readouterr().out

@@ -344,7 +344,7 @@ esac
         ("coverage", "--cov=wmlib"),
         ("notebooks", "-m pytest -x --nbval-lax"),
         ("hygiene", "-m pytest tests -m hygiene"),
-        ("extras", "-e .[browser,cluster,sb3,site]"),
+        ("extras", "-e .[browser,cluster,doom,sb3,site]"),
         ("lowest", "--resolution lowest-direct"),
         ("lint", "-m ruff check ."),
         ("format", "-m ruff format ."),

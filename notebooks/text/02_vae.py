@@ -50,6 +50,7 @@ from torch import nn
 
 # %%
 from wmlib import evaluation
+from wmlib.envs.road_state import replay
 from wmlib.files import read_log
 from wmlib.models.checkpoints import load_world_model
 from wmlib.models.vae import (
@@ -286,47 +287,14 @@ figure
 #
 # The road and the car are reconstructed. The lighter squares in the grass and the red and white kerbs are lost or blurred: they have little contrast or little area, so they contribute little to the squared error.
 #
-# The pictures show what the *decoder* can draw. To measure what $z$ *contains*, we need the true state of the car. CarRacing's physics is deterministic: replaying an episode's actions on the same track gives the state of the car at every step, which neither V nor the agent ever observes.
-
-# %%
-def wrap(angle):
-    """An angle in -pi..pi."""
-    return (angle + np.pi) % (2 * np.pi) - np.pi
-
-
-def state(hull, heading, bends, x, y):
-    """One row of `replay`, from the nearest tile of the track."""
-    right, forward = hull.position
-    tile = np.hypot(x - right, y - forward).argmin()
-    across = (right - x[tile]) * np.cos(heading[tile]) + (forward - y[tile]) * np.sin(heading[tile])
-    angle, speed = wrap(hull.angle - heading[tile]), np.hypot(*hull.linearVelocity)
-    return across / (40 / 6), np.degrees(bends[tile]), np.degrees(angle), speed
-
-
-# %%
-def replay(track, actions, ahead=12):
-    """The car's state before every agent step and after the last, float (T + 1, 4).
-
-    Offset to the right of the road's centre (1 is the road's edge), bend (degrees by which the road
-    turns left over the next `ahead` tiles, about what a frame shows), angle to the road, speed.
-    """
-    env = gym.make("wmlib/CarRacing-v3").unwrapped
-    env.reset(seed=track)
-    env.look_away = True  # physics only: nothing is drawn
-    _, heading, x, y = np.array(env.track).T
-    turns = wrap(np.diff(heading, append=heading[0]))
-    bends = sum(np.roll(turns, -k) for k in range(ahead))
-    states = [state(env.car.hull, heading, bends, x, y)]
-    for action in actions:
-        for _ in range(config.env.repeat):
-            env.step(action)
-        states.append(state(env.car.hull, heading, bends, x, y))
-    return np.array(states)
-
+# The pictures show what the *decoder* can draw. To measure what $z$ *contains*, we need the true state of the car. CarRacing's physics is deterministic: replaying an episode's actions on the same track (`wmlib.envs.road_state.replay`) gives the state of the car at every step, which neither V nor the agent ever observes: its offset to the right of the road's centre (1 is the road's edge), the bend (the degrees by which the road turns left over the next 12 tiles, about what a frame shows), its angle to the road, and its speed.
 
 # %%
 states = np.concatenate(
-    [replay(int(n.split("-")[0]), tests.read(n, "actions"))[kept] for n in tests.names()]
+    [
+        replay(int(name.split("-")[0]), tests.read(name, "actions"), config.env.repeat)[kept]
+        for name in tests.names()
+    ]
 )
 offset, bend, angle, speed = states.T
 on_road = abs(offset) < 1

@@ -31,3 +31,8 @@ gym.register(
     entry_point="wmlib.envs.car_racing:original",
     max_episode_steps=1000,
 )
+gym.register(
+    "wmlib/TakeCover-v0",
+    entry_point="wmlib.envs.take_cover:TakeCover",
+    max_episode_steps=2100,
+)

@@ -21,7 +21,8 @@ class ChangedCarRacing(CarRacing):
 
     def _create_track(self) -> bool:
         success = super()._create_track()
-        for tile in self.road or []:
+        road: list = self.road or []
+        for tile in road:
             tile.road_friction = self.grip
         return success
 

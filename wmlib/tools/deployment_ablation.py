@@ -8,6 +8,7 @@ nothing is trained. Some mistakes raise no error and cost little, which is why t
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -158,7 +159,7 @@ def run_deployment_ablation(config: Config, file: Path, work: Path, machine: Mac
         for name in AGENTS:
             for change in CHANGES:
                 key = {"agent": name, "change": change}
-                table.add(key, lambda key=key: score_changed(config, **key, executor=executor))
+                table.add(key, partial(score_changed, config, name, change, executor))
 
 
 def score_changed(config: Config, agent: str, change: str, executor: Executor | None) -> dict:

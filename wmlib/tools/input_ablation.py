@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wmlib.evaluation import features
+from wmlib.envs.road_state import QUANTITIES, replay
+from wmlib.evaluation import features, linear_probe
 from wmlib.files import exclusive_lock
 from wmlib.models.checkpoints import load_agent
 from wmlib.models.controller import Controller
@@ -29,8 +30,8 @@ from wmlib.pipeline import car_racing, phases, search
 from wmlib.pipeline.config import Config, Machine
 from wmlib.pipeline.fitness import MeanReturn, run_controllers
 from wmlib.pipeline.rounds import CHECK_TRACKS_FROM
-from wmlib.pipeline.scales import get_config, get_machine
-from wmlib.pipeline.scoring import agent_digest
+from wmlib.pipeline.scales import get_chapter_config, get_config, get_machine
+from wmlib.pipeline.scoring import agent_digest, collect_test_episodes
 from wmlib.provenance import Record
 from wmlib.rollout.episodes import EpisodeStore
 from wmlib.rollout.policies import ControllerPolicy, noisy_car_policy
@@ -99,11 +100,14 @@ def run_input_ablation(config: Config, file: Path, work: Path, machine: Machine)
     Rows: "arm", "seed", "curve" (a pair per check of the mean: the environment steps of all
     episodes so far, and its mean return on `check_tracks` tracks that no search uses), and of the
     result on `score_tracks` others: "score", "std", "laps", "steps". All with the fast renderer.
-    Raises ValueError if the rows there were made with other settings or from another agent.
+    "probes": R² of linear probes of what C reads for each of `road_state.QUANTITIES`, on test
+    episodes, while the car is on the road. Raises ValueError if the rows there were made with other
+    settings or from another agent.
     """
     agent = pretrained("car_racing")
     world_model, controller = load_agent(agent)
-    table = Table(file, Record({"agent": agent_digest(agent)}, _settings(config)))
+    settings = _settings(config)
+    table = Table(file, Record({"agent": agent_digest(agent)}, settings))
     spec = car_racing.training_env_spec(config).at_pace(world_model)
     with exclusive_lock(work), processes(machine.workers, machine.cluster) as executor:
         store = phases.collect(
@@ -114,10 +118,13 @@ def run_input_ablation(config: Config, file: Path, work: Path, machine: Machine)
             executor,
             world_model=world_model,
         )
+        test = collect_test_episodes(config, settings["test_episodes"])
         for seed in SEEDS:
             for arm in ARMS:
-                evolve = partial(_evolve, config, arm, seed, store, executor)
-                table.add({"arm": arm, "seed": seed}, evolve)
+                table.add(
+                    {"arm": arm, "seed": seed},
+                    partial(_row, config, arm, seed, store, test, executor),
+                )
 
 
 def _settings(config: Config) -> dict:
@@ -134,6 +141,7 @@ def _settings(config: Config) -> dict:
         "check_every": max(1, config.search.check_every // 2),
         "check_tracks": config.search.check_tracks,
         "score_tracks": config.score_tracks,
+        "test_episodes": get_chapter_config(config.scale).test_episodes,
     }
 
 
@@ -143,14 +151,15 @@ def world_model_of(config: Config, arm: str, seed: int, store: EpisodeStore) -> 
     V is the pretrained one, but for `UNTRAINED_V`. Every seed has an M of its own.
     """
     folder = store.folder.parent
-    vae = load_agent(pretrained("car_racing"))[0].vae
+    recorded = load_agent(pretrained("car_racing"))[0]  # with its pace
+    vae, repeat = recorded.vae, recorded.mdn_rnn.repeat
     torch.manual_seed(seed)
     if arm == UNTRAINED_V:
         vae = VAE(vae.frame_size)
         folder = folder / f"untrained_v-{seed}"
     if arm in (Z, CHANGE, UNTRAINED_M):
         kind = WithLastChange if arm == CHANGE else WorldModel
-        return kind(vae, MDNRNN(repeat=config.env.repeat))
+        return kind(vae, MDNRNN(repeat=repeat))
     latents = phases.encode(store, vae, folder / "latents")
     rnn, memoryless = config.rnn, arm == MEMORYLESS
     mdn_rnn, _ = phases.train_mdn_rnn(
@@ -160,7 +169,7 @@ def world_model_of(config: Config, arm: str, seed: int, store: EpisodeStore) -> 
         # Windows of one step begin at zero memory each: as many steps per batch in both.
         batch_size=rnn.batch_size * rnn.window if memoryless else rnn.batch_size,
         window=1 if memoryless else rnn.window,
-        repeat=config.env.repeat,
+        repeat=repeat,
         seed=seed,
         device="cpu",
     )
@@ -185,14 +194,45 @@ def features_of(world_model: WorldModel, store: EpisodeStore, names: Sequence[st
     return torch.cat(seen)
 
 
-def _evolve(
-    config: Config, arm: str, seed: int, store: EpisodeStore, executor: Executor | None
+def _inputs(arm: str, world_model: WorldModel, store: EpisodeStore, names: Sequence[str]) -> Tensor:
+    # What C may read: the rest is 0, so that no direction has a part there, and C no weight.
+    seen, size = features_of(world_model, store, names), world_model.vae.z_size
+    if arm in (Z, H):
+        seen[:, slice(size, None) if arm == Z else slice(size)] = 0
+    return seen
+
+
+def probe(
+    arm: str, world_model: WorldModel, test: EpisodeStore, zoom: int = 50
+) -> dict[str, float]:
+    """R² of linear probes for the car's true state, of which two thirds of the episodes are fitted.
+
+    Columns are standardized first: an untrained V's are small. zoom: environment steps at the
+    start that are left out, because the camera zooms in; nor does a car beside the road count.
+    """
+    repeat, inputs, states, groups = world_model.mdn_rnn.repeat, [], [], []
+    for k, name in enumerate(test.names()):
+        truth = replay(int(name.split("-")[0]), test.read(name, "actions"), repeat)[:-1]
+        kept = (np.arange(len(truth)) * repeat >= zoom) & (abs(truth[:, 0]) < 1)
+        inputs.append(_inputs(arm, world_model, test, [name]).numpy()[kept])
+        states.append(truth[kept])
+        groups.append(np.full(kept.sum(), k))
+    x, y = np.concatenate(inputs).astype(float), np.concatenate(states)
+    x = (x - x.mean(0)) / np.maximum(x.std(0), 1e-6)
+    probes = [linear_probe(x, column[:, None], np.concatenate(groups)) for column in y.T]
+    return {name: round(p.r2, 3) for name, p in zip(QUANTITIES, probes, strict=True)}
+
+
+def _row(
+    config: Config,
+    arm: str,
+    seed: int,
+    store: EpisodeStore,
+    test: EpisodeStore,
+    executor: Executor | None,
 ) -> dict:
     settings, world_model = _settings(config), world_model_of(config, arm, seed, store)
-    seen = features_of(world_model, store, store.names()[-60:])
-    hidden = {Z: slice(world_model.vae.z_size, None), H: slice(world_model.vae.z_size)}
-    if arm in hidden:
-        seen[:, hidden[arm]] = 0  # then no direction has a part there, and C no weight
+    seen = _inputs(arm, world_model, store, store.names()[-60:])
     space = Directions.of(seen, settings["directions"])
     real = car_racing.training_env_spec(config)
     check = partial(
@@ -235,6 +275,7 @@ def _evolve(
         "std": round(float(np.std(scores, ddof=1)), 2),
         "laps": float(np.mean([episode.lap for episode in episodes])),
         "steps": float(np.mean([episode.steps for episode in episodes])),
+        "probes": probe(arm, world_model, test),
     }
 
 
