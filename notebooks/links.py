@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import nbformat
 
@@ -28,7 +28,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
-if find_spec("wmlib") is None:  # on Colab, for example; elsewhere this cell does nothing
+if find_spec("wmlib") is None:  # on Colab, for example; where it is installed, nothing is done
     source = "{source}"
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", source], check=True)"""
 
@@ -37,7 +37,7 @@ def repository(root: Path) -> str | None:
     """The address in pyproject.toml; None if there is none."""
     text = (root / "pyproject.toml").read_text(encoding="utf-8")
     address = tomllib.loads(text)["project"].get("urls", {}).get("Repository")
-    return address and address.rstrip("/")
+    return address and address.rstrip("/").removesuffix(".git")
 
 
 def install_cell(address: str | None) -> str:
@@ -46,12 +46,17 @@ def install_cell(address: str | None) -> str:
     return INSTALL.format(source=source)
 
 
+def on_github(address: str | None) -> str | None:
+    """OWNER/NAME of a repository on GitHub; None for all others."""
+    found = re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+)", address or "")
+    return found and found[1]
+
+
 def launch_links(address: str | None, path: str, name: str) -> str:
     """Markdown with the links that open a file of the repository; only GitHub's have any."""
-    where = urlsplit(address or "")
-    if where.hostname != "github.com":
+    project = on_github(address)
+    if project is None:
         return ""
-    project = where.path.strip("/").removesuffix(".git")
     colab = f"https://colab.research.google.com/github/{project}/blob/main/{path}"
     binder = f"https://mybinder.org/v2/gh/{project}/main?labpath={quote(path, safe='')}"
     return f"Run {name} without installing anything: on [Colab]({colab}) or [Binder]({binder})."
@@ -59,10 +64,10 @@ def launch_links(address: str | None, path: str, name: str) -> str:
 
 def site(address: str | None) -> str | None:
     """Where GitHub Pages publishes the site; None for a repository that is elsewhere."""
-    where = urlsplit(address or "")
-    if where.hostname != "github.com":
+    project = on_github(address)
+    if project is None:
         return None
-    owner, name = where.path.strip("/").removesuffix(".git").split("/")
+    owner, name = project.split("/")
     return f"https://{owner.lower()}.github.io/{name}/"
 
 
@@ -93,7 +98,14 @@ def write_chapter(path: Path, address: str | None) -> None:
         # Not on the site, whose pages have buttons for it.
         metadata = {"tags": ["links", "remove-cell"]}
         notebook.cells.insert(1, nbformat.v4.new_markdown_cell(text, id="links", metadata=metadata))
-    notebook.cells[tagged(notebook, "install")].source = install_cell(address)
+    where = tagged(notebook, "install")
+    if where is None:  # a new chapter
+        where = next(i for i, c in enumerate(notebook.cells) if c.cell_type == "code")
+        cell = nbformat.v4.new_code_cell(
+            id="install", metadata={"tags": ["install", "remove-cell"]}
+        )
+        notebook.cells.insert(where, cell)
+    notebook.cells[where].source = install_cell(address)
     nbformat.write(notebook, path)
 
 
@@ -110,11 +122,14 @@ def main(root: Path) -> None:
     address = repository(root)
     write_readme(root / "README.md", address)
     for path in sorted((root / "notebooks").glob("*.ipynb")):
+        sync(path)  # or an edit of its text would be lost: the newer one of a pair wins
         write_chapter(path, address)
-        # The notebook is the newer one of the pair now.
-        subprocess.run(
-            [sys.executable, "-m", "jupytext", "--quiet", "--sync", str(path)], check=True
-        )
+        sync(path)
+
+
+def sync(path: Path) -> None:
+    """Bring a notebook and its text to the newer one of both."""
+    subprocess.run([sys.executable, "-m", "jupytext", "--quiet", "--sync", str(path)], check=True)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,10 @@ except ModuleNotFoundError:  # Python 3.10
 
 SITE = Path(__file__).resolve().parent
 PYPROJECT = tomllib.loads((SITE.parent / "pyproject.toml").read_text(encoding="utf-8"))
-REPOSITORY = PYPROJECT["project"].get("urls", {}).get("Repository")
-sys.path.append(str(SITE))  # for the extension `outputs`
+sys.path += [str(SITE), str(SITE.parent / "notebooks")]  # for `outputs`, and for `links`
+from links import on_github, repository  # noqa: E402
+
+REPOSITORY = repository(SITE.parent)
 
 project = html_title = "World Models"
 extensions = ["myst_nb", "sphinx.ext.mathjax", "sphinx_copybutton", "outputs"]
@@ -46,5 +48,5 @@ html_theme_options = {
     "use_repository_button": bool(REPOSITORY),
     "repository_url": REPOSITORY or "",
     "repository_branch": "main",
-    "launch_buttons": LAUNCH if REPOSITORY else {},
+    "launch_buttons": LAUNCH if on_github(REPOSITORY) else {},
 }

@@ -85,7 +85,10 @@ def imports(file: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
             found.add(node.module)
-    own = {"wmlib", *(path.stem for path in (ROOT / "tests").glob("*.py"))}
+    own = {
+        "wmlib",
+        *(file.stem for part in ("tests", "notebooks") for file in (ROOT / part).glob("*.py")),
+    }
     tops = {module.partition(".")[0] for module in found} - set(sys.stdlib_module_names) - own
     # Of the standard library since Python 3.11, so that 3.10 does not know it.
     return {DISTRIBUTIONS.get(top, top) for top in tops} - {"tomllib"}

@@ -9,7 +9,10 @@ from wmlib.files import read_log
 from wmlib.models.checkpoints import load_agent
 from wmlib.models.world_model import WorldModel
 from wmlib.paths import pretrained
-from wmlib.rollout.policies import ConstantPolicy, EpisodeSpec
+from wmlib.pipeline.scales import get_config
+from wmlib.rollout.policies import ConstantPolicy, ControllerPolicy, EpisodeSpec
+from wmlib.rollout.rollout import Episode
+from wmlib.tools import deployment_ablation
 from wmlib.tools.cli import main
 from wmlib.tools.deployment_ablation import (
     AGENTS,
@@ -20,6 +23,7 @@ from wmlib.tools.deployment_ablation import (
     SampledLatents,
     StaleMemory,
     SwappedChannels,
+    score_changed,
 )
 
 
@@ -70,6 +74,13 @@ def test_less_grip_lets_the_car_slide(usual):
 def test_other_colours_for_every_track(usual):
     frames, *_ = frames_of(domain_randomize=True)
     assert abs(frames.astype(int) - usual[0]).mean() > 5
+    tracks = []
+    for randomize in (False, True):
+        env = gym.make(CHANGED, disable_env_checker=True, domain_randomize=randomize).unwrapped
+        env.reset(seed=3)
+        tracks.append(env.track)
+        env.close()
+    assert tracks[0] == tracks[1]  # the same road
     again, *_ = frames_of(domain_randomize=True)
     np.testing.assert_array_equal(frames, again)
 
@@ -123,6 +134,27 @@ def test_late_actions():
     second = policy.act(None, 2)
     np.testing.assert_allclose(second, [[0.5, 0.2, 0.0], [0, 0, 0]])
     np.testing.assert_allclose(policy.act(None, 2), [[0.5, 0.2, 0.0]] * 2)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_reaches_the_episodes(change, monkeypatch):
+    """Whose number is faked here."""
+    called = {}
+
+    def run_episodes(spec, policy, specs, encoder, executor=None):
+        called.update(spec=spec.at_pace(encoder), policy=policy, encoder=encoder)
+        return [Episode(one, score=900.0, steps=800) for one in specs]
+
+    monkeypatch.setattr(deployment_ablation, "run_episodes", run_episodes)
+    what = CHANGES[change]
+    row = score_changed(get_config("laptop"), AGENTS[0], change, None)
+    assert (row["score"], row["steps"], len(row["scores"])) == (900.0, 800, 100)
+    options = called["spec"].options
+    assert all(options[name] == value for name, value in (what.options or {}).items())
+    assert called["spec"].env_id == (CHANGED if what.options else "wmlib/CarRacing-v3")
+    assert called["spec"].repeat == (what.pace or 2)
+    assert type(called["encoder"]) is what.world_model
+    assert isinstance(called["policy"], what.policy or ControllerPolicy)
 
 
 def test_the_command_makes_a_row_per_agent_and_change(tmp_path, monkeypatch):

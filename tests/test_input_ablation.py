@@ -8,6 +8,8 @@ from wmlib.envs.road_state import QUANTITIES
 from wmlib.files import read_log
 from wmlib.models import numerics
 from wmlib.models.checkpoints import load_agent
+from wmlib.models.controller import Controller
+from wmlib.models.vae import frames_to_tensor
 from wmlib.paths import pretrained
 from wmlib.pipeline.car_racing import training_env_spec
 from wmlib.pipeline.scales import get_config
@@ -18,13 +20,17 @@ from wmlib.tools import input_ablation
 from wmlib.tools.cli import main
 from wmlib.tools.input_ablation import (
     ARMS,
+    BOTH,
     CHANGE,
     MEMORYLESS,
     UNTRAINED_M,
     UNTRAINED_V,
+    H,
+    Z,
     features_of,
     world_model_of,
 )
+from wmlib.training.search_space import Directions
 
 
 class Reading:
@@ -89,6 +95,32 @@ def test_every_arm_is_what_its_name_says(store):
         assert torch.equal(*h) == (arm == MEMORYLESS)
 
 
+def test_c_reads_what_the_arms_name_says(store):
+    config = get_config("smoke")
+    both = world_model_of(config, BOTH, 0, store)
+    whole = input_ablation._inputs(BOTH, both, store, ["1"])
+    z, h = (input_ablation._inputs(arm, both, store, ["1"]) for arm in (Z, H))
+    assert torch.equal(z[:, :32], whole[:, :32])
+    assert (z[:, 32:] == 0).all()
+    assert torch.equal(h[:, 32:], whole[:, 32:])
+    assert (h[:, :32] == 0).all()
+    # So a controller along their directions has no weights elsewhere.
+    points = np.random.default_rng(0).normal(size=(1, Directions.of(z, 4).num_parameters))
+    parameters = Directions.of(z, 4).expand(points)
+    weight = Controller(parameters).weight
+    assert weight[:, :, 32:].abs().max() == 0
+    assert weight[:, :, :32].abs().max() > 0
+
+
+def test_an_untrained_v_has_a_z_that_varies_more_than_its_noise(store):
+    vae = world_model_of(get_config("smoke"), UNTRAINED_V, 0, store).vae
+    frames = np.concatenate([store.read(name, "frames") for name in store.names()])
+    with torch.no_grad():
+        mu, logvar = vae.encode(frames_to_tensor(frames))
+    assert 0.3 < mu.std(0).median() < 3
+    assert logvar.exp().sqrt().flatten().tolist() == pytest.approx([0.1] * logvar.numel())
+
+
 def test_the_command_makes_a_row_per_search_and_goes_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("WM_RUNS", str(tmp_path / "runs"))
     monkeypatch.setattr(input_ablation, "SEEDS", range(1))
@@ -98,10 +130,23 @@ def test_the_command_makes_a_row_per_search_and_goes_on(tmp_path, monkeypatch, c
     rows, text = read_log(out), out.read_text(encoding="utf-8")
     assert [row["arm"] for row in rows] == list(ARMS)
     for row in rows:
-        (_, first), (steps, last) = row["curve"]
-        assert np.isfinite([first, last, row["score"], row["std"]]).all()
-        assert steps > 0
+        assert np.isfinite([*np.ravel(row["curve"]), row["score"], row["std"]]).all()
+        steps = [steps for steps, _ in row["curve"]]
+        assert len(steps) == 3
+        assert steps == sorted(steps)
+        assert steps[0] > 0
         assert list(row["probes"]) == list(QUANTITIES)
+    # Interrupted in the middle of the last search, and gone on with.
+    out.write_text("".join(text.splitlines(keepends=True)[:-1]), encoding="utf-8")
+    [log] = (tmp_path / "runs").rglob("z_and_h_untrained_V-0/evolution.jsonl")
+    kept = log.read_text(encoding="utf-8").splitlines(keepends=True)[:1]
+    log.write_text("".join(kept), encoding="utf-8")
     assert main(command) == 0
-    assert out.read_text(encoding="utf-8") == text
+    assert [{**r, "record": 0} for r in read_log(out)] == [{**r, "record": 0} for r in rows]
     assert "written" in capsys.readouterr().out
+
+
+def test_at_paper_scale_it_is_refused_at_once(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("WM_RUNS", str(tmp_path))
+    assert main(["ablate", "inputs", "--scale", "paper"]) == 1
+    assert "needs principal components" in capsys.readouterr().err

@@ -1,10 +1,12 @@
 """What follows from the repository's address: install cells, links to Colab, Binder, the site."""
 
+import os
 import re
 import runpy
 import shutil
 import subprocess
 import sys
+import time
 
 import nbformat
 import pytest
@@ -64,7 +66,9 @@ def test_with_an_address_chapter_and_readme_have_links(checkout):
     assert "(https://somebody.github.io/world-models/dream/)" in readme
     assert readme.index("github.io") < readme.index("## Two commands")
     assert any(f"wmlib[notebooks] @ git+{ADDRESS}" in cell.source for cell in cells)
-    assert "git+" in (checkout / "notebooks" / "text" / "00_start_here.py").read_text("utf-8")
+    assert "git+" in (checkout / "notebooks" / "text" / "00_start_here.py").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_the_address_can_be_changed_and_taken_out(checkout):
@@ -79,12 +83,34 @@ def test_the_address_can_be_changed_and_taken_out(checkout):
 
 
 def test_elsewhere_than_on_github_there_are_no_links_to_its_services(checkout):
-    publish(checkout, "https://example.org/world-models.git")
+    publish(checkout, "https://example.org/world-models.git/")
     cells, readme = contents(checkout)
     assert not [cell for cell in cells if "links" in cell.metadata.get("tags", [])]
     assert "mybinder" not in readme
-    assert "/dream/)" not in readme
-    assert any("git+https://example.org/world-models.git" in cell.source for cell in cells)
+    assert links["readme_links"]("https://example.org/world-models") == ""
+    assert any('git+https://example.org/world-models"' in cell.source for cell in cells)
+
+
+def test_an_edit_of_the_text_is_kept(checkout):
+    publish(checkout, None)
+    text = checkout / "notebooks" / "text" / "00_start_here.py"
+    edited = text.read_text(encoding="utf-8").replace("## 0.1 Three parts", "## 0.1 Parts")
+    text.write_text(edited, encoding="utf-8")
+    os.utime(text, (time.time() + 2,) * 2)
+    publish(checkout, ADDRESS)
+    cells, _ = contents(checkout)
+    assert any("## 0.1 Parts" in cell.source for cell in cells)
+
+
+def test_a_new_chapter_gets_its_install_cell(checkout):
+    path = checkout / "notebooks" / CHAPTERS[0]
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells = [c for c in notebook.cells if "install" not in c.metadata.get("tags", [])]
+    nbformat.write(notebook, path)
+    publish(checkout, None)
+    cells, _ = contents(checkout)
+    first = next(cell for cell in cells if cell.cell_type == "code")
+    assert first.source == links["install_cell"](None)
 
 
 def test_the_install_cell_is_silent_where_the_package_is():

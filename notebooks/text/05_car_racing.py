@@ -34,7 +34,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
-if find_spec("wmlib") is None:  # on Colab, for example; elsewhere this cell does nothing
+if find_spec("wmlib") is None:  # on Colab, for example; where it is installed, nothing is done
     source = "..[notebooks]"
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", source], check=True)
 

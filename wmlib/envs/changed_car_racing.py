@@ -12,12 +12,23 @@ class ChangedCarRacing(CarRacing):
 
     grip: friction of the road, in units of the untouched road's; on grass it is 0.6, and that is
     the least that wheels have anywhere. brightness: factor of all grey levels of a frame.
-    Gymnasium's own option `domain_randomize` draws other colours for every track.
+    With Gymnasium's own option `domain_randomize`, every track has other colours; here they come
+    from random numbers of their own, so that the track of a seed stays what it is.
     """
 
     def __init__(self, *args: Any, grip: float = 1.0, brightness: float = 1.0, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.grip, self.brightness = grip, brightness
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None):
+        """As in Gymnasium."""
+        self._seed = seed
+        return super().reset(seed=seed, options=options)
+
+    def _reinit_colors(self, randomize: bool) -> None:
+        mine, self._np_random = self._np_random, np.random.default_rng(self._seed)
+        super()._reinit_colors(randomize)
+        self._np_random = mine
 
     def _create_track(self) -> bool:
         success = super()._create_track()

@@ -1,7 +1,7 @@
 """What breaks a trained agent? The pretrained ones where one thing differs from their training.
 
 `python -m wmlib ablate deployment` scores both agents on the same training tracks in CarRacings
-with another look or another physics, and in loops with one of the mistakes that are easily made:
+with changed frames or changed physics, and in loops with one of the mistakes that are easily made:
 nothing is trained. Some mistakes raise no error and cost little, which is why they survive.
 """
 
@@ -20,7 +20,7 @@ from wmlib.envs.vector import VectorEnvSpec
 from wmlib.evaluation import episode_interval
 from wmlib.files import exclusive_lock
 from wmlib.models.checkpoints import load_agent
-from wmlib.models.vae import frames_to_tensor, sample_latent
+from wmlib.models.vae import frames_to_tensor
 from wmlib.models.world_model import State, WorldModel
 from wmlib.paths import PRETRAINED, pretrained
 from wmlib.pipeline import car_racing
@@ -35,7 +35,8 @@ from wmlib.tools.tables import Table
 
 RESULTS = PRETRAINED / "ablations" / "deployment.jsonl"
 AGENTS = ("car_racing", "car_racing_dream")
-TRACKS_FROM = 910_000  # training tracks that no training and no search uses; only odd ones
+# Training tracks that no training and no search uses. Only odd ones: `mirror` acts on these alone.
+TRACKS_FROM = 910_000
 CHANGED = "wmlib/ChangedCarRacing-v3"
 
 
@@ -63,7 +64,7 @@ class StaleMemory(WorldModel):
 
 
 class NoActions(WorldModel):
-    """M is told that no action was taken: steering, gas and brake are 0."""
+    """M receives zero actions: steering, gas and brake are 0."""
 
     @torch.no_grad()
     def remember(
@@ -82,21 +83,26 @@ class SwappedChannels(WorldModel):
 
 
 class SampledLatents(WorldModel):
-    """z is a sample of V's posterior, as in the paper's code, and not its mean."""
+    """z is a sample of V's posterior, as in the paper's code, and not its mean.
 
-    _generator: torch.Generator | None = None  # of each process, all with the same seed
+    The noise follows from the frame, so that it does not depend on how episodes share a batch.
+    """
 
     @torch.no_grad()
     def encode(self, frames: np.ndarray | Tensor) -> Tensor:
         """As of `WorldModel`."""
-        self._generator = self._generator or torch.Generator().manual_seed(0)
         mu, logvar = self.vae.encode(frames_to_tensor(frames, self.device))
-        return sample_latent(mu, logvar, self._generator)
+        sums = torch.as_tensor(frames).flatten(1).sum(1).tolist()
+        noise = [torch.randn(mu.shape[1], generator=torch.Generator().manual_seed(s)) for s in sums]
+        return mu + torch.stack(noise) * (0.5 * logvar).exp()
 
 
 @dataclass
 class Late:
-    """A policy whose action is carried out one agent step later; the first one is 0."""
+    """A policy whose decision is carried out one agent step later; the first action is 0.
+
+    M receives the action that is carried out.
+    """
 
     policy: Policy
 
@@ -135,7 +141,7 @@ CHANGES = {
     "brighter frames (x 1.2)": Change({"brightness": 1.2}),
     "80% grip": Change({"grip": 0.8}),
     "60% grip": Change({"grip": 0.6}),
-    "an action for every frame, not for two": Change(pace=1),
+    "frame skip of 1 instead of 2": Change(pace=1),
     "actions one agent step late": Change(policy=Late),
     "h of the step before": Change(world_model=StaleMemory),
     "M without actions": Change(world_model=NoActions),
@@ -148,9 +154,9 @@ def run_deployment_ablation(config: Config, file: Path, work: Path, machine: Mac
     """A row per agent and change in `file`; goes on with what is there. `work` is locked meanwhile.
 
     Rows: "agent", "change", and over `score_tracks` tracks, with the fast renderer and every
-    episode to its end: "score", "low", "high" (95% interval over tracks), "laps", "steps", and
-    "below_700" (share of tracks). Raises ValueError if the rows there were made with other settings
-    or other agents.
+    episode to its end: "score", "low", "high" (95% interval over tracks), "laps", "steps",
+    "below_700" (share of tracks), and "scores", one per track, for paired differences. Raises
+    ValueError if the rows there were made with other settings or other agents.
     """
     made_from = {name: agent_digest(pretrained(name)) for name in AGENTS}
     settings = {"max_steps": config.env.max_steps, "tracks": config.score_tracks}
@@ -188,6 +194,7 @@ def score_changed(config: Config, agent: str, change: str, executor: Executor | 
         "laps": float(np.mean([episode.lap for episode in episodes])),
         "steps": float(np.mean([episode.steps for episode in episodes])),
         "below_700": float((scores < 700).mean()),
+        "scores": scores.round(2).tolist(),
     }
 
 

@@ -1,12 +1,17 @@
-"""What should C read? Searches that differ in C's inputs, and in nothing else.
+"""What should C read? Searches that differ in what C reads.
 
 `python -m wmlib ablate inputs` evolves C from zeros with the pretrained V, with equal populations
-and equally many episodes, and with several seeds. Every M learns from the same recorded episodes.
-The most repeated doubt about world models of this kind is whether M matters at all: an M that was
-never trained is one of the arms.
+and equally many episodes, and with several seeds. (Not with equally many environment steps: an
+episode without progress is truncated.) Every M that is trained learns from the same episodes:
+random ones, and the pretrained agent's with noise, as in the rounds of a run. The most common
+objection to world models of this kind is that M may not matter: an M that was never trained is one
+of the arms.
+
+"h" alone is M's memory before the current frame, so that C acts one agent step late there.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -23,7 +28,7 @@ from wmlib.files import exclusive_lock
 from wmlib.models.checkpoints import load_agent
 from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN, TILE
-from wmlib.models.vae import VAE
+from wmlib.models.vae import VAE, frames_to_tensor
 from wmlib.models.world_model import State, WorldModel
 from wmlib.paths import PRETRAINED, pretrained
 from wmlib.pipeline import car_racing, phases, search
@@ -34,9 +39,9 @@ from wmlib.pipeline.scales import get_chapter_config, get_config, get_machine
 from wmlib.pipeline.scoring import agent_digest, collect_test_episodes
 from wmlib.provenance import Record
 from wmlib.rollout.episodes import EpisodeStore
-from wmlib.rollout.policies import ControllerPolicy, noisy_car_policy
+from wmlib.rollout.policies import ControllerPolicy, noisy_car_policy, random_car_policy
 from wmlib.rollout.workers import processes
-from wmlib.tools.search_ablation import step_size
+from wmlib.tools.search_ablation import RAW_STEP, step_size
 from wmlib.tools.tables import Table
 from wmlib.training.search_space import Directions
 
@@ -51,7 +56,9 @@ Z, CHANGE, H, BOTH, MEMORYLESS, UNTRAINED_M, UNTRAINED_V = ARMS = (
     "z and h, untrained M",
     "z and h, untrained V",
 )
-TRACKS_FROM = 930_000  # training tracks that no other training uses
+# Training tracks that no other training uses: random episodes end here, the agent's begin here.
+TRACKS_FROM = 935_000
+NEWEST = 60  # episodes of the agent, over which the directions of the search are computed
 
 
 class WithoutMemory(WorldModel):
@@ -67,7 +74,7 @@ class WithoutMemory(WorldModel):
 
 
 class WithLastChange(WorldModel):
-    """In place of h is the last change of z, z[t] - z[t - 1]; no M is asked."""
+    """In place of h is the last change of z, z[t] - z[t - 1]; M is not used."""
 
     @property
     def feature_size(self) -> int:
@@ -104,21 +111,14 @@ def run_input_ablation(config: Config, file: Path, work: Path, machine: Machine)
     episodes, while the car is on the road. Raises ValueError if the rows there were made with other
     settings or from another agent.
     """
-    agent = pretrained("car_racing")
-    world_model, controller = load_agent(agent)
+    if not config.search.directions:
+        raise ValueError("this ablation needs principal components: use scale smoke or laptop")
     settings = _settings(config)
-    table = Table(file, Record({"agent": agent_digest(agent)}, settings))
-    spec = car_racing.training_env_spec(config).at_pace(world_model)
     with exclusive_lock(work), processes(machine.workers, machine.cluster) as executor:
-        store = phases.collect(
-            spec,
-            noisy_car_policy(ControllerPolicy(controller), spec.repeat),
-            range(TRACKS_FROM, TRACKS_FROM + config.rounds[-1].episodes),
-            work / "episodes",
-            executor,
-            world_model=world_model,
-        )
+        store = collect_episodes(config, work, executor)
         test = collect_test_episodes(config, settings["test_episodes"])
+        made_from = {"agent": agent_digest(pretrained("car_racing")), "episodes": store.digest()}
+        table = Table(file, Record(made_from, settings))
         for seed in SEEDS:
             for arm in ARMS:
                 table.add(
@@ -127,14 +127,44 @@ def run_input_ablation(config: Config, file: Path, work: Path, machine: Machine)
                 )
 
 
+def collect_episodes(config: Config, work: Path, executor: Executor | None) -> EpisodeStore:
+    """Random episodes and the pretrained agent's, with noise: as many as in a run's rounds."""
+    world_model, controller = load_agent(pretrained("car_racing"))
+    repeat = world_model.mdn_rnn.repeat
+    spec = car_racing.training_env_spec(config, config.collect.patience)
+    first, last = config.rounds[0].episodes, config.rounds[-1].episodes
+    at_random = phases.collect(
+        dataclasses.replace(spec, repeat=repeat),
+        random_car_policy(repeat),
+        range(TRACKS_FROM - first, TRACKS_FROM),
+        work / "random" / "episodes",
+        executor,
+    )
+    store = phases.collect(
+        car_racing.training_env_spec(config),
+        noisy_car_policy(ControllerPolicy(controller), repeat),
+        range(TRACKS_FROM, TRACKS_FROM + last),  # of higher seeds: they are the newest
+        work / "episodes",
+        executor,
+        world_model=world_model,
+        made_from={"random": at_random.digest()},
+    )
+    store.include(at_random)
+    return store
+
+
 def _settings(config: Config) -> dict:
-    first, last = config.rounds[0], config.rounds[-1]
+    first = config.rounds[0]
     return {
         "env": dataclasses.asdict(config.env),
-        "rnn": dataclasses.asdict(config.rnn),
-        "episodes": last.episodes,
+        "epochs": config.rnn.epochs,
+        "window": config.rnn.window,
+        "batch_size": config.dream.batch_size,
+        "learning_rate": config.dream.learning_rate,
+        "newest": NEWEST,
+        "raw_step": RAW_STEP,
         "population": config.search.population,
-        "generations": last.generations,
+        "generations": first.generations + config.rounds[1].generations,
         "rollouts": first.rollouts,
         "directions": config.search.directions,
         "patience": config.search.patience,
@@ -155,25 +185,41 @@ def world_model_of(config: Config, arm: str, seed: int, store: EpisodeStore) -> 
     vae, repeat = recorded.vae, recorded.mdn_rnn.repeat
     torch.manual_seed(seed)
     if arm == UNTRAINED_V:
-        vae = VAE(vae.frame_size)
+        vae = _standardized(VAE(vae.frame_size), store)
         folder = folder / f"untrained_v-{seed}"
     if arm in (Z, CHANGE, UNTRAINED_M):
         kind = WithLastChange if arm == CHANGE else WorldModel
         return kind(vae, MDNRNN(repeat=repeat))
     latents = phases.encode(store, vae, folder / "latents")
-    rnn, memoryless = config.rnn, arm == MEMORYLESS
+    rnn, batch_size, memoryless = config.rnn, config.dream.batch_size, arm == MEMORYLESS
     mdn_rnn, _ = phases.train_mdn_rnn(
         latents,
         folder / ("memoryless" if memoryless else "m") / str(seed),
         epochs=rnn.epochs,
         # Windows of one step begin at zero memory each: as many steps per batch in both.
-        batch_size=rnn.batch_size * rnn.window if memoryless else rnn.batch_size,
+        batch_size=batch_size * rnn.window if memoryless else batch_size,
         window=1 if memoryless else rnn.window,
+        learning_rate=config.dream.learning_rate,
+        anneal=True,
         repeat=repeat,
         seed=seed,
         device="cpu",
     )
     return (WithoutMemory if memoryless else WorldModel)(vae, mdn_rnn)
+
+
+@torch.no_grad()
+def _standardized(vae: VAE, store: EpisodeStore) -> VAE:
+    # Of an untrained V, z hardly varies beside the noise of its posterior: with these last layers
+    # its z has mean 0 and SD 1 over some episodes, and an SD of the posterior of 0.1.
+    frames = [store.read(name, "frames")[::10] for name in store.names()[-NEWEST:]]
+    z = torch.cat([vae.encode(frames_to_tensor(part))[0] for part in frames])
+    deviations = z.std(0)
+    vae.mu.weight /= deviations[:, None]
+    vae.mu.bias.copy_((vae.mu.bias - z.mean(0)) / deviations)
+    vae.logvar.weight.zero_()
+    vae.logvar.bias.fill_(2 * math.log(0.1))
+    return vae
 
 
 @torch.no_grad()
@@ -205,7 +251,7 @@ def _inputs(arm: str, world_model: WorldModel, store: EpisodeStore, names: Seque
 def probe(
     arm: str, world_model: WorldModel, test: EpisodeStore, zoom: int = 50
 ) -> dict[str, float]:
-    """R² of linear probes for the car's true state, of which two thirds of the episodes are fitted.
+    """R² of linear probes for the car's true state: fitted on 70% of the episodes, tested on 30%.
 
     Columns are standardized first: an untrained V's are small. zoom: environment steps at the
     start that are left out, because the camera zooms in; nor does a car beside the road count.
@@ -232,7 +278,7 @@ def _row(
     executor: Executor | None,
 ) -> dict:
     settings, world_model = _settings(config), world_model_of(config, arm, seed, store)
-    seen = _inputs(arm, world_model, store, store.names()[-60:])
+    seen = _inputs(arm, world_model, store, store.names()[-NEWEST:])
     space = Directions.of(seen, settings["directions"])
     real = car_racing.training_env_spec(config)
     check = partial(

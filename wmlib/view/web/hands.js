@@ -16,7 +16,7 @@ export class Hands {
     this.pressed = new Set(); // what was pressed since the last reading, however shortly
     addEventListener("keydown", (event) => {
       if (!KEYS[event.code] || !this.means(event)) return;
-      if (event.target.closest("input")) return; // there, arrows move the slider
+      if (event.target.closest('input[type="range"]')) return; // there, arrows move the slider
       event.preventDefault(); // or the page would scroll
       this.press(event.code, KEYS[event.code]);
     });
