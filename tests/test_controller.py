@@ -12,6 +12,21 @@ def test_paper_size():
     assert Controller().num_parameters == 867
 
 
+def test_without_a_bias_there_are_the_weights_alone():
+    """The paper's C for VizDoom: one action from [z, c, h] of 64 + 512 + 512 numbers."""
+    controller = Controller(feature_size=1088, action_size=1, bias=False)
+    assert controller.num_parameters == 1088
+    flat = np.arange(4.0)
+    controller = Controller(flat, feature_size=4, action_size=1, bias=False)
+    features = torch.tensor([[0.1, -0.2, 0.3, 0.01]])
+    expected = np.tanh(flat @ features[0].numpy())
+    assert controller(features).item() == pytest.approx(expected, rel=1e-6)
+    again = Controller(flat, **controller.config)
+    assert torch.equal(again(features), controller(features))
+    with pytest.raises(ValueError, match="without a bias"):
+        controller.with_fixed(slice(0, 2), torch.zeros(4))
+
+
 def test_flat_vector_is_weights_then_biases():
     flat = np.arange(15.0)
     controller = Controller(flat, feature_size=4, action_size=3)

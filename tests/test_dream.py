@@ -10,6 +10,7 @@ import torch
 from wmlib.envs.dream import Dream, DreamSpec, PassThroughEncoder, independent_seeds
 from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN, TILE
+from wmlib.models.vae import VAE
 from wmlib.models.world_model import State, WorldModel
 from wmlib.pipeline import car_racing, search
 from wmlib.pipeline.dreaming import dream_env_spec
@@ -75,6 +76,39 @@ def test_rewards_and_termination_are_those_that_m_predicts(plain, starts):
         assert episode.score == pytest.approx(0.5 * steps)
         assert episode.steps == steps * plain.mdn_rnn.repeat
         assert episode.terminated == (ends > 0)
+
+
+def test_a_known_reward_takes_the_place_of_ms(plain, starts):
+    dream = Dream(plain, starts, num_envs=3, max_steps=4, reward=2.0)
+    dream.reset(seed=[0, 1, 2])
+    rewards = [dream.step(np.zeros((3, 3), np.float32))[1] for _ in range(5)]
+    assert np.array(rewards).tolist() == [[2.0] * 3] * 4 + [[0.0] * 3]  # nothing after the end
+
+
+@pytest.mark.parametrize(("log_odds", "ends"), [(-2.4, False), (-2.2, True)])
+def test_the_end_may_be_a_threshold(plain, starts, log_odds, ends):
+    """The paper's rule: a logit above 0; with a weight of 10, log-odds above -log 10."""
+    plain.mdn_rnn.done.bias.data.fill_(log_odds)
+    dream = Dream(plain, starts, num_envs=3, end_above=-math.log(10))
+    dream.reset(seed=[0, 1, 2])
+    assert dream.step(np.zeros((3, 3), np.float32))[2].tolist() == [ends] * 3
+
+
+def test_an_agent_may_read_the_cell_state(starts):
+    """Of an M with one action, whose policies read [z, c, h]."""
+    world_model = WorldModel(VAE(), MDNRNN(action_size=1, reads_cell=True))
+    dream = Dream(world_model, starts, num_envs=4, max_steps=3)
+    assert dream.single_action_space.shape == (1,)
+    observations, _ = dream.reset(seed=[3, 4, 5, 6])
+    expected = torch.cat([starts.z, starts.c, starts.h], dim=1)[3:7]
+    np.testing.assert_array_equal(observations, expected)
+    action = np.full((4, 1), 0.5, np.float32)
+    observations, *_ = dream.step(action)
+    h, c = world_model.remember(starts.take(slice(3, 7)), torch.from_numpy(action))
+    np.testing.assert_allclose(observations[:, 32:], torch.cat([c, h], dim=1), atol=1e-6)
+    encoder = PassThroughEncoder(world_model)
+    state = encoder.begin(observations)
+    np.testing.assert_array_equal(encoder.features(state), observations)
 
 
 def test_a_dream_without_progress_is_truncated(plain, starts):

@@ -15,6 +15,7 @@ from wmlib.evaluation import (
     coverage,
     dream_frames,
     episode_interval,
+    features,
     linear_probe,
     open_loop_rollout,
     quantiles,
@@ -25,7 +26,7 @@ from wmlib.evaluation import (
 )
 from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN, Prediction
-from wmlib.models.vae import tensor_to_frames
+from wmlib.models.vae import VAE, tensor_to_frames
 from wmlib.models.world_model import WorldModel
 from wmlib.pipeline.ball import BALL
 from wmlib.pipeline.phases import collect
@@ -255,3 +256,17 @@ def test_a_dream_begins_with_reconstructions_of_its_context(world_model):
     another = dream_frames(world_model, frames, actions, context=5, seed=1)
     assert (another[:6] == dreamt[:6]).all()
     assert (another[6:] != dreamt[6:]).any((1, 2, 3)).all()
+
+
+def test_recorded_features_have_the_cell_state_where_policies_read_it():
+    """As step by step, see `WorldModel.features`."""
+    world_model = WorldModel(VAE(), MDNRNN(action_size=1, hidden_size=8, reads_cell=True))
+    frames = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
+    actions = np.linspace(-1, 1, 5, dtype=np.float32)[:, None]
+    found = features(world_model, frames, actions)
+    assert found.shape == (5, world_model.feature_size) == (5, 32 + 8 + 8)
+    z, h = watch(world_model, frames, actions)
+    torch.testing.assert_close(found[:, :32], z[:-1], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found[1:, 40:], h[:-1], atol=1e-4, rtol=1e-4)
+    assert (found[0, 32:] == 0).all()
+    assert (found[1:, 32:40].abs() > found[1:, 40:].abs()).any()  # h is a share of tanh(c)

@@ -44,6 +44,34 @@ def test_paper_size():
     assert sum(p.numel() for p in mdn_rnn.parameters()) - heads == 422_368 + 1024
 
 
+def test_paper_size_for_vizdoom():
+    mdn_rnn = MDNRNN(z_size=64, action_size=1, hidden_size=512)
+    assert mdn_rnn.mixture.out_features == 3 * 5 * 64
+    assert mdn_rnn.lstm.input_size == 65
+
+
+def test_the_weight_of_ends_is_taken_back_out_of_the_forecast():
+    """Where one step in ten is an end, the loss is smallest at log-odds of 1 / 9, whatever w."""
+    done, mask = torch.zeros(1, 10), torch.ones(1, 10)
+    done[0, 3] = 1
+    z, zeros = torch.zeros(1, 10, 1), torch.zeros(1, 10)
+
+    def loss(log_odds, weight):
+        m = prediction_of([1.0], [0.0], [1.0])
+        mixture = (part.expand(1, 10, 1, 1) for part in m[:3])
+        forecast = Prediction(*mixture, zeros, log_odds.expand(1, 10))
+        return mdn_rnn_loss(forecast, z, zeros, done, mask, done_weight=weight).done
+
+    for weight in (1.0, 10.0):
+        log_odds = torch.tensor(math.log(1 / 9), requires_grad=True)
+        loss(log_odds, weight).backward()
+        assert log_odds.grad.abs() < 1e-6
+    # At w = 10, an end counts ten times: p = 1/10 has the log-odds log(10/9) in that problem.
+    p = 10 / 19
+    expected = (-10 * math.log(p) - 9 * math.log(1 - p)) / 10
+    assert loss(torch.tensor(math.log(1 / 9)), 10.0).item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_the_likelihood_is_the_closed_form():
     mdn_rnn = MDNRNN()
     prediction, _ = mdn_rnn(torch.randn(3, 7, 32), torch.randn(3, 7, 3))

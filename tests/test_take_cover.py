@@ -2,15 +2,27 @@
 
 import builtins
 import os
+import shutil
 
+import cv2
 import gymnasium as gym
 import numpy as np
 import pytest
 
 from wmlib.envs.vector import VectorEnvSpec
-from wmlib.rollout.policies import ConstantPolicy, EpisodeSpec
+from wmlib.files import read_log
+from wmlib.models.checkpoints import load_agent, load_controller, load_network
+from wmlib.models.controller import Controller
+from wmlib.models.mdn_rnn import MDNRNN
+from wmlib.models.vae import VAE
+from wmlib.models.world_model import WorldModel
+from wmlib.pipeline import car_racing
+from wmlib.pipeline.config import Machine
+from wmlib.pipeline.scales import get_config
+from wmlib.rollout.policies import ConstantPolicy, EpisodeSpec, HeldRandomPolicy
 from wmlib.rollout.rollout import run_episodes
 from wmlib.rollout.workers import processes
+from wmlib.tools.cli import main
 
 NAME = "wmlib/TakeCover-v0"
 
@@ -26,6 +38,24 @@ def test_without_vizdoom_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ModuleNotFoundError, match="pip install vizdoom"):
         gym.make(NAME)
+
+
+@pytest.mark.parametrize("repeat", [1, 2])
+def test_random_actions_are_held_for_up_to_ten_tics(repeat):
+    policy = HeldRandomPolicy(repeat)
+    policy.begin(0, EpisodeSpec(7))
+    taken = np.array([policy.act(None, 2)[:, 0] for _ in range(20_000 // repeat)])
+    assert (taken[:, 1] == 0).all()  # no episode runs there
+    changes = np.flatnonzero(np.diff(taken[:, 0])) + 1
+    lengths = np.diff(changes) * repeat
+    assert lengths.max() == 10
+    assert lengths.mean() == pytest.approx({1: 5.5, 2: 6.0}[repeat], rel=0.05)
+    drawn = taken[changes, 0]
+    assert drawn.min() < -0.98
+    assert drawn.max() > 0.98
+    again = HeldRandomPolicy(repeat)
+    again.begin(1, EpisodeSpec(7))
+    assert [again.act(None, 2)[1, 0] for _ in range(50)] == taken[:50, 0].tolist()
 
 
 class TestTheGame:
@@ -82,12 +112,16 @@ class TestTheGame:
 
     @pytest.mark.parametrize(("action", "moves"), [(0.3, 0), (0.34, 1), (1.0, 1), (-0.34, -1)])
     def test_thresholds(self, game, action, moves):
-        """Walls of the room shift to the left where the player moves right."""
-        still, _ = self.play(game, 1, lambda t: 0.0, steps=8)[:2]
-        moved, _ = self.play(game, 1, lambda t: action, steps=8)[:2]
-        full, _ = self.play(game, 1, lambda t: float(np.sign(action)), steps=8)[:2]
+        """A player who moves right sees the room shift to the left."""
+        steps, shown = 16, []
+        for taken in (0.0, action, float(np.sign(action))):
+            frames, *_ = self.play(game, 1, lambda t, taken=taken: taken, steps)
+            wall = cv2.cvtColor(game.render()[75:125], cv2.COLOR_RGB2GRAY)
+            shown.append((frames, wall.astype(np.float32)))
+        (still, before), (moved, after), (full, _) = shown
         np.testing.assert_array_equal(moved, full if moves else still)
-        assert (full[-1] != still[-1]).mean() > 0.1
+        (shift, _), _ = cv2.phaseCorrelate(before, after)
+        assert shift == pytest.approx(-9 * moves, abs=1)
 
     @pytest.mark.parametrize("action", [[1.5], [np.nan], [0.0, 0.0], 0.0])
     def test_actions_out_of_range_are_turned_away(self, game, action):
@@ -105,3 +139,61 @@ class TestTheGame:
             episodes = run_episodes(spec, ConstantPolicy([0.5]), specs, executor=executor)
         assert [episode.score for episode in episodes] == alone
         assert all(episode.terminated for episode in episodes)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of a run at smoke scale: only read or copy it."""
+    pytest.importorskip("vizdoom", reason="needs ViZDoom: pip install vizdoom")
+    folder = tmp_path_factory.mktemp("take_cover")
+    car_racing.run_all_rounds(get_config("smoke", task="take_cover"), folder)
+    return folder
+
+
+class TestTheRun:
+    """The pipeline of CarRacing, with Take Cover's settings. Needs ViZDoom."""
+
+    def test_a_whole_run_makes_an_agent_that_evaluate_scores(self, run, capsys):
+        world_model, controller = load_agent(run)
+        assert world_model.feature_size == controller.feature_size == 8 + 2 * 16
+        assert controller.action_size == 1
+        assert load_network(MDNRNN, run / "dream.safetensors").config["done_weight"] == 10
+        rows = read_log(run / "evolution.jsonl")
+        assert [row["round"] for row in rows] == [0, 1, 2, 2]
+        assert all(row["check"] > 0 for row in rows)
+        arguments = ["--scale", "smoke", "--folder", str(run), "--tracks", "2", "--workers", "0"]
+        assert main(["evaluate", *arguments]) == 0
+        printed = capsys.readouterr().out
+        assert "n = 2" in printed
+        assert "laps" not in printed
+
+    def test_a_run_that_is_gone_on_with_comes_to_the_same(self, run, tmp_path):
+        shutil.copytree(run, tmp_path, dirs_exist_ok=True)
+        last = tmp_path / "round2"
+        for file in ("controller.safetensors", "population.safetensors"):
+            (last / file).unlink()
+        log = (last / "evolution.jsonl").read_text(encoding="utf-8").splitlines()
+        (last / "evolution.jsonl").write_text(log[0] + "\n", encoding="utf-8")
+        car_racing.run_all_rounds(get_config("smoke", task="take_cover"), tmp_path)
+        for name in ("population", "controller"):
+            found, expected = (
+                load_controller(f / f"round2/{name}.safetensors") for f in (tmp_path, run)
+            )
+            np.testing.assert_array_equal(found.parameters, expected.parameters)
+
+    def test_commands_for_car_racing_say_that_they_are(self, run, capsys):
+        assert main(["play", "--folder", str(run), "--video", "x.mp4"]) == 1
+        assert "agents of CarRacing" in capsys.readouterr().err
+
+
+def test_paper_scale_has_the_papers_sizes():
+    config = get_config("paper", task="take_cover")
+    m = MDNRNN(config.vae.z_size, 1, config.rnn.hidden_size, reads_cell=True)
+    world_model = WorldModel(VAE(z_size=config.vae.z_size), m)
+    assert config.search.directions == 0
+    assert Controller(None, world_model.feature_size, 1, bias=False).num_parameters == 1088
+    assert (config.env.repeat, config.env.max_steps, config.dream.end) == (1, 2100, "likely")
+    assert config.dream.temperature == 1.15
+    car_racing.check_settings(config, Machine())
+    with pytest.raises(ValueError, match=r"collect\.policy must be smooth for take_cover"):
+        car_racing.check_settings(config.change(collect={"policy": "networks"}), Machine())

@@ -145,12 +145,14 @@ class Score:
     """The result of an evaluation: one entry per held-out track, in the order of `tracks`.
 
     tracks: seeds. scores: returns, float. steps: environment steps, int. laps: bool. Each (n,).
+    has_laps: False for a task without any, whose report does not mention them.
     """
 
     tracks: list[int]
     scores: np.ndarray
     steps: np.ndarray
     laps: np.ndarray
+    has_laps: bool = True
 
     @property
     def interval(self) -> Interval:
@@ -159,7 +161,8 @@ class Score:
 
     def first(self, n: int) -> "Score":
         """On the first n tracks alone: to compare with a policy that was scored on no others."""
-        return Score(self.tracks[:n], self.scores[:n], self.steps[:n], self.laps[:n])
+        kept = self.tracks[:n], self.scores[:n], self.steps[:n], self.laps[:n]
+        return Score(*kept, has_laps=self.has_laps)
 
     def summary(self) -> dict:
         """The numbers for a card, all plain floats and ints."""
@@ -169,20 +172,22 @@ class Score:
             "std": round(i.std, 1),
             "ci95": [round(i.low, 1), round(i.high, 1)],
             "tracks": i.n,
-            "lap_completion": round(float(self.laps.mean()), 3),
+            **({"lap_completion": round(float(self.laps.mean()), 3)} if self.has_laps else {}),
             "mean_steps": round(float(self.steps.mean()), 1),
             "worst_tracks": [self.tracks[k] for k in np.argsort(self.scores)[:3]],
         }
 
     def __str__(self) -> str:
-        laps, steps = self.laps.mean(), self.steps.mean()
-        return f"{self.interval.describe()}; laps completed {laps:.0%}; {steps:.0f} steps"
+        laps = f"; laps completed {self.laps.mean():.0%}" if self.has_laps else ""
+        return f"{self.interval.describe()}{laps}; {self.steps.mean():.0f} steps"
 
 
-def scoring_env_spec(max_steps: int = 1000, frame_size: int = 64) -> VectorEnvSpec:
-    """The untouched CarRacing-v3, every episode to its end: where all scores are taken."""
+def scoring_env_spec(
+    max_steps: int = 1000, frame_size: int = 64, env_id: str = "wmlib/CarRacingOriginal-v3"
+) -> VectorEnvSpec:
+    """The untouched environment, every episode to its end: where all scores are taken."""
     options = {"max_episode_steps": max_steps, "frame_size": frame_size}
-    return VectorEnvSpec("wmlib/CarRacingOriginal-v3", num_envs=8, options=options)
+    return VectorEnvSpec(env_id, num_envs=8, options=options)
 
 
 def score(
@@ -194,15 +199,19 @@ def score(
     executor: Executor | None = None,
     max_steps: int = 1000,
     frame_size: int = 64,
+    env_id: str = "wmlib/CarRacingOriginal-v3",
+    has_laps: bool = True,
     progress: str | None = "scoring",
 ) -> Score:
     """Score a policy on `tracks` held-out tracks of the untouched CarRacing-v3.
+
+    (Or in as many held-out episodes of another environment; has_laps: see `Score`.)
 
     They are the first ones, or the first after `skip` others.
     Every episode runs to its end; max_steps below 1000 is for tests only, because such scores
     cannot be compared with others.
     """
-    env_spec = scoring_env_spec(max_steps, frame_size)
+    env_spec = scoring_env_spec(max_steps, frame_size, env_id)
     seeds = HELD_OUT_SEEDS[skip : skip + tracks]
     episodes = run_episodes(
         env_spec,
@@ -217,6 +226,7 @@ def score(
         np.array([episode.score for episode in episodes]),
         np.array([episode.steps for episode in episodes]),
         np.array([episode.lap for episode in episodes]),
+        has_laps,
     )
 
 
@@ -283,11 +293,27 @@ def features(
 ) -> Tensor:
     """[z, h] (T, z_size + hidden) as C read them at every agent step of a recorded episode.
 
-    Arguments as in `watch`. h[t] here is M's memory before frame t.
+    With an M that `reads_cell`, [z, c, h]. Arguments as in `watch`. h[t] here is M's memory before
+    frame t.
     """
+    if world_model.mdn_rnn.reads_cell:
+        return _features_with_cell(world_model, frames, actions, rewards)
     z, h = watch(world_model, frames, actions, rewards)
     h = torch.cat([torch.zeros_like(h[:1]), h[:-1]])
     return torch.cat([z[:-1], h], dim=1)
+
+
+@torch.no_grad()
+def _features_with_cell(
+    world_model: WorldModel, frames: np.ndarray, actions: np.ndarray, rewards: np.ndarray | None
+) -> Tensor:
+    # torch.nn.LSTM returns h of every step, but c of the last one alone: step by step.
+    state, read = world_model.begin(frames[:1]), []
+    for t, action in enumerate(torch.as_tensor(actions)):
+        read.append(world_model.features(state))
+        reward = None if rewards is None else torch.as_tensor(rewards[t : t + 1])
+        state = world_model.observe(state, action[None], frames[t + 1 : t + 2], reward)
+    return torch.cat(read)
 
 
 @torch.no_grad()

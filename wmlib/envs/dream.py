@@ -5,10 +5,12 @@ the agent had there. From then on M draws every next z, gives the reward, and en
 
 Differs from the paper in:
 - the world is CarRacing; the paper trained in dreams of VizDoom alone;
-- M also predicts the reward; in the paper's dream every step that is survived brings 1;
+- M also predicts the reward, where it is not known (`reward`); in the paper's dream every step that
+  is survived brings 1;
 - dreams begin in the middle of real episodes with M's memory of them, in the paper at an episode's
   first frame with an empty memory;
-- the end is drawn with the probability that M gives it; in the paper it comes above one half;
+- the end is drawn with the probability that M gives it; in the paper it comes where the done head's
+  logit is above 0 (`end_above`);
 - early termination (`patience`) and a limit of some agent steps (`max_steps`);
 - dropout and `reward_temperature`, as uncertainty beside the temperature;
 - the agent may compute h with another M than the one that makes the dream;
@@ -39,7 +41,7 @@ PROGRESS = 1.0  # points, a third of a tile: the rewards that M predicts are sel
 
 
 class Dream(gym.vector.VectorEnv):
-    """N = `num_envs` dreams at once. Observations are the agent's [z, h] (N, z + hidden) float32.
+    """N = `num_envs` dreams at once. Observations are what C reads, [z, h] (N, z + hidden) float32.
 
     starts: S real moments (see `real_moments`). Seed s begins at moment s % S and fixes all noise
     of the episode: the same seed and actions give the same dream in any environment, so that all
@@ -53,6 +55,9 @@ class Dream(gym.vector.VectorEnv):
     temperature: see `sample_next`, may be changed between steps. reward_temperature: an upper limit
     to the temperature of the reward that an M with `reward_input` draws. (A high temperature makes
     rare rewards likelier, and after a reward M expects more of them.)
+    reward: of an agent step, in points, where it is known; by default M's expected reward.
+    end_above: the episode ends where M's log-odds of the end are above this; by default the end is
+    drawn with M's probability.
     dropout: probability of zeroing each entry of h before M's output layers, drawn anew at every
     step (the recurrence is unaffected); it discourages policies that exploit M's errors. Raises
     ValueError unless 0 <= dropout < 1.
@@ -72,6 +77,8 @@ class Dream(gym.vector.VectorEnv):
         dropout: float = 0.0,
         patience: int | None = None,
         agent: tuple[WorldModel, State] | None = None,
+        reward: float | None = None,
+        end_above: float | None = None,
     ):
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be 0 or more and below 1, got {dropout}")
@@ -80,15 +87,15 @@ class Dream(gym.vector.VectorEnv):
         self.world_model, self.starts = world_model, starts
         self.num_envs, self.max_steps = num_envs, max_steps
         self.temperature, self.reward_temperature = temperature, reward_temperature
-        self.dropout = dropout
+        self.dropout, self.reward, self.end_above = dropout, reward, end_above
         self.patience = math.inf if patience is None else patience
         self._agent: WorldModel | None = None if agent is None else agent[0]
         self._agent_starts = starts if agent is None else agent[1]
-        shape = (self._agent_starts.features.shape[1],)
+        shape = ((self._agent or world_model).feature_size,)
         self.single_observation_space = gym.spaces.Box(-np.inf, np.inf, shape, np.float32)
-        self.single_action_space = CAR_ACTIONS
+        self.single_action_space = actions_of(world_model.mdn_rnn.action_size)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(CAR_ACTIONS, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
         first = torch.zeros(num_envs, dtype=torch.long)
         self._state, self._agent_state = starts.take(first), self._agent_starts.take(first)
         self._noise = Noise.table(NOISE_ROWS, world_model.mdn_rnn)
@@ -115,10 +122,13 @@ class Dream(gym.vector.VectorEnv):
         self._agent_state = self._agent_state.put(index, self._agent_starts.take(moments))
         self._steps[rows], self._over[rows] = 0, False
         self._return[rows] = self._max_return[rows] = self._steps_since_max[rows] = 0
-        return self._agent_state.features.numpy(), {"envs": [{}] * self.num_envs}
+        return self._observations(), {"envs": [{}] * self.num_envs}
+
+    def _observations(self) -> np.ndarray:
+        return (self._agent or self.world_model).features(self._agent_state).numpy()
 
     def step(self, actions: np.ndarray):
-        """actions (N, 3) -> observations, rewards, terminated, truncated, {"envs": infos}.
+        """actions (N, A) -> observations, rewards, terminated, truncated, {"envs": infos}.
 
         rewards (N,) float: M's expected reward of the agent step, in points (its reward head). The
         reward that is sampled with z is only M's next input.
@@ -138,13 +148,17 @@ class Dream(gym.vector.VectorEnv):
         self._agent_state = self._agent_state.put(index, agent_state)
         self._steps += 1
         rewards, ends = np.zeros(self.num_envs), np.zeros(self.num_envs, dtype=bool)
-        rewards[rows] = prediction.reward[:, 0].double().numpy()
-        ends[rows] = (noise.end < prediction.done_logit[:, 0].sigmoid()).numpy()
+        known = self.reward is not None
+        rewards[rows] = self.reward if known else prediction.reward[:, 0].double().numpy()
+        log_odds = prediction.done_logit[:, 0]
+        if self.end_above is None:
+            ends[rows] = (noise.end < log_odds.sigmoid()).numpy()
+        else:
+            ends[rows] = (log_odds > self.end_above).numpy()
         rewards, terminated = rewards * running, ends & running
         truncated = self._out_of_time(rewards) & running & ~terminated
         self._over |= terminated | truncated
-        observations = self._agent_state.features.numpy()
-        return observations, rewards, terminated, truncated, {"envs": self._infos}
+        return self._observations(), rewards, terminated, truncated, {"envs": self._infos}
 
     def _temperatures(self) -> float | Tensor:
         m = self.world_model.mdn_rnn
@@ -163,6 +177,11 @@ class Dream(gym.vector.VectorEnv):
     def render(self) -> np.ndarray:  # type: ignore[override]  # Gymnasium: a tuple, one each
         """Frames (N, S, S, 3) uint8: every environment's z, decoded by V."""
         return tensor_to_frames(self.world_model.decode(self._state.z))
+
+
+def actions_of(size: int) -> gym.spaces.Box:
+    """The actions of an M: CarRacing's for three of them, otherwise -1 to 1 each."""
+    return CAR_ACTIONS if size == 3 else gym.spaces.Box(-1, 1, (size,), np.float32)
 
 
 def noise_row(seed: int) -> int:
@@ -193,13 +212,13 @@ def independent_seeds(count: int, steps: int) -> list[int]:
 
 
 class PassThroughEncoder:
-    """Takes the world model's place in `rollout` where observations are [z, h]: in dreams."""
+    """Takes the world model's place in `rollout` where observations are features: in dreams."""
 
     def __init__(self, world_model: WorldModel):
         self._z_size = world_model.vae.z_size
 
     def begin(self, observations: np.ndarray) -> State:
-        """[z, h] (B, z + hidden) -> the state, without c: the dream keeps it."""
+        """[z, h] or [z, c, h] -> the state; all but z is its h, for the dream keeps the rest."""
         features = torch.from_numpy(observations)
         z, h = features[:, : self._z_size], features[:, self._z_size :]
         return State(z, h, h[:, :0], z.new_zeros(len(z)))
@@ -209,6 +228,10 @@ class PassThroughEncoder:
     ) -> State:
         """As `begin`."""
         return self.begin(observations)
+
+    def features(self, state: State) -> Tensor:
+        """The observations themselves."""
+        return state.features
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,6 +247,8 @@ class DreamSpec:
     dropout: float = 0.0
     patience: int | None = None
     agent: tuple[WorldModel, State] | None = None
+    reward: float | None = None
+    end_above: float | None = None
     note: str = ""  # about the starts, for the log
     origin: str = ""  # a digest of what the starts were made from, for records
 
@@ -236,7 +261,10 @@ class DreamSpec:
         of_reward = f" (reward: {self.reward_temperature})" if capped else ""
         uncertainty = f"temperature {self.temperature}{of_reward}, dropout {self.dropout}"
         length = f"{self.max_steps} agent steps, patience {self.patience}"
-        return f"dreams of {length}, {uncertainty}, from {len(self.starts.z)} moments{self.note}"
+        rules = "" if self.reward is None else f", reward {self.reward} per step"
+        rules += "" if self.end_above is None else f", end above log-odds of {self.end_above:g}"
+        moments = f"{len(self.starts.z)} moments{self.note}"
+        return f"dreams of {length}, {uncertainty}{rules}, from {moments}"
 
     @contextmanager
     def open(self) -> Iterator[Dream]:

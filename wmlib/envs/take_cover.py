@@ -3,12 +3,19 @@
 Ha & Schmidhuber 2018, section 4 and appendix A.3. The environment needs `vizdoom`, which brings the
 scenario and all game data with it: `pip install vizdoom`, or the extra "doom". It opens no window.
 
+As in the paper, the status bar is drawn and cropped, and the skill is 4.
+
 Differs from the paper in:
 - the game draws 320 x 240 pixels, of which the first 200 rows are seen, where the paper has 640 x
-  480 and 400: the same picture, and a third of the time.
+  480 and 400: the same picture, and a third of the time;
+- episodes begin at the first tic, the paper's at tic 14;
+- the screen does not flash red where the player is hit;
+- frames are not inverted, as the paper's code does by an overflow of 8-bit integers.
 """
 
+import atexit
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +27,9 @@ import gymnasium as gym
 import numpy as np
 
 THRESHOLD = 1 / 3  # of the action, beyond which the player moves
+_CHANGING_FOLDER = threading.Lock()
 SKILL = 4  # the paper's code asks for 5, which the ViZDoom of its time took for 4
-ROWS = 200  # of 240: what is below is the player's hand
+ROWS = 200  # of 240: below is the status bar
 
 
 class TakeCover(gym.Env):
@@ -45,15 +53,22 @@ class TakeCover(gym.Env):
         self.action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
         self._game = game = vizdoom.DoomGame()
         game.load_config(os.path.join(vizdoom.scenarios_path, "take_cover.cfg"))
+        # Said here, because these defaults are not the same in all versions of ViZDoom.
         game.set_doom_skill(SKILL)
+        game.set_episode_start_time(1)
+        game.set_render_hud(True)
+        game.set_render_screen_flashes(False)
+        game.set_available_buttons([vizdoom.Button.MOVE_LEFT, vizdoom.Button.MOVE_RIGHT])
+        game.set_available_game_variables([vizdoom.GameVariable.HEALTH])
         game.set_window_visible(False)
         game.set_screen_format(vizdoom.ScreenFormat.RGB24)
         game.set_screen_resolution(vizdoom.ScreenResolution.RES_320X240)
         # The game writes into the current folder, which may be read-only: give it one of its own.
-        self._folder = TemporaryDirectory()
+        self._folder = TemporaryDirectory(ignore_cleanup_errors=True)  # Windows: still in use
         game.set_doom_config_path(str(Path(self._folder.name, "vizdoom.ini")))
         with _inside(self._folder.name):
             game.init()
+        atexit.register(self.close)  # while its folder is still there
         self._screen = np.zeros((240, 320, 3), np.uint8)
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
@@ -87,6 +102,7 @@ class TakeCover(gym.Env):
 
     def close(self) -> None:
         """End the game's process."""
+        atexit.unregister(self.close)
         self._game.close()
         self._folder.cleanup()
 
@@ -105,9 +121,10 @@ def _vizdoom() -> Any:
 def _inside(folder: str) -> Iterator[None]:
     # The current folder of this process, which the game's process inherits. (contextlib.chdir is
     # of Python 3.11.)
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)
+    with _CHANGING_FOLDER:
+        before = Path.cwd()
+        os.chdir(folder)
+        try:
+            yield
+        finally:
+            os.chdir(before)

@@ -3,11 +3,12 @@
 Ha & Schmidhuber 2018, section 2.3 and appendix A.3: 867 parameters for CarRacing, small enough for
 an evolution strategy (`training/evolution.py`), which needs no gradient.
 
+For VizDoom the paper's C has no bias and also reads the LSTM's cell state c: 1,088 parameters.
+
 Differs from the paper in:
 - one object holds a whole population, and every row of a batch may use another member;
 - `with_fixed`, for ablations: inputs fixed at their average.
-As in the paper's version for CarRacing, C reads [z, h] without the LSTM's cell state c, and tanh
-squashes the actions into CarRacing's ranges.
+As in the paper's version for CarRacing, tanh squashes the actions into CarRacing's ranges.
 """
 
 import numpy as np
@@ -19,7 +20,8 @@ class Controller:
     """A population of P linear controllers, action = squash(W [z, h] + b). P = 1 is the usual case.
 
     parameters: (P, n) or (n,) array, float, each row W (action_size x feature_size, row by row)
-    and then b; None is all zeros. Raises ValueError if the length does not fit.
+    and then b; None is all zeros. bias: False leaves b out. Raises ValueError if the length does
+    not fit.
     """
 
     def __init__(
@@ -27,8 +29,9 @@ class Controller:
         parameters: np.ndarray | Tensor | None = None,
         feature_size: int = 288,
         action_size: int = 3,
+        bias: bool = True,
     ):
-        self.feature_size, self.action_size = feature_size, action_size
+        self.feature_size, self.action_size, self.bias = feature_size, action_size, bias
         if parameters is None:
             parameters = np.zeros(self.num_parameters)
         self.parameters = parameters
@@ -36,12 +39,13 @@ class Controller:
     @property
     def num_parameters(self) -> int:
         """Parameters of one controller: 867 for 288 features and 3 actions."""
-        return (self.feature_size + 1) * self.action_size
+        return (self.feature_size + self.bias) * self.action_size
 
     @property
     def config(self) -> dict:
         """The arguments, but for the parameters, that build this controller again."""
-        return {"feature_size": self.feature_size, "action_size": self.action_size}
+        sizes = {"feature_size": self.feature_size, "action_size": self.action_size}
+        return sizes if self.bias else sizes | {"bias": False}
 
     @property
     def parameters(self) -> np.ndarray:
@@ -60,7 +64,7 @@ class Controller:
         matrix = torch.as_tensor(values, dtype=torch.float32)
         split = self.action_size * self.feature_size
         self._weight = matrix[:, :split].unflatten(1, (self.action_size, self.feature_size))
-        self._bias = matrix[:, split:]
+        self._bias = matrix[:, split:] if self.bias else matrix.new_zeros(len(matrix), 1)
 
     def __len__(self) -> int:
         """How many controllers."""
@@ -75,7 +79,10 @@ class Controller:
         """The same controllers, with some of their inputs fixed at their average (n,).
 
         What these contributed on average stays, as a constant: only what *changes* is taken away.
+        Raises ValueError for controllers without a bias, which have no place for it.
         """
+        if not self.bias:
+            raise ValueError("a controller without a bias cannot have inputs fixed")
         weight, bias = self._weight.double().clone(), self._bias.double()
         bias = bias + weight[:, :, inputs] @ average[inputs].double()
         weight[:, :, inputs] = 0

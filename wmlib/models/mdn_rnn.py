@@ -7,6 +7,8 @@ Differs from the paper in:
   has a done head), so that M can be an environment by itself;
 - `repeat`: one step of M may be several environment steps with the same action;
 - `reward_input`: M may also read the previous reward, and then draws the next one with z;
+- `done_weight`: M for VizDoom weighs the steps at which it dies, as in the paper's code, but the
+  log-odds that come out are those of the data;
 - two LSTM biases, as torch has them, where the paper's framework has one.
 As in the paper's code, every latent dimension has a mixture with weights of its own, and the
 likelihood is averaged over the dimensions.
@@ -70,7 +72,9 @@ class MDNRNN(nn.Module):
     LSTM biases where the paper's framework keeps one); the heads for reward and end add 514.
 
     repeat: environment steps from one z to the next, the action being held for all of them. The
-    paper's M has 1.
+    paper's M has 1. reads_cell: whether policies read the cell state c beside h (the paper's C for
+    VizDoom does; M itself is the same). done_weight: how many times as much a step at which the
+    episode ends counts in the loss of the done head.
     """
 
     def __init__(
@@ -81,11 +85,14 @@ class MDNRNN(nn.Module):
         mixtures: int = 5,
         repeat: int = 1,
         reward_input: bool = False,
+        reads_cell: bool = False,
+        done_weight: float = 1.0,
     ):
         super().__init__()
         self.z_size, self.action_size = z_size, action_size
         self.hidden_size, self.mixtures = hidden_size, mixtures
         self.repeat, self.reward_input = repeat, reward_input
+        self.reads_cell, self.done_weight = reads_cell, done_weight
         self.dimensions = z_size + reward_input
         self.lstm = nn.LSTM(self.dimensions + action_size, hidden_size, batch_first=True)
         self.mixture = nn.Linear(hidden_size, 3 * mixtures * self.dimensions)
@@ -96,7 +103,10 @@ class MDNRNN(nn.Module):
     def config(self) -> dict:
         """The arguments that build this network again."""
         names = ("z_size", "action_size", "hidden_size", "mixtures", "repeat", "reward_input")
-        return {name: getattr(self, name) for name in names}
+        config = {name: getattr(self, name) for name in names}
+        # Named only where they are not usual: a config is a part of records that exist.
+        config |= {"reads_cell": True} if self.reads_cell else {}
+        return config | ({"done_weight": self.done_weight} if self.done_weight != 1 else {})
 
     def initial_state(self, batch: int) -> LSTMState:
         """h and c at the start of an episode, zeros: ((1, B, hidden), (1, B, hidden))."""
@@ -189,12 +199,16 @@ def mdn_rnn_loss(
     done: Tensor,
     mask: Tensor,
     z_weight: float = 1.0,
+    done_weight: float = 1.0,
 ) -> MDNRNNLoss:
     """Negative log-likelihood of the next z (mean over dimensions) + reward + end.
 
     z_next (B, T, D): M's variable, see `MDNRNN.join`; rewards (in points), done, mask (B, T) float,
     mask 1 where the step is real and 0 where a short episode was padded. z_weight: factor of the
     first term; with D it is the likelihood of the whole variable, the *sum* over dimensions.
+    done_weight w: a step at which the episode ends counts w times in the cross-entropy. The weight
+    is taken back out of the forecast: the logit of the weighted problem is log w higher than the
+    log-odds of the end, and it is the former that is compared here.
     """
 
     def mean(values: Tensor) -> Tensor:
@@ -202,7 +216,11 @@ def mdn_rnn_loss(
 
     nll = mean(mixture_nll(prediction, z_next).mean(-1))
     reward = mean((prediction.reward - rewards).square())
-    end = mean(binary_cross_entropy_with_logits(prediction.done_logit, done, reduction="none"))
+    weighted = prediction.done_logit + math.log(done_weight)
+    weights = torch.full((), done_weight)
+    end = mean(
+        binary_cross_entropy_with_logits(weighted, done, pos_weight=weights, reduction="none")
+    )
     return MDNRNNLoss(z_weight * nll + reward + end, nll, reward, end)
 
 

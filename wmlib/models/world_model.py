@@ -9,7 +9,7 @@ Differs from the paper in:
 - one agent step is `MDNRNN.repeat` environment steps (an action repeat), 1 in the paper;
 - M may read the previous reward, which is then a part of the state;
 - dropout on the h that M's forecast is read from, as one more source of uncertainty in dreams.
-As in the paper's version for CarRacing, C reads [z, h] without c.
+As in the paper, C reads [z, h] in CarRacing, and [z, c, h] in VizDoom (`MDNRNN.reads_cell`).
 """
 
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class State(NamedTuple):
 
     @property
     def features(self) -> Tensor:
-        """What C reads: [z, h] (B, z_size + hidden)."""
+        """What C reads in CarRacing: [z, h] (B, z_size + hidden)."""
         return torch.cat([self.z, self.h], dim=-1)
 
     def take(self, rows: Tensor | slice) -> "State":
@@ -79,8 +79,14 @@ class WorldModel:
 
     @property
     def feature_size(self) -> int:
-        """Length of [z, h]."""
-        return self.vae.z_size + self.mdn_rnn.hidden_size
+        """Length of [z, h], or of [z, c, h]."""
+        return self.vae.z_size + self.mdn_rnn.hidden_size * (1 + self.mdn_rnn.reads_cell)
+
+    def features(self, state: State) -> Tensor:
+        """What C reads: [z, h], or [z, c, h] with an M that `reads_cell`; (B, feature_size)."""
+        if not self.mdn_rnn.reads_cell:
+            return state.features
+        return torch.cat([state.z, state.c, state.h], dim=-1)
 
     def to(self, device: str | torch.device) -> "WorldModel":
         """Move both networks; returns itself."""

@@ -1,4 +1,6 @@
-"""The loop for CarRacing, phase by phase: collect, train V, encode, train M, evolve C.
+"""The loop, phase by phase: collect, train V, encode, train M, evolve C.
+
+Of CarRacing; and, with another `Task` and other settings, of Take Cover.
 
 Every phase of a `Round` keeps its work in the round's folder and, called again, goes on from what
 it finds there; a finished phase trains nothing again. Chapters call these functions, and so does
@@ -52,8 +54,6 @@ from wmlib.rollout.episodes import EpisodeStore
 from wmlib.rollout.policies import (
     ControllerPolicy,
     Policy,
-    noisy_car_policy,
-    random_car_policy,
     random_networks,
 )
 from wmlib.rollout.workers import processes
@@ -67,7 +67,7 @@ def training_env_spec(
     patience: int | None = None,
     mirror: bool | None = None,
 ) -> VectorEnvSpec:
-    """CarRacing to learn in, with the fast renderer.
+    """The task's environment to learn in; CarRacing has the fast renderer there.
 
     patience (see `NoProgressTruncation`) is for training, never for scores. mirror: by default the
     config's.
@@ -77,13 +77,13 @@ def training_env_spec(
     mirror = env.mirror if mirror is None else mirror
     if mirror:  # absent otherwise: the options are in every record
         options["mirror"] = True
-    return VectorEnvSpec("wmlib/CarRacing-v3", env.num_envs, patience, options, env.repeat)
+    return VectorEnvSpec(config.task_spec.env_id, env.num_envs, patience, options, env.repeat)
 
 
 def run_all_rounds(
     config: Config, folder: str | Path | None = None, machine: Machine | None = None
 ) -> tuple[WorldModel, Controller]:
-    """The whole loop, from scratch, all rounds of a config: V, M and C of CarRacing.
+    """The whole loop, from scratch, all rounds of a config: V, M and C.
 
     The folder ends up with the final round's weights, and with the logs of all rounds, whose rows
     say which "round" they are from. With `evolve_in="dream"`, every C is evolved in dreams alone;
@@ -103,12 +103,16 @@ def run_all_rounds(
 def check_settings(config: Config, machine: Machine) -> None:
     """ValueError for settings that a run would fail with only hours later."""
     pick_device(machine.device or None)
+    if config.task != "car_racing" and config.collect.policy == "networks":
+        raise ValueError(
+            f"collect.policy must be smooth for {config.task} (its own random policy), got networks"
+        )
     for current in rounds_of(config, machine=machine):
         current.training_tracks()
 
 
 def train_world_model(current: Round) -> WorldModel:
-    """V and M of CarRacing for a round: collect, V, encode, M.
+    """V and M of a round: collect, V, encode, M.
 
     A later round that freezes V copies both from the previous one; only episodes are added.
     """
@@ -128,8 +132,8 @@ def collect_episodes(current: Round) -> EpisodeStore:
     search will compare. Raises ValueError if the folder has more episodes than are wanted, or was
     filled with other settings or by another policy.
     """
-    config, env = current.config, current.config.env
-    policy: Policy = random_car_policy(env.repeat)
+    config, env, task = current.config, current.config.env, current.config.task_spec
+    policy: Policy = task.random_policy(env.repeat)
     world_model, members = None, 1
     made_from, first = {}, current.number == 0
     if not first:
@@ -137,7 +141,7 @@ def collect_episodes(current: Round) -> EpisodeStore:
         if config.in_dreams:
             controller = load_controller(current.previous.work / "population.safetensors")
             levels = 4
-        policy = noisy_car_policy(ControllerPolicy(controller), env.repeat, levels)
+        policy = task.noisy_policy(ControllerPolicy(controller), env.repeat, levels)
         members = len(controller)
         made_from = {"previous": current.previous.episodes.digest()}
     elif config.collect.policy == "networks":
@@ -174,6 +178,7 @@ def train_round_vae(current: Round) -> VAE:
         epochs=current.settings.vae_epochs,
         batch_size=current.config.vae.batch_size,
         frame_size=current.config.env.frame_size,
+        z_size=current.config.vae.z_size,
         seed=current.config.seed,
         device=current.device,
         start=current.previous.vae() if current.number > 0 else None,
@@ -203,13 +208,17 @@ def train_round_mdn_rnn(current: Round) -> MDNRNN:
         return current.mdn_rnn()
     if current.freezes_vae:
         return _copied(current, "mdn_rnn").mdn_rnn()
-    rnn = current.config.rnn
+    rnn, task = current.config.rnn, current.config.task_spec
     mdn_rnn, _ = train_mdn_rnn(
         current.latents,
         current.work,
         epochs=rnn.epochs,
         batch_size=rnn.batch_size,
         window=rnn.window,
+        action_size=task.action_size,
+        hidden_size=rnn.hidden_size,
+        reads_cell=task.reads_cell,
+        done_weight=rnn.done_weight,
         repeat=current.config.env.repeat,
         seed=current.config.seed,
         device=current.device,
@@ -272,9 +281,10 @@ def search_directions(
     if file.exists():
         with np.load(file) as kept:
             require(file, Record.from_json(kept["record"].item()), record)
-            return Directions(kept["mean"], kept["matrix"])
+            return Directions(kept["mean"], kept["matrix"], world_model.mdn_rnn.action_size)
     newest = _newest_episodes(folder, episodes)
-    found = Directions.of(torch.cat([features(world_model, *e) for e in newest]), k)
+    seen = torch.cat([features(world_model, *e) for e in newest])
+    found = Directions.of(seen, k, world_model.mdn_rnn.action_size)
 
     def write(path: Path) -> None:
         with path.open("wb") as stream:
@@ -293,7 +303,7 @@ def _newest_episodes(folder: str | Path, count: int) -> Iterator[list[np.ndarray
 
 
 def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
-    """C of CarRacing for a round: `evolve` with the config's settings.
+    """C of a round: `evolve` with the config's settings.
 
     In the environment; or, with `evolve_in="dream"`, in dreams (see `train_dream`) that begin early
     in the newest episodes. The search starts at the C before (distilled, if M is new) or, in a
@@ -323,8 +333,10 @@ def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
                 fitness = MeanReturn(env_spec, world_model, *common)
             else:
                 encoder, steps = PassThroughEncoder(world_model), config.agent_steps_left
-                fitness = ExtrapolatedReturn(dreams, encoder, *common, steps)
-            if isinstance(fitness, ExtrapolatedReturn) and current.reevaluates:
+                fitness = MeanReturn(dreams, encoder, *common)
+                if config.task_spec.reward is None:
+                    fitness = ExtrapolatedReturn(dreams, encoder, *common, steps)
+            if current.reevaluates:
                 start = reevaluate(current, fitness, check)
             else:
                 start = _initial(current, world_model)
@@ -355,7 +367,12 @@ def _initial(current: Round, world_model: WorldModel) -> Controller:
     if current.is_imported("initial"):
         return load_controller(current.work / "initial.safetensors")
     if current.number == 0:
-        return Controller(feature_size=world_model.feature_size)
+        # As in the paper, no bias for Take Cover; but changes along directions have one.
+        m = world_model.mdn_rnn
+        bias = not m.reads_cell or current.config.search.directions > 0
+        return Controller(
+            feature_size=world_model.feature_size, action_size=m.action_size, bias=bias
+        )
     if current.freezes_vae:
         return current.previous.agent()[1]
     return _distilled(current, world_model)

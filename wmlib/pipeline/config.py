@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from wmlib import paths
 from wmlib.files import write_atomically
+from wmlib.pipeline.tasks import TASKS, Task
 
 SETTINGS = "settings.json"
 
@@ -81,24 +82,28 @@ class EnvConfig(Checked):
 class CollectConfig(Checked):
     """The random policy of the first round."""
 
-    policy: Literal["smooth", "networks"] = "smooth"  # smooth noise, or random networks (paper)
+    # The task's random policy, for CarRacing smooth noise; or random networks (the paper's).
+    policy: Literal["smooth", "networks"] = "smooth"
     patience: int = number(150)  # environment steps without progress, then truncation
 
 
 @dataclass(frozen=True)
 class VAEConfig(Checked):
-    """Training V. Passes over the frames are set by round."""
+    """V, and training it. Passes over the frames are set by round."""
 
     batch_size: int = number(100)  # frames
+    z_size: int = number(32)  # latent dimensions
 
 
 @dataclass(frozen=True)
 class RNNConfig(Checked):
-    """Training M."""
+    """M, and training it."""
 
     epochs: int = number(20)  # passes over all steps
     batch_size: int = number(32)  # windows
     window: int = number(50)  # agent steps per window
+    hidden_size: int = number(256)  # units of the LSTM
+    done_weight: float = number(1.0, low=1)  # of a step at which the episode ends, in the loss
 
 
 @dataclass(frozen=True)
@@ -133,6 +138,7 @@ class DreamConfig(Checked):
     temperature: float = number(1.3, low=1e-6)  # of the dreams C is evolved in
     reward_temperature: float = number(10.0, low=1e-6)  # of M's previous reward, at most
     dropout: float = number(0.0, low=0, high=0.99)  # share of h hidden from M's prediction
+    end: Literal["drawn", "likely"] = "drawn"  # with M's probability; or where its logit is above 0
 
 
 @dataclass(frozen=True)
@@ -186,6 +192,7 @@ class ChapterConfig(Checked):
 class Config(Checked):
     """All settings of a run: what it stores, and what decides its result."""
 
+    task: Literal["car_racing", "take_cover"] = "car_racing"
     scale: Literal["smoke", "laptop", "paper"] = "laptop"
     seed: int = number(0, low=0)
     evolve_in: Literal["environment", "dream"] = "environment"
@@ -206,6 +213,11 @@ class Config(Checked):
         sigma=(0.6, 0.5, 0.4),
         dream_epochs=(20, 20, 2),
     )
+
+    @property
+    def task_spec(self) -> Task:
+        """What the loop has to know of the environment."""
+        return TASKS[self.task]
 
     @property
     def in_dreams(self) -> bool:

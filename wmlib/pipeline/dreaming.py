@@ -16,7 +16,7 @@ from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.world_model import State, WorldModel
 from wmlib.pipeline.config import Config
-from wmlib.pipeline.fitness import NEARLY_A_LAP, ExtrapolatedReturn
+from wmlib.pipeline.fitness import NEARLY_A_LAP, MeanReturn
 from wmlib.pipeline.phases import append_to_log, train_mdn_rnn
 from wmlib.pipeline.rounds import Round
 from wmlib.provenance import Record, require
@@ -87,8 +87,8 @@ def train_dreaming_mdn_rnn(
         "batch_size": dream.batch_size,
         "learning_rate": dream.learning_rate,
         "anneal": True,
-        "reward_input": True,
-        "until": NEARLY_A_LAP,
+        "reward_input": config.task_spec.reward is None,
+        "until": NEARLY_A_LAP if config.task_spec.has_laps else math.inf,
         "z_noise": dream.z_noise,
         "z_weight": dream.z_weight,
     }
@@ -97,6 +97,9 @@ def train_dreaming_mdn_rnn(
         folder,
         epochs=epochs,
         window=config.rnn.window,
+        action_size=config.task_spec.action_size,
+        hidden_size=config.rnn.hidden_size,
+        done_weight=config.rnn.done_weight,
         repeat=config.env.repeat,
         seed=seed,
         device=device,
@@ -108,7 +111,7 @@ def train_dreaming_mdn_rnn(
 
 
 def reevaluate(
-    current: Round, fitness: ExtrapolatedReturn, check: Callable[[Controller], dict]
+    current: Round, fitness: MeanReturn, check: Callable[[Controller], dict]
 ) -> Controller:
     """Re-evaluate all earlier controllers in a round's dreams; the mean of the best ones' weights.
 
@@ -144,11 +147,11 @@ def reevaluate(
         return load_controller(file)
     everyone = Controller(
         np.concatenate([candidates[name].parameters for name in names]),
-        feature_size=candidates[names[0]].feature_size,
+        **candidates[names[0]].config,
     )
     predicted = fitness.of(everyone, range(dream.reevaluations)).fitness
     best = np.argsort(-predicted)[: min(dream.averaged, math.ceil(len(names) / 2))]
-    mean = Controller(everyone.parameters[best].mean(0), feature_size=everyone.feature_size)
+    mean = Controller(everyone.parameters[best].mean(0), **everyone.config)
     row = {"names": names, "predicted_return": predicted.tolist()}
     row |= {"chosen": [names[i] for i in best]} | check(mean)
     log.unlink(missing_ok=True)  # left by a run that was killed before the save below
@@ -165,7 +168,7 @@ def dream_env_spec(
     agent: the world model that computes C's h. Raises ValueError if there
     are no episodes.
     """
-    settings, store = config.dream, EpisodeStore(latents)
+    settings, store, task = config.dream, EpisodeStore(latents), config.task_spec
     where = {"before": settings.start_before, "newest": settings.newest}
     moments, on_the_road = find_moments(store, dream.mdn_rnn.repeat, **where)
 
@@ -189,6 +192,9 @@ def dream_env_spec(
         dropout=settings.dropout,
         patience=settings.patience,
         agent=(agent, starts(agent)),
+        reward=None if task.reward is None else task.reward * config.env.repeat,
+        # What comes out of M is the log-odds, without the weight it was trained with.
+        end_above=-math.log(config.rnn.done_weight) if settings.end == "likely" else None,
         note=note,
         origin=Record(
             {"latents": store.digest()}, {"count": settings.starts, "seed": config.seed, **where}

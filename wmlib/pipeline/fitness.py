@@ -149,7 +149,11 @@ class MeanReturn:
 
     def __call__(self, controllers: Controller, generation: int) -> Evaluated:
         """All candidates of a generation."""
-        rows = self.episodes(controllers, self.tracks(generation))
+        return self.of(controllers, self.tracks(generation))
+
+    def of(self, controllers: Controller, seeds: Sequence[int]) -> Evaluated:
+        """The same by the episodes of these seeds."""
+        rows = self.episodes(controllers, seeds)
         return Evaluated.of(scores_of(rows).mean(1), rows)
 
     def episodes(self, controllers: Controller, seeds: Sequence[int]) -> list[list[Episode]]:
@@ -185,12 +189,8 @@ class ExtrapolatedReturn(MeanReturn):
 
     agent_steps: int = 500
 
-    def __call__(self, controllers: Controller, generation: int) -> Evaluated:
-        """All candidates of a generation."""
-        return self.of(controllers, self.tracks(generation))
-
     def of(self, controllers: Controller, seeds: Sequence[int]) -> Evaluated:
-        """The same by the dreams of these seeds."""
+        """By the dreams of these seeds."""
         assert isinstance(self.env_spec, DreamSpec)
         rows = self.episodes(controllers, seeds)
         return Evaluated.of(extrapolate(*_outcomes(self.env_spec, rows), self.agent_steps), rows)

@@ -137,6 +137,7 @@ def train_vae(
     batch_size: int = 100,
     learning_rate: float = 1e-4,
     frame_size: int = 64,
+    z_size: int = 32,
     seed: int = 0,
     device: str | None = None,
     start: VAE | None = None,
@@ -147,7 +148,7 @@ def train_vae(
     checkpoint of another training: other episodes, settings or start.
     """
     torch.manual_seed(seed)
-    vae = VAE(frame_size) if start is None else copy.deepcopy(start)
+    vae = VAE(frame_size, z_size) if start is None else copy.deepcopy(start)
     settings = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     record = Record(
         {"episodes": store.digest(), **_start_of(start)}, settings | {"seed": seed, **vae.config}
@@ -219,6 +220,7 @@ def train_mdn_rnn(
     batch_size: int,
     window: int,
     action_size: int = 3,
+    hidden_size: int = 256,
     repeat: int = 1,
     learning_rate: float = 1e-3,
     seed: int = 0,
@@ -227,6 +229,8 @@ def train_mdn_rnn(
     z_weight: float = 1.0,
     anneal: bool = False,
     reward_input: bool = False,
+    reads_cell: bool = False,
+    done_weight: float = 1.0,
     until: float = math.inf,
     start: MDNRNN | None = None,
     name: str = "mdn_rnn",
@@ -234,12 +238,20 @@ def train_mdn_rnn(
     """M from encoded episodes; writes <name>.safetensors. Returns M and its history.
 
     repeat: environment steps per agent step in these episodes. z_noise, z_weight: see
-    `mdn_rnn_step`. anneal: see `fit`. reward_input: see `MDNRNN`. until: see `SequenceBatches`.
-    start: an M to go on from; by default a new one. Raises ValueError if the folder holds the
-    checkpoint of another training.
+    `mdn_rnn_step`. anneal: see `fit`. reward_input, reads_cell, done_weight: see `MDNRNN`.
+    until: see `SequenceBatches`. start: an M to go on from; by default a new one. Raises ValueError
+    if the folder holds the checkpoint of another training.
     """
     torch.manual_seed(seed)
-    mdn_rnn = MDNRNN(action_size=action_size, repeat=repeat, reward_input=reward_input)
+    mdn_rnn = MDNRNN(
+        latents.read(latents.names()[0], "mu").shape[1] if len(latents) else 32,
+        action_size,
+        hidden_size,
+        repeat=repeat,
+        reward_input=reward_input,
+        reads_cell=reads_cell,
+        done_weight=done_weight,
+    )
     mdn_rnn = mdn_rnn if start is None else copy.deepcopy(start)
     settings = {
         "epochs": epochs,

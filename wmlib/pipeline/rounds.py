@@ -64,8 +64,7 @@ class Round:
         """
         if not 0 <= number < len(config.rounds):
             raise ValueError(f"round must be 0 to {len(config.rounds) - 1}, got {number}")
-        name = "car_racing_dream" if config.in_dreams else "car_racing"
-        folder = config.run_folder(name) if folder is None else Path(folder)
+        folder = config.run_folder(run_name(config)) if folder is None else Path(folder)
         return cls(config, folder, number, machine or get_machine(config.scale))
 
     def at(self, number: int) -> "Round":
@@ -224,6 +223,12 @@ class Round:
                 kept = [(k, path) for k, path in logs if path.exists()]
                 rows = [row | {"round": k} for k, path in kept for row in read_log(path)]
                 write_log(rows, self.folder / log)
+
+
+def run_name(config: Config) -> str:
+    """Of the folder of a run, or of its pretrained weights: car_racing, car_racing_dream, ..."""
+    # (C of Take Cover is evolved in dreams alone.)
+    return config.task + ("_dream" if config.in_dreams and config.task == "car_racing" else "")
 
 
 def rounds_of(

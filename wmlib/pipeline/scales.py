@@ -117,6 +117,53 @@ DREAM_ROUNDS = {
 }
 
 
+# Take Cover, whose C is evolved in dreams alone: what differs from the dreaming configs.
+COVER: dict[str, dict] = {
+    "smoke": {
+        "env": {"max_steps": 120, "repeat": 4, "num_envs": 4},
+        "rnn": {"hidden_size": 16, "done_weight": 10.0},
+        "vae": {"z_size": 8},
+        "rounds": DREAM_ROUNDS["smoke"],
+    },
+    "laptop": {
+        "env": {"max_steps": 2100, "repeat": 2, "num_envs": 16},
+        "rnn": {"hidden_size": 512, "done_weight": 10.0},
+        "vae": {"z_size": 64},
+        "dream": {"z_noise": 1.0, "z_weight": 64.0, "temperature": 1.15, "steps": 1000},
+        "rounds": by_round(
+            4,
+            episodes=(600, 200),
+            vae_epochs=(2, 0),
+            rollouts=(16,),
+            generations=(30,),
+            sigma=(0.6, 0.3),
+            dream_epochs=(14, 8),
+        ),
+    },
+    "paper": {
+        "env": {"max_steps": 2100, "repeat": 1, "num_envs": 16},
+        "collect": {"policy": "smooth"},  # Take Cover's own, which is the paper's
+        "rnn": {"hidden_size": 512, "done_weight": 10.0, "window": 500, "epochs": 400},
+        "vae": {"z_size": 64},
+        "dream": {
+            "z_noise": 1.0,
+            "z_weight": 1.0,
+            "temperature": 1.15,
+            "steps": 2100,
+            "end": "likely",
+        },
+        "rounds": by_round(
+            1,
+            episodes=(10000,),
+            vae_epochs=(10,),
+            rollouts=(16,),
+            generations=(1800,),
+            sigma=(0.1,),
+            dream_epochs=(400,),
+        ),
+    },
+}
+
 CONFIGS = {"smoke": SMOKE, "laptop": LAPTOP, "paper": PAPER}
 
 MACHINES = {"smoke": Machine(0, device="cpu"), "laptop": Machine(2), "paper": Machine(64)}
@@ -156,12 +203,15 @@ def current_scale(scale: str | None = None) -> str:
     return scale
 
 
-def get_config(scale: str | None = None, dream: bool = False) -> Config:
+def get_config(scale: str | None = None, dream: bool = False, task: str = "car_racing") -> Config:
     """The settings of a scale; None asks WM_SCALE. dream: with C evolved in dreams.
 
-    Raises ValueError for an unknown scale.
+    task: car_racing or take_cover, whose C is always evolved in dreams. Raises ValueError for an
+    unknown scale.
     """
     config = CONFIGS[current_scale(scale)]
+    if task == "take_cover":
+        return take_cover(config)
     return dreaming(config) if dream else config
 
 
@@ -174,6 +224,11 @@ def dreaming(config: Config) -> Config:
     check_every = 1 if config.scale == "smoke" else 100
     search = replace(config.search, check_every=check_every)
     return replace(config, evolve_in="dream", search=search, rounds=DREAM_ROUNDS[config.scale])
+
+
+def take_cover(config: Config) -> Config:
+    """Take Cover at the same scale, with C evolved in dreams alone."""
+    return replace(dreaming(config), task="take_cover").change(**COVER[config.scale])
 
 
 def get_machine(scale: str | None = None) -> Machine:

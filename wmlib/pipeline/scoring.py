@@ -53,12 +53,14 @@ def score_run(
             executor=executor,
             max_steps=config.env.max_steps,
             frame_size=config.env.frame_size,
+            env_id=config.task_spec.original_id,
+            has_laps=config.task_spec.has_laps,
         )
         columns = (result.tracks, *(c.tolist() for c in (result.scores, result.steps, result.laps)))
         fresh = [dict(zip(SCORED, row, strict=True)) for row in zip(*columns, strict=True)]
         rows += [row | origin for row in fresh]
         write_log(rows, log)
-    return _score_of(rows)
+    return _score_of(rows, config.task_spec.has_laps)
 
 
 def _scored(log: Path, origin: dict) -> list[dict]:
@@ -72,9 +74,10 @@ def read_score(folder: str | Path) -> Score:
     return _score_of(read_log(Path(folder) / "score.jsonl"))
 
 
-def _score_of(rows: list[dict]) -> Score:
+def _score_of(rows: list[dict], has_laps: bool = True) -> Score:
     tracks, *columns = ([row[name] for row in rows] for name in SCORED)
-    return Score(tracks, *map(np.array, columns))
+    scores, steps, laps = map(np.array, columns)
+    return Score(tracks, scores, steps, laps, has_laps)
 
 
 def collect_test_episodes(

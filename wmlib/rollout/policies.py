@@ -105,7 +105,38 @@ class NoisyPolicy:
         return np.clip(actions, self.low, self.high).astype(np.float32)
 
 
+class HeldRandomPolicy:
+    """The paper's policy for Take Cover: an action uniform in -1..1, held for 1 to 10 tics.
+
+    repeat: environment steps per agent step. The same spec gets the same actions in any
+    environment.
+    """
+
+    def __init__(self, repeat: int = 1, longest: int = 10):
+        self.repeat, self.longest = repeat, longest
+        self._rng: dict[int, np.random.Generator] = {}
+        self._action: dict[int, float] = {}
+        self._left: dict[int, int] = {}
+
+    def begin(self, row: int, spec: EpisodeSpec) -> None:
+        """Start the environment's actions from the spec's seed and member."""
+        self._rng[row] = np.random.default_rng([spec.seed, spec.member])
+        self._left[row] = 0
+
+    def act(self, features: Tensor | None, num_envs: int) -> np.ndarray:
+        """Ignores the features. Returns float32 (N, 1)."""
+        actions = np.zeros((num_envs, 1), np.float32)
+        for row, rng in self._rng.items():
+            if self._left[row] <= 0:
+                self._action[row] = rng.uniform(-1, 1)
+                self._left[row] = int(rng.integers(1, self.longest + 1))
+            self._left[row] -= self.repeat
+            actions[row] = self._action[row]
+        return actions
+
+
 CAR_LOW, CAR_HIGH = (-1.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+CAR_SPREAD = (0.3, 0.2, 0.1)  # of the noise on a trained policy
 
 
 def random_car_policy(repeat: int = 1) -> NoisyPolicy:
@@ -119,7 +150,7 @@ def random_car_policy(repeat: int = 1) -> NoisyPolicy:
 
 def noisy_car_policy(policy: Policy, repeat: int = 1, levels: int = 1) -> NoisyPolicy:
     """A trained policy, disturbed: it visits slides, detours, and the way back to the road."""
-    return NoisyPolicy(policy, [0.3, 0.2, 0.1], CAR_LOW, CAR_HIGH, 0.95**repeat, levels)
+    return NoisyPolicy(policy, CAR_SPREAD, CAR_LOW, CAR_HIGH, 0.95**repeat, levels)
 
 
 def random_networks(population: int, feature_size: int = 288, seed: int = 0) -> ControllerPolicy:

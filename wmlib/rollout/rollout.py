@@ -34,6 +34,9 @@ class Encoder(Protocol):
     def observe(self, state: State, actions: Tensor, frames: Any, rewards: Any, /) -> State:
         """The states one agent step later."""
 
+    def features(self, state: State, /) -> Tensor:
+        """What the policy reads of them."""
+
 
 class EnvSpec(Protocol):
     """How to make the vector environment of episodes: a `VectorEnvSpec` or a `DreamSpec`."""
@@ -124,7 +127,8 @@ def rollout(
 
     start(list(range(num_envs)))
     while running:
-        actions = policy.act(None if state is None else state.features, num_envs)
+        seen = None if state is None or encoder is None else encoder.features(state)
+        actions = policy.act(seen, num_envs)
         frames, rewards, terminated, truncated, info = envs.step(actions)
         if state is not None and encoder is not None:
             # Nothing is encoded for finished environments: near the end of a batch only the last

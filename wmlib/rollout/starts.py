@@ -63,7 +63,8 @@ def find_moments(
     latents: encoded episodes, of which only the `newest` so many are used (0: all). repeat:
     environment steps per agent step. A moment is `after` or more environment steps into its episode
     (by default, when CarRacing has zoomed in), earlier than `before`, and at most `recent` steps
-    after a reward: a car that has left the road already has nothing to learn.
+    after a reward: a car that has left the road already has nothing to learn. (In Take Cover every
+    step brings one.)
 
     Where no episode has such a moment (all may be short, or off the road), every moment of every
     episode but its last one counts, and the second value is False. Raises ValueError if there are

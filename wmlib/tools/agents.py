@@ -17,6 +17,7 @@ from wmlib.models.vae import VAE
 from wmlib.models.world_model import WorldModel
 from wmlib.paths import pretrained
 from wmlib.pipeline.scales import get_chapter_config, get_config, get_machine
+from wmlib.pipeline.tasks import CAR_RACING, TASKS
 from wmlib.rollout.policies import ControllerPolicy
 from wmlib.rollout.workers import processes
 from wmlib.tools.external import score_agent
@@ -33,8 +34,11 @@ class Agent:
     rnn: Path | None = None  # M from elsewhere
     controller: Path | None = None  # C from elsewhere
 
-    def load(self) -> tuple[WorldModel, Controller]:
-        """V, M and C: from the files named, and what is not named from the folder."""
+    def load(self, any_task: bool = False) -> tuple[WorldModel, Controller]:
+        """V, M and C: from the files named, and what is not named from the folder.
+
+        Raises ValueError for an agent of another task than CarRacing, unless any will do.
+        """
         own = get_config(self.scale).run_folder("car_racing")
         has_own = (own / "controller.safetensors").exists()
         folder = self.folder or (own if has_own else pretrained("car_racing"))
@@ -43,6 +47,11 @@ class Agent:
         controller = self.controller or folder / "controller.safetensors"
         print(f"the agent: {vae}, {rnn}, {controller}")
         world_model = WorldModel(load_network(VAE, vae), load_network(MDNRNN, rnn))
+        if world_model.mdn_rnn.action_size != CAR_RACING.action_size and not any_task:
+            raise ValueError(
+                f"this command is for agents of CarRacing, whose actions are three numbers; the "
+                f"actions of the M in {rnn} have {world_model.mdn_rnn.action_size}"
+            )
         return world_model, load_controller(controller)
 
     @property
@@ -53,7 +62,10 @@ class Agent:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Score an agent on held-out tracks of the untouched CarRacing-v3: ours, or any other."""
+    """Score an agent on held-out tracks of the untouched CarRacing-v3: ours, or any other.
+
+    (An agent of Take Cover, in as many held-out episodes of that.)
+    """
 
     agent: Annotated[Agent, Flat] = Agent()
     external: str | None = None
@@ -83,14 +95,18 @@ class Evaluate:
             if self.agent != Agent(self.agent.scale):
                 raise ValueError("with --external, leave out --folder, --vae, --rnn, --controller")
             return score_agent(self.external, self.tracks, executor=executor, max_steps=steps)
-        world_model, controller = self.agent.load()
+        world_model, controller = self.agent.load(any_task=True)
+        [name] = [n for n, t in TASKS.items() if t.action_size == controller.action_size]
+        task = TASKS[name]
         return evaluation.score(
             ControllerPolicy(controller),
             world_model,
             self.tracks,
             executor=executor,
-            max_steps=steps,
+            max_steps=get_config(self.agent.scale, task=name).env.max_steps,
             frame_size=world_model.vae.frame_size,
+            env_id=task.original_id,
+            has_laps=task.has_laps,
         )
 
 

@@ -19,6 +19,7 @@ from wmlib.tools import (
     agents,
     deployment_ablation,
     export_web,
+    exports,
     input_ablation,
     mixture_ablation,
     runs,
@@ -29,14 +30,16 @@ from wmlib.tools import (
 RUNS: dict[str, tuple[type[runs.RunCommand], str]] = {
     "run ball": (runs.TrainBall, "ball"),
     "run car_racing": (runs.TrainCar, "car_racing"),
+    "run take_cover": (runs.TrainTakeCover, "take_cover"),
     "collect": (runs.Collect, "car_racing"),
     "train-vae": (runs.TrainVAE, "car_racing"),
     "encode": (runs.Encode, "car_racing"),
     "train-rnn": (runs.TrainRNN, "car_racing"),
     "evolve": (runs.Evolve, "car_racing"),
     "ablate": (runs.Ablate, "car_racing"),
-    "export ball": (runs.ExportBall, "ball"),
-    "export car_racing": (runs.ExportCar, "car_racing"),
+    "export ball": (exports.ExportBall, "ball"),
+    "export car_racing": (exports.ExportCar, "car_racing"),
+    "export take_cover": (exports.ExportTakeCover, "take_cover"),
 }
 
 AGENTS: dict[str, type] = {

@@ -7,18 +7,24 @@ import math
 import os
 import shutil
 import time
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
 import gymnasium as gym
 import psutil
 
-from wmlib.models.controller import Controller
+from wmlib.models.mdn_rnn import MDNRNN
+from wmlib.models.vae import VAE
+from wmlib.models.world_model import WorldModel
 from wmlib.pipeline.ball import BALL
+from wmlib.pipeline.car_racing import training_env_spec
 from wmlib.pipeline.config import Config, Machine
 from wmlib.pipeline.fitness import num_tracks
 from wmlib.pipeline.rounds import Round, rounds_of
 from wmlib.pipeline.scales import get_machine
+from wmlib.rollout.policies import EpisodeSpec
+from wmlib.rollout.rollout import run_episodes
 from wmlib.rollout.workers import processes
 from wmlib.tools import bench
 from wmlib.training.batches import BUFFER_STEPS
@@ -44,11 +50,11 @@ class Work:
     def of(
         cls, config: Config, world: str = "car_racing", machine: Machine | None = None
     ) -> "Work":
-        """A run's work. world: "car_racing" or "ball"."""
+        """A run's work. world: "car_racing", "take_cover" or "ball"."""
         if world == "ball":
             config = ball_in_car_racings_terms(config)
         rounds = rounds_of(config, machine=machine or get_machine(config.scale))
-        return cls(rounds, world == "car_racing")
+        return cls(rounds, world != "ball")
 
     @property
     def config(self) -> Config:
@@ -138,8 +144,30 @@ def speeds(work: Work, steps: int = MEASURED_STEPS) -> dict[str, float]:
     with processes(here, machine.cluster) as executor:
         measured = [*bench.networks(), *bench.rollouts(executor, here, steps)]
         rates = {m.name: m.measure(0) for m in measured}
+        if work.config.task != "car_racing":
+            rates = _of_task(work.config, rates, executor, steps)
     rates[SEARCH] = _search_speed(work.config)
     return with_more_workers(rates, max(machine.workers, 1) / max(here, 1))
+
+
+def _of_task(
+    config: Config, rates: dict[str, float], executor: Executor | None, steps: int
+) -> dict[str, float]:
+    # What the bench measured with CarRacing, for another task: its episodes are measured, and M and
+    # its dreams are as much slower as M has more weights.
+    m = MDNRNN(config.vae.z_size, config.task_spec.action_size, config.rnn.hidden_size)
+    world_model = WorldModel(VAE(config.env.frame_size, config.vae.z_size), m)
+    m.repeat = config.env.repeat
+    spec = training_env_spec(config.change(env={"max_steps": steps}))
+    policy = config.task_spec.random_policy(config.env.repeat)
+    specs = [EpisodeSpec(seed) for seed in range(2 * config.env.num_envs)]
+    began = time.perf_counter()
+    episodes = run_episodes(spec, policy, specs, world_model, executor=executor)
+    rate = sum(episode.steps for episode in episodes) / (time.perf_counter() - began)
+    driving = {name: rate for name in (*bench.WHOLE, *bench.ALONE)}
+    sizes = [sum(p.numel() for p in one.parameters()) for one in (MDNRNN(), m)]
+    slower = {name: rates[name] * sizes[0] / sizes[1] for name in (bench.M_TRAINS, bench.DREAMS)}
+    return rates | driving | slower
 
 
 def with_more_workers(speed: dict[str, float], times: float) -> dict[str, float]:
@@ -149,8 +177,10 @@ def with_more_workers(speed: dict[str, float], times: float) -> dict[str, float]
 
 def _search_speed(config: Config, generations: int = 5) -> float:
     # Generations per second of the search itself, which is one process's work: ask and tell.
-    directions = config.search.directions or Controller().feature_size
-    evolution = Evolution((directions + 1) * 3, config.search.population)
+    memory = config.rnn.hidden_size * (1 + config.task_spec.reads_cell)
+    inputs = config.search.directions or config.vae.z_size + memory
+    size = (inputs + 1) * config.task_spec.action_size
+    evolution = Evolution(size, config.search.population)
     began = time.perf_counter()
     for _ in evolution.run(lambda candidates, k: candidates[:, 0], generations):
         pass

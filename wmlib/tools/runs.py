@@ -47,7 +47,7 @@ class RunCommand:
         first.add_argument("--seed", type=int, default=0)
         first.add_argument("--dream", action="store_true", default=cls.in_dreams)
         seen, _ = first.parse_known_args(argv)
-        config = get_config(seen.scale, seen.dream)
+        config = get_config(seen.scale, seen.dream, world)
         machine = get_machine(seen.scale)
         if world == "ball":
             usual = replace(config, seed=seen.seed).run_folder("ball")
@@ -92,7 +92,7 @@ class RunCommand:
         if resume and not there:
             raise ValueError(f"there is no run in {folder} to go on with")
         dream = isinstance(settings, CarSettings) and settings.dream
-        kept = Config.load(folder, world) if begun else get_config(settings.scale, dream)
+        kept = Config.load(folder, world) if begun else get_config(settings.scale, dream, world)
         _require_same_run(kept, settings, begun, folder)
         config = settings.change(kept, self.given)
         if begun and not changes and config != _with_free_settings(kept, config):
@@ -213,10 +213,11 @@ class TrainCar(RunCommand):
     resume: FlagCreatePairsOff[bool] = False  # go on with the run in --folder
     final_eval: FlagCreatePairsOff[bool] = False  # score it on held-out tracks at the end
     dry_run: FlagCreatePairsOff[bool] = False  # only say how much disk, memory and time it takes
+    world: ClassVar[str] = "car_racing"
 
     def __call__(self) -> None:
         """Run it."""
-        world = "car_racing"
+        world = self.world
         with self.open(self.settings, world, self.resume, self.dry_run) as (config, folder):
             if not _fits(config, folder, world, self.machine, self.dry_run):
                 return
@@ -225,6 +226,13 @@ class TrainCar(RunCommand):
             if self.final_eval:
                 with processes(self.machine.workers, self.machine.cluster) as executor:
                     print(scoring.score_run(config, folder, executor))
+
+
+@dataclass(frozen=True)
+class TrainTakeCover(TrainCar):
+    """Take Cover (needs ViZDoom), from scratch to a trained agent; C is evolved in dreams alone."""
+
+    world: ClassVar[str] = "take_cover"
 
 
 def _fits(config: Config, folder: Path, world: str, machine: Machine, dry_run: bool) -> bool:
@@ -366,34 +374,3 @@ class Ablate(RunCommand):
         with self.open(self.settings, "car_racing", True, changes=False) as (config, folder):
             ablations.run_ablations(config, folder, self.machine)
             print(f"done, in {folder}")
-
-
-@dataclass(frozen=True)
-class ExportBall(RunCommand):
-    """Put the weights of a finished run, with cards, into data/pretrained."""
-
-    settings: Annotated[BallSettings, Flat]
-
-    def __call__(self) -> None:
-        """Run it."""
-        from wmlib.tools import release
-
-        with self.open(self.settings, "ball", True, changes=False) as (config, folder):
-            print(f"exported: {release.export(config, folder, 'ball', self.machine)}")
-
-
-@dataclass(frozen=True)
-class ExportCar(RunCommand):
-    """Score a finished run and put its weights, with cards, into data/pretrained."""
-
-    settings: Annotated[CarSettings, Flat]
-    tracks: int | None = None  # held-out tracks to score it on; default: the run's score_tracks
-
-    def __call__(self) -> None:
-        """Run it."""
-        from wmlib.tools import release
-
-        with self.open(self.settings, "car_racing", True, changes=False) as (config, folder):
-            world = "car_racing_dream" if config.in_dreams else "car_racing"
-            target = release.export(config, folder, world, self.machine, self.tracks)
-            print(f"exported: {target}")

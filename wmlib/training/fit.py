@@ -97,7 +97,8 @@ def mdn_rnn_step(
         prediction, _ = mdn_rnn(z[:, :-1], batch.actions.to(device), reward=reward[:, :-1])
     prediction = Prediction(*(part.float() for part in prediction))
     rewards, done, mask = (t.to(device) for t in (batch.rewards, batch.done, batch.mask))
-    return mdn_rnn_loss(prediction, variable[:, 1:], rewards, done, mask, z_weight)
+    weights = z_weight, mdn_rnn.done_weight
+    return mdn_rnn_loss(prediction, variable[:, 1:], rewards, done, mask, *weights)
 
 
 def fit(
