@@ -23,6 +23,7 @@ from wmlib.rollout.policies import ConstantPolicy, EpisodeSpec, HeldRandomPolicy
 from wmlib.rollout.rollout import run_episodes
 from wmlib.rollout.workers import processes
 from wmlib.tools.cli import main
+from wmlib.tools.temperature_ablation import TEMPERATURES
 
 NAME = "wmlib/TakeCover-v0"
 
@@ -180,6 +181,21 @@ class TestTheRun:
                 load_controller(f / f"round2/{name}.safetensors") for f in (tmp_path, run)
             )
             np.testing.assert_array_equal(found.parameters, expected.parameters)
+
+    def test_the_temperature_table_has_a_row_per_round_and_temperature(self, run, tmp_path):
+        shutil.copytree(run, tmp_path, dirs_exist_ok=True)
+        config = get_config("smoke", task="take_cover")
+        config.save(tmp_path, "take_cover")
+        command = ["ablate", "temperature", "--folder", str(tmp_path), "--workers", "0"]
+        assert main(command) == 0
+        rows = read_log(tmp_path / "temperature.jsonl")
+        found = [(row["round"], row["temperature"]) for row in rows]
+        assert found == [(k, t) for k in (0, 2) for t in TEMPERATURES]
+        for row in rows:
+            assert len(row["dream"]) == len(row["real"]) == config.score_tracks
+            assert 0 < min(row["dream"]) <= max(row["dream"]) <= 4 * config.dream.steps
+        assert main(command) == 0
+        assert read_log(tmp_path / "temperature.jsonl") == rows
 
     def test_commands_for_car_racing_say_that_they_are(self, run, capsys):
         assert main(["play", "--folder", str(run), "--video", "x.mp4"]) == 1

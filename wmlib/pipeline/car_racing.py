@@ -362,17 +362,22 @@ def _dreams(current: Round, world_model: WorldModel) -> DreamSpec:
     return dream_env_spec(current.config, dream, current.work / "latents", agent=world_model)
 
 
+def zero_controller(config: Config, world_model: WorldModel) -> Controller:
+    """C with all parameters 0, for the features and actions of a world model.
+
+    As in the paper, it has no bias in Take Cover; but changes along directions have one.
+    """
+    m = world_model.mdn_rnn
+    bias = not m.reads_cell or config.search.directions > 0
+    return Controller(feature_size=world_model.feature_size, action_size=m.action_size, bias=bias)
+
+
 def _initial(current: Round, world_model: WorldModel) -> Controller:
     # Where the search begins, if not at what re-evaluation chose.
     if current.is_imported("initial"):
         return load_controller(current.work / "initial.safetensors")
     if current.number == 0:
-        # As in the paper, no bias for Take Cover; but changes along directions have one.
-        m = world_model.mdn_rnn
-        bias = not m.reads_cell or current.config.search.directions > 0
-        return Controller(
-            feature_size=world_model.feature_size, action_size=m.action_size, bias=bias
-        )
+        return zero_controller(current.config, world_model)
     if current.freezes_vae:
         return current.previous.agent()[1]
     return _distilled(current, world_model)

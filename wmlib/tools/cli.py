@@ -24,6 +24,7 @@ from wmlib.tools import (
     mixture_ablation,
     runs,
     search_ablation,
+    temperature_ablation,
 )
 
 # Commands on a run, with the world that it is of.
@@ -37,6 +38,7 @@ RUNS: dict[str, tuple[type[runs.RunCommand], str]] = {
     "train-rnn": (runs.TrainRNN, "car_racing"),
     "evolve": (runs.Evolve, "car_racing"),
     "ablate": (runs.Ablate, "car_racing"),
+    "ablate temperature": (temperature_ablation.AblateTemperature, "take_cover"),
     "export ball": (exports.ExportBall, "ball"),
     "export car_racing": (exports.ExportCar, "car_racing"),
     "export take_cover": (exports.ExportTakeCover, "take_cover"),
