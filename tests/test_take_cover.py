@@ -18,7 +18,7 @@ from wmlib.models.vae import VAE
 from wmlib.models.world_model import WorldModel
 from wmlib.pipeline import car_racing
 from wmlib.pipeline.config import Machine
-from wmlib.pipeline.scales import get_config
+from wmlib.pipeline.scales import SCALES, get_config
 from wmlib.rollout.policies import ConstantPolicy, EpisodeSpec, HeldRandomPolicy
 from wmlib.rollout.rollout import run_episodes
 from wmlib.rollout.workers import processes
@@ -200,6 +200,15 @@ class TestTheRun:
     def test_commands_for_car_racing_say_that_they_are(self, run, capsys):
         assert main(["play", "--folder", str(run), "--video", "x.mp4"]) == 1
         assert "agents of CarRacing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_settings_of_every_scale_can_be_run(scale):
+    config = get_config(scale, task="take_cover")
+    car_racing.check_settings(config, Machine())
+    assert config.in_dreams
+    assert config.task_spec.reward == 1
+    assert config.dream.steps * config.env.repeat <= config.env.max_steps
 
 
 def test_paper_scale_has_the_papers_sizes():
