@@ -10,6 +10,7 @@ from wmlib.models.checkpoints import load_agent
 from wmlib.models.world_model import WorldModel
 from wmlib.paths import pretrained
 from wmlib.pipeline.scales import get_config
+from wmlib.pipeline.scoring import agent_digest
 from wmlib.rollout.policies import ConstantPolicy, ControllerPolicy, EpisodeSpec
 from wmlib.rollout.rollout import Episode
 from wmlib.tools import deployment_ablation
@@ -18,6 +19,7 @@ from wmlib.tools.deployment_ablation import (
     AGENTS,
     CHANGED,
     CHANGES,
+    RESULTS,
     Late,
     NoActions,
     SampledLatents,
@@ -168,3 +170,14 @@ def test_the_command_makes_a_row_per_agent_and_change(tmp_path, monkeypatch):
         assert row["low"] <= row["score"] <= row["high"]
     assert main(command) == 0
     assert out.read_text(encoding="utf-8") == text
+
+
+def test_the_published_rows_are_complete_and_of_the_pretrained_agents():
+    """If this fails: delete the table, and `python -m wmlib ablate deployment` makes it again."""
+    rows = read_log(RESULTS)
+    assert [(r["agent"], r["change"]) for r in rows] == [(a, c) for a in AGENTS for c in CHANGES]
+    agents = {name: agent_digest(pretrained(name)) for name in AGENTS}
+    for row in rows:
+        assert row["record"]["made_from"] == agents
+        assert len(row["scores"]) == row["record"]["settings"]["tracks"] == 100
+        assert row["score"] == pytest.approx(np.mean(row["scores"]), abs=0.01)
