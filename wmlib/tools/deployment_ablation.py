@@ -1,8 +1,8 @@
-"""What breaks a trained agent? The pretrained ones where one thing differs from their training.
+"""What breaks a trained agent? Scores of the pretrained agents with one change at a time.
 
-`python -m wmlib ablate deployment` scores both agents on the same training tracks in CarRacings
-with changed frames or changed physics, and in loops with one of the mistakes that are easily made:
-nothing is trained. Some mistakes raise no error and cost little, which is why they survive.
+`python -m wmlib ablate deployment` scores both agents on the same training tracks in CarRacing with
+changed frames or changed physics, and in loops with one of the mistakes that are easily made:
+nothing is trained. None of these mistakes raises an error, and some cost few points.
 """
 
 from collections.abc import Callable
@@ -41,7 +41,10 @@ CHANGED = "wmlib/ChangedCarRacing-v3"
 
 
 class StaleMemory(WorldModel):
-    """C reads h of one step before; M itself has the right one. (It waits in c, behind M's own.)"""
+    """C reads h of one step before; M itself has the right one.
+
+    The state's c holds [M's c, M's present h], so that its h can be the one before.
+    """
 
     @torch.no_grad()
     def begin(self, frames: np.ndarray | Tensor) -> State:
@@ -64,7 +67,7 @@ class StaleMemory(WorldModel):
 
 
 class NoActions(WorldModel):
-    """M receives zero actions: steering, gas and brake are 0."""
+    """M receives zero actions: steering, gas and brake are 0. The car receives C's."""
 
     @torch.no_grad()
     def remember(
