@@ -4,13 +4,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-try:
-    import tomllib
-except ModuleNotFoundError:  # Python 3.10
-    import tomli as tomllib
-
 SITE = Path(__file__).resolve().parent
-PYPROJECT = tomllib.loads((SITE.parent / "pyproject.toml").read_text(encoding="utf-8"))
 sys.path += [str(SITE), str(SITE.parent / "notebooks")]  # for `outputs`, and for `links`
 from links import on_github, repository  # noqa: E402
 

@@ -18,10 +18,10 @@ from wmlib.pipeline import car_racing, phases, rounds, scoring
 from wmlib.pipeline.config import Machine
 from wmlib.pipeline.rounds import Round, rounds_of
 from wmlib.pipeline.scales import get_config
+from wmlib.pipeline.tasks import CAR_RACING
 from wmlib.provenance import code_version
 from wmlib.rollout.policies import (
     ControllerPolicy,
-    noisy_car_policy,
     random_car_policy,
 )
 from wmlib.tools import release
@@ -74,7 +74,7 @@ def test_episodes_of_another_policy_are_not_mixed_in(tmp_path, world_model):
     policy, other = (ControllerPolicy(Controller(random.normal(size=867))) for _ in range(2))
     folder, options = tmp_path / "episodes", {"world_model": world_model}
     phases.collect(env_spec, policy, [0], folder, **options)
-    for wrong in (other, noisy_car_policy(policy)):
+    for wrong in (other, CAR_RACING.noisy_policy(policy)):
         with pytest.raises(ValueError, match=r"was made with policy = .*another folder"):
             phases.collect(env_spec, wrong, [1], folder, **options)
     torch.manual_seed(1)

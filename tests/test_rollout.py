@@ -13,6 +13,7 @@ from wmlib.envs.vector import VectorEnvSpec
 from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN, TILE
 from wmlib.models.world_model import WorldModel
+from wmlib.pipeline.tasks import CAR_RACING
 from wmlib.rollout.episodes import EpisodeStore
 from wmlib.rollout.policies import (
     ConstantPolicy,
@@ -20,7 +21,6 @@ from wmlib.rollout.policies import (
     EpisodeSpec,
     NoisyPolicy,
     no_action_policy,
-    noisy_car_policy,
     random_car_policy,
     random_networks,
 )
@@ -104,7 +104,7 @@ def test_the_noise_level_alternates_with_the_seed():
 
 def test_a_controller_acts_with_noise_and_without(world_model):
     plain = ControllerPolicy(random_networks(2).controller)
-    noisy = noisy_car_policy(random_networks(2))
+    noisy = CAR_RACING.noisy_policy(random_networks(2))
     specs = [EpisodeSpec(5, 0), EpisodeSpec(6, 1)]
     recordings = [
         [record_episode(CAR, policy, spec, world_model).recording["actions"] for spec in specs]

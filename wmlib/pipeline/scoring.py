@@ -14,8 +14,9 @@ from wmlib.pipeline.car_racing import training_env_spec
 from wmlib.pipeline.config import Config
 from wmlib.pipeline.phases import collect
 from wmlib.pipeline.rounds import TEST_TRACKS_FROM
+from wmlib.pipeline.tasks import CAR_RACING
 from wmlib.rollout.episodes import EpisodeStore
-from wmlib.rollout.policies import ControllerPolicy, noisy_car_policy
+from wmlib.rollout.policies import ControllerPolicy
 
 SCORED = ("track", "score", "steps", "lap")  # columns of score.jsonl
 
@@ -92,7 +93,7 @@ def collect_test_episodes(
     world_model, controller = load_agent(folder)
     return collect(
         training_env_spec(config),
-        noisy_car_policy(ControllerPolicy(controller), world_model.mdn_rnn.repeat),
+        CAR_RACING.noisy_policy(ControllerPolicy(controller), world_model.mdn_rnn.repeat),
         range(first, first + episodes),
         config.run_folder(f"test_episodes-{agent_digest(folder)}") / "episodes",
         world_model=world_model,

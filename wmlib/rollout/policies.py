@@ -148,11 +148,6 @@ def random_car_policy(repeat: int = 1) -> NoisyPolicy:
     return NoisyPolicy(middle, [0.4, 0.3, 0.25], CAR_LOW, CAR_HIGH, 0.95**repeat)
 
 
-def noisy_car_policy(policy: Policy, repeat: int = 1, levels: int = 1) -> NoisyPolicy:
-    """A trained policy, disturbed: it visits slides, detours, and the way back to the road."""
-    return NoisyPolicy(policy, CAR_SPREAD, CAR_LOW, CAR_HIGH, 0.95**repeat, levels)
-
-
 def random_networks(population: int, feature_size: int = 288, seed: int = 0) -> ControllerPolicy:
     """The paper's code's own policy: linear controllers with random weights, each of its own size.
 

@@ -5,6 +5,7 @@ changed frames or changed physics, and in loops with one of the mistakes that ar
 nothing is trained. None of these mistakes raises an error, and some cost few points.
 """
 
+import dataclasses
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -16,24 +17,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wmlib.envs.vector import VectorEnvSpec
 from wmlib.evaluation import episode_interval
 from wmlib.files import exclusive_lock
 from wmlib.models.checkpoints import load_agent
 from wmlib.models.vae import frames_to_tensor
 from wmlib.models.world_model import State, WorldModel
-from wmlib.paths import PRETRAINED, pretrained
+from wmlib.paths import pretrained
 from wmlib.pipeline import car_racing
 from wmlib.pipeline.config import Config, Machine
-from wmlib.pipeline.scales import get_config, get_machine
 from wmlib.pipeline.scoring import agent_digest
 from wmlib.provenance import Record
 from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec, Policy
 from wmlib.rollout.rollout import run_episodes
 from wmlib.rollout.workers import processes
-from wmlib.tools.tables import Table
+from wmlib.tools.tables import Ablate, Table, published
 
-RESULTS = PRETRAINED / "ablations" / "deployment.jsonl"
+RESULTS = published("deployment")
 AGENTS = ("car_racing", "car_racing_dream")
 # Training tracks that no training and no search uses. Only odd ones: `mirror` acts on these alone.
 TRACKS_FROM = 910_000
@@ -179,12 +178,10 @@ def score_changed(config: Config, agent: str, change: str, executor: Executor | 
     policy = what.policy(policy) if what.policy else policy
     spec = car_racing.training_env_spec(config)
     if what.options:
-        spec = VectorEnvSpec(CHANGED, spec.num_envs, None, spec.options | what.options)
-    mdn_rnn = world_model.mdn_rnn
+        spec = dataclasses.replace(spec, env_id=CHANGED, options=spec.options | what.options)
     if what.pace is not None:
-        mdn_rnn = type(mdn_rnn)(**(mdn_rnn.config | {"repeat": what.pace}))
-        mdn_rnn.load_state_dict(world_model.mdn_rnn.state_dict())
-    encoder = what.world_model(world_model.vae, mdn_rnn)
+        world_model.mdn_rnn.repeat = what.pace
+    encoder = what.world_model(world_model.vae, world_model.mdn_rnn)
     tracks = range(TRACKS_FROM + 1, TRACKS_FROM + 2 * config.score_tracks, 2)
     specs = [EpisodeSpec(track) for track in tracks]
     episodes = run_episodes(spec, policy, specs, encoder, executor=executor)
@@ -201,19 +198,11 @@ def score_changed(config: Config, agent: str, change: str, executor: Executor | 
     }
 
 
-@dataclass(frozen=True)
-class AblateDeployment:
+class AblateDeployment(Ablate):
     """What breaks a trained agent: other frames, other physics, mistakes in the loop."""
 
-    scale: str | None = None  # smoke, laptop or paper; default: $WM_SCALE, or laptop
-    out: Path | None = None  # file; default: data/pretrained/ablations/deployment.jsonl
-    workers: int | None = None  # processes; default: the scale's
-    cluster: str = ""  # address of a Dask scheduler; on trusted networks only
+    name = RESULTS.stem
 
-    def __call__(self) -> None:
-        """Run it."""
-        config, usual = get_config(self.scale), get_machine(self.scale)
-        out, work = self.out or RESULTS, config.run_folder("deployment_ablation")
-        workers = usual.workers if self.workers is None else self.workers
-        run_deployment_ablation(config, out, work, Machine(workers, self.cluster))
-        print(f"written: {out}")
+    def measure(self, config: Config, file: Path, work: Path, machine: Machine) -> None:
+        """As of `Ablate`."""
+        run_deployment_ablation(config, file, work, machine)

@@ -14,7 +14,6 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -27,25 +26,26 @@ from wmlib.evaluation import features, linear_probe
 from wmlib.files import exclusive_lock
 from wmlib.models.checkpoints import load_agent
 from wmlib.models.controller import Controller
-from wmlib.models.mdn_rnn import MDNRNN, TILE
+from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.vae import VAE, frames_to_tensor
 from wmlib.models.world_model import State, WorldModel
-from wmlib.paths import PRETRAINED, pretrained
+from wmlib.paths import pretrained
 from wmlib.pipeline import car_racing, phases, search
 from wmlib.pipeline.config import Config, Machine
 from wmlib.pipeline.fitness import MeanReturn, run_controllers
 from wmlib.pipeline.rounds import CHECK_TRACKS_FROM
-from wmlib.pipeline.scales import get_chapter_config, get_config, get_machine
+from wmlib.pipeline.scales import get_chapter_config
 from wmlib.pipeline.scoring import agent_digest, collect_test_episodes
+from wmlib.pipeline.tasks import CAR_RACING
 from wmlib.provenance import Record
 from wmlib.rollout.episodes import EpisodeStore
-from wmlib.rollout.policies import ControllerPolicy, noisy_car_policy, random_car_policy
+from wmlib.rollout.policies import ControllerPolicy, random_car_policy
 from wmlib.rollout.workers import processes
 from wmlib.tools.search_ablation import RAW_STEP, step_size
-from wmlib.tools.tables import Table
+from wmlib.tools.tables import Ablate, Table, published
 from wmlib.training.search_space import Directions
 
-RESULTS = PRETRAINED / "ablations" / "inputs.jsonl"
+RESULTS = published("inputs")
 SEEDS = range(5)
 Z, CHANGE, H, BOTH, MEMORYLESS, UNTRAINED_M, UNTRAINED_V = ARMS = (
     "z",
@@ -95,10 +95,9 @@ class WithLastChange(WorldModel):
         frames: np.ndarray | Tensor,
         rewards: Tensor | None = None,
     ) -> State:
-        """As of `WorldModel`."""
-        z = self.encode(frames)
-        rewards = z.new_zeros(len(z)) if rewards is None else rewards
-        return State(z, z - state.z, torch.zeros_like(z), rewards.to(z) / TILE)
+        """As of `WorldModel`; actions and rewards, which only M reads, are not kept."""
+        now = self.begin(frames)
+        return now._replace(h=now.z - state.z)
 
 
 def run_input_ablation(config: Config, file: Path, work: Path, machine: Machine) -> None:
@@ -142,7 +141,7 @@ def collect_episodes(config: Config, work: Path, executor: Executor | None) -> E
     )
     store = phases.collect(
         car_racing.training_env_spec(config),
-        noisy_car_policy(ControllerPolicy(controller), repeat),
+        CAR_RACING.noisy_policy(ControllerPolicy(controller), repeat),
         range(TRACKS_FROM, TRACKS_FROM + last),  # of higher seeds: they are the newest
         work / "episodes",
         executor,
@@ -325,20 +324,11 @@ def _row(
     }
 
 
-@dataclass(frozen=True)
-class AblateInputs:
+class AblateInputs(Ablate):
     """What should C read: z, its last change, h of a trained M, of an untrained one."""
 
-    scale: str | None = None  # smoke, laptop or paper; default: $WM_SCALE, or laptop
-    out: Path | None = None  # file; default: data/pretrained/ablations/inputs.jsonl
-    workers: int | None = None  # processes; default: the scale's
-    cluster: str = ""  # address of a Dask scheduler; on trusted networks only
+    name = RESULTS.stem
 
-    def __call__(self) -> None:
-        """Run it."""
-        config, usual = get_config(self.scale), get_machine(self.scale)
-        out, agent = self.out or RESULTS, agent_digest(pretrained("car_racing"))
-        work = config.run_folder(f"input_ablation-{agent}")
-        workers = usual.workers if self.workers is None else self.workers
-        run_input_ablation(config, out, work, Machine(workers, self.cluster))
-        print(f"written: {out}")
+    def measure(self, config: Config, file: Path, work: Path, machine: Machine) -> None:
+        """As of `Ablate`."""
+        run_input_ablation(config, file, work, machine)

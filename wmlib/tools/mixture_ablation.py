@@ -25,9 +25,10 @@ from wmlib.pipeline.config import ChapterConfig, Config
 from wmlib.pipeline.phases import collect, encode, train_mdn_rnn
 from wmlib.pipeline.scales import get_chapter_config, get_config
 from wmlib.pipeline.scoring import agent_digest, collect_test_episodes
+from wmlib.pipeline.tasks import CAR_RACING
 from wmlib.provenance import Record
 from wmlib.rollout.episodes import EpisodeStore
-from wmlib.rollout.policies import ControllerPolicy, noisy_car_policy
+from wmlib.rollout.policies import ControllerPolicy
 from wmlib.tools.tables import Table
 
 RESULTS = PRETRAINED / "ablations" / "mixtures.jsonl"
@@ -138,7 +139,7 @@ def encoded_episodes(
     world_model, controller = load_agent(pretrained("car_racing"))
     episodes = collect(
         training_env_spec(config),
-        noisy_car_policy(ControllerPolicy(controller), world_model.mdn_rnn.repeat),
+        CAR_RACING.noisy_policy(ControllerPolicy(controller), world_model.mdn_rnn.repeat),
         range(TRACKS_FROM, TRACKS_FROM + config.rounds[-1].episodes),
         folder / "episodes",
         world_model=world_model,

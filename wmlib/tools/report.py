@@ -17,7 +17,8 @@ from wmlib.models.world_model import WorldModel
 from wmlib.pipeline import car_racing, rounds, scoring
 from wmlib.pipeline.config import ChapterConfig, Config
 from wmlib.pipeline.rounds import TEST_TRACKS_FROM
-from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec, noisy_car_policy
+from wmlib.pipeline.tasks import CAR_RACING
+from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec
 from wmlib.rollout.rollout import record_episode
 from wmlib.tools.play import play
 from wmlib.view import figures
@@ -43,7 +44,7 @@ def everything(
     figures.use_style()
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    policy = noisy_car_policy(ControllerPolicy(controller), world_model.mdn_rnn.repeat)
+    policy = CAR_RACING.noisy_policy(ControllerPolicy(controller), world_model.mdn_rnn.repeat)
     env_spec = _env_spec(config, world_model)
     episodes = [
         record_episode(env_spec, policy, EpisodeSpec(TEST_TRACKS_FROM + i), world_model).recording

@@ -6,7 +6,6 @@ changes one thing in the one before it, with several seeds. Chapter 4 draws the 
 
 import dataclasses
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -19,20 +18,19 @@ from wmlib.files import exclusive_lock
 from wmlib.models.checkpoints import load_world_model, world_model_digest
 from wmlib.models.controller import Controller
 from wmlib.models.world_model import WorldModel
-from wmlib.paths import PRETRAINED, pretrained
+from wmlib.paths import pretrained
 from wmlib.pipeline import car_racing, phases, search
 from wmlib.pipeline.config import Config, Machine
 from wmlib.pipeline.fitness import MeanReturn
 from wmlib.pipeline.rounds import TEST_TRACKS_FROM
-from wmlib.pipeline.scales import get_chapter_config, get_config, get_machine
-from wmlib.pipeline.scoring import agent_digest
+from wmlib.pipeline.scales import get_chapter_config
 from wmlib.provenance import Record
 from wmlib.rollout.policies import random_car_policy
 from wmlib.rollout.workers import processes
-from wmlib.tools.tables import Table
+from wmlib.tools.tables import Ablate, Table, published
 from wmlib.training.search_space import Directions
 
-RESULTS = PRETRAINED / "ablations" / "search.jsonl"
+RESULTS = published("search")
 SPACES = ("all weights", "components", "scaled", "common factor")
 SEEDS = range(5)
 EPISODE = 400  # environment steps of a candidate's episode, at most: half a lap of a trained C
@@ -174,20 +172,11 @@ def _evolve(
     }
 
 
-@dataclass(frozen=True)
-class AblateSearch:
+class AblateSearch(Ablate):
     """Which space to search for C in: weights or principal components, scaled or not."""
 
-    scale: str | None = None  # smoke, laptop or paper; default: $WM_SCALE, or laptop
-    out: Path | None = None  # file; default: data/pretrained/ablations/search.jsonl
-    workers: int | None = None  # processes; default: the scale's
-    cluster: str = ""  # address of a Dask scheduler; on trusted networks only
+    name = RESULTS.stem
 
-    def __call__(self) -> None:
-        """Run it."""
-        config, usual = get_config(self.scale), get_machine(self.scale)
-        out, agent = self.out or RESULTS, agent_digest(pretrained("car_racing"))
-        work = config.run_folder(f"search_ablation-{agent}")
-        workers = usual.workers if self.workers is None else self.workers
-        run_search_ablation(config, out, work, Machine(workers, self.cluster))
-        print(f"written: {out}")
+    def measure(self, config: Config, file: Path, work: Path, machine: Machine) -> None:
+        """As of `Ablate`."""
+        run_search_ablation(config, file, work, machine)
