@@ -47,8 +47,8 @@ from wmlib.pipeline.config import Config, Machine
 from wmlib.pipeline.dreaming import dream_env_spec, reevaluate, train_dream
 from wmlib.pipeline.fitness import ExtrapolatedReturn, MeanReturn
 from wmlib.pipeline.phases import collect, encode, train_mdn_rnn, train_vae
-from wmlib.pipeline.rounds import WORLD_MODEL, Round, rounds_of
-from wmlib.pipeline.search import check_in_environment, evolve
+from wmlib.pipeline.rounds import SEARCH, WORLD_MODEL, Round, rounds_of
+from wmlib.pipeline.search import check_in_environment, evolve, prefer_hard_tracks
 from wmlib.provenance import Record, require
 from wmlib.rollout.episodes import EpisodeStore
 from wmlib.rollout.policies import (
@@ -109,6 +109,11 @@ def check_settings(config: Config, machine: Machine) -> None:
         )
     for current in rounds_of(config, machine=machine):
         current.training_tracks()
+        if config.in_dreams and current.settings.hard_pool:
+            raise ValueError(
+                f"hard_pool must be 0 where C is evolved in dreams, got "
+                f"{current.settings.hard_pool}: chance decides there which dream is hard"
+            )
 
 
 def train_world_model(current: Round) -> WorldModel:
@@ -340,6 +345,9 @@ def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
                 start = reevaluate(current, fitness, check)
             else:
                 start = _initial(current, world_model)
+            if current.settings.hard_pool:
+                pool = current.settings.hard_pool
+                fitness = prefer_hard_tracks(fitness, start, current.work, pool)
             result = evolve(
                 fitness,
                 current.work,
@@ -352,7 +360,7 @@ def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
                 check=check,
                 check_every=search.check_every,
             )
-        current.publish(*WORLD_MODEL, "dream", "reevaluation", "evolution", "controller")
+        current.publish(*WORLD_MODEL, "dream", *SEARCH)
     return result
 
 

@@ -160,6 +160,7 @@ class RoundConfig(Checked):
     generations: int = number()  # of CMA-ES
     sigma: float = number(low=1e-6)  # initial step size of CMA-ES
     dream_epochs: int = number()  # passes of the M that makes dreams
+    hard_pool: int = number(0, low=0)  # training tracks to find the hard ones among; 0: none
 
 
 def by_round(count: int, **columns: tuple) -> tuple[RoundConfig, ...]:

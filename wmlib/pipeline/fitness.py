@@ -5,7 +5,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -132,6 +132,9 @@ class MeanReturn:
     as many after every `double_every` generations: the better they get, the smaller their
     differences, and the more episodes it takes to see them. Every generation has other tracks;
     generation k of two searches with the same `seed` has the same ones.
+
+    hard_tracks: half of every generation's tracks (rounded down) are drawn from these, if given. A
+    mean over few tracks rarely contains a hard one, and says nothing about it then.
     """
 
     env_spec: EnvSpec
@@ -140,12 +143,17 @@ class MeanReturn:
     double_every: int = 10**9
     seed: int = 0
     executor: Executor | None = None
+    hard_tracks: tuple[int, ...] = field(default=(), kw_only=True)
 
     def tracks(self, generation: int) -> list[int]:
         """The seeds of a generation's episodes."""
         count = num_tracks(generation, self.rollouts, self.double_every)
         rng = np.random.default_rng([self.seed, generation])
-        return rng.integers(0, CHECK_TRACKS_FROM, count).tolist()
+        tracks = rng.integers(0, CHECK_TRACKS_FROM, count)
+        if self.hard_tracks:
+            half = count // 2
+            tracks[:half] = rng.choice(self.hard_tracks, half, replace=half > len(self.hard_tracks))
+        return tracks.tolist()
 
     def __call__(self, controllers: Controller, generation: int) -> Evaluated:
         """All candidates of a generation."""
@@ -180,6 +188,8 @@ class MeanReturn:
         else:
             assert isinstance(self.encoder, WorldModel)  # nothing else sees frames
             made_from = {"world_model": world_model_digest(self.encoder)}
+        if self.hard_tracks:
+            made_from |= {"hard_tracks": digest(np.array(self.hard_tracks))}
         return Record(made_from, settings)
 
 

@@ -16,6 +16,7 @@ from wmlib.pipeline.scales import get_machine
 from wmlib.rollout.episodes import EpisodeStore
 
 WORLD_MODEL = ("collect", "vae", "encode", "mdn_rnn")  # logs and weights that make V and M
+SEARCH = ("reevaluation", "hard_tracks", "evolution", "controller")  # and C
 
 # The logs of everything before C; True: every row has its own seconds, False: those so far.
 LOGS = {
@@ -25,6 +26,7 @@ LOGS = {
     "mdn_rnn": False,
     "dream": False,
     "reevaluation": False,
+    "hard_tracks": False,
 }
 
 IMPORTED = "imported.json"

@@ -49,6 +49,7 @@ SMOKE = LAPTOP.change(
         generations=(1, 2),
         sigma=(0.6, 0.4),
         dream_epochs=(2, 1),
+        hard_pool=(0, 3),
     ),
 )
 

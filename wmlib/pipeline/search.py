@@ -1,6 +1,7 @@
 """C by CMA-ES: the search for a controller that maximizes a fitness."""
 
 import dataclasses
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
@@ -8,13 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from wmlib.envs.vector import VectorEnvSpec
-from wmlib.files import digest
+from wmlib.files import digest, read_log
 from wmlib.models.checkpoints import save_controller
 from wmlib.models.controller import Controller
 from wmlib.models.world_model import WorldModel
 from wmlib.pipeline.fitness import MeanReturn, returns
+from wmlib.pipeline.phases import append_to_log
 from wmlib.pipeline.rounds import CHECK_TRACKS_FROM
-from wmlib.provenance import Record
+from wmlib.provenance import Record, require
 from wmlib.training.evolution import Evolution
 from wmlib.training.search_space import Directions
 
@@ -82,6 +84,49 @@ def evolve(
     save_controller(everyone, folder / "population.safetensors", record=record)
     save_controller(controller, folder / "controller.safetensors", record=record)
     return controller, evolution
+
+
+def prefer_hard_tracks(
+    fitness: MeanReturn, controller: Controller, folder: str | Path, pool: int
+) -> MeanReturn:
+    """The same fitness, with half of its tracks from those on which `controller` scores worst.
+
+    (Hard example mining.) The controller is scored on `pool` training tracks, once; the worst tenth
+    of them, one at least, are the hard ones. Where most tracks earn nearly the same, the rare
+    others decide the mean, and a generation of a few tracks has none of them.
+
+    Writes one row to hard_tracks.jsonl, and goes on with what is there: "tracks", their "scores",
+    "hard" (how many are), environment "steps", "seconds". Raises ValueError if the row there is of
+    other tracks or another controller, and if `pool` is not 1 or more.
+    """
+    if pool < 1:
+        raise ValueError(f"pool must be 1 or more, got {pool}")
+    log, origin = Path(folder) / "hard_tracks.jsonl", fitness.record
+    record = Record(
+        origin.made_from | {"controller": digest(controller.parameters)},
+        {name: origin.settings[name] for name in ("world", "tracks_seed")} | {"pool": pool},
+    )
+    if log.exists():
+        [row] = read_log(log)
+        require(log, Record.from_dict(row.get("record")), record)
+    else:
+        began = time.monotonic()
+        # (No generation draws with three numbers.)
+        rng = np.random.default_rng([fitness.seed, 0, 1])
+        tracks = rng.integers(0, CHECK_TRACKS_FROM, pool).tolist()
+        [episodes] = fitness.episodes(controller, tracks)
+        row = {
+            "tracks": tracks,
+            "scores": [episode.score for episode in episodes],
+            "hard": max(1, pool // 10),
+            "steps": sum(episode.steps for episode in episodes),
+            "record": record.to_dict(),
+        }
+        append_to_log(log, row, began)
+    hardest = np.argsort(row["scores"], kind="stable")[: row["hard"]]
+    return dataclasses.replace(
+        fitness, hard_tracks=tuple(row["tracks"][i] for i in hardest.tolist())
+    )
 
 
 def check_in_environment(

@@ -244,7 +244,8 @@ def search_seconds(work: Work, number: int, speed: dict[str, float]) -> float:
     rate = dreaming if config.in_dreams else driving
     generations = current.settings.generations
     checks = math.ceil(generations / config.search.check_every) + current.reevaluates
-    checked = checks * config.search.check_tracks * config.env.max_steps
+    checked = checks * config.search.check_tracks + current.settings.hard_pool
+    checked *= config.env.max_steps
     return (
         searched_steps(work, number, speed) / rate + checked / driving + generations / speed[SEARCH]
     )
