@@ -1,0 +1,128 @@
+"""Half of a search's tracks from those on which the C that it begins with scores worst."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from wmlib.files import read_log, write_log
+from wmlib.models.controller import Controller
+from wmlib.models.mdn_rnn import MDNRNN
+from wmlib.models.vae import VAE
+from wmlib.models.world_model import WorldModel
+from wmlib.pipeline.car_racing import check_settings, run_all_rounds, training_env_spec
+from wmlib.pipeline.fitness import MeanReturn
+from wmlib.pipeline.rounds import CHECK_TRACKS_FROM, timeline
+from wmlib.pipeline.scales import get_config, get_machine
+from wmlib.pipeline.search import prefer_hard_tracks
+from wmlib.rollout.policies import EpisodeSpec
+from wmlib.rollout.rollout import Episode
+
+HARD = (11, 22, 33)
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoredByNumber(MeanReturn):
+    """A track brings its seed modulo 1,000 points; no episode is run."""
+
+    def episodes(self, controllers, seeds):
+        return [
+            [Episode(EpisodeSpec(seed, member), seed % 1000, steps=10) for seed in seeds]
+            for member in range(len(controllers))
+        ]
+
+
+@pytest.fixture
+def fitness():
+    config = get_config("smoke")
+    return ScoredByNumber(training_env_spec(config), WorldModel(VAE(), MDNRNN()), 4, seed=5)
+
+
+def test_half_of_the_tracks_are_hard_and_the_others_are_those_of_a_search_without(fitness):
+    hard = dataclasses.replace(fitness, hard_tracks=HARD)
+    for generation in range(20):
+        plain, drawn = fitness.tracks(generation), hard.tracks(generation)
+        assert drawn[2:] == plain[2:]
+        assert set(drawn[:2]) <= set(HARD)
+        assert len(set(drawn[:2])) == 2  # while there are enough, none comes twice
+        assert drawn == hard.tracks(generation)
+    assert {track for k in range(20) for track in hard.tracks(k)[:2]} == set(HARD)
+
+
+def test_an_odd_number_of_tracks_has_one_hard_track_less_and_few_hard_ones_come_again(fitness):
+    few = dataclasses.replace(fitness, rollouts=7, hard_tracks=(11, 22))
+    drawn = few.tracks(0)
+    assert len(drawn) == 7
+    assert set(drawn[:3]) <= {11, 22}
+    assert not set(drawn[3:]) & {11, 22}
+    assert not set(dataclasses.replace(fitness, rollouts=1, hard_tracks=HARD).tracks(0)) & set(HARD)
+
+
+def test_the_hard_tracks_are_the_worst_tenth(fitness, tmp_path):
+    start = Controller()
+    hard = prefer_hard_tracks(fitness, start, tmp_path, 50)
+    [row] = read_log(tmp_path / "hard_tracks.jsonl")
+    assert len(hard.hard_tracks) == row["hard"] == 5
+    assert len(set(row["tracks"])) == 50
+    assert max(row["tracks"]) < CHECK_TRACKS_FROM
+    worst = sorted(row["tracks"], key=lambda track: track % 1000)[:5]
+    assert list(hard.hard_tracks) == worst
+    assert row["scores"] == [track % 1000 for track in row["tracks"]]
+    assert row["steps"] == 500
+    assert not set(row["tracks"]) & set(fitness.tracks(0))
+    assert len(prefer_hard_tracks(fitness, start, tmp_path / "few", 3).hard_tracks) == 1
+
+
+def test_what_was_scored_is_not_scored_again(fitness, tmp_path):
+    start = Controller()
+    hard = prefer_hard_tracks(fitness, start, tmp_path, 20).hard_tracks
+    log = tmp_path / "hard_tracks.jsonl"
+    [row] = read_log(log)
+    write_log([row | {"scores": row["scores"][::-1]}], log)
+    assert prefer_hard_tracks(fitness, start, tmp_path, 20).hard_tracks != hard
+    write_log([row], log)
+    assert prefer_hard_tracks(fitness, start, tmp_path, 20).hard_tracks == hard
+
+
+@pytest.mark.parametrize("other", ["controller", "pool", "seed"])
+def test_scores_of_another_controller_or_of_other_tracks_are_refused(fitness, tmp_path, other):
+    start, pool = Controller(), 20
+    prefer_hard_tracks(fitness, start, tmp_path, pool)
+    if other == "controller":
+        start = Controller(np.ones(867))
+    elif other == "pool":
+        pool = 30
+    else:
+        fitness = dataclasses.replace(fitness, seed=6)
+    with pytest.raises(ValueError, match=r"hard_tracks\.jsonl"):
+        prefer_hard_tracks(fitness, start, tmp_path, pool)
+
+
+def test_a_search_with_other_hard_tracks_is_another_search(fitness):
+    one, other = (dataclasses.replace(fitness, hard_tracks=t) for t in (HARD, HARD[:2]))
+    assert len({f.record.digest for f in (fitness, one, other)}) == 3
+
+
+def test_a_pool_must_have_a_track(fitness, tmp_path):
+    with pytest.raises(ValueError, match="pool must be 1 or more, got 0"):
+        prefer_hard_tracks(fitness, Controller(), tmp_path, 0)
+
+
+def test_dreams_have_no_hard_tracks():
+    config = get_config("smoke", dream=True).change(hard_pool=3)
+    with pytest.raises(ValueError, match="hard_pool must be 0 where C is evolved in dreams, got 3"):
+        check_settings(config, get_machine("smoke"))
+
+
+def test_a_run_publishes_its_hard_tracks_and_counts_their_time(tmp_path):
+    config = get_config("smoke")
+    assert [r.hard_pool for r in config.rounds] == [0, 3]
+    run_all_rounds(config, tmp_path)
+    [row] = read_log(tmp_path / "hard_tracks.jsonl")
+    assert row["round"] == 1
+    assert len(row["tracks"]) == 3
+    assert not (tmp_path / "round0" / "hard_tracks.jsonl").exists()
+    first, minutes = read_log(tmp_path / "evolution.jsonl")[1], timeline(tmp_path)[1]["minutes"]
+    assert "hard_tracks" in first["record"]["made_from"]
+    write_log([row | {"seconds": row["seconds"] + 600}], tmp_path / "hard_tracks.jsonl")
+    assert timeline(tmp_path)[1]["minutes"] == pytest.approx(minutes + 10)
