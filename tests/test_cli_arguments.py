@@ -1,5 +1,6 @@
 """The command line: help texts, options, and errors, each reported in one line."""
 
+import dataclasses
 import io
 import json
 import os
@@ -13,8 +14,10 @@ from runs import SMOKE, error_of, save_run
 
 from wmlib.models.checkpoints import save_network
 from wmlib.models.vae import VAE
+from wmlib.pipeline.config import RoundConfig
 from wmlib.rollout.episodes import EpisodeStore
 from wmlib.tools.cli import AGENTS, RENAMED_OPTIONS, RUNS, main
+from wmlib.tools.settings import ByRound
 
 
 def test_options_that_the_ball_does_not_have_are_named(tmp_path, capsys):
@@ -70,6 +73,11 @@ def test_renamed_commands_and_options_still_work_and_print_the_new_name(tmp_path
     with pytest.raises(SystemExit):
         main(["study", "--help"])
     assert "python -m wmlib ablate" in capsys.readouterr().out
+
+
+def test_every_setting_of_a_round_is_an_option():
+    columns = {item.name for item in dataclasses.fields(ByRound)} - {"num_rounds"}
+    assert columns == {item.name for item in dataclasses.fields(RoundConfig)}
 
 
 @pytest.mark.parametrize("command", RENAMED_OPTIONS)

@@ -33,6 +33,7 @@ class ByRound:
     generations: tuple[int, ...]  # of CMA-ES
     sigma: tuple[float, ...]  # initial step size of CMA-ES
     dream_epochs: tuple[int, ...]  # passes of the M that makes dreams
+    hard_pool: tuple[int, ...]  # training tracks to find the hard ones among; 0: none
 
     @classmethod
     def of(cls, config: Config) -> "ByRound":
