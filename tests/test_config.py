@@ -132,3 +132,9 @@ def test_a_config_in_dreams_has_more_rounds_and_freezes_v_in_the_last():
         assert config.in_dreams
         assert len(config.rounds) > len(get_config(scale).rounds)
         assert column(config, "vae_epochs")[-1] == 0
+
+
+def test_returns_are_extrapolated_to_what_is_left_of_an_episode_or_to_a_shorter_lap():
+    config = get_config("laptop", dream=True).change(start_before=150, max_steps=1000)
+    for repeat, lap, expected in ((2, 1000, 463), (2, 800, 400), (1, 1000, 925), (1, 801, 801)):
+        assert config.change(repeat=repeat, lap_steps=lap).extrapolated_steps == expected

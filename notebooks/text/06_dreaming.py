@@ -443,7 +443,7 @@ extrapolated_return = build.check(extrapolated_return)
 
 # %%
 pair = Controller(np.concatenate([naive.parameters, controller.parameters]))
-encoder, horizon = PassThroughEncoder(agent_world), config.agent_steps_left
+encoder, horizon = PassThroughEncoder(agent_world), config.extrapolated_steps
 for name, env_spec in dream_specs.items():
     seeds = independent_seeds(20, env_spec.max_steps)
     gained, until, failed = fitness.dream_outcomes(env_spec, encoder, pair, seeds)

@@ -337,7 +337,7 @@ def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
                 env_spec = training_env_spec(config, search.patience)
                 fitness = MeanReturn(env_spec, world_model, *common)
             else:
-                encoder, steps = PassThroughEncoder(world_model), config.agent_steps_left
+                encoder, steps = PassThroughEncoder(world_model), config.extrapolated_steps
                 fitness = MeanReturn(dreams, encoder, *common)
                 if config.task_spec.reward is None:
                     fitness = ExtrapolatedReturn(dreams, encoder, *common, steps)

@@ -138,6 +138,8 @@ class DreamConfig(Checked):
     temperature: float = number(1.3, low=1e-6)  # of the dreams C is evolved in
     reward_temperature: float = number(10.0, low=1e-6)  # of M's previous reward, at most
     dropout: float = number(0.0, low=0, high=0.99)  # share of h hidden from M's prediction
+    # Environment steps of a lap: extrapolated returns count no pace beyond one in so many.
+    lap_steps: int = number(1000)
     end: Literal["drawn", "likely"] = "drawn"  # with M's probability; or where its logit is above 0
 
 
@@ -231,10 +233,13 @@ class Config(Checked):
         return math.ceil(self.env.max_steps / self.env.repeat)
 
     @property
-    def agent_steps_left(self) -> int:
-        """Agent steps of an episode after a moment half way to `start_before`."""
-        before = min(self.dream.start_before, self.env.max_steps) / 2
-        return math.ceil((self.env.max_steps - before) / self.env.repeat)
+    def extrapolated_steps(self) -> int:
+        """Agent steps of an extrapolated return: of an episode, or of a lap that is shorter.
+
+        An episode counts from a moment half way to `start_before`.
+        """
+        left = self.env.max_steps - min(self.dream.start_before, self.env.max_steps) / 2
+        return math.ceil(min(left, self.dream.lap_steps) / self.env.repeat)
 
     def change(self, **values: Any) -> "Config":
         """The same with some fields changed, also those of its parts: change(population=8).

@@ -144,7 +144,7 @@ def score_policies(last: Round, where: str, executor: Executor | None) -> dict:
         return {"policies": list(policies), "scores": scores.round(2).tolist()}
     changed = config if where == WITH_TEMPERATURE else config.change(dream=NEUTRAL)
     env_spec = dream_of(dataclasses.replace(last, config=changed), where)
-    encoder, steps = PassThroughEncoder(agent), config.agent_steps_left
+    encoder, steps = PassThroughEncoder(agent), config.extrapolated_steps
     seeds = independent_seeds(
         min(DREAMS, NOISE_ROWS // (2 * env_spec.max_steps)), env_spec.max_steps
     )
@@ -172,7 +172,7 @@ def evolve_in(
         config.rounds[0].rollouts,
         seed=config.seed,
         executor=executor,
-        agent_steps=config.agent_steps_left,
+        agent_steps=config.extrapolated_steps,
     )
     real = car_racing.training_env_spec(config, mirror=False)
     controller, evolution = search.evolve(
