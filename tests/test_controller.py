@@ -84,6 +84,19 @@ def test_directions_are_the_principal_components_of_the_features():
     np.testing.assert_allclose(np.cov(projected.T), np.diag([16, 1]) / 17, rtol=0.1, atol=0.02)
 
 
+def test_blocks_of_features_count_alike_whatever_their_variance():
+    torch.manual_seed(0)
+    small, large = torch.randn(2000, 3), 100 * torch.randn(2000, 5)
+    features = torch.cat([small, large], dim=1)
+    plain, balanced = Directions.of(features, 3), Directions.of(features, 3, 3, (3, 5))
+    assert np.abs(plain.matrix[:, :3]).max() < 0.01 * np.abs(balanced.matrix[:, :3]).max()
+    y = (features.double().numpy() - balanced.mean) @ balanced.matrix.T
+    np.testing.assert_allclose((y**2).sum(1).mean(), 1, rtol=1e-3)  # as without blocks
+    again = torch.cat([small, 7 * large], dim=1)
+    scaled = Directions.of(again, 3, 3, (3, 5))
+    np.testing.assert_allclose(scaled.matrix[:, 3:] * 7, balanced.matrix[:, 3:], atol=1e-9)
+
+
 @pytest.mark.parametrize("samples", [1, 10, 24])
 def test_more_directions_than_the_samples_determine_are_refused(samples):
     """The others would be rounding errors divided by almost 0."""

@@ -289,7 +289,9 @@ def search_directions(
             return Directions(kept["mean"], kept["matrix"], world_model.mdn_rnn.action_size)
     newest = _newest_episodes(folder, episodes)
     seen = torch.cat([features(world_model, *e) for e in newest])
-    found = Directions.of(seen, k, world_model.mdn_rnn.action_size)
+    m = world_model.mdn_rnn
+    blocks = (m.z_size, m.hidden_size, m.hidden_size) if m.reads_cell else ()
+    found = Directions.of(seen, k, m.action_size, blocks)
 
     def write(path: Path) -> None:
         with path.open("wb") as stream:

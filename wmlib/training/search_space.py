@@ -23,13 +23,22 @@ class Directions:
         self.mean, self.matrix, self.action_size = mean, matrix, action_size
 
     @classmethod
-    def of(cls, features: Tensor, k: int, action_size: int = 3) -> "Directions":
+    def of(
+        cls, features: Tensor, k: int, action_size: int = 3, blocks: tuple[int, ...] = ()
+    ) -> "Directions":
         """The first k principal components of features (N, n) float.
 
-        Raises ValueError unless k is 1 to the number of directions in which the features vary at
+        blocks: sizes of parts of the n features, in order. Each part is scaled to a total variance
+        of 1 first: c's variance is many times that of z, and components of [z, c, h] as it is are
+        nearly those of c alone. Raises ValueError unless k is 1 to the number of directions in which the features vary at
         all: at most n, at most N - 1. Along any other, the weights would be divided by almost 0.
         """
         x = features.double().cpu().numpy()
+        scale = np.ones(x.shape[1])
+        if blocks:
+            parts = np.split(x.var(0), np.cumsum(blocks)[:-1])
+            scale = np.repeat([1 / np.sqrt(max(part.sum(), 1e-12)) for part in parts], blocks)
+        mean, x = x.mean(0), x * scale
         covariance = np.atleast_2d(np.cov(x.T)) if len(x) > 1 else np.zeros((x.shape[1],) * 2)
         rank = int(np.linalg.matrix_rank(covariance, hermitian=True))
         if not 1 <= k <= rank:
@@ -40,7 +49,7 @@ class Directions:
         variances, vectors = np.linalg.eigh(covariance)
         deviations = np.sqrt(variances[::-1][:k])
         matrix = (vectors[:, ::-1][:, :k] / np.sqrt(deviations)).T
-        return cls(x.mean(0), matrix / np.sqrt(deviations.sum()), action_size)
+        return cls(mean, matrix * scale / np.sqrt(deviations.sum()), action_size)
 
     @property
     def num_parameters(self) -> int:
