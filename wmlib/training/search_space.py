@@ -30,8 +30,9 @@ class Directions:
 
         blocks: sizes of parts of the n features, in order. Each part is scaled to a total variance
         of 1 first: c's variance is many times that of z, and components of [z, c, h] as it is are
-        nearly those of c alone. Raises ValueError unless k is 1 to the number of directions in which the features vary at
-        all: at most n, at most N - 1. Along any other, the weights would be divided by almost 0.
+        nearly those of c alone. Raises ValueError unless k is 1 to the number of directions in
+        which the features vary at all: at most n, at most N - 1. Along any other, the weights would
+        be divided by almost 0.
         """
         x = features.double().cpu().numpy()
         scale = np.ones(x.shape[1])
