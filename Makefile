@@ -81,7 +81,7 @@ hygiene: $(READY) ## pairs in sync, cells run in order, no errors, size, links
 
 extras: $(READY) ## a real browser, a cluster, a read-only checkout, the site (installs Playwright, Dask, ViZDoom, Stable-Baselines3 and Sphinx; a Chromium must be there)
 	@$(PY) $(PIP_INSTALL) -c constraints.txt -e ".[browser,cluster,doom,sb3,site]"
-	@for part in $(EXTRAS) tests/test_external.py tests/test_take_cover.py; do $(PY) -m pytest $$part || exit 1; done
+	@for part in $(EXTRAS) tests/test_external.py tests/test_ppo_ablation.py tests/test_take_cover.py; do $(PY) -m pytest $$part || exit 1; done
 
 # In an environment of its own; uv finds the versions. LOWEST_TORCH=2.13.0 tries another torch than
 # the lowest: not every machine reaches the index with that one's CPU build.

@@ -34,6 +34,7 @@ MAY_USE = {
     "wmlib/rollout/workers.py": {"cluster"},
     "wmlib/tools/bench/": {"notebooks", "cluster", "bench"},
     "wmlib/tools/external.py": {"sb3"},
+    "wmlib/tools/ppo_ablation.py": {"sb3"},
     "wmlib/tools/report.py": {"notebooks"},
     "wmlib/view/": {"notebooks"},
     "notebooks/": {"core", "notebooks"},
@@ -44,6 +45,7 @@ MAY_USE = {
     "tests/browser.py": {"browser"},
     "tests/test_cluster.py": {"cluster"},
     "tests/test_external.py": {"sb3"},
+    "tests/test_ppo_ablation.py": {"sb3"},
     "tests/test_site.py": {"site"},
     "tests/test_web.py": {"browser"},
 }

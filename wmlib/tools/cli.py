@@ -22,6 +22,7 @@ from wmlib.tools import (
     exports,
     input_ablation,
     mixture_ablation,
+    ppo_ablation,
     runs,
     search_ablation,
     temperature_ablation,
@@ -53,6 +54,7 @@ AGENTS: dict[str, type] = {
     "ablate deployment": deployment_ablation.AblateDeployment,
     "ablate inputs": input_ablation.AblateInputs,
     "ablate mixtures": mixture_ablation.AblateMixtures,
+    "ablate ppo": ppo_ablation.AblatePPO,
     "ablate search": search_ablation.AblateSearch,
     "export-web": export_web.ExportWeb,
 }
