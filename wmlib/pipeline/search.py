@@ -92,7 +92,7 @@ def prefer_hard_tracks(
     """The same fitness, with half of its tracks from those on which `controller` scores worst.
 
     (Hard example mining.) The controller is scored on `pool` training tracks, once; the worst tenth
-    of them, one at least, are the hard ones. Where most tracks earn nearly the same, the rare
+    of them, one at least, are the hard ones. Where most returns are nearly the same, the rare
     others decide the mean, and a generation of a few tracks has none of them.
 
     Writes one row to hard_tracks.jsonl, and goes on with what is there: "tracks", their "scores",
