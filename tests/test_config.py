@@ -136,5 +136,6 @@ def test_a_config_in_dreams_has_more_rounds_and_freezes_v_in_the_last():
 
 def test_returns_are_extrapolated_to_what_is_left_of_an_episode_or_to_a_shorter_lap():
     config = get_config("laptop", dream=True).change(start_before=150, max_steps=1000)
-    for repeat, lap, expected in ((2, 1000, 463), (2, 800, 400), (1, 1000, 925), (1, 801, 801)):
+    for repeat, lap, expected in ((2, 0, 463), (2, 1000, 463), (2, 800, 400), (1, 801, 801)):
         assert config.change(repeat=repeat, lap_steps=lap).extrapolated_steps == expected
+    assert config.change(max_steps=2000).extrapolated_steps == 963

@@ -1,6 +1,7 @@
 """Half of a search's tracks from those on which the C that it begins with scores worst."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from wmlib.models.vae import VAE
 from wmlib.models.world_model import WorldModel
 from wmlib.pipeline.car_racing import check_settings, run_all_rounds, training_env_spec
 from wmlib.pipeline.fitness import MeanReturn
-from wmlib.pipeline.rounds import CHECK_TRACKS_FROM, timeline
+from wmlib.pipeline.rounds import CHECK_TRACKS_FROM, Round, timeline
 from wmlib.pipeline.scales import get_config, get_machine
 from wmlib.pipeline.search import prefer_hard_tracks
 from wmlib.rollout.policies import EpisodeSpec
@@ -38,62 +39,62 @@ def fitness():
     return ScoredByNumber(training_env_spec(config), WorldModel(VAE(), MDNRNN()), 4, seed=5)
 
 
+def pool_of(count, seed=5):
+    return np.random.default_rng(seed).choice(CHECK_TRACKS_FROM, count, replace=False).tolist()
+
+
 def test_half_of_the_tracks_are_hard_and_the_others_are_those_of_a_search_without(fitness):
     hard = dataclasses.replace(fitness, hard_tracks=HARD)
     for generation in range(20):
         plain, drawn = fitness.tracks(generation), hard.tracks(generation)
         assert drawn[2:] == plain[2:]
         assert set(drawn[:2]) <= set(HARD)
-        assert len(set(drawn[:2])) == 2  # while there are enough, none comes twice
+        assert len(set(drawn[:2])) == 2
         assert drawn == hard.tracks(generation)
     assert {track for k in range(20) for track in hard.tracks(k)[:2]} == set(HARD)
 
 
-def test_an_odd_number_of_tracks_has_one_hard_track_less_and_few_hard_ones_come_again(fitness):
-    few = dataclasses.replace(fitness, rollouts=7, hard_tracks=(11, 22))
-    drawn = few.tracks(0)
-    assert len(drawn) == 7
-    assert set(drawn[:3]) <= {11, 22}
-    assert not set(drawn[3:]) & {11, 22}
-    assert not set(dataclasses.replace(fitness, rollouts=1, hard_tracks=HARD).tracks(0)) & set(HARD)
+@pytest.mark.parametrize(("rollouts", "expected"), [(1, 0), (5, 2), (7, 3), (20, 3)])
+def test_no_hard_track_comes_twice_and_they_are_half_at_most(fitness, rollouts, expected):
+    drawn = dataclasses.replace(fitness, rollouts=rollouts, hard_tracks=HARD).tracks(0)
+    assert len(drawn) == rollouts
+    assert len(set(drawn) & set(HARD)) == sum(track in HARD for track in drawn) == expected
 
 
 def test_the_hard_tracks_are_the_worst_tenth(fitness, tmp_path):
-    start = Controller()
-    hard = prefer_hard_tracks(fitness, start, tmp_path, 50)
+    start, pool = Controller(), pool_of(50)
+    hard = prefer_hard_tracks(fitness, start, tmp_path, pool)
     [row] = read_log(tmp_path / "hard_tracks.jsonl")
-    assert len(hard.hard_tracks) == row["hard"] == 5
-    assert len(set(row["tracks"])) == 50
-    assert max(row["tracks"]) < CHECK_TRACKS_FROM
-    worst = sorted(row["tracks"], key=lambda track: track % 1000)[:5]
-    assert list(hard.hard_tracks) == worst
-    assert row["scores"] == [track % 1000 for track in row["tracks"]]
+    assert len(hard.hard_tracks) == row["num_hard"] == 5
+    assert row["tracks"] == pool
+    assert list(hard.hard_tracks) == sorted(pool, key=lambda track: track % 1000)[:5]
+    assert row["scores"] == [track % 1000 for track in pool]
     assert row["steps"] == 500
-    assert not set(row["tracks"]) & set(fitness.tracks(0))
-    assert len(prefer_hard_tracks(fitness, start, tmp_path / "few", 3).hard_tracks) == 1
+    assert len(prefer_hard_tracks(fitness, start, tmp_path / "few", pool[:3]).hard_tracks) == 1
 
 
 def test_what_was_scored_is_not_scored_again(fitness, tmp_path):
-    start = Controller()
-    hard = prefer_hard_tracks(fitness, start, tmp_path, 20).hard_tracks
+    start, pool = Controller(), pool_of(20)
+    hard = prefer_hard_tracks(fitness, start, tmp_path, pool).hard_tracks
     log = tmp_path / "hard_tracks.jsonl"
     [row] = read_log(log)
     write_log([row | {"scores": row["scores"][::-1]}], log)
-    assert prefer_hard_tracks(fitness, start, tmp_path, 20).hard_tracks != hard
+    assert prefer_hard_tracks(fitness, start, tmp_path, pool).hard_tracks != hard
     write_log([row], log)
-    assert prefer_hard_tracks(fitness, start, tmp_path, 20).hard_tracks == hard
+    assert prefer_hard_tracks(fitness, start, tmp_path, pool).hard_tracks == hard
 
 
-@pytest.mark.parametrize("other", ["controller", "pool", "seed"])
+@pytest.mark.parametrize("other", ["controller", "pool", "world"])
 def test_scores_of_another_controller_or_of_other_tracks_are_refused(fitness, tmp_path, other):
-    start, pool = Controller(), 20
+    start, pool = Controller(), pool_of(20)
     prefer_hard_tracks(fitness, start, tmp_path, pool)
     if other == "controller":
         start = Controller(np.ones(867))
     elif other == "pool":
-        pool = 30
+        pool = pool_of(20, seed=6)
     else:
-        fitness = dataclasses.replace(fitness, seed=6)
+        env_spec = dataclasses.replace(fitness.env_spec, patience=7)
+        fitness = dataclasses.replace(fitness, env_spec=env_spec)
     with pytest.raises(ValueError, match=r"hard_tracks\.jsonl"):
         prefer_hard_tracks(fitness, start, tmp_path, pool)
 
@@ -104,13 +105,37 @@ def test_a_search_with_other_hard_tracks_is_another_search(fitness):
 
 
 def test_a_pool_must_have_a_track(fitness, tmp_path):
-    with pytest.raises(ValueError, match="pool must be 1 or more, got 0"):
-        prefer_hard_tracks(fitness, Controller(), tmp_path, 0)
+    with pytest.raises(ValueError, match="the pool must have a track"):
+        prefer_hard_tracks(fitness, Controller(), tmp_path, [])
 
 
-def test_dreams_have_no_hard_tracks():
-    config = get_config("smoke", dream=True).change(hard_pool=3)
-    with pytest.raises(ValueError, match="hard_pool must be 0 where C is evolved in dreams, got 3"):
+def test_every_round_of_every_run_has_a_pool_of_its_own_without_the_tracks_of_checks():
+    config = get_config("laptop").change(hard_pool=(0, 200, 200))
+    pools = [
+        Round.of(config.change(seed=seed), number).pool_tracks()
+        for seed in (0, 1)
+        for number in (1, 2)
+    ]
+    assert Round.of(config, 0).pool_tracks() == []
+    for pool in pools:
+        assert len(set(pool)) == 200
+        assert max(pool) < CHECK_TRACKS_FROM
+    assert all(len(set(a) & set(b)) < 5 for a, b in itertools.combinations(pools, 2))
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (
+            get_config("smoke", dream=True).change(hard_pool=(0, 3, 3)),
+            "where C is evolved in dreams",
+        ),
+        (get_config("smoke").change(hard_pool=3), "in round 0"),
+        (get_config("smoke").change(double_every=60), "where candidates have one episode each"),
+    ],
+)
+def test_a_pool_is_refused_where_it_is_of_no_use(config, said):
+    with pytest.raises(ValueError, match=f"hard_pool must be 0 {said}.*; got 3"):
         check_settings(config, get_machine("smoke"))
 
 

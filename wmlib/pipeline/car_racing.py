@@ -109,11 +109,7 @@ def check_settings(config: Config, machine: Machine) -> None:
         )
     for current in rounds_of(config, machine=machine):
         current.training_tracks()
-        if config.in_dreams and current.settings.hard_pool:
-            raise ValueError(
-                f"hard_pool must be 0 where C is evolved in dreams, got "
-                f"{current.settings.hard_pool}: chance decides there which dream is hard"
-            )
+        current.pool_tracks()
 
 
 def train_world_model(current: Round) -> WorldModel:
@@ -348,8 +344,7 @@ def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
             else:
                 start = _initial(current, world_model)
             if current.settings.hard_pool:
-                pool = current.settings.hard_pool
-                fitness = prefer_hard_tracks(fitness, start, current.work, pool)
+                fitness = prefer_hard_tracks(fitness, start, current.work, current.pool_tracks())
             result = evolve(
                 fitness,
                 current.work,

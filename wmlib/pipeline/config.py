@@ -138,8 +138,9 @@ class DreamConfig(Checked):
     temperature: float = number(1.3, low=1e-6)  # of the dreams C is evolved in
     reward_temperature: float = number(10.0, low=1e-6)  # of M's previous reward, at most
     dropout: float = number(0.0, low=0, high=0.99)  # share of h hidden from M's prediction
-    # Environment steps of a lap: extrapolated returns count no pace beyond one in so many.
-    lap_steps: int = number(1000)
+    # Environment steps that returns are extrapolated to, at most; rewards count up to one lap in
+    # that time. 0: what is left of an episode.
+    lap_steps: int = number(0, low=0)
     end: Literal["drawn", "likely"] = "drawn"  # with M's probability; or where its logit is above 0
 
 
@@ -162,7 +163,8 @@ class RoundConfig(Checked):
     generations: int = number()  # of CMA-ES
     sigma: float = number(low=1e-6)  # initial step size of CMA-ES
     dream_epochs: int = number()  # passes of the M that makes dreams
-    hard_pool: int = number(0, low=0)  # training tracks to find the hard ones among; 0: none
+    # Tracks scored beforehand; half of the search's are from their worst tenth. 0: no such tracks.
+    hard_pool: int = number(0, low=0)
 
 
 def by_round(count: int, **columns: tuple) -> tuple[RoundConfig, ...]:
@@ -239,7 +241,7 @@ class Config(Checked):
         An episode counts from a moment half way to `start_before`.
         """
         left = self.env.max_steps - min(self.dream.start_before, self.env.max_steps) / 2
-        return math.ceil(min(left, self.dream.lap_steps) / self.env.repeat)
+        return math.ceil(min(left, self.dream.lap_steps or math.inf) / self.env.repeat)
 
     def change(self, **values: Any) -> "Config":
         """The same with some fields changed, also those of its parts: change(population=8).

@@ -15,7 +15,7 @@ from wmlib.files import digest
 from wmlib.models.checkpoints import weights_digest, world_model_digest
 from wmlib.models.controller import Controller
 from wmlib.models.world_model import WorldModel
-from wmlib.pipeline.rounds import CHECK_TRACKS_FROM
+from wmlib.pipeline.rounds import CHECK_TRACKS_FROM, num_tracks
 from wmlib.provenance import Record
 from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec
 from wmlib.rollout.rollout import Encoder, EnvSpec, Episode, run_episodes
@@ -119,11 +119,6 @@ def extrapolate(
     return pace * -np.expm1(-rate * agent_steps) / rate
 
 
-def num_tracks(generation: int, rollouts: int, double_every: int) -> int:
-    """How many tracks (or dreams) each candidate of a generation gets; they count from 0."""
-    return rollouts * 2 ** (generation // double_every)
-
-
 @dataclass(frozen=True)
 class MeanReturn:
     """The mean return of a controller, on the same tracks for a whole population.
@@ -133,8 +128,9 @@ class MeanReturn:
     differences, and the more episodes it takes to see them. Every generation has other tracks;
     generation k of two searches with the same `seed` has the same ones.
 
-    hard_tracks: half of every generation's tracks (rounded down) are drawn from these, if given. A
-    mean over few tracks rarely contains a hard one, and says nothing about it then.
+    hard_tracks: up to half of every generation's tracks are drawn from these (none twice), if
+    given. The mean is then not that of all tracks: hard ones have about half of the weight. Of few
+    tracks drawn from all, rarely one is hard, and their mean says nothing about it.
     """
 
     env_spec: EnvSpec
@@ -151,8 +147,8 @@ class MeanReturn:
         rng = np.random.default_rng([self.seed, generation])
         tracks = rng.integers(0, CHECK_TRACKS_FROM, count)
         if self.hard_tracks:
-            half = count // 2
-            tracks[:half] = rng.choice(self.hard_tracks, half, replace=half > len(self.hard_tracks))
+            hard = min(count // 2, len(self.hard_tracks))
+            tracks[:hard] = rng.choice(self.hard_tracks, hard, replace=False)
         return tracks.tolist()
 
     def __call__(self, controllers: Controller, generation: int) -> Evaluated:

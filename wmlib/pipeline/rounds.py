@@ -5,6 +5,8 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from wmlib.files import read_log, sha256, write_atomically, write_log
 from wmlib.models.checkpoints import load_controller, load_network, load_world_model
 from wmlib.models.controller import Controller
@@ -205,6 +207,26 @@ class Round:
                 raise ValueError(f"{name} must be 0 to {limit:,}, got {value:,}")
         return range(first, first + self.settings.episodes)
 
+    def pool_tracks(self) -> list[int]:
+        """The training tracks among which a search finds the hard ones; none where there is no pool.
+
+        Raises ValueError for a pool in a round where none is of use.
+        """
+        settings, search = self.settings, self.config.search
+        if not settings.hard_pool:
+            return []
+        last = num_tracks(settings.generations - 1, settings.rollouts, search.double_every)
+        for unfit, why in (
+            (self.config.in_dreams, "where C is evolved in dreams: their difficulty is noise"),
+            (self.number == 0, "in round 0: to a C of zeros all tracks are hard"),
+            (last < 2, "where candidates have one episode each: half of it is none"),
+        ):
+            if unfit:
+                raise ValueError(f"hard_pool must be 0 {why}; got {settings.hard_pool}")
+        # (No generation draws its tracks with three numbers.)
+        rng = np.random.default_rng([self.config.seed, self.number, 2])
+        return rng.choice(CHECK_TRACKS_FROM, settings.hard_pool, replace=False).tolist()
+
     def publish(self, *names: str) -> None:
         """Copy weights to the run's folder, and logs, behind those of earlier rounds.
 
@@ -225,6 +247,11 @@ class Round:
                 kept = [(k, path) for k, path in logs if path.exists()]
                 rows = [row | {"round": k} for k, path in kept for row in read_log(path)]
                 write_log(rows, self.folder / log)
+
+
+def num_tracks(generation: int, rollouts: int, double_every: int) -> int:
+    """How many tracks (or dreams) each candidate of a generation gets; they count from 0."""
+    return rollouts * 2 ** (generation // double_every)
 
 
 def run_name(config: Config) -> str:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -87,43 +87,41 @@ def evolve(
 
 
 def prefer_hard_tracks(
-    fitness: MeanReturn, controller: Controller, folder: str | Path, pool: int
+    fitness: MeanReturn, controller: Controller, folder: str | Path, pool: Sequence[int]
 ) -> MeanReturn:
     """The same fitness, with half of its tracks from those on which `controller` scores worst.
 
-    (Hard example mining.) The controller is scored on `pool` training tracks, once; the worst tenth
+    (Hard example mining.) The controller is scored once on the tracks of the pool; the worst tenth
     of them, one at least, are the hard ones. Where most returns are nearly the same, the rare
-    others decide the mean, and a generation of a few tracks has none of them.
+    others decide the mean, and a generation of a few tracks has none of them. (One episode per
+    track chose them: on average, they are less hard for the next controller.)
 
     Writes one row to hard_tracks.jsonl, and goes on with what is there: "tracks", their "scores",
-    "hard" (how many are), environment "steps", "seconds". Raises ValueError if the row there is of
-    other tracks or another controller, and if `pool` is not 1 or more.
+    "num_hard", environment "steps", "seconds". Raises ValueError if the row there is of other
+    tracks or another controller, and if the pool is empty.
     """
-    if pool < 1:
-        raise ValueError(f"pool must be 1 or more, got {pool}")
+    if not pool:
+        raise ValueError("the pool must have a track, got none")
     log, origin = Path(folder) / "hard_tracks.jsonl", fitness.record
     record = Record(
         origin.made_from | {"controller": digest(controller.parameters)},
-        {name: origin.settings[name] for name in ("world", "tracks_seed")} | {"pool": pool},
+        {"world": origin.settings["world"], "pool": digest(np.array(pool))},
     )
     if log.exists():
         [row] = read_log(log)
         require(log, Record.from_dict(row.get("record")), record)
     else:
         began = time.monotonic()
-        # (No generation draws with three numbers.)
-        rng = np.random.default_rng([fitness.seed, 0, 1])
-        tracks = rng.integers(0, CHECK_TRACKS_FROM, pool).tolist()
-        [episodes] = fitness.episodes(controller, tracks)
+        [episodes] = fitness.episodes(controller, pool)
         row = {
-            "tracks": tracks,
+            "tracks": list(pool),
             "scores": [episode.score for episode in episodes],
-            "hard": max(1, pool // 10),
+            "num_hard": max(1, len(pool) // 10),
             "steps": sum(episode.steps for episode in episodes),
             "record": record.to_dict(),
         }
         append_to_log(log, row, began)
-    hardest = np.argsort(row["scores"], kind="stable")[: row["hard"]]
+    hardest = np.argsort(row["scores"], kind="stable")[: row["num_hard"]]
     return dataclasses.replace(
         fitness, hard_tracks=tuple(row["tracks"][i] for i in hardest.tolist())
     )

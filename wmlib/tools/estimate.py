@@ -20,8 +20,7 @@ from wmlib.models.world_model import WorldModel
 from wmlib.pipeline.ball import BALL
 from wmlib.pipeline.car_racing import training_env_spec
 from wmlib.pipeline.config import Config, Machine
-from wmlib.pipeline.fitness import num_tracks
-from wmlib.pipeline.rounds import Round, rounds_of
+from wmlib.pipeline.rounds import Round, num_tracks, rounds_of
 from wmlib.pipeline.scales import get_machine
 from wmlib.rollout.policies import EpisodeSpec
 from wmlib.rollout.rollout import run_episodes

@@ -33,7 +33,8 @@ class ByRound:
     generations: tuple[int, ...]  # of CMA-ES
     sigma: tuple[float, ...]  # initial step size of CMA-ES
     dream_epochs: tuple[int, ...]  # passes of the M that makes dreams
-    hard_pool: tuple[int, ...]  # training tracks to find the hard ones among; 0: none
+    # Tracks scored beforehand; half of the search's are from their worst tenth. 0: no such tracks.
+    hard_pool: tuple[int, ...]
 
     @classmethod
     def of(cls, config: Config) -> "ByRound":
