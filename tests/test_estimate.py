@@ -13,6 +13,7 @@ from wmlib.tools.estimate import (
     Work,
     ball_in_car_racings_terms,
     needs,
+    search_seconds,
     searched_steps,
     tabulate,
 )
@@ -56,6 +57,13 @@ def test_an_estimate_adds_up_and_refuses_what_does_not_fit():
     for free in ({"disk_free": 1e6, "memory_free": 1e12}, {"disk_free": 1e12, "memory_free": 1e6}):
         with pytest.raises(ValueError, match="this will not fit"):
             tabulate(Work.of(config), SPEED, **free)
+
+
+def test_the_tracks_of_a_hard_pool_are_counted():
+    plain = get_config("laptop").change(num_rounds=2, generations=3)
+    mined = plain.change(hard_pool=(0, 120))
+    plain_s, mined_s = (search_seconds(Work.of(c), 1, SPEED) for c in (plain, mined))
+    assert mined_s - plain_s == pytest.approx(120 * 1000 / 1000)
 
 
 def test_the_estimate_uses_the_measured_memory_of_a_worker():

@@ -1,5 +1,7 @@
 """The PPO baseline: what it sees, that it resumes, and the table."""
 
+import dataclasses
+import itertools
 import sys
 
 import numpy as np
@@ -7,9 +9,11 @@ import pytest
 
 from wmlib.files import read_log
 from wmlib.tools import ppo_ablation
-from wmlib.tools.ppo_ablation import ENVIRONMENTS, FAST, ORIGINAL, Budget
+from wmlib.tools.cli import main
+from wmlib.tools.ppo_ablation import ENVIRONMENTS, FAST, ORIGINAL, STACKED, Budget
 
-SHORT = Budget(16 * ENVIRONMENTS, 8 * ENVIRONMENTS, rollout=8, tracks=2, max_steps=40)
+# Four updates and a bit; saved after every second one.
+SHORT = Budget(36 * ENVIRONMENTS, 16 * ENVIRONMENTS, rollout=8, tracks=2, max_steps=40)
 
 
 @pytest.fixture(autouse=True)
@@ -52,9 +56,11 @@ class TestTraining:
         arms = list(ppo_ablation.ARMS)
         assert [(r["seed"], r["arm"]) for r in rows] == [(s, a) for s in (0, 1) for a in arms]
         for row in rows:
-            assert row["environment_steps"] == 2 * SHORT.steps
-            assert [steps for steps, _ in row["curve"]] == [SHORT.steps, 2 * SHORT.steps]
-            for name in ("deterministic", "sampled", "deterministic_fast", "sampled_fast"):
+            saved = [steps // ENVIRONMENTS // 2 for steps, _ in row["curve"]]
+            assert saved == [16, 32, 40]  # the last update ends beyond the budget
+            assert row["environment_steps"] == 40 * ENVIRONMENTS * 2
+            assert row["sittings"] == 1
+            for name in ppo_ablation.PLAYED:
                 assert len(row[name]) == SHORT.tracks
         monkeypatch.setattr(ppo_ablation, "train", None)
         ppo_ablation.run_ppo_ablation(file, tmp_path / "work", SHORT)
@@ -71,26 +77,81 @@ class TestTraining:
 
         monkeypatch.setattr(ppo_ablation, "write_log", stop)
         with pytest.raises(KeyboardInterrupt):
-            ppo_ablation.train("zoo", 0, SHORT, tmp_path)
+            ppo_ablation.train("gSDE", 0, SHORT, tmp_path)
         monkeypatch.setattr(ppo_ablation, "write_log", write)
+        from stable_baselines3 import PPO
+
         [first] = read_log(tmp_path / "train.jsonl")
-        model, rows = ppo_ablation.train("zoo", 0, SHORT, tmp_path)
-        assert model.num_timesteps == SHORT.steps
+        before = PPO.load(tmp_path / "model.zip", device="cpu")
+        assert before.num_timesteps == 16 * ENVIRONMENTS
+        model, rows = ppo_ablation.train("gSDE", 0, SHORT, tmp_path)
+        assert [row["environment_steps"] // ENVIRONMENTS // 2 for row in rows] == [16, 32, 40]
+        assert [row["sitting"] for row in rows] == [1, 2, 2]
         assert rows[0] == first
-        assert rows[1]["seconds"] > first["seconds"]
-        # At the last update, the rate has nearly fallen to 0.
-        assert model.lr_schedule(model._current_progress_remaining) == 0
-        again, _ = ppo_ablation.train("zoo", 0, SHORT, tmp_path)
+        pairs = zip(before.policy.parameters(), model.policy.parameters(), strict=True)
+        assert any((a != b).any() for a, b in pairs)
+        assert ppo_ablation._falling_rate(model._current_progress_remaining) == 0
+        again, _ = ppo_ablation.train("gSDE", 0, SHORT, tmp_path)  # finished: nothing is trained
         for a, b in zip(again.policy.parameters(), model.policy.parameters(), strict=True):
             assert (a == b).all()
 
+    def test_a_training_of_another_arm_seed_or_budget_is_refused(self, tmp_path):
+        ppo_ablation.train("gSDE", 0, SHORT, tmp_path)
+        others = (
+            ("independent noise", 0, SHORT),
+            ("gSDE", 1, SHORT),
+            ("gSDE", 0, dataclasses.replace(SHORT, steps=SHORT.steps // 2)),
+        )
+        for other in others:
+            with pytest.raises(ValueError, match=r"train\.jsonl"):
+                ppo_ablation.train(*other, tmp_path)
+
+    def test_seeds_and_sittings_have_tracks_of_their_own(self, tmp_path, monkeypatch):
+        from stable_baselines3.common.vec_env import DummyVecEnv
+
+        given, seed_all = [], DummyVecEnv.seed
+
+        def seed(self, value=None):
+            given.append(value)
+            return seed_all(self, value)
+
+        monkeypatch.setattr(DummyVecEnv, "seed", seed)
+        used = []
+        for number, folder in ((0, "a"), (1, "b"), (1, "b")):
+            ppo_ablation.train("gSDE", number, SHORT, tmp_path / folder)
+            used.append(given[-1])  # the last one given holds
+        assert all(abs(a - b) >= ENVIRONMENTS for a, b in itertools.combinations(used, 2))
+
     def test_a_policy_is_played_with_and_without_its_noise(self, tmp_path):
-        model, _ = ppo_ablation.train("zoo", 1, SHORT, tmp_path)
-        returns = {
-            sampled: [ppo_ablation.play(model, FAST, 7, SHORT, sampled) for _ in range(3)]
-            for sampled in (False, True)
-        }
-        assert len(set(returns[False])) == 1
+        model, _ = ppo_ablation.train("gSDE", 1, SHORT, tmp_path)
+
+        def returns(sampled):
+            return ppo_ablation.play(model, FAST, 7, SHORT, sampled)
+
+        plain = returns(False)
+        assert returns(False) == plain
         model.policy.log_std.data.fill_(2.0)
-        assert len({ppo_ablation.play(model, FAST, 7, SHORT, True) for _ in range(3)}) > 1
-        assert ppo_ablation.play(model, FAST, 7, SHORT, False) == returns[False][0]
+        noisy = returns(True)
+        assert returns(True) == noisy != plain
+        assert returns(False) == plain
+
+    def test_frames_are_stacked_as_in_training(self):
+        envs = ppo_ablation.training_envs(40)
+        envs.seed(3)
+        seen = envs.reset()
+        env = ppo_ablation.make_env(FAST, 40)
+        frame, _ = env.reset(seed=3)
+        ours = np.zeros((STACKED, 64, 64), np.uint8)
+        action = np.array([0.3, 1, 0], np.float32)
+        for _ in range(3):
+            ours = ppo_ablation.stack(ours, frame)
+            np.testing.assert_array_equal(ours.transpose(1, 2, 0), seen[0])
+            seen, *_ = envs.step(np.tile(action, (ENVIRONMENTS, 1)))
+            frame, *_ = env.step(action)
+        envs.close()
+
+    def test_the_command(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("WM_RUNS", str(tmp_path))
+        out = tmp_path / "ppo.jsonl"
+        assert main(["ablate", "ppo", "--scale", "smoke", "--out", str(out)]) == 0
+        assert len(read_log(out)) == 6

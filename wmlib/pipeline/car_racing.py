@@ -269,24 +269,26 @@ def _distilled(current: Round, world_model: WorldModel) -> Controller:
 def search_directions(
     world_model: WorldModel, folder: str | Path, k: int, episodes: int = 60
 ) -> Directions:
-    """The first k principal components of [z, h] over a folder's newest episodes.
+    """The first k principal components of what C reads, over a folder's newest episodes.
 
-    Kept in directions.npz: a search that goes on must go on in the very same ones.
+    Of [z, c, h], each of the three counts alike. Kept in directions.npz: a search that goes on must
+    go on in the very same ones.
     """
     file, store = Path(folder) / "directions.npz", EpisodeStore(Path(folder) / "episodes")
     made_from = {
         "world_model": world_model_digest(world_model),
         "episodes": store.digest(),
     }
-    record = Record(made_from, {"k": k, "newest": episodes})
+    m = world_model.mdn_rnn
+    blocks = (m.z_size, m.hidden_size, m.hidden_size) if m.reads_cell else ()
+    balanced = {"blocks": list(blocks)} if blocks else {}
+    record = Record(made_from, {"k": k, "newest": episodes} | balanced)
     if file.exists():
         with np.load(file) as kept:
             require(file, Record.from_json(kept["record"].item()), record)
-            return Directions(kept["mean"], kept["matrix"], world_model.mdn_rnn.action_size)
+            return Directions(kept["mean"], kept["matrix"], m.action_size)
     newest = _newest_episodes(folder, episodes)
     seen = torch.cat([features(world_model, *e) for e in newest])
-    m = world_model.mdn_rnn
-    blocks = (m.z_size, m.hidden_size, m.hidden_size) if m.reads_cell else ()
     found = Directions.of(seen, k, m.action_size, blocks)
 
     def write(path: Path) -> None:

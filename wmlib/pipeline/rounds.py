@@ -208,7 +208,7 @@ class Round:
         return range(first, first + self.settings.episodes)
 
     def pool_tracks(self) -> list[int]:
-        """The training tracks among which a search finds the hard ones; none where there is no pool.
+        """The training tracks among which a search finds the hard ones; none without a pool.
 
         Raises ValueError for a pool in a round where none is of use.
         """
