@@ -139,3 +139,12 @@ def test_returns_are_extrapolated_to_what_is_left_of_an_episode_or_to_a_shorter_
     for repeat, lap, expected in ((2, 0, 463), (2, 1000, 463), (2, 800, 400), (1, 801, 801)):
         assert config.change(repeat=repeat, lap_steps=lap).extrapolated_steps == expected
     assert config.change(max_steps=2000).extrapolated_steps == 963
+
+
+def test_the_chapters_steps_take_equally_long_whatever_the_frame_skip():
+    config = get_config("laptop")
+    for repeat in (1, 2, 4):
+        chapter = get_chapter_config(config.change(repeat=repeat))
+        steps = (chapter.context, chapter.horizon, chapter.agent_steps, chapter.rollout_start)
+        assert tuple(repeat * count for count in steps) == (100, 120, 400, 300)
+    assert get_chapter_config(config.change(repeat=200)).context == 1

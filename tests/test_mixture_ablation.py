@@ -42,7 +42,7 @@ def oscillation(episodes=3, steps=60):
 
 
 def test_the_linear_baseline_finds_a_linear_system_and_a_copy_does_not():
-    latents, chapter = oscillation(), get_chapter_config("smoke")
+    latents, chapter = oscillation(), get_chapter_config(get_config("smoke"))
     linear = mixture_ablation.measure(Linear.fit(latents), latents, chapter)
     copy = mixture_ablation.measure(Linear.fit(latents, copy=True), latents, chapter)
     assert linear["active"] == [0, 1]
@@ -87,7 +87,7 @@ def test_the_command_writes_a_row_per_arm_and_seed_and_goes_on(tmp_path, monkeyp
     assert main(command) == 0
     rows = read_log(out)
     assert [row["arm"] for row in rows] == [*ARMS, LINEAR, COPY]
-    chapter = get_chapter_config("smoke")
+    chapter = get_chapter_config(get_config("smoke"))
     for row in rows:
         assert len(row["nll"]) == 32
         assert len(row["error"]) == len(row["energy_score"]) == chapter.horizon
@@ -113,6 +113,6 @@ def test_the_published_table_is_of_the_pretrained_agent():
     made_from = {json.dumps(row["record"]["made_from"]) for row in rows}
     assert len(made_from) == 1
     assert json.loads(made_from.pop())["agent"] == agent_digest(pretrained("car_racing"))
-    chapter = get_chapter_config("laptop")
+    chapter = get_chapter_config(get_config("laptop"))
     for row in rows:  # the command would go on with them
         assert row["record"]["settings"] == settings_of(get_config("laptop"), chapter)

@@ -70,7 +70,8 @@ from wmlib.view.explorers import DreamExplorer, DreamPlayer
 
 # %%
 figures.use_style()
-config, chapter, machine = get_config(dream=True), get_chapter_config(), get_machine()
+config, machine = get_config(dream=True), get_machine()
+chapter = get_chapter_config(config)
 RETRAIN = chapter.retrain  # set to True to train everything here from scratch
 folder = config.run_folder("car_racing_dream") if RETRAIN else pretrained("car_racing_dream")
 if RETRAIN:

@@ -178,19 +178,28 @@ def by_round(count: int, **columns: tuple) -> tuple[RoundConfig, ...]:
 
 @dataclass(frozen=True)
 class ChapterConfig(Checked):
-    """What only the chapters need. Never stored with a run."""
+    """What only the chapters need. Never stored with a run.
+
+    Of CarRacing, steps are agent steps where the chapters use them, and environment steps in
+    `scales.py`: see `at_pace`.
+    """
 
     retrain: bool = False  # train in the chapter instead of loading pretrained weights
     ball_test_episodes: int = number(60)
     ball_context: int = number(60)  # frames that M sees before an open-loop rollout
     ball_horizon: int = number(30)  # steps of an open-loop rollout
     test_episodes: int = number(24)  # CarRacing episodes that nothing was trained on
-    context: int = number(50)  # agent steps before an open-loop rollout
-    horizon: int = number(60)  # agent steps of an open-loop rollout
-    agent_steps: int = number(200)  # of an episode that is looked at step by step
+    context: int = number(100)  # steps before an open-loop rollout
+    horizon: int = number(120)  # steps of an open-loop rollout
+    agent_steps: int = number(400)  # of an episode that is gone through step by step
     broken_epochs: int = number(2)  # of VAEs that are broken on purpose
     trial_generations: int = number(10)  # of a search that is only tried
-    rollout_start: int = number(150)  # agent step at which M's rollouts begin: tracks differ there
+    rollout_start: int = number(300)  # step at which M's rollouts begin: tracks differ there
+
+    def at_pace(self, repeat: int) -> "ChapterConfig":
+        """From environment steps to agent steps of `repeat` environment steps each."""
+        names = ("context", "horizon", "agent_steps", "rollout_start")
+        return replace(self, **{name: max(1, getattr(self, name) // repeat) for name in names})
 
 
 @dataclass(frozen=True)

@@ -176,22 +176,18 @@ CHAPTERS = {
         ball_context=10,
         ball_horizon=5,
         test_episodes=3,
-        context=5,
-        horizon=5,
-        agent_steps=10,
+        context=20,
+        horizon=20,
+        agent_steps=40,
         broken_epochs=1,
         trial_generations=1,
-        rollout_start=5,
+        rollout_start=20,
     ),
     "laptop": ChapterConfig(),
     "paper": ChapterConfig(
         ball_test_episodes=100,
         test_episodes=64,
-        context=100,
-        horizon=120,
-        agent_steps=400,
         broken_epochs=10,
-        rollout_start=300,
     ),
 }
 
@@ -237,6 +233,7 @@ def get_machine(scale: str | None = None) -> Machine:
     return MACHINES[current_scale(scale)]
 
 
-def get_chapter_config(scale: str | None = None) -> ChapterConfig:
-    """What the chapters use at a scale. See `get_config`."""
-    return CHAPTERS[current_scale(scale)]
+def get_chapter_config(config: Config | None = None) -> ChapterConfig:
+    """What the chapters use with a config, by default `get_config()`."""
+    config = config or get_config()
+    return CHAPTERS[config.scale].at_pace(config.env.repeat)

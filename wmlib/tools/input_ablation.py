@@ -170,7 +170,7 @@ def _settings(config: Config) -> dict:
         "check_every": max(1, config.search.check_every // 2),
         "check_tracks": config.search.check_tracks,
         "score_tracks": config.score_tracks,
-        "test_episodes": get_chapter_config(config.scale).test_episodes,
+        "test_episodes": get_chapter_config(config).test_episodes,
     }
 
 

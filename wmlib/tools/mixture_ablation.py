@@ -127,8 +127,8 @@ class AblateMixtures:
 
     def __call__(self) -> None:
         """Run it."""
-        out = self.out or RESULTS
-        run_ablation(get_config(self.scale), get_chapter_config(self.scale), out)
+        out, config = self.out or RESULTS, get_config(self.scale)
+        run_ablation(config, get_chapter_config(config), out)
         print(f"written: {out}")
 
 

@@ -107,7 +107,7 @@ def _settings(config: Config) -> dict:
         "patience": config.search.patience,
         "directions": config.search.directions,
         "raw_step": RAW_STEP,
-        "random_episodes": get_chapter_config(config.scale).test_episodes,
+        "random_episodes": get_chapter_config(config).test_episodes,
         "random_patience": config.collect.patience,
         "tracks": max(2, config.search.check_tracks // 2),
     }
