@@ -22,7 +22,10 @@ from wmlib.tools.input_ablation import (
     ARMS,
     BOTH,
     CHANGE,
+    EIGHT,
+    HIDDEN,
     MEMORYLESS,
+    ONE,
     UNTRAINED_M,
     UNTRAINED_V,
     H,
@@ -30,6 +33,7 @@ from wmlib.tools.input_ablation import (
     features_of,
     world_model_of,
 )
+from wmlib.tools.input_models import HiddenController, hidden_step
 from wmlib.training.search_space import Directions
 
 
@@ -87,6 +91,7 @@ def test_every_arm_is_what_its_name_says(store):
     fresh = type(models[UNTRAINED_M].mdn_rnn)()
     assert torch.equal(fresh.reward.weight, models[UNTRAINED_M].mdn_rnn.reward.weight)
     assert models[CHANGE].feature_size == 64
+    assert [models[arm].mdn_rnn.mixtures for arm in (ONE, BOTH, EIGHT)] == [1, 5, 8]
     # What happened before the last step changes nothing without memory, and something with it.
     for arm in (MEMORYLESS, UNTRAINED_M):
         state = models[arm].begin(store.read("1", "frames")[:1])
@@ -110,6 +115,32 @@ def test_c_reads_what_the_arms_name_says(store):
     weight = Controller(parameters).weight
     assert weight[:, :, 32:].abs().max() == 0
     assert weight[:, :, :32].abs().max() > 0
+
+
+def test_a_controller_with_a_hidden_layer_reads_the_components(store):
+    config = get_config("smoke")
+    hidden, both = (world_model_of(config, arm, 0, store) for arm in (HIDDEN, BOTH))
+    seen = input_ablation._inputs(BOTH, both, store, ["1"])
+    components = (seen.double().numpy() - hidden.directions.mean) @ hidden.directions.matrix.T
+    read = input_ablation._inputs(HIDDEN, hidden, store, ["1"])
+    np.testing.assert_allclose(read, components, atol=1e-3)
+    points = np.random.default_rng(0).normal(size=(3, HiddenController().num_parameters))
+    everyone, x = HiddenController(points), torch.randn(3, 24)
+    w1, b1, w2, b2 = np.split(points[2], [24 * 16, 25 * 16, 25 * 16 + 48])
+    units = np.tanh(w1.reshape(16, 24) @ x[2].numpy() + b1)
+    expected = w2.reshape(3, 16) @ units + b2
+    np.testing.assert_allclose(everyone.raw(x, np.arange(3))[2], expected, rtol=1e-4)
+    again = HiddenController(everyone.parameters, **everyone.config)
+    torch.testing.assert_close(again(x), everyone(x))
+    with pytest.raises(ValueError, match="451 parameters, got 450"):
+        HiddenController(np.zeros(450))
+
+
+def test_the_step_size_of_a_hidden_layer_varies_the_outputs_as_wanted():
+    x = torch.randn(500, 24) / 24**0.5
+    points = np.random.default_rng(1).normal(size=(400, 451)) * hidden_step(x, 0.85)
+    raw = HiddenController(points).raw(x[:400], np.arange(400))
+    assert raw.square().mean().sqrt() == pytest.approx(0.85, rel=0.15)
 
 
 def test_an_untrained_v_has_a_z_that_varies_more_than_its_noise(store):

@@ -49,7 +49,7 @@ def evolve(
 
     def controllers(changes: np.ndarray) -> Controller:
         changes = changes if directions is None else directions.expand(changes)
-        return Controller(first + changes, **size)
+        return type(start)(first + changes, **size)
 
     def evaluate(points: np.ndarray, generation: int) -> np.ndarray:
         nonlocal steps

@@ -7,7 +7,8 @@ random ones, and the pretrained agent's with noise, as in the rounds of a run. T
 objection to world models of this kind is that M may not matter: an M that was never trained is one
 of the arms.
 
-"h" alone is M's memory before the current frame, so that C acts one agent step late there.
+"h" alone is M's memory before the current frame, so that C acts one agent step late there. The C
+with a hidden layer of 16 units reads the components that the others are searched in: 451 weights.
 """
 
 import dataclasses
@@ -28,7 +29,7 @@ from wmlib.models.checkpoints import load_agent
 from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.vae import VAE, frames_to_tensor
-from wmlib.models.world_model import State, WorldModel
+from wmlib.models.world_model import WorldModel
 from wmlib.paths import pretrained
 from wmlib.pipeline import car_racing, phases, search
 from wmlib.pipeline.config import Config, Machine
@@ -41,13 +42,20 @@ from wmlib.provenance import Record
 from wmlib.rollout.episodes import EpisodeStore
 from wmlib.rollout.policies import ControllerPolicy, random_car_policy
 from wmlib.rollout.workers import processes
+from wmlib.tools.input_models import (
+    HiddenController,
+    Projected,
+    WithLastChange,
+    WithoutMemory,
+    hidden_step,
+)
 from wmlib.tools.search_ablation import RAW_STEP, step_size
 from wmlib.tools.tables import Ablate, Table, published
 from wmlib.training.search_space import Directions
 
 RESULTS = published("inputs")
 SEEDS = range(5)
-Z, CHANGE, H, BOTH, MEMORYLESS, UNTRAINED_M, UNTRAINED_V = ARMS = (
+Z, CHANGE, H, BOTH, MEMORYLESS, UNTRAINED_M, UNTRAINED_V, ONE, EIGHT, HIDDEN = ARMS = (
     "z",
     "z and its last change",
     "h",
@@ -55,49 +63,14 @@ Z, CHANGE, H, BOTH, MEMORYLESS, UNTRAINED_M, UNTRAINED_V = ARMS = (
     "z and h, M without memory",
     "z and h, untrained M",
     "z and h, untrained V",
+    "z and h, M with 1 Gaussian",
+    "z and h, M with 8 Gaussians",
+    "z and h, C with a hidden layer",
 )
+MIXTURES = {ONE: 1, EIGHT: 8}
 # Training tracks that no other training uses: random episodes end here, the agent's begin here.
 TRACKS_FROM = 935_000
 NEWEST = 60  # episodes of the agent, over which the directions of the search are computed
-
-
-class WithoutMemory(WorldModel):
-    """M begins every step with h and c at 0: its h is a function of the last z and action alone."""
-
-    @torch.no_grad()
-    def remember(
-        self, state: State, actions: Tensor, few_rows: bool = False
-    ) -> tuple[Tensor, Tensor]:
-        """As of `WorldModel`."""
-        fresh = state._replace(h=torch.zeros_like(state.h), c=torch.zeros_like(state.c))
-        return super().remember(fresh, actions, few_rows)
-
-
-class WithLastChange(WorldModel):
-    """In place of h is the last change of z, z[t] - z[t - 1]; M is not used."""
-
-    @property
-    def feature_size(self) -> int:
-        """Length of [z, change]."""
-        return 2 * self.vae.z_size
-
-    @torch.no_grad()
-    def begin(self, frames: np.ndarray | Tensor) -> State:
-        """As of `WorldModel`; the first change is 0."""
-        z = self.encode(frames)
-        return State(z, torch.zeros_like(z), torch.zeros_like(z), z.new_zeros(len(z)))
-
-    @torch.no_grad()
-    def observe(
-        self,
-        state: State,
-        actions: Tensor,
-        frames: np.ndarray | Tensor,
-        rewards: Tensor | None = None,
-    ) -> State:
-        """As of `WorldModel`; actions and rewards, which only M reads, are not kept."""
-        now = self.begin(frames)
-        return now._replace(h=now.z - state.z)
 
 
 def run_input_ablation(config: Config, file: Path, work: Path, machine: Machine) -> None:
@@ -191,9 +164,10 @@ def world_model_of(config: Config, arm: str, seed: int, store: EpisodeStore) -> 
         return kind(vae, MDNRNN(repeat=repeat))
     latents = phases.encode(store, vae, folder / "latents")
     rnn, batch_size, memoryless = config.rnn, config.dream.batch_size, arm == MEMORYLESS
+    trained_as = "memoryless" if memoryless else f"m{MIXTURES.get(arm, '')}"
     mdn_rnn, _ = phases.train_mdn_rnn(
         latents,
-        folder / ("memoryless" if memoryless else "m") / str(seed),
+        folder / trained_as / str(seed),
         epochs=rnn.epochs,
         # Windows of one step begin at zero memory each: as many steps per batch in both.
         batch_size=batch_size * rnn.window if memoryless else batch_size,
@@ -203,8 +177,13 @@ def world_model_of(config: Config, arm: str, seed: int, store: EpisodeStore) -> 
         repeat=repeat,
         seed=seed,
         device="cpu",
+        start=MDNRNN(mixtures=MIXTURES[arm], repeat=repeat) if arm in MIXTURES else None,
     )
-    return (WithoutMemory if memoryless else WorldModel)(vae, mdn_rnn)
+    if arm != HIDDEN:
+        return (WithoutMemory if memoryless else WorldModel)(vae, mdn_rnn)
+    trained = WorldModel(vae, mdn_rnn)
+    seen = features_of(trained, store, store.names()[-NEWEST:])
+    return Projected.of(trained, Directions.of(seen, config.search.directions))
 
 
 @torch.no_grad()
@@ -235,6 +214,8 @@ def features_of(world_model: WorldModel, store: EpisodeStore, names: Sequence[st
             both[1:, size:] = h[:, 0]
         if isinstance(world_model, WithLastChange):
             both = torch.cat([z, z.diff(dim=0, prepend=z[:1])], dim=1)
+        if isinstance(world_model, Projected):
+            both = world_model.project(both)
         seen.append(both)
     return torch.cat(seen)
 
@@ -278,7 +259,13 @@ def _row(
 ) -> dict:
     settings, world_model = _settings(config), world_model_of(config, arm, seed, store)
     seen = _inputs(arm, world_model, store, store.names()[-NEWEST:])
-    space = Directions.of(seen, settings["directions"])
+    size, space = world_model.feature_size, None
+    if arm == HIDDEN:  # all its weights are searched: it reads components already
+        start: Controller = HiddenController(feature_size=size)
+        sigma = hidden_step(seen, RAW_STEP)
+    else:
+        start, space = Controller(feature_size=size), Directions.of(seen, settings["directions"])
+        sigma = step_size(space, seen)
     real = car_racing.training_env_spec(config)
     check = partial(
         search.check_in_environment,
@@ -296,10 +283,10 @@ def _row(
             executor=executor,
         ),
         store.folder.parent / f"{arm.replace(', ', '_').replace(' ', '_')}-{seed}",
-        start=Controller(feature_size=world_model.feature_size),
+        start=start,
         population=settings["population"],
         generations=settings["generations"],
-        sigma=step_size(space, seen),
+        sigma=sigma,
         directions=space,
         seed=seed,
         check=check,
