@@ -141,21 +141,24 @@ def train_vae(
     seed: int = 0,
     device: str | None = None,
     start: VAE | None = None,
+    free_bits: float = 0.5,
 ) -> tuple[VAE, list[dict]]:
     """V from a store's frames; writes vae.safetensors. Returns V and its history.
 
-    start: a V to go on from; by default a new one. Raises ValueError if the folder holds the
-    checkpoint of another training: other episodes, settings or start.
+    start: a V to go on from; by default a new one. free_bits: see `vae_loss`. Raises ValueError if
+    the folder holds the checkpoint of another training: other episodes, settings or start.
     """
     torch.manual_seed(seed)
     vae = VAE(frame_size, z_size) if start is None else copy.deepcopy(start)
     settings = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    if free_bits != 0.5:  # absent otherwise, as in records that there are
+        settings["free_bits"] = free_bits
     record = Record(
         {"episodes": store.digest(), **_start_of(start)}, settings | {"seed": seed, **vae.config}
     )
     history = fit(
         vae,
-        vae_step,
+        partial(vae_step, free_bits=free_bits),
         FrameBatches(store, batch_size, seed),
         epochs=epochs,
         learning_rate=learning_rate,

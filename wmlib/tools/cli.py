@@ -26,6 +26,7 @@ from wmlib.tools import (
     runs,
     search_ablation,
     temperature_ablation,
+    vision_ablation,
 )
 
 # Commands on a run, with the world that it is of.
@@ -56,6 +57,7 @@ AGENTS: dict[str, type] = {
     "ablate mixtures": mixture_ablation.AblateMixtures,
     "ablate ppo": ppo_ablation.AblatePPO,
     "ablate search": search_ablation.AblateSearch,
+    "ablate vision": vision_ablation.AblateVision,
     "export-web": export_web.ExportWeb,
 }
 

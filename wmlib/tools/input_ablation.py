@@ -85,7 +85,7 @@ def run_input_ablation(config: Config, file: Path, work: Path, machine: Machine)
     """
     if not config.search.directions:
         raise ValueError("this ablation needs principal components: use scale smoke or laptop")
-    settings = _settings(config)
+    settings = settings_of(config)
     with exclusive_lock(work), processes(machine.workers, machine.cluster) as executor:
         store = collect_episodes(config, work, executor)
         test = collect_test_episodes(config, settings["test_episodes"])
@@ -125,7 +125,8 @@ def collect_episodes(config: Config, work: Path, executor: Executor | None) -> E
     return store
 
 
-def _settings(config: Config) -> dict:
+def settings_of(config: Config) -> dict:
+    """How M is trained, and C is evolved and scored."""
     first = config.rounds[0]
     return {
         "env": dataclasses.asdict(config.env),
@@ -257,7 +258,7 @@ def _row(
     test: EpisodeStore,
     executor: Executor | None,
 ) -> dict:
-    settings, world_model = _settings(config), world_model_of(config, arm, seed, store)
+    settings, world_model = settings_of(config), world_model_of(config, arm, seed, store)
     seen = _inputs(arm, world_model, store, store.names()[-NEWEST:])
     size, space = world_model.feature_size, None
     if arm == HIDDEN:  # all its weights are searched: it reads components already
@@ -266,6 +267,23 @@ def _row(
     else:
         start, space = Controller(feature_size=size), Directions.of(seen, settings["directions"])
         sigma = step_size(space, seen)
+    folder = store.folder.parent / f"{arm.replace(', ', '_').replace(' ', '_')}-{seed}"
+    scored = evolve_and_score(config, world_model, start, space, sigma, seed, folder, executor)
+    return scored | {"probes": probe(arm, world_model, test)}
+
+
+def evolve_and_score(
+    config: Config,
+    world_model: WorldModel,
+    start: Controller,
+    space: Directions | None,
+    sigma: float,
+    seed: int,
+    folder: Path,
+    executor: Executor | None,
+) -> dict:
+    """Evolve C; "curve", "score", "std", "laps" and "steps" of a row, see `run_input_ablation`."""
+    settings = settings_of(config)
     real = car_racing.training_env_spec(config)
     check = partial(
         search.check_in_environment,
@@ -282,7 +300,7 @@ def _row(
             seed=seed,
             executor=executor,
         ),
-        store.folder.parent / f"{arm.replace(', ', '_').replace(' ', '_')}-{seed}",
+        folder,
         start=start,
         population=settings["population"],
         generations=settings["generations"],
@@ -307,7 +325,6 @@ def _row(
         "std": round(float(np.std(scores, ddof=1)), 2),
         "laps": float(np.mean([episode.lap for episode in episodes])),
         "steps": float(np.mean([episode.steps for episode in episodes])),
-        "probes": probe(arm, world_model, test),
     }
 
 

@@ -59,8 +59,10 @@ def pick_device(name: str | None = None) -> torch.device:
     return torch.device(name)
 
 
-def vae_step(vae: VAE, frames: Tensor, generator: torch.Generator) -> VAELoss:
-    """V's loss on a batch of uint8 frames (B, S, S, 3).
+def vae_step(
+    vae: VAE, frames: Tensor, generator: torch.Generator, free_bits: float = 0.5
+) -> VAELoss:
+    """V's loss on a batch of uint8 frames (B, S, S, 3). free_bits: see `vae_loss`.
 
     The convolutions use 16-bit floats where these are faster; weights, noise and loss do not.
     """
@@ -68,7 +70,7 @@ def vae_step(vae: VAE, frames: Tensor, generator: torch.Generator) -> VAELoss:
     with half_precision(frames.device):
         mu, logvar = (moment.float() for moment in vae.encode(frames))
         reconstructions = vae.decode(sample_latent(mu, logvar, generator))
-    return vae_loss(reconstructions.float(), frames, mu, logvar)
+    return vae_loss(reconstructions.float(), frames, mu, logvar, free_bits)
 
 
 def mdn_rnn_step(

@@ -1,0 +1,171 @@
+"""What does V need? Vs with other free bits or longer training, and the Cs that see by them.
+
+`python -m wmlib ablate vision` trains Vs on the same episodes (random ones and the pretrained
+agent's, with noise), then for each an M and a C, with equal settings and with several seeds.
+"""
+
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from wmlib.files import exclusive_lock
+from wmlib.models.checkpoints import load_agent
+from wmlib.models.controller import Controller
+from wmlib.models.mdn_rnn import MDNRNN
+from wmlib.models.vae import VAE, frames_to_tensor, kl_per_dimension
+from wmlib.models.world_model import WorldModel
+from wmlib.paths import pretrained
+from wmlib.pipeline import car_racing, phases
+from wmlib.pipeline.config import Config, Machine
+from wmlib.pipeline.scales import get_chapter_config
+from wmlib.pipeline.scoring import agent_digest, collect_test_episodes
+from wmlib.provenance import Record
+from wmlib.rollout.episodes import EpisodeStore
+from wmlib.rollout.policies import ControllerPolicy
+from wmlib.rollout.workers import processes
+from wmlib.tools.input_ablation import (
+    NEWEST,
+    TRACKS_FROM,
+    collect_episodes,
+    evolve_and_score,
+    features_of,
+    settings_of,
+)
+from wmlib.tools.search_ablation import step_size
+from wmlib.tools.tables import Ablate, Table, published
+from wmlib.training.search_space import Directions
+from wmlib.view import hairpins
+
+RESULTS = published("vision")
+SEEDS = range(3)
+SURVEYED = 48  # tracks on which the pretrained agent's hairpins are looked for
+ACTIVE = 0.05  # nats: a dimension with a larger mean KL is used
+EVERY = 5  # of the test episodes' frames, for the errors
+
+
+@dataclass(frozen=True)
+class Arm:
+    """free_bits: see `vae_loss`. passes: over all frames."""
+
+    free_bits: float = 0.5
+    passes: int = 2
+
+
+ARMS = {
+    "as in the loop": Arm(),
+    "no free bits": Arm(free_bits=0),
+    "0.25 free bits": Arm(free_bits=0.25),
+    "1 free bit": Arm(free_bits=1),
+    "one pass": Arm(passes=1),
+    "six passes": Arm(passes=6),
+}
+
+
+def run_vision_ablation(config: Config, file: Path, work: Path, machine: Machine) -> None:
+    """A row per arm and seed in `file`; goes on with what is there, and in `work`.
+
+    Rows: "arm", "seed", of test frames "squared_error" (summed over a frame), "kl" (nats per
+    frame) and "active" (how many dimensions have a mean KL above `ACTIVE`), "hairpin_error" (the
+    squared error of frames in which the road turns by more than 90 degrees), and of the C that sees
+    by this V the columns of `evolve_and_score`. Raises ValueError if the rows there were made with
+    other settings or from another agent.
+    """
+    if not config.search.directions:
+        raise ValueError("this ablation needs principal components: use scale smoke or laptop")
+    settings = settings_of(config) | {"surveyed": min(SURVEYED, config.score_tracks)}
+    with exclusive_lock(work), processes(machine.workers, machine.cluster) as executor:
+        store = collect_episodes(config, work, executor)
+        test = collect_test_episodes(config, get_chapter_config(config).test_episodes)
+        turns = hairpin_frames(config, settings["surveyed"])
+        made_from = {"agent": agent_digest(pretrained("car_racing")), "episodes": store.digest()}
+        table = Table(file, Record(made_from, settings))
+        for seed in SEEDS:
+            for name, arm in ARMS.items():
+                folder = work / f"{name.replace(' ', '_')}-{seed}"
+                table.add(
+                    {"arm": name, "seed": seed},
+                    partial(_row, config, arm, seed, store, test, turns, folder, executor),
+                )
+
+
+def hairpin_frames(config: Config, tracks: int) -> np.ndarray:
+    """Frames of the pretrained agent's hairpins: uint8 (T, S, S, 3); T may be 0."""
+    world_model, controller = load_agent(pretrained("car_racing"))
+    seeds = range(TRACKS_FROM - 2_000, TRACKS_FROM - 2_000 + tracks)
+    spec = car_racing.training_env_spec(config)
+    found = hairpins.survey(spec, ControllerPolicy(controller), seeds, world_model).hairpins
+    size = config.env.frame_size
+    frames = [hairpin.frames[: hairpins.VIEW] for hairpin in found]
+    return np.concatenate([np.zeros((0, size, size, 3), np.uint8), *frames])
+
+
+@torch.no_grad()
+def errors_of(vae: VAE, test: EpisodeStore, turns: np.ndarray) -> dict:
+    """The columns of a row that are V's own."""
+    frames = np.concatenate([test.read(name, "frames")[::EVERY] for name in test.names()])
+    seen = WorldModel(vae, MDNRNN(vae.z_size))
+    codes = [vae.encode(frames_to_tensor(part)) for part in torch.from_numpy(frames).split(256)]
+    mu, logvar = (torch.cat(code) for code in zip(*codes, strict=True))
+    kl = kl_per_dimension(mu, logvar).mean(0)
+    parts = np.split(frames, range(256, len(frames), 256))
+    errors = np.concatenate([hairpins.squared_error(seen, part) for part in parts])
+    at_turns = hairpins.squared_error(seen, turns).mean() if len(turns) else None
+    return {
+        "squared_error": round(float(errors.mean()), 3),
+        "kl": round(float(kl.sum()), 3),
+        "active": int((kl > ACTIVE).sum()),
+        "hairpin_error": None if at_turns is None else round(float(at_turns), 3),
+    }
+
+
+def _row(
+    config: Config,
+    arm: Arm,
+    seed: int,
+    store: EpisodeStore,
+    test: EpisodeStore,
+    turns: np.ndarray,
+    folder: Path,
+    executor: Executor | None,
+) -> dict:
+    settings, repeat = settings_of(config), load_agent(pretrained("car_racing"))[0].mdn_rnn.repeat
+    vae, _ = phases.train_vae(
+        store,
+        folder,
+        epochs=arm.passes,
+        batch_size=config.vae.batch_size,
+        free_bits=arm.free_bits,
+        seed=seed,
+    )
+    mdn_rnn, _ = phases.train_mdn_rnn(
+        phases.encode(store, vae, folder / "latents"),
+        folder,
+        epochs=config.rnn.epochs,
+        batch_size=settings["batch_size"],
+        window=config.rnn.window,
+        learning_rate=settings["learning_rate"],
+        anneal=True,
+        repeat=repeat,
+        seed=seed,
+        device="cpu",
+    )
+    world_model = WorldModel(vae.cpu(), mdn_rnn)
+    seen = features_of(world_model, store, store.names()[-NEWEST:])
+    space = Directions.of(seen, settings["directions"])
+    start, sigma = Controller(feature_size=world_model.feature_size), step_size(space, seen)
+    scored = evolve_and_score(config, world_model, start, space, sigma, seed, folder, executor)
+    return errors_of(world_model.vae, test, turns) | scored
+
+
+class AblateVision(Ablate):
+    """What does V need: Vs with other free bits or passes, and the Cs that see by them."""
+
+    name = RESULTS.stem
+
+    def measure(self, config: Config, file: Path, work: Path, machine: Machine) -> None:
+        """As of `Ablate`."""
+        run_vision_ablation(config, file, work, machine)
