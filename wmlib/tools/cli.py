@@ -26,6 +26,7 @@ from wmlib.tools import (
     runs,
     search_ablation,
     temperature_ablation,
+    track_ablation,
     vision_ablation,
 )
 
@@ -40,6 +41,7 @@ RUNS: dict[str, tuple[type[runs.RunCommand], str]] = {
     "train-rnn": (runs.TrainRNN, "car_racing"),
     "evolve": (runs.Evolve, "car_racing"),
     "ablate": (runs.Ablate, "car_racing"),
+    "ablate tracks": (track_ablation.AblateTracks, "car_racing"),
     "ablate temperature": (temperature_ablation.AblateTemperature, "take_cover"),
     "export ball": (exports.ExportBall, "ball"),
     "export car_racing": (exports.ExportCar, "car_racing"),
