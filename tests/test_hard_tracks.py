@@ -117,6 +117,7 @@ def test_every_round_of_every_run_has_a_pool_of_its_own_without_the_tracks_of_ch
         for number in (1, 2)
     ]
     assert Round.of(config, 0).pool_tracks() == []
+    assert Round.of(config.change(rollouts=1, double_every=25), 1).pool_tracks() == []
     for pool in pools:
         assert len(set(pool)) == 200
         assert max(pool) < CHECK_TRACKS_FROM
@@ -130,8 +131,7 @@ def test_every_round_of_every_run_has_a_pool_of_its_own_without_the_tracks_of_ch
             get_config("smoke", dream=True).change(hard_pool=(0, 3, 3)),
             "where C is evolved in dreams",
         ),
-        (get_config("smoke").change(hard_pool=3), "in round 0"),
-        (get_config("smoke").change(double_every=60), "where candidates have one episode each"),
+        (get_config("smoke").change(hard_pool=3, rollouts=2), "in round 0"),
     ],
 )
 def test_a_pool_is_refused_where_it_is_of_no_use(config, said):

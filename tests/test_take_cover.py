@@ -3,10 +3,13 @@
 import builtins
 import os
 import shutil
+import subprocess
+import sys
 
 import cv2
 import gymnasium as gym
 import numpy as np
+import psutil
 import pytest
 
 from wmlib.envs.vector import VectorEnvSpec
@@ -153,6 +156,33 @@ def run(tmp_path_factory):
 
 class TestTheRun:
     """The pipeline of CarRacing, with Take Cover's settings. Needs ViZDoom."""
+
+    @pytest.mark.parametrize("killed", ["worker", "parent"])
+    def test_a_game_does_not_outlive_its_worker(self, killed):
+        code = "\n".join(
+            (
+                "import time, gymnasium, psutil, wmlib.envs",
+                "from wmlib.rollout.workers import processes",
+                "def play():",
+                "    global game",
+                f"    game = gymnasium.make({NAME!r})",
+                "    here = psutil.Process()",
+                "    return [here.pid, *(child.pid for child in here.children())]",
+                "with processes(1) as executor:",
+                "    print(*executor.submit(play).result(), flush=True)",
+                "    time.sleep(60)",
+            )
+        )
+        command = [sys.executable, "-c", code]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+            pids = [int(pid) for pid in parent.stdout.readline().split()]
+            worker, *games = map(psutil.Process, pids)
+            assert games
+            (worker if killed == "worker" else psutil.Process(parent.pid)).terminate()
+            gone, alive = psutil.wait_procs(games, timeout=20)
+            parent.kill()
+            assert [process.status() for process in alive] == []
+            assert len(gone) == len(games)
 
     def test_a_whole_run_makes_an_agent_that_evaluate_scores(self, run, capsys):
         world_model, controller = load_agent(run)

@@ -345,8 +345,8 @@ def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
                 start = reevaluate(current, fitness, check)
             else:
                 start = _initial(current, world_model)
-            if current.settings.hard_pool:
-                fitness = prefer_hard_tracks(fitness, start, current.work, current.pool_tracks())
+            if pool := current.pool_tracks():
+                fitness = prefer_hard_tracks(fitness, start, current.work, pool)
             result = evolve(
                 fitness,
                 current.work,

@@ -210,16 +210,16 @@ class Round:
     def pool_tracks(self) -> list[int]:
         """The training tracks among which a search finds the hard ones; none without a pool.
 
-        Raises ValueError for a pool in a round where none is of use.
+        Nor are there any where candidates never have two episodes: half of one is none. Raises
+        ValueError for a pool in a round where it is of no use.
         """
         settings, search = self.settings, self.config.search
-        if not settings.hard_pool:
+        most = num_tracks(settings.generations - 1, settings.rollouts, search.double_every)
+        if not settings.hard_pool or most < 2:
             return []
-        last = num_tracks(settings.generations - 1, settings.rollouts, search.double_every)
         for unfit, why in (
             (self.config.in_dreams, "where C is evolved in dreams: their difficulty is noise"),
             (self.number == 0, "in round 0: to a C of zeros all tracks are hard"),
-            (last < 2, "where candidates have one episode each: half of it is none"),
         ):
             if unfit:
                 raise ValueError(f"hard_pool must be 0 {why}; got {settings.hard_pool}")

@@ -73,6 +73,7 @@ def _start_worker() -> None:
     torch.set_num_threads(1)
     # Ctrl-C reaches the whole group of processes; it is the parent that ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: _end())
     # A killed parent cannot tell its workers to stop: they have to notice.
     threading.Thread(target=_leave_with, args=[psutil.Process().parent()], daemon=True).start()
 
@@ -81,6 +82,14 @@ def _leave_with(parent: psutil.Process | None) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         while parent is not None and parent.status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.5)
+    _end()
+
+
+def _end() -> None:
+    # Games have processes of their own (see `TakeCover`), which would run on.
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
     os._exit(1)
 
 
