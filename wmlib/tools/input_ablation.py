@@ -135,6 +135,8 @@ def settings_of(config: Config) -> dict:
         "batch_size": config.dream.batch_size,
         "learning_rate": config.dream.learning_rate,
         "newest": NEWEST,
+        "mixtures": MIXTURES,
+        "hidden": HiddenController().hidden,
         "raw_step": RAW_STEP,
         "population": config.search.population,
         "generations": first.generations + config.rounds[1].generations,

@@ -5,7 +5,7 @@ agent's, with noise), then for each an M and a C, with equal settings and with s
 """
 
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -76,7 +76,11 @@ def run_vision_ablation(config: Config, file: Path, work: Path, machine: Machine
     """
     if not config.search.directions:
         raise ValueError("this ablation needs principal components: use scale smoke or laptop")
-    settings = settings_of(config) | {"surveyed": min(SURVEYED, config.score_tracks)}
+    settings = settings_of(config) | {
+        "surveyed": min(SURVEYED, config.score_tracks),
+        "vae": asdict(config.vae),
+        "arms": {name: asdict(arm) for name, arm in ARMS.items()},
+    }
     with exclusive_lock(work), processes(machine.workers, machine.cluster) as executor:
         store = collect_episodes(config, work, executor)
         test = collect_test_episodes(config, get_chapter_config(config).test_episodes)
