@@ -61,7 +61,10 @@ class Controller:
                 f"{self.num_parameters} parameters, got {values.shape[1]}"
             )
         self._parameters = values
-        matrix = torch.as_tensor(values, dtype=torch.float32)
+        self._unpack(torch.as_tensor(values, dtype=torch.float32))
+
+    def _unpack(self, matrix: Tensor) -> None:
+        # From parameters (P, n) to the layers' weights.
         split = self.action_size * self.feature_size
         self._weight = matrix[:, :split].unflatten(1, (self.action_size, self.feature_size))
         self._bias = matrix[:, split:] if self.bias else matrix.new_zeros(len(matrix), 1)

@@ -73,6 +73,15 @@ def _module(place: str) -> Any:
     return module
 
 
+def stable_baselines() -> types.ModuleType:
+    """The package, which is no dependency. ValueError, with what to install, if it is missing."""
+    try:
+        import stable_baselines3
+    except ImportError as error:
+        raise ValueError("Stable-Baselines3 is needed: pip install stable-baselines3") from error
+    return stable_baselines3
+
+
 class StableBaselinesAgent:
     """A model saved by Stable-Baselines3, acting deterministically.
 
@@ -83,18 +92,13 @@ class StableBaselinesAgent:
     """
 
     def __init__(self, algorithm: str, file: Path):
-        try:
-            import stable_baselines3  # only here: it is no dependency
-        except ImportError as error:
-            raise ValueError(
-                "Stable-Baselines3 is needed: pip install stable-baselines3"
-            ) from error
+        sb3 = stable_baselines()
         known = [a.lower() for a in ("A2C", "DDPG", "PPO", "SAC", "TD3")]
         if algorithm.lower() not in known:
             raise ValueError(f"the algorithm must be one of {', '.join(known)}, got {algorithm!r}")
         if not file.is_file():
             raise ValueError(f"there is no file {file}")
-        self._model = getattr(stable_baselines3, algorithm.upper()).load(file, device="cpu")
+        self._model = getattr(sb3, algorithm.upper()).load(file, device="cpu")
         shape = self._model.observation_space.shape
         self._channels_first = shape[1:] == (96, 96)
         channels = shape[0] if self._channels_first else shape[-1]

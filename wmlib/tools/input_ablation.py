@@ -166,20 +166,15 @@ def world_model_of(config: Config, arm: str, seed: int, store: EpisodeStore) -> 
         kind = WithLastChange if arm == CHANGE else WorldModel
         return kind(vae, MDNRNN(repeat=repeat))
     latents = phases.encode(store, vae, folder / "latents")
-    rnn, batch_size, memoryless = config.rnn, config.dream.batch_size, arm == MEMORYLESS
+    memoryless = arm == MEMORYLESS
     trained_as = "memoryless" if memoryless else f"m{MIXTURES.get(arm, '')}"
-    mdn_rnn, _ = phases.train_mdn_rnn(
+    mdn_rnn = train_m(
+        config,
         latents,
         folder / trained_as / str(seed),
-        epochs=rnn.epochs,
-        # Windows of one step begin at zero memory each: as many steps per batch in both.
-        batch_size=batch_size * rnn.window if memoryless else batch_size,
-        window=1 if memoryless else rnn.window,
-        learning_rate=config.dream.learning_rate,
-        anneal=True,
-        repeat=repeat,
-        seed=seed,
-        device="cpu",
+        repeat,
+        seed,
+        window=1 if memoryless else config.rnn.window,
         start=MDNRNN(mixtures=MIXTURES[arm], repeat=repeat) if arm in MIXTURES else None,
     )
     if arm != HIDDEN:
@@ -187,6 +182,36 @@ def world_model_of(config: Config, arm: str, seed: int, store: EpisodeStore) -> 
     trained = WorldModel(vae, mdn_rnn)
     seen = features_of(trained, store, store.names()[-NEWEST:])
     return Projected.of(trained, Directions.of(seen, config.search.directions))
+
+
+def train_m(
+    config: Config,
+    latents: EpisodeStore,
+    folder: Path,
+    repeat: int,
+    seed: int,
+    window: int | None = None,
+    start: MDNRNN | None = None,
+) -> MDNRNN:
+    """The M of an arm. window: agent steps, by default the config's; start: as of `train_mdn_rnn`.
+
+    Shorter windows begin at zero memory more often; as many steps are in a batch.
+    """
+    window = window or config.rnn.window
+    mdn_rnn, _ = phases.train_mdn_rnn(
+        latents,
+        folder,
+        epochs=config.rnn.epochs,
+        batch_size=config.dream.batch_size * config.rnn.window // window,
+        window=window,
+        learning_rate=config.dream.learning_rate,
+        anneal=True,
+        repeat=repeat,
+        seed=seed,
+        device="cpu",
+        start=start,
+    )
+    return mdn_rnn
 
 
 @torch.no_grad()

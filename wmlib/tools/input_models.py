@@ -102,24 +102,9 @@ class HiddenController(Controller):
         """As of `Controller`."""
         return super().config | {"hidden": self.hidden}
 
-    @property
-    def parameters(self) -> np.ndarray:
-        """As of `Controller`."""
-        return self._parameters.copy()
-
-    @parameters.setter
-    def parameters(self, values: np.ndarray | Tensor) -> None:
-        values = np.atleast_2d(np.asarray(values, dtype=np.float64))
-        if values.shape[1] != self.num_parameters:
-            raise ValueError(
-                f"this controller has {self.num_parameters} parameters, got {values.shape[1]}"
-            )
-        self._parameters = values
+    def _unpack(self, matrix: Tensor) -> None:
         sizes = [self.hidden * self.feature_size, self.hidden, self.action_size * self.hidden]
-        self._layers = [
-            torch.as_tensor(part, dtype=torch.float32)
-            for part in np.split(values, np.cumsum(sizes), axis=1)
-        ]
+        self._layers = matrix.split([*sizes, self.action_size], dim=1)
 
     def raw(self, features: Tensor, members: Tensor | np.ndarray | None = None) -> Tensor:
         """W2 tanh(W1 x + b1) + b2: (B, action_size)."""

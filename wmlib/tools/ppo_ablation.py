@@ -34,6 +34,7 @@ from wmlib.envs.vector import ActionRepeat
 from wmlib.files import exclusive_lock, read_log, write_atomically, write_log
 from wmlib.pipeline.scales import get_config
 from wmlib.provenance import Record, require
+from wmlib.tools.external import stable_baselines
 from wmlib.tools.tables import Table, published
 
 SEEDS = range(3)
@@ -101,7 +102,7 @@ def run_ppo_ablation(
     "machine" and "versions" say where. Raises ValueError if the rows there were made with other
     settings, or Stable-Baselines3 is missing.
     """
-    _require_sb3()
+    stable_baselines()
     with exclusive_lock(work):
         table = Table(file, Record({}, {name: settings_of(name, budget) for name in ARMS}))
         for seed in SEEDS:
@@ -118,13 +119,6 @@ def settings_of(arm: str, budget: Budget) -> dict[str, Any]:
     seen = {"env": FAST, "frame": FRAME, "stacked": STACKED, "repeat": REPEAT}
     rate = {"learning_rate": LEARNING_RATE, "environments": ENVIRONMENTS}
     return asdict(budget) | seen | rate | ZOO | settings | {"policy": network}
-
-
-def _require_sb3() -> None:
-    try:
-        import stable_baselines3  # noqa: F401  # only here: it is no dependency
-    except ImportError as error:
-        raise ValueError("Stable-Baselines3 is needed: pip install stable-baselines3") from error
 
 
 def make_env(env_id: str, max_steps: int) -> gym.Env:

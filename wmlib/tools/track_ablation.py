@@ -42,7 +42,7 @@ def run_track_ablation(config: Config, run: Path, machine: Machine) -> None:
     round, and if the rows there are of another run.
     """
     last = rounds_of(config, run, machine)[-1]
-    if not last.settings.hard_pool:
+    if not last.pool_tracks():
         raise ValueError(f"the last round of the run in {run} has no hard_pool to do without")
     world_model = load_world_model(last.work)
     table = Table(run / TABLE, Record({"agent": agent_digest(run)}, dataclasses.asdict(config)))

@@ -34,6 +34,7 @@ from wmlib.tools.input_ablation import (
     evolve_and_score,
     features_of,
     settings_of,
+    train_m,
 )
 from wmlib.tools.search_ablation import step_size
 from wmlib.tools.tables import Ablate, Table, published
@@ -136,7 +137,7 @@ def _row(
     folder: Path,
     executor: Executor | None,
 ) -> dict:
-    settings, repeat = settings_of(config), load_agent(pretrained("car_racing"))[0].mdn_rnn.repeat
+    repeat = load_agent(pretrained("car_racing"))[0].mdn_rnn.repeat
     vae, _ = phases.train_vae(
         store,
         folder,
@@ -145,21 +146,11 @@ def _row(
         free_bits=arm.free_bits,
         seed=seed,
     )
-    mdn_rnn, _ = phases.train_mdn_rnn(
-        phases.encode(store, vae, folder / "latents"),
-        folder,
-        epochs=config.rnn.epochs,
-        batch_size=settings["batch_size"],
-        window=config.rnn.window,
-        learning_rate=settings["learning_rate"],
-        anneal=True,
-        repeat=repeat,
-        seed=seed,
-        device="cpu",
-    )
+    latents = phases.encode(store, vae, folder / "latents")
+    mdn_rnn = train_m(config, latents, folder, repeat, seed)
     world_model = WorldModel(vae.cpu(), mdn_rnn)
     seen = features_of(world_model, store, store.names()[-NEWEST:])
-    space = Directions.of(seen, settings["directions"])
+    space = Directions.of(seen, config.search.directions)
     start, sigma = Controller(feature_size=world_model.feature_size), step_size(space, seen)
     scored = evolve_and_score(config, world_model, start, space, sigma, seed, folder, executor)
     return errors_of(world_model.vae, test, turns) | scored
