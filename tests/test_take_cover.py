@@ -159,6 +159,7 @@ class TestTheRun:
 
     @pytest.mark.parametrize("killed", ["worker", "parent"])
     def test_a_game_does_not_outlive_its_worker(self, killed):
+        pytest.importorskip("vizdoom", reason="needs ViZDoom: pip install vizdoom")
         code = "\n".join(
             (
                 "import time, gymnasium, psutil, wmlib.envs",
