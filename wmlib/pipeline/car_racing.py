@@ -20,6 +20,8 @@ Differs from the paper, with the default (laptop) settings, in:
 
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import Executor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,11 +53,7 @@ from wmlib.pipeline.rounds import SEARCH, WORLD_MODEL, Round, rounds_of
 from wmlib.pipeline.search import check_in_environment, evolve, prefer_hard_tracks
 from wmlib.provenance import Record, require
 from wmlib.rollout.episodes import EpisodeStore
-from wmlib.rollout.policies import (
-    ControllerPolicy,
-    Policy,
-    random_networks,
-)
+from wmlib.rollout.policies import ControllerPolicy, Policy, random_networks
 from wmlib.rollout.workers import processes
 from wmlib.training.evolution import Evolution
 from wmlib.training.fit import pick_device
@@ -331,16 +329,13 @@ def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
                 tracks=search.check_tracks,
                 executor=executor,
             )
-            common = (current.settings.rollouts, search.double_every, seed, executor)
-            fitness: MeanReturn
-            if dreams is None:
-                env_spec = training_env_spec(config, search.patience)
-                fitness = MeanReturn(env_spec, world_model, *common)
-            else:
-                encoder, steps = PassThroughEncoder(world_model), config.extrapolated_steps
-                fitness = MeanReturn(dreams, encoder, *common)
+            fitness = mean_return(current, world_model, executor)
+            if dreams is not None:
+                encoder = PassThroughEncoder(world_model)
+                fitness = replace(fitness, env_spec=dreams, encoder=encoder, seed=seed)
                 if config.task_spec.reward is None:
-                    fitness = ExtrapolatedReturn(dreams, encoder, *common, steps)
+                    steps = config.extrapolated_steps
+                    fitness = ExtrapolatedReturn(**vars(fitness), agent_steps=steps)
             if current.reevaluates:
                 start = reevaluate(current, fitness, check)
             else:
@@ -361,6 +356,20 @@ def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
             )
         current.publish(*WORLD_MODEL, "dream", *SEARCH)
     return result
+
+
+def mean_return(current: Round, world_model: WorldModel, executor: Executor | None) -> MeanReturn:
+    """The fitness of a round's search in the environment, on tracks from all alike."""
+    search = current.config.search
+    return MeanReturn(
+        training_env_spec(current.config, search.patience),
+        world_model,
+        current.settings.rollouts,
+        search.double_every,
+        current.config.seed,
+        executor,
+        group=search.group,
+    )
 
 
 def _dreams(current: Round, world_model: WorldModel) -> DreamSpec:

@@ -15,7 +15,7 @@ from wmlib.files import digest
 from wmlib.models.checkpoints import weights_digest, world_model_digest
 from wmlib.models.controller import Controller
 from wmlib.models.world_model import WorldModel
-from wmlib.pipeline.rounds import CHECK_TRACKS_FROM, num_tracks
+from wmlib.pipeline.rounds import CHECK_TRACKS_FROM, num_groups, num_tracks
 from wmlib.provenance import Record
 from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec
 from wmlib.rollout.rollout import Encoder, EnvSpec, Episode, run_episodes
@@ -30,18 +30,22 @@ def run_controllers(
     env_spec: EnvSpec,
     encoder: Encoder,
     controllers: Controller,
-    seeds: Sequence[int],
+    seeds: Sequence[int] | np.ndarray,
     executor: Executor | None = None,
 ) -> list[list[Episode]]:
-    """The episodes of every controller on the same seeds: a list per controller.
+    """The episodes of every controller: a list per controller.
 
-    encoder: what turns observations into [z, h]: a world model or, in dreams, a pass-through.
+    seeds: on which all of them run; or an array (controllers, episodes), each its own. encoder:
+    what turns observations into [z, h]: a world model or, in dreams, a pass-through.
     """
-    specs = [EpisodeSpec(seed, member) for member in range(len(controllers)) for seed in seeds]
+    seeds = np.asarray(seeds)
+    table = np.broadcast_to(seeds, (len(controllers), seeds.shape[-1]))
+    specs = [EpisodeSpec(seed, k) for k, row in enumerate(table.tolist()) for seed in row]
     episodes = run_episodes(
         env_spec, ControllerPolicy(controllers), specs, encoder, executor=executor
     )
-    return [episodes[i : i + len(seeds)] for i in range(0, len(episodes), len(seeds))]
+    size = table.shape[1]
+    return [episodes[i : i + size] for i in range(0, len(episodes), size)]
 
 
 class Evaluated(NamedTuple):
@@ -121,12 +125,16 @@ def extrapolate(
 
 @dataclass(frozen=True)
 class MeanReturn:
-    """The mean return of a controller, on the same tracks for a whole population.
+    """The mean return of a controller, on the same tracks for a whole population or group.
 
     All candidates of a generation get the same `rollouts` tracks (common random numbers), and twice
     as many after every `double_every` generations: the better they get, the smaller their
     differences, and the more episodes it takes to see them. Every generation has other tracks;
     generation k of two searches with the same `seed` has the same ones.
+
+    group: so many candidates share their tracks; 0: all. Every group has others, so that a
+    generation sees many tracks with few episodes per candidate. The fitness then is the return less
+    the mean of the group, plus that of all: how hard a group's tracks are makes no difference.
 
     hard_tracks: up to half of every generation's tracks are drawn from these (none twice), if
     given. The mean is then not that of all tracks: hard ones have about half of the weight. Of few
@@ -140,27 +148,36 @@ class MeanReturn:
     seed: int = 0
     executor: Executor | None = None
     hard_tracks: tuple[int, ...] = field(default=(), kw_only=True)
+    group: int = field(default=0, kw_only=True)
 
-    def tracks(self, generation: int) -> list[int]:
-        """The seeds of a generation's episodes."""
+    def tracks(self, generation: int, groups: int = 1) -> np.ndarray:
+        """The seeds of a generation's episodes: (groups, episodes per candidate) int."""
         count = num_tracks(generation, self.rollouts, self.double_every)
         rng = np.random.default_rng([self.seed, generation])
-        tracks = rng.integers(0, CHECK_TRACKS_FROM, count)
+        tracks = rng.integers(0, CHECK_TRACKS_FROM, count * groups)
         if self.hard_tracks:
-            hard = min(count // 2, len(self.hard_tracks))
+            hard = min(len(tracks) // 2, len(self.hard_tracks))
             tracks[:hard] = rng.choice(self.hard_tracks, hard, replace=False)
-        return tracks.tolist()
+        return tracks.reshape(count, groups).T
 
     def __call__(self, controllers: Controller, generation: int) -> Evaluated:
         """All candidates of a generation."""
-        return self.of(controllers, self.tracks(generation))
+        groups = num_groups(len(controllers), self.group)
+        if groups == 1:
+            return self.of(controllers, self.tracks(generation)[0])
+        group = np.arange(len(controllers)) % groups
+        fitness, steps = self.of(controllers, self.tracks(generation, groups)[group])
+        means = np.bincount(group, fitness) / np.bincount(group)
+        return Evaluated(fitness - means[group] + fitness.mean(), steps)
 
-    def of(self, controllers: Controller, seeds: Sequence[int]) -> Evaluated:
-        """The same by the episodes of these seeds."""
+    def of(self, controllers: Controller, seeds: Sequence[int] | np.ndarray) -> Evaluated:
+        """The same by the episodes of these seeds, see `run_controllers`."""
         rows = self.episodes(controllers, seeds)
         return Evaluated.of(scores_of(rows).mean(1), rows)
 
-    def episodes(self, controllers: Controller, seeds: Sequence[int]) -> list[list[Episode]]:
+    def episodes(
+        self, controllers: Controller, seeds: Sequence[int] | np.ndarray
+    ) -> list[list[Episode]]:
         """The episodes of every controller on these tracks, or in these dreams."""
         return run_controllers(self.env_spec, self.encoder, controllers, seeds, self.executor)
 
@@ -184,6 +201,8 @@ class MeanReturn:
         else:
             assert isinstance(self.encoder, WorldModel)  # nothing else sees frames
             made_from = {"world_model": world_model_digest(self.encoder)}
+        if self.group:
+            settings |= {"group": self.group}
         if self.hard_tracks:
             made_from |= {"hard_tracks": digest(np.array(self.hard_tracks))}
         return Record(made_from, settings)
@@ -195,7 +214,7 @@ class ExtrapolatedReturn(MeanReturn):
 
     agent_steps: int = 500
 
-    def of(self, controllers: Controller, seeds: Sequence[int]) -> Evaluated:
+    def of(self, controllers: Controller, seeds: Sequence[int] | np.ndarray) -> Evaluated:
         """By the dreams of these seeds."""
         assert isinstance(self.env_spec, DreamSpec)
         rows = self.episodes(controllers, seeds)

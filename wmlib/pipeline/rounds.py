@@ -210,11 +210,12 @@ class Round:
     def pool_tracks(self) -> list[int]:
         """The training tracks among which a search finds the hard ones; none without a pool.
 
-        Nor are there any where candidates never have two episodes: half of one is none. Raises
+        Nor are there any where no generation has two tracks: half of one is none. Raises
         ValueError for a pool in a round where it is of no use.
         """
         settings, search = self.settings, self.config.search
         most = num_tracks(settings.generations - 1, settings.rollouts, search.double_every)
+        most *= num_groups(search.population, search.group)
         if not settings.hard_pool or most < 2:
             return []
         for unfit, why in (
@@ -252,6 +253,11 @@ class Round:
 def num_tracks(generation: int, rollouts: int, double_every: int) -> int:
     """How many tracks (or dreams) each candidate of a generation gets; they count from 0."""
     return rollouts * 2 ** (generation // double_every)
+
+
+def num_groups(population: int, group: int) -> int:
+    """How many groups of `group` candidates (0: all), or a few more, share their tracks."""
+    return max(1, population // group) if group else 1
 
 
 def run_name(config: Config) -> str:

@@ -16,9 +16,9 @@ from typing import Annotated
 from wmlib.models.checkpoints import load_controller, load_world_model
 from wmlib.models.controller import Controller
 from wmlib.models.world_model import WorldModel
-from wmlib.pipeline.car_racing import search_directions, training_env_spec
+from wmlib.pipeline.car_racing import mean_return, search_directions, training_env_spec
 from wmlib.pipeline.config import Config, Machine
-from wmlib.pipeline.fitness import MeanReturn, run_controllers
+from wmlib.pipeline.fitness import run_controllers
 from wmlib.pipeline.rounds import CHECK_TRACKS_FROM, Round, rounds_of
 from wmlib.pipeline.scoring import agent_digest
 from wmlib.pipeline.search import evolve
@@ -72,16 +72,8 @@ def search_without_pool(
 ) -> Controller:
     """The C that a round's search finds with tracks from all alike."""
     config, search, k = last.config, last.config.search, last.config.search.directions
-    fitness = MeanReturn(
-        training_env_spec(config, search.patience),
-        world_model,
-        last.settings.rollouts,
-        search.double_every,
-        config.seed,
-        executor,
-    )
     controller, _ = evolve(
-        fitness,
+        mean_return(last, world_model, executor),
         last.work / "all_tracks",
         start=load_controller(last.work / "initial.safetensors"),
         population=search.population,

@@ -1,0 +1,95 @@
+"""Candidates in groups, each with its own tracks: how hard those are makes no difference."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from wmlib.models.controller import Controller
+from wmlib.models.mdn_rnn import MDNRNN
+from wmlib.models.vae import VAE
+from wmlib.models.world_model import WorldModel
+from wmlib.pipeline.car_racing import training_env_spec
+from wmlib.pipeline.fitness import MeanReturn, run_controllers
+from wmlib.pipeline.rounds import Round, num_groups
+from wmlib.pipeline.scales import get_config
+from wmlib.rollout.policies import EpisodeSpec
+from wmlib.rollout.rollout import Episode
+
+
+@dataclasses.dataclass(frozen=True)
+class Additive(MeanReturn):
+    """A candidate's number, plus that of the track; no episode is run."""
+
+    def episodes(self, controllers, seeds):
+        table = np.broadcast_to(seeds, (len(controllers), np.shape(seeds)[-1]))
+        return [
+            [Episode(EpisodeSpec(seed, k), 3.0 * k + seed % 1000, steps=10) for seed in row]
+            for k, row in enumerate(table.tolist())
+        ]
+
+
+def fitness_of(rollouts, group=0, hard_tracks=()):
+    env_spec, world_model = training_env_spec(get_config("smoke")), WorldModel(VAE(), MDNRNN())
+    return Additive(env_spec, world_model, rollouts, seed=5, group=group, hard_tracks=hard_tracks)
+
+
+@pytest.mark.parametrize(
+    ("population", "group", "groups"), [(48, 0, 1), (48, 8, 6), (20, 8, 2), (5, 8, 1), (8, 8, 1)]
+)
+def test_no_group_is_smaller_than_it_says(population, group, groups):
+    assert num_groups(population, group) == groups
+
+
+@pytest.mark.parametrize("rollouts", [1, 4])
+def test_how_hard_the_tracks_of_a_group_are_makes_no_difference(rollouts):
+    """Within a group the differences are those of the candidates, and every group has one mean."""
+    population = Controller(np.zeros((16, 867)))
+    values, steps = fitness_of(rollouts, group=4)(population, 3)
+    assert steps == 16 * rollouts * 10
+    groups = np.stack([values[k::4] for k in range(4)])
+    np.testing.assert_allclose(np.diff(groups, axis=1), 3.0 * 4)
+    np.testing.assert_allclose(groups.mean(1), values.mean())
+    alike, _ = fitness_of(rollouts)(population, 3)
+    np.testing.assert_allclose(np.diff(alike), 3.0)
+
+
+def test_the_groups_have_different_tracks_and_the_first_are_hard():
+    fitness = fitness_of(2, group=4, hard_tracks=(11, 22, 33))
+    tracks = fitness.tracks(0, groups=4)
+    assert tracks.shape == (4, 2)
+    assert set(tracks[:3, 0]) == {11, 22, 33}
+    assert len(set(tracks.ravel().tolist())) == 8
+    np.testing.assert_array_equal(tracks, fitness.tracks(0, groups=4))
+    one = fitness_of(1, group=4, hard_tracks=(11, 22, 33)).tracks(0, groups=4)
+    assert set(one[:2, 0]) <= {11, 22, 33}
+    assert not set(one[2:, 0]) & {11, 22, 33}
+
+
+def test_one_group_is_what_it_was_without():
+    population = Controller(np.zeros((6, 867)))
+    plain, grouped = (fitness_of(2, group)(population, 1).fitness for group in (0, 6))
+    np.testing.assert_array_equal(plain, grouped)
+
+
+def test_the_record_says_it_only_if_it_is_so():
+    assert "group" not in fitness_of(1).record.settings
+    assert fitness_of(1, group=8).record.settings["group"] == 8
+
+
+def test_episodes_run_on_each_controllers_own_tracks():
+    config = get_config("smoke")
+    env_spec, world_model = training_env_spec(config, patience=10), WorldModel(VAE(), MDNRNN())
+    population = Controller(np.random.default_rng(0).standard_normal((2, 867)))
+    own = run_controllers(env_spec, world_model, population, np.array([[1, 2], [3, 1]]))
+    assert [[e.spec.seed for e in row] for row in own] == [[1, 2], [3, 1]]
+    assert [[e.spec.member for e in row] for row in own] == [[0, 0], [1, 1]]
+    alike = run_controllers(env_spec, world_model, population, [1, 2])
+    assert own[0][0].score == alike[0][0].score
+    assert own[1][1].score == alike[1][0].score
+
+
+def test_with_groups_one_episode_each_is_enough_for_hard_tracks():
+    config = get_config("smoke").change(rollouts=1, double_every=25, hard_pool=4)
+    assert Round.of(config, 1).pool_tracks() == []
+    assert len(Round.of(config.change(search={"population": 8, "group": 4}), 1).pool_tracks()) == 4
