@@ -11,7 +11,7 @@ from wmlib.models.vae import VAE
 from wmlib.models.world_model import WorldModel
 from wmlib.pipeline.car_racing import training_env_spec
 from wmlib.pipeline.fitness import MeanReturn, run_controllers
-from wmlib.pipeline.rounds import Round, num_groups
+from wmlib.pipeline.rounds import num_groups
 from wmlib.pipeline.scales import get_config
 from wmlib.rollout.policies import EpisodeSpec
 from wmlib.rollout.rollout import Episode
@@ -54,16 +54,17 @@ def test_how_hard_the_tracks_of_a_group_are_makes_no_difference(rollouts):
     np.testing.assert_allclose(np.diff(alike), 3.0)
 
 
-def test_the_groups_have_different_tracks_and_the_first_are_hard():
-    fitness = fitness_of(2, group=4, hard_tracks=(11, 22, 33))
+def test_the_groups_have_different_tracks_and_as_many_hard_ones():
+    """Half of each group's are hard, until there are no more: then the last groups have fewer."""
+    fitness = fitness_of(5, group=4, hard_tracks=range(11))
     tracks = fitness.tracks(0, groups=4)
-    assert tracks.shape == (4, 2)
-    assert set(tracks[:3, 0]) == {11, 22, 33}
-    assert len(set(tracks.ravel().tolist())) == 8
+    assert tracks.shape == (4, 5)
+    assert (tracks < 11).sum(1).tolist() == [2, 2, 2, 2]
+    assert len(set(tracks.ravel().tolist())) == 20
     np.testing.assert_array_equal(tracks, fitness.tracks(0, groups=4))
-    one = fitness_of(1, group=4, hard_tracks=(11, 22, 33)).tracks(0, groups=4)
-    assert set(one[:2, 0]) <= {11, 22, 33}
-    assert not set(one[2:, 0]) & {11, 22, 33}
+    few = fitness_of(5, group=4, hard_tracks=range(7)).tracks(0, groups=4)
+    assert (few < 7).sum(1).tolist() == [2, 2, 2, 1]
+    assert (fitness_of(1, group=4, hard_tracks=range(7)).tracks(0, groups=4) >= 7).all()
 
 
 def test_one_group_is_what_it_was_without():
@@ -89,7 +90,8 @@ def test_episodes_run_on_each_controllers_own_tracks():
     assert own[1][1].score == alike[1][0].score
 
 
-def test_with_groups_one_episode_each_is_enough_for_hard_tracks():
-    config = get_config("smoke").change(rollouts=1, double_every=25, hard_pool=4)
-    assert Round.of(config, 1).pool_tracks() == []
-    assert len(Round.of(config.change(search={"population": 8, "group": 4}), 1).pool_tracks()) == 4
+@pytest.mark.parametrize("group", [1, 2, 3])
+def test_groups_of_a_few_are_refused(group):
+    """Of one candidate, less its mean, nothing is left."""
+    with pytest.raises(ValueError, match=f"group must be 0 or at least 4, got {group}"):
+        get_config("smoke").change(group=group)

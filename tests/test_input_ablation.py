@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from wmlib.envs.road_state import QUANTITIES
+from wmlib.envs.road_state import QUANTITIES, replay
 from wmlib.files import read_log
 from wmlib.models import numerics
 from wmlib.models.checkpoints import load_agent
@@ -152,6 +152,27 @@ def test_an_untrained_v_has_a_z_that_varies_more_than_its_noise(store):
     assert logvar.exp().sqrt().flatten().tolist() == pytest.approx([0.1] * logvar.numel())
 
 
+def test_a_probe_finds_what_its_features_contain_and_at_the_right_step(store, monkeypatch):
+    """Linear mixtures of the true state itself. (In so few steps, the road does not turn.)"""
+    world_model, mix = load_agent(pretrained("car_racing"))[0], torch.randn(4, 6)
+
+    def known(late):
+        def inputs(arm, world_model, store, names):
+            actions = store.read(names[0], "actions")
+            truth = replay(int(names[0]), actions, world_model.mdn_rnn.repeat)[:-1]
+            return torch.from_numpy(np.roll(truth, late, axis=0)).float() @ mix
+
+        return inputs
+
+    found = []
+    for late in (0, 7):
+        monkeypatch.setattr(input_ablation, "_inputs", known(late))
+        found.append(input_ablation.probe(BOTH, world_model, store, zoom=0))
+    assert list(found[0]) == list(QUANTITIES)
+    for quantity in ("angle", "speed"):
+        assert found[0][quantity] > 0.98 > found[1][quantity]
+
+
 def test_the_command_makes_a_row_per_search_and_goes_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("WM_RUNS", str(tmp_path / "runs"))
     monkeypatch.setattr(input_ablation, "SEEDS", range(1))
@@ -168,11 +189,13 @@ def test_the_command_makes_a_row_per_search_and_goes_on(tmp_path, monkeypatch, c
         assert steps[0] > 0
         assert list(row["probes"]) == list(QUANTITIES)
     # Interrupted in the middle of the last search, and gone on with.
+    assert list(ARMS)[-1] == HIDDEN
     out.write_text("".join(text.splitlines(keepends=True)[:-1]), encoding="utf-8")
-    [log] = (tmp_path / "runs").rglob("z_and_h_untrained_V-0/evolution.jsonl")
-    kept = log.read_text(encoding="utf-8").splitlines(keepends=True)[:1]
-    log.write_text("".join(kept), encoding="utf-8")
+    [log] = (tmp_path / "runs").rglob("z_and_h_C_with_a_hidden_layer-0/evolution.jsonl")
+    whole = log.read_text(encoding="utf-8").splitlines(keepends=True)
+    log.write_text(whole[0], encoding="utf-8")
     assert main(command) == 0
+    assert len(read_log(log)) == len(whole) > 1
     assert [{**r, "record": 0} for r in read_log(out)] == [{**r, "record": 0} for r in rows]
     assert "written" in capsys.readouterr().out
 

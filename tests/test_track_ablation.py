@@ -38,10 +38,27 @@ def test_the_other_search_differs_in_nothing_but_its_tracks(run):
     assert (run / "tracks.jsonl").read_bytes() == before
 
 
+def test_of_a_round_that_freezes_v_and_only_of_a_finished_run(run, tmp_path, capsys):
+    """Its search begins at the C before, which is in no file of the round."""
+    config = get_config("smoke").change(vae_epochs=(1, 0))
+    run_all_rounds(config, tmp_path / "run")
+    config.save(tmp_path / "run", "car_racing")
+    last = tmp_path / "run" / "round1"
+    assert not (last / "initial.safetensors").exists()
+    command = ["ablate", "tracks", "--scale", "smoke", "--workers", "0"]
+    command += ["--folder", str(tmp_path / "run")]
+    controller = (last / "controller.safetensors").rename(tmp_path / "controller.safetensors")
+    assert "is not finished" in error_of(capsys, *command)
+    assert not (tmp_path / "run" / "tracks.jsonl").exists()
+    controller.rename(last / "controller.safetensors")
+    assert main(command) == 0
+    assert [row["arm"] for row in read_log(tmp_path / "run" / "tracks.jsonl")] == list(ARMS)
+
+
 def test_a_run_without_hard_tracks_is_refused(tmp_path, capsys):
     config = get_config("smoke").change(hard_pool=0)
     run_all_rounds(config, tmp_path / "run")
     config.save(tmp_path / "run", "car_racing")
     command = ["ablate", "tracks", "--scale", "smoke", "--workers", "0"]
     said = error_of(capsys, *command, "--folder", tmp_path / "run")
-    assert "has no hard_pool" in said
+    assert "has no hard tracks" in said

@@ -6,7 +6,7 @@ import torch
 
 from wmlib.files import read_log
 from wmlib.models.checkpoints import load_agent
-from wmlib.models.vae import VAE
+from wmlib.models.vae import VAE, frames_to_tensor, kl_per_dimension
 from wmlib.paths import pretrained
 from wmlib.rollout.episodes import EpisodeStore
 from wmlib.tools import vision_ablation
@@ -18,12 +18,18 @@ from wmlib.view import hairpins
 def test_the_measures_of_a_v(tmp_path):
     world_model, _ = load_agent(pretrained("car_racing"))
     frames = np.random.default_rng(0).integers(0, 256, (11, 64, 64, 3), dtype=np.uint8)
+    frames[1::2] = 0
     store = EpisodeStore(tmp_path / "episodes")
     store.write("1", {"frames": frames, "actions": np.zeros((10, 3), np.float32)})
     found = errors_of(world_model.vae, store, frames[:2])
     error = hairpins.squared_error(world_model, frames[:: vision_ablation.EVERY])
     assert found["squared_error"] == pytest.approx(error.mean(), rel=1e-3)
-    assert found["hairpin_error"] == pytest.approx(error[:1].mean(), rel=0.2)
+    turns = hairpins.squared_error(world_model, frames[:2])
+    assert abs(turns[0] - turns[1]) > 500
+    assert found["hairpin_error"] == pytest.approx(turns.mean(), rel=1e-3)
+    seen = world_model.vae.encode(frames_to_tensor(frames[:: vision_ablation.EVERY]))
+    expected = kl_per_dimension(*seen).sum(1).mean().item()
+    assert found["kl"] == pytest.approx(expected, rel=1e-3)
     assert 5 < found["active"] <= 32
     fresh = VAE()
     torch.nn.init.zeros_(fresh.mu.weight)
@@ -46,7 +52,9 @@ def test_the_command_makes_a_row_per_v_and_goes_on(tmp_path, monkeypatch):
     assert np.isfinite([[row[name] for name in numbers] for row in rows]).all()
     # Other passes make another V, and so do bits as long as their KL is above the free ones.
     errors = {row["arm"]: row["squared_error"] for row in rows}
-    assert len({errors[arm] for arm in ("as in the loop", "no free bits", "one pass")}) == 3
+    assert (
+        len({errors[arm] for arm in ("0.5 free bits, two passes", "no free bits", "one pass")}) == 3
+    )
     out.write_text("".join(text.splitlines(keepends=True)[:-1]), encoding="utf-8")
     assert main(command) == 0
     again = read_log(out)

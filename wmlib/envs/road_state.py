@@ -13,7 +13,8 @@ def replay(track: int, actions: np.ndarray, repeat: int = 1, ahead: int = 12) ->
     """The car's state before every agent step and after the last, float64 (T + 1, 4).
 
     CarRacing's physics is deterministic, so the recorded actions (T, 3) of an episode on a `track`
-    (its seed) lead through the same states again. repeat: environment steps per agent step. The
+    (its seed) lead through the same states again. repeat: environment steps per agent step. (Where
+    an episode ended within an agent step, the last state is up to repeat - 1 steps late.) The
     columns, taken at the nearest tile of the road: offset to the right of its middle (1 is the
     edge), bend (degrees by which it turns left over the next `ahead` tiles, about what a frame
     shows), angle of the car to the road (degrees, left positive), speed (units of length per s).

@@ -107,7 +107,7 @@ def save_controller(
 ) -> None:
     """Like `save_network`, for the flat vectors of C (float64, nothing is rounded)."""
     tensors = {"parameters": torch.from_numpy(controller.parameters)}
-    _save(tensors, {"class": "Controller", **controller.config}, path, card, record)
+    _save(tensors, {"class": type(controller).__name__, **controller.config}, path, card, record)
 
 
 def load_controller(path: str | Path) -> Controller:

@@ -50,7 +50,12 @@ from wmlib.pipeline.dreaming import dream_env_spec, reevaluate, train_dream
 from wmlib.pipeline.fitness import ExtrapolatedReturn, MeanReturn
 from wmlib.pipeline.phases import collect, encode, train_mdn_rnn, train_vae
 from wmlib.pipeline.rounds import SEARCH, WORLD_MODEL, Round, rounds_of
-from wmlib.pipeline.search import check_in_environment, evolve, prefer_hard_tracks
+from wmlib.pipeline.search import (
+    check_in_environment,
+    evolve,
+    kept_directions,
+    prefer_hard_tracks,
+)
 from wmlib.provenance import Record, require
 from wmlib.rollout.episodes import EpisodeStore
 from wmlib.rollout.policies import ControllerPolicy, Policy, random_networks
@@ -269,8 +274,7 @@ def search_directions(
 ) -> Directions:
     """The first k principal components of what C reads, over a folder's newest episodes.
 
-    Of [z, c, h], each of the three counts alike. Kept in directions.npz: a search that goes on must
-    go on in the very same ones.
+    Of [z, c, h], each of the three counts alike. Kept in directions.npz, see `kept_directions`.
     """
     file, store = Path(folder) / "directions.npz", EpisodeStore(Path(folder) / "episodes")
     made_from = {
@@ -280,21 +284,14 @@ def search_directions(
     m = world_model.mdn_rnn
     blocks = (m.z_size, m.hidden_size, m.hidden_size) if m.reads_cell else ()
     balanced = {"blocks": list(blocks)} if blocks else {}
+
+    def find() -> Directions:
+        newest = _newest_episodes(folder, episodes)
+        seen = torch.cat([features(world_model, *episode) for episode in newest])
+        return Directions.of(seen, k, m.action_size, blocks)
+
     record = Record(made_from, {"k": k, "newest": episodes} | balanced)
-    if file.exists():
-        with np.load(file) as kept:
-            require(file, Record.from_json(kept["record"].item()), record)
-            return Directions(kept["mean"], kept["matrix"], m.action_size)
-    newest = _newest_episodes(folder, episodes)
-    seen = torch.cat([features(world_model, *e) for e in newest])
-    found = Directions.of(seen, k, m.action_size, blocks)
-
-    def write(path: Path) -> None:
-        with path.open("wb") as stream:
-            np.savez(stream, mean=found.mean, matrix=found.matrix, record=record.to_json())
-
-    write_atomically(file, write)
-    return found
+    return kept_directions(file, record, find)
 
 
 def _newest_episodes(folder: str | Path, count: int) -> Iterator[list[np.ndarray]]:
@@ -339,7 +336,7 @@ def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
             if current.reevaluates:
                 start = reevaluate(current, fitness, check)
             else:
-                start = _initial(current, world_model)
+                start = initial_controller(current, world_model)
             if pool := current.pool_tracks():
                 fitness = prefer_hard_tracks(fitness, start, current.work, pool)
             result = evolve(
@@ -388,8 +385,8 @@ def zero_controller(config: Config, world_model: WorldModel) -> Controller:
     return Controller(feature_size=world_model.feature_size, action_size=m.action_size, bias=bias)
 
 
-def _initial(current: Round, world_model: WorldModel) -> Controller:
-    # Where the search begins, if not at what re-evaluation chose.
+def initial_controller(current: Round, world_model: WorldModel) -> Controller:
+    """Where a round's search begins, if not at what re-evaluation chose."""
     if current.is_imported("initial"):
         return load_controller(current.work / "initial.safetensors")
     if current.number == 0:

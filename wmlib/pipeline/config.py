@@ -119,6 +119,11 @@ class SearchConfig(Checked):
     check_tracks: int = number(32, low=2)  # training tracks of such a score
     ablation_generations: int = number(12)  # of the searches of an ablation
 
+    def __post_init__(self):
+        super().__post_init__()
+        if 0 < self.group < 4:  # their mean is subtracted from so few that nothing would be left
+            raise ValueError(f"group must be 0 or at least 4, got {self.group}")
+
 
 @dataclass(frozen=True)
 class DreamConfig(Checked):
@@ -165,7 +170,7 @@ class RoundConfig(Checked):
     sigma: float = number(low=1e-6)  # initial step size of CMA-ES
     dream_epochs: int = number()  # passes of the M that makes dreams
     # Tracks scored beforehand; half of the search's are from their worst tenth. 0: no such tracks.
-    hard_pool: int = number(0, low=0)
+    hard_pool: int = number(0, low=0, high=900_000)
 
 
 def by_round(count: int, **columns: tuple) -> tuple[RoundConfig, ...]:

@@ -130,11 +130,12 @@ class MeanReturn:
     All candidates of a generation get the same `rollouts` tracks (common random numbers), and twice
     as many after every `double_every` generations: the better they get, the smaller their
     differences, and the more episodes it takes to see them. Every generation has other tracks;
-    generation k of two searches with the same `seed` has the same ones.
+    generation k of two searches with the same `seed` (two rounds of a run, too) has the same ones.
 
     group: so many candidates share their tracks; 0: all. Every group has others, so that a
     generation sees many tracks with few episodes per candidate. The fitness then is the return less
-    the mean of the group, plus that of all: how hard a group's tracks are makes no difference.
+    the mean of the group, plus that of all: what a group's tracks bring to all alike makes no
+    difference.
 
     hard_tracks: up to half of every generation's tracks are drawn from these (none twice), if
     given. The mean is then not that of all tracks: hard ones have about half of the weight. Of few
@@ -156,7 +157,7 @@ class MeanReturn:
         rng = np.random.default_rng([self.seed, generation])
         tracks = rng.integers(0, CHECK_TRACKS_FROM, count * groups)
         if self.hard_tracks:
-            hard = min(len(tracks) // 2, len(self.hard_tracks))
+            hard = min(count // 2 * groups, len(self.hard_tracks))
             tracks[:hard] = rng.choice(self.hard_tracks, hard, replace=False)
         return tracks.reshape(count, groups).T
 

@@ -210,12 +210,11 @@ class Round:
     def pool_tracks(self) -> list[int]:
         """The training tracks among which a search finds the hard ones; none without a pool.
 
-        Nor are there any where no generation has two tracks: half of one is none. Raises
+        Nor are there any where candidates never have two episodes: half of one is none. Raises
         ValueError for a pool in a round where it is of no use.
         """
         settings, search = self.settings, self.config.search
         most = num_tracks(settings.generations - 1, settings.rollouts, search.double_every)
-        most *= num_groups(search.population, search.group)
         if not settings.hard_pool or most < 2:
             return []
         for unfit, why in (

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from wmlib.envs.vector import VectorEnvSpec
-from wmlib.files import digest, read_log
+from wmlib.files import digest, read_log, write_atomically
 from wmlib.models.checkpoints import save_controller
 from wmlib.models.controller import Controller
 from wmlib.models.world_model import WorldModel
@@ -84,6 +84,28 @@ def evolve(
     save_controller(everyone, folder / "population.safetensors", record=record)
     save_controller(controller, folder / "controller.safetensors", record=record)
     return controller, evolution
+
+
+def kept_directions(file: str | Path, record: Record, find: Callable[[], Directions]) -> Directions:
+    """What `find` returned the first time: a search that goes on must go on in the very same ones.
+
+    On another processor, the same data would give others in their last bits. Raises ValueError if
+    the file has another record.
+    """
+    file = Path(file)
+    if file.exists():
+        with np.load(file) as kept:
+            require(file, Record.from_json(kept["record"].item()), record)
+            return Directions(kept["mean"], kept["matrix"], int(kept["action_size"]))
+    found = find()
+    columns = {"mean": found.mean, "matrix": found.matrix, "action_size": found.action_size}
+
+    def write(path: Path) -> None:
+        with path.open("wb") as stream:
+            np.savez(stream, **columns, record=record.to_json())
+
+    write_atomically(file, write)
+    return found
 
 
 def prefer_hard_tracks(

@@ -25,7 +25,7 @@ from torch import Tensor
 from wmlib.envs.road_state import QUANTITIES, replay
 from wmlib.evaluation import features, linear_probe
 from wmlib.files import exclusive_lock
-from wmlib.models.checkpoints import load_agent
+from wmlib.models.checkpoints import load_agent, world_model_digest
 from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.vae import VAE, frames_to_tensor
@@ -100,7 +100,7 @@ def run_input_ablation(config: Config, file: Path, work: Path, machine: Machine)
 
 
 def collect_episodes(config: Config, work: Path, executor: Executor | None) -> EpisodeStore:
-    """Random episodes and the pretrained agent's, with noise: as many as in a run's rounds."""
+    """Random and the pretrained agent's episodes, as many as in a run's first and last round."""
     world_model, controller = load_agent(pretrained("car_racing"))
     repeat = world_model.mdn_rnn.repeat
     spec = car_racing.training_env_spec(config, config.collect.patience)
@@ -181,7 +181,21 @@ def world_model_of(config: Config, arm: str, seed: int, store: EpisodeStore) -> 
         return (WithoutMemory if memoryless else WorldModel)(vae, mdn_rnn)
     trained = WorldModel(vae, mdn_rnn)
     seen = features_of(trained, store, store.names()[-NEWEST:])
-    return Projected.of(trained, Directions.of(seen, config.search.directions))
+    return Projected.of(
+        trained, directions_of(config, trained, seen, folder / trained_as / str(seed))
+    )
+
+
+def directions_of(
+    config: Config, world_model: WorldModel, seen: Tensor, folder: Path
+) -> Directions:
+    """The directions of a search in what C reads, `seen` (N, n); kept in a folder of their own."""
+    record = Record(
+        {"world_model": world_model_digest(world_model)},
+        {"k": config.search.directions, "newest": NEWEST},
+    )
+    find = partial(Directions.of, seen, config.search.directions)
+    return search.kept_directions(folder / "directions.npz", record, find)
 
 
 def train_m(
@@ -261,7 +275,7 @@ def probe(
 ) -> dict[str, float]:
     """R² of linear probes for the car's true state: fitted on 70% of the episodes, tested on 30%.
 
-    Columns are standardized first: an untrained V's are small. zoom: environment steps at the
+    Columns are standardized first: an untrained M's h is small. zoom: environment steps at the
     start that are left out, because the camera zooms in; nor does a car beside the road count.
     """
     repeat, inputs, states, groups = world_model.mdn_rnn.repeat, [], [], []
@@ -285,16 +299,19 @@ def _row(
     test: EpisodeStore,
     executor: Executor | None,
 ) -> dict:
-    settings, world_model = settings_of(config), world_model_of(config, arm, seed, store)
+    world_model = world_model_of(config, arm, seed, store)
     seen = _inputs(arm, world_model, store, store.names()[-NEWEST:])
     size, space = world_model.feature_size, None
+    folder = store.folder.parent / f"{arm.replace(', ', '_').replace(' ', '_')}-{seed}"
     if arm == HIDDEN:  # all its weights are searched: it reads components already
         start: Controller = HiddenController(feature_size=size)
         sigma = hidden_step(seen, RAW_STEP)
     else:
-        start, space = Controller(feature_size=size), Directions.of(seen, settings["directions"])
+        start, space = (
+            Controller(feature_size=size),
+            directions_of(config, world_model, seen, folder),
+        )
         sigma = step_size(space, seen)
-    folder = store.folder.parent / f"{arm.replace(', ', '_').replace(' ', '_')}-{seed}"
     scored = evolve_and_score(config, world_model, start, space, sigma, seed, folder, executor)
     return scored | {"probes": probe(arm, world_model, test)}
 

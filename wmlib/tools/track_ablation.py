@@ -16,7 +16,12 @@ from typing import Annotated
 from wmlib.models.checkpoints import load_controller, load_world_model
 from wmlib.models.controller import Controller
 from wmlib.models.world_model import WorldModel
-from wmlib.pipeline.car_racing import mean_return, search_directions, training_env_spec
+from wmlib.pipeline.car_racing import (
+    initial_controller,
+    mean_return,
+    search_directions,
+    training_env_spec,
+)
 from wmlib.pipeline.config import Config, Machine
 from wmlib.pipeline.fitness import run_controllers
 from wmlib.pipeline.rounds import CHECK_TRACKS_FROM, Round, rounds_of
@@ -43,7 +48,9 @@ def run_track_ablation(config: Config, run: Path, machine: Machine) -> None:
     """
     last = rounds_of(config, run, machine)[-1]
     if not last.pool_tracks():
-        raise ValueError(f"the last round of the run in {run} has no hard_pool to do without")
+        raise ValueError(f"the last round of the run in {run} has no hard tracks to do without")
+    if not last.is_finished:
+        raise ValueError(f"the run in {run} is not finished: first run it with --resume")
     world_model = load_world_model(last.work)
     table = Table(run / TABLE, Record({"agent": agent_digest(run)}, dataclasses.asdict(config)))
     with processes(machine.workers, machine.cluster) as executor:
@@ -52,9 +59,11 @@ def run_track_ablation(config: Config, run: Path, machine: Machine) -> None:
 
 
 def _row(arm: str, last: Round, world_model: WorldModel, executor: Executor | None) -> dict:
-    config, found = last.config, {START: "initial", HARD: "controller"}
-    if arm in found:
-        controller = load_controller(last.work / f"{found[arm]}.safetensors")
+    config = last.config
+    if arm == START:
+        controller = initial_controller(last, world_model)
+    elif arm == HARD:
+        controller = load_controller(last.work / "controller.safetensors")
     else:
         controller = search_without_pool(last, world_model, executor)
     env_spec = training_env_spec(config, mirror=False)
@@ -75,7 +84,7 @@ def search_without_pool(
     controller, _ = evolve(
         mean_return(last, world_model, executor),
         last.work / "all_tracks",
-        start=load_controller(last.work / "initial.safetensors"),
+        start=initial_controller(last, world_model),
         population=search.population,
         generations=last.settings.generations,
         sigma=last.settings.sigma,

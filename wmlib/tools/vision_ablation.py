@@ -31,6 +31,7 @@ from wmlib.tools.input_ablation import (
     NEWEST,
     TRACKS_FROM,
     collect_episodes,
+    directions_of,
     evolve_and_score,
     features_of,
     settings_of,
@@ -38,7 +39,6 @@ from wmlib.tools.input_ablation import (
 )
 from wmlib.tools.search_ablation import step_size
 from wmlib.tools.tables import Ablate, Table, published
-from wmlib.training.search_space import Directions
 from wmlib.view import hairpins
 
 RESULTS = published("vision")
@@ -57,7 +57,7 @@ class Arm:
 
 
 ARMS = {
-    "as in the loop": Arm(),
+    "0.5 free bits, two passes": Arm(),
     "no free bits": Arm(free_bits=0),
     "0.25 free bits": Arm(free_bits=0.25),
     "1 free bit": Arm(free_bits=1),
@@ -71,7 +71,7 @@ def run_vision_ablation(config: Config, file: Path, work: Path, machine: Machine
 
     Rows: "arm", "seed", of test frames "squared_error" (summed over a frame), "kl" (nats per
     frame) and "active" (how many dimensions have a mean KL above `ACTIVE`), "hairpin_error" (the
-    squared error of frames in which the road turns by more than 90 degrees), and of the C that sees
+    squared error of the first frames since a hairpin came into view), and of the C that sees
     by this V the columns of `evolve_and_score`. Raises ValueError if the rows there were made with
     other settings or from another agent.
     """
@@ -145,12 +145,13 @@ def _row(
         batch_size=config.vae.batch_size,
         free_bits=arm.free_bits,
         seed=seed,
+        device="cpu",
     )
     latents = phases.encode(store, vae, folder / "latents")
     mdn_rnn = train_m(config, latents, folder, repeat, seed)
-    world_model = WorldModel(vae.cpu(), mdn_rnn)
+    world_model = WorldModel(vae, mdn_rnn)
     seen = features_of(world_model, store, store.names()[-NEWEST:])
-    space = Directions.of(seen, config.search.directions)
+    space = directions_of(config, world_model, seen, folder)
     start, sigma = Controller(feature_size=world_model.feature_size), step_size(space, seen)
     scored = evolve_and_score(config, world_model, start, space, sigma, seed, folder, executor)
     return errors_of(world_model.vae, test, turns) | scored
