@@ -170,6 +170,23 @@ def test_action_repeat_skips_frames_and_nothing_else():
         assert info["steps"] == 4
 
 
+def test_missing_frames_are_zeros_and_nothing_else_changes():
+    """Every third agent step has its frame, counted from the reset; rewards are what they were."""
+    every, some = (
+        ActionRepeat(gym.make("wmlib/CarRacing-v3", disable_env_checker=True), 2, k) for k in (1, 3)
+    )
+    for seed in (3, 4):
+        first, again = every.reset(seed=seed)[0], some.reset(seed=seed)[0]
+        np.testing.assert_array_equal(first, again)
+        policy = random_car_policy()
+        policy.begin(0, EpisodeSpec(seed))
+        for step in range(1, 14):
+            action = policy.act(None, 1)[0]
+            (frame, *rest), (other, *others) = every.step(action), some.step(action)
+            assert rest == others
+            np.testing.assert_array_equal(other, frame if step % 3 == 0 else 0)
+
+
 def test_it_is_a_gymnasium_environment_and_renders_as_gymnasium_does():
     check_env(gym.make("wmlib/CarRacing-v3").unwrapped, skip_render_check=True)
     env = gym.make("wmlib/CarRacing-v3", render_mode="rgb_array")

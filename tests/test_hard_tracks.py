@@ -11,7 +11,12 @@ from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.vae import VAE
 from wmlib.models.world_model import WorldModel
-from wmlib.pipeline.car_racing import check_settings, run_all_rounds, training_env_spec
+from wmlib.pipeline.car_racing import (
+    check_settings,
+    mean_return,
+    run_all_rounds,
+    training_env_spec,
+)
 from wmlib.pipeline.fitness import MeanReturn
 from wmlib.pipeline.rounds import CHECK_TRACKS_FROM, Round, timeline
 from wmlib.pipeline.scales import get_config, get_machine
@@ -137,6 +142,20 @@ def test_every_round_of_every_run_has_a_pool_of_its_own_without_the_tracks_of_ch
 def test_a_pool_is_refused_where_it_is_of_no_use(config, said):
     with pytest.raises(ValueError, match=f"hard_pool must be 0 {said}.*; got 3"):
         check_settings(config, get_machine("smoke"))
+
+
+def test_a_search_sees_some_of_the_frames_and_a_check_all_of_them():
+    config = get_config("smoke")
+    world_model = WorldModel(VAE(), MDNRNN())
+    fitness = mean_return(Round.of(config, 1), world_model, None)
+    assert fitness.env_spec.every == config.search.frame_every == 2
+    assert "a frame every 2 agent steps" in fitness.record.settings["world"]
+    assert training_env_spec(config).every == 1
+    assert "frame" not in str(training_env_spec(config)).replace("frame_size", "")
+    assert get_config("smoke", dream=True).search.frame_every == 1
+    dreaming = get_config("smoke", dream=True).change(frame_every=2)
+    with pytest.raises(ValueError, match="frame_every must be 1 with dreams"):
+        check_settings(dreaming, get_machine("smoke"))
 
 
 def test_a_run_publishes_its_hard_tracks_and_counts_their_time(tmp_path):

@@ -21,7 +21,7 @@ from wmlib.models.checkpoints import (
     save_world_model,
 )
 from wmlib.models.controller import Controller
-from wmlib.models.mdn_rnn import MDNRNN, TILE
+from wmlib.models.mdn_rnn import MDNRNN, TILE, mixture_mean
 from wmlib.models.vae import VAE
 from wmlib.models.world_model import WorldModel
 from wmlib.paths import pretrained
@@ -41,6 +41,24 @@ def test_observe_and_imagine_update_h_alike(world_model):
     torch.testing.assert_close(observed.h, dreamt.h)
     torch.testing.assert_close(observed.z, world_model.encode(frames(4)))
     assert prediction.reward.shape == (4, 1)
+
+
+@pytest.mark.parametrize("missing", [[1], [0, 2, 5], [0, 1, 2, 3, 4], range(6)])
+def test_where_a_frame_is_missing_z_is_the_mean_of_ms_forecast(world_model, missing):
+    """And in every other row it is V's, whichever rows those are."""
+    state, actions = world_model.begin(frames(6)), torch.rand(6, 3)
+    after = np.random.default_rng(1).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
+    whole = world_model.observe(state, actions, after)
+    _, prediction = world_model.imagine(state, actions)
+    gone = np.isin(np.arange(6), missing)
+    after[gone] = 0
+    some = world_model.observe(state, actions, after)
+    expected = torch.where(torch.from_numpy(gone)[:, None], mixture_mean(prediction)[:, 0], whole.z)
+    # (The forecast is computed with 32-bit floats here, in imagine with 16-bit ones if faster.)
+    torch.testing.assert_close(some.z, expected, atol=2e-3, rtol=0)
+    assert (some.z - whole.z)[torch.from_numpy(gone)].abs().max() > 0.02
+    assert torch.equal(some.z[~torch.from_numpy(gone)], whole.z[~torch.from_numpy(gone)])
+    assert torch.equal(some.h, whole.h)
 
 
 def test_an_m_with_reward_input_reads_and_draws_the_reward(world_model):

@@ -127,25 +127,36 @@ class NoProgressTruncation(gym.Wrapper):
 class ActionRepeat(gym.Wrapper):
     """Holds every action for `repeat` steps: one agent step, whose reward is the sum of theirs.
 
-    Only the last frame is returned; an environment with `look_away` does not draw the others.
+    Only the last frame is returned; an environment with `look_away` does not draw the others. With
+    `every` > 1, only the frames of every so-manieth agent step are: instead of the others come
+    frames of zeros, which `WorldModel.observe` takes for missing ones.
     info["steps"] is the number of environment steps: fewer where the episode ended in between (the
     frame is then the last one that was drawn).
     """
 
-    def __init__(self, env: gym.Env, repeat: int):
+    def __init__(self, env: gym.Env, repeat: int, every: int = 1):
         super().__init__(env)
-        self.repeat = repeat
+        self.repeat, self.every = repeat, every
+
+    def reset(self, **kwargs: Any):
+        """As the environment."""
+        self._agent_steps = 0
+        return self.env.reset(**kwargs)
 
     def step(self, action: Any):
         """As the environment, `repeat` times."""
         total = 0.0
+        self._agent_steps += 1
+        missing = self._agent_steps % self.every > 0
         for taken in range(1, self.repeat + 1):
             environment: Any = self.unwrapped
-            environment.look_away = taken < self.repeat
+            environment.look_away = missing or taken < self.repeat
             observation, reward, terminated, truncated, info = self.env.step(action)
             total += float(reward)
             if terminated or truncated:
                 break
+        if missing:
+            observation = np.zeros_like(observation)
         return observation, total, terminated, truncated, info | {"steps": taken}
 
 
@@ -161,8 +172,8 @@ class VectorEnvSpec:
 
     patience: see `NoProgressTruncation`; None (always, for scores) runs every episode to its end.
     options: keyword arguments for `gymnasium.make`.
-    repeat: environment steps that every action is held for, see `ActionRepeat`. With a world model
-    its M's `repeat` holds instead, see `at_pace`.
+    repeat, every: environment steps that every action is held for, and agent steps from one frame
+    to the next, see `ActionRepeat`. With a world model its M's `repeat` holds, see `at_pace`.
     """
 
     env_id: str
@@ -170,13 +181,15 @@ class VectorEnvSpec:
     patience: int | None = None
     options: dict[str, Any] = field(default_factory=dict)
     repeat: int = 1
+    every: int = 1
 
     def __str__(self) -> str:
         """What a score depends on, besides `repeat`.
 
         A part of every record: with other words no run could go on.
         """
-        return f"{self.env_id} {self.options}, patience {self.patience}"
+        frames = "" if self.every == 1 else f", a frame every {self.every} agent steps"
+        return f"{self.env_id} {self.options}, patience {self.patience}{frames}"
 
     def make(self) -> MaskedVectorEnv:
         """A fresh vector environment; unused environments rest, so too many cost no time."""
@@ -185,23 +198,25 @@ class VectorEnvSpec:
     def make_one(self) -> gym.Env:
         """One of its environments."""
         env = gym.make(self.env_id, disable_env_checker=True, **self.options)
-        return ActionRepeat(NoProgressTruncation(env, self.patience_in_steps), self.repeat)
+        env = NoProgressTruncation(env, self.patience_in_steps)
+        return ActionRepeat(env, self.repeat, self.every)
 
     @contextmanager
     def open(self) -> Iterator[MaskedVectorEnv]:
         """The vector environment, in a context.
 
         Making it anew for every generation would cost as much as some hundred steps of each of its
-        environments. So the last one is kept, and used again for any repeat and patience.
+        environments. So the last one is kept, and used again for any repeat, every and patience.
         """
-        kind = dataclasses.replace(self, patience=None, repeat=1)
+        kind = dataclasses.replace(self, patience=None, repeat=1, every=1)
         kept, envs = _kept.pop() if _kept else (kind, self.make())
         if kept != kind:
             envs.close()
             envs = self.make()
         for env in envs.envs:
             wrapped: Any = env  # as `make_one` made it
-            wrapped.repeat, wrapped.env.patience = self.repeat, self.patience_in_steps
+            wrapped.repeat, wrapped.every = self.repeat, self.every
+            wrapped.env.patience = self.patience_in_steps
         try:
             yield envs
         except BaseException:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wmlib.models.mdn_rnn import MDNRNN, TILE, Noise, Prediction, sample_next
+from wmlib.models.mdn_rnn import MDNRNN, TILE, Noise, Prediction, mixture_mean, sample_next
 from wmlib.models.numerics import half_precision, steady
 from wmlib.models.vae import VAE, frames_to_tensor
 
@@ -127,13 +127,25 @@ class WorldModel:
     ) -> State:
         """One step with what the environment returned: frames (B, S, S, 3) uint8, rewards (B,).
 
+        Where a frame is missing (all zeros), z is the mean of M's forecast.
+
         actions: (B, action_size) float, as taken in `state`. rewards: in points; an M with
         `reward_input` needs them, or raises ValueError.
         """
         if rewards is None and self.mdn_rnn.reward_input:
             raise ValueError("this M has reward_input=True: give it the rewards of the step")
         h, c = self.remember(state, actions)
-        z = self.encode(frames)
+        frames = torch.as_tensor(frames)
+        seen = frames.flatten(1).any(1)
+        if seen.all():
+            z = self.encode(frames)
+        else:
+            forecast = mixture_mean(self.mdn_rnn.predict(h[:, None]))[:, 0]
+            z, _ = self.mdn_rnn.split(forecast)
+            # At least four rows: with fewer, torch picks other kernels (see `steady`).
+            rows = seen.logical_not().argsort(stable=True)[: max(4, int(seen.sum()))]
+            encoded = torch.where(seen[rows, None], self.encode(frames[rows]), z[rows])
+            z = z.index_copy(0, rows, encoded)
         rewards = z.new_zeros(len(z)) if rewards is None else rewards
         return State(z, h, c, rewards.to(z) / TILE)
 

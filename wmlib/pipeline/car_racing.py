@@ -110,6 +110,8 @@ def check_settings(config: Config, machine: Machine) -> None:
         raise ValueError(
             f"collect.policy must be smooth for {config.task} (its own random policy), got networks"
         )
+    if config.in_dreams and (every := config.search.frame_every) > 1:
+        raise ValueError(f"frame_every must be 1 with dreams, which have no frames; got {every}")
     for current in rounds_of(config, machine=machine):
         current.training_tracks()
         current.pool_tracks()
@@ -358,8 +360,9 @@ def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
 def mean_return(current: Round, world_model: WorldModel, executor: Executor | None) -> MeanReturn:
     """The fitness of a round's search in the environment, on tracks from all alike."""
     search = current.config.search
+    env_spec = training_env_spec(current.config, search.patience)
     return MeanReturn(
-        training_env_spec(current.config, search.patience),
+        replace(env_spec, every=search.frame_every),
         world_model,
         current.settings.rollouts,
         search.double_every,

@@ -115,6 +115,7 @@ class SearchConfig(Checked):
     group: int = number(0, low=0)  # candidates that share their tracks; 0: all of a generation
     double_every: int = number(60)  # generations, then twice as many episodes per candidate
     patience: int = number(60)  # environment steps without progress, then truncation
+    frame_every: int = number(1)  # agent steps between V's frames; z in between is M's forecast
     check_every: int = number(10)  # generations between two scores of the mean
     check_tracks: int = number(32, low=2)  # training tracks of such a score
     ablation_generations: int = number(12)  # of the searches of an ablation

@@ -26,6 +26,7 @@ SMOKE = LAPTOP.change(
         "directions": 4,
         "double_every": 1,
         "patience": 20,
+        "frame_every": 2,
         "check_every": 1,
         "check_tracks": 2,
         "ablation_generations": 1,
@@ -219,7 +220,7 @@ def dreaming(config: Config) -> Config:
     are trained once more in round 2, when there is a policy that drives well.
     """
     check_every = 1 if config.scale == "smoke" else 100
-    search = replace(config.search, check_every=check_every)
+    search = replace(config.search, check_every=check_every, frame_every=1)
     return replace(config, evolve_in="dream", search=search, rounds=DREAM_ROUNDS[config.scale])
 
 
