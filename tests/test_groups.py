@@ -10,7 +10,7 @@ from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.vae import VAE
 from wmlib.models.world_model import WorldModel
 from wmlib.pipeline.car_racing import training_env_spec
-from wmlib.pipeline.fitness import MeanReturn, run_controllers
+from wmlib.pipeline.fitness import MeanReturn, percent_beaten, run_controllers
 from wmlib.pipeline.rounds import num_groups
 from wmlib.pipeline.scales import get_config
 from wmlib.rollout.policies import EpisodeSpec
@@ -65,6 +65,33 @@ def test_the_groups_have_different_tracks_and_as_many_hard_ones():
     few = fitness_of(5, group=4, hard_tracks=range(7)).tracks(0, groups=4)
     assert (few < 7).sum(1).tolist() == [2, 2, 2, 1]
     assert (fitness_of(1, group=4, hard_tracks=range(7)).tracks(0, groups=4) >= 7).all()
+
+
+def test_ranks_compare_candidates_track_by_track():
+    """The best on two of three tracks comes first, however badly it fails on the third."""
+    scores = np.array([[900.0, 910, 100], [890, 900, 900], [880, 880, 890]])
+    percent = percent_beaten(scores, np.zeros(3, int))
+    assert percent.tolist() == [[100, 100, 0], [50, 50, 100], [0, 0, 50]]
+    assert percent.mean(1).argmax() == 0
+    assert scores.mean(1).argmax() == 1
+    # Within groups of two; equal scores count half.
+    twice = np.concatenate([scores[:2], scores[:2] - 500, scores[:1], scores[:1]])
+    group = np.array([0, 0, 1, 1, 2, 2])
+    expected = [[100, 100, 0], [0, 0, 100]] * 2 + [[50] * 3] * 2
+    assert percent_beaten(twice, group).tolist() == expected
+
+
+def test_a_search_by_rank_ranks_within_its_groups():
+    population = Controller(np.zeros((16, 867)))
+    fitness = fitness_of(2, group=4)
+    by_rank = dataclasses.replace(fitness, by_rank=True)
+    values = by_rank(population, 0).fitness
+    np.testing.assert_allclose(values, np.repeat([0, 100 / 3, 200 / 3, 100], 4))
+    # Scores of controllers outside a search are returns, as ever.
+    np.testing.assert_array_equal(
+        by_rank.of(population, [1, 2]).fitness, fitness.of(population, [1, 2]).fitness
+    )
+    assert by_rank.record.settings == fitness.record.settings | {"by_rank": True}
 
 
 def test_one_group_is_what_it_was_without():

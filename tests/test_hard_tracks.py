@@ -153,8 +153,12 @@ def test_a_search_sees_some_of_the_frames_and_a_check_all_of_them():
     assert training_env_spec(config).every == 1
     assert "frame" not in str(training_env_spec(config)).replace("frame_size", "")
     assert get_config("smoke", dream=True).search.frame_every == 1
-    dreaming = get_config("smoke", dream=True).change(frame_every=2)
-    with pytest.raises(ValueError, match="frame_every must be 1 with dreams"):
+
+
+@pytest.mark.parametrize(("name", "value"), [("frame_every", 2), ("by_rank", True)])
+def test_what_only_a_search_in_the_environment_has_is_refused_with_dreams(name, value):
+    dreaming = get_config("smoke", dream=True).change(**{name: value})
+    with pytest.raises(ValueError, match=f"search.{name} must be (1|False) where C is evolved in"):
         check_settings(dreaming, get_machine("smoke"))
 
 

@@ -110,8 +110,9 @@ def check_settings(config: Config, machine: Machine) -> None:
         raise ValueError(
             f"collect.policy must be smooth for {config.task} (its own random policy), got networks"
         )
-    if config.in_dreams and (every := config.search.frame_every) > 1:
-        raise ValueError(f"frame_every must be 1 with dreams, which have no frames; got {every}")
+    for name, only in (("frame_every", 1), ("by_rank", False)):
+        if config.in_dreams and getattr(config.search, name) != only:
+            raise ValueError(f"search.{name} must be {only} where C is evolved in dreams")
     for current in rounds_of(config, machine=machine):
         current.training_tracks()
         current.pool_tracks()
@@ -279,10 +280,7 @@ def search_directions(
     Of [z, c, h], each of the three counts alike. Kept in directions.npz, see `kept_directions`.
     """
     file, store = Path(folder) / "directions.npz", EpisodeStore(Path(folder) / "episodes")
-    made_from = {
-        "world_model": world_model_digest(world_model),
-        "episodes": store.digest(),
-    }
+    made_from = {"world_model": world_model_digest(world_model), "episodes": store.digest()}
     m = world_model.mdn_rnn
     blocks = (m.z_size, m.hidden_size, m.hidden_size) if m.reads_cell else ()
     balanced = {"blocks": list(blocks)} if blocks else {}
@@ -369,6 +367,7 @@ def mean_return(current: Round, world_model: WorldModel, executor: Executor | No
         current.config.seed,
         executor,
         group=search.group,
+        by_rank=search.by_rank,
     )
 
 

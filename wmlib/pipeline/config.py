@@ -113,6 +113,7 @@ class SearchConfig(Checked):
     population: int = number(48, low=4)  # candidates per generation
     directions: int = number(24, low=0)  # principal components to search in; 0: all weights
     group: int = number(0, low=0)  # candidates that share their tracks; 0: all of a generation
+    by_rank: bool = False  # candidates are compared track by track, not by their mean returns
     double_every: int = number(60)  # generations, then twice as many episodes per candidate
     patience: int = number(60)  # environment steps without progress, then truncation
     frame_every: int = number(1)  # agent steps between V's frames; z in between is M's forecast

@@ -123,6 +123,22 @@ def extrapolate(
     return pace * -np.expm1(-rate * agent_steps) / rate
 
 
+def percent_beaten(scores: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Of the other candidates of its group, how many percent each beats: (P, T) float, 0 to 100.
+
+    scores: (P, T) float, by candidate and episode; candidates are compared by their t-th episodes.
+    group: (P,) int. Of equal scores, each counts half.
+    """
+    from scipy.stats import rankdata  # only here: its import takes a second
+
+    percent = np.zeros(scores.shape)
+    for number in np.unique(group):
+        rows = np.flatnonzero(group == number)
+        ranks = rankdata(scores[rows], axis=0) - 1
+        percent[rows] = 100 * ranks / max(1, len(rows) - 1)
+    return percent
+
+
 @dataclass(frozen=True)
 class MeanReturn:
     """The mean return of a controller, on the same tracks for a whole population or group.
@@ -137,6 +153,10 @@ class MeanReturn:
     the mean of the group, plus that of all: what a group's tracks bring to all alike makes no
     difference.
 
+    by_rank: the fitness is the percentage of the other candidates (of the group) that it beats, the
+    mean over the tracks. A failure costs no more than the last place on one track, and on most
+    tracks, where all candidates complete the lap, their speed decides.
+
     hard_tracks: up to half of every generation's tracks are drawn from these (none twice), if
     given. The mean is then not that of all tracks: hard ones have about half of the weight. Of few
     tracks drawn from all, rarely one is hard, and their mean says nothing about it.
@@ -150,6 +170,7 @@ class MeanReturn:
     executor: Executor | None = None
     hard_tracks: tuple[int, ...] = field(default=(), kw_only=True)
     group: int = field(default=0, kw_only=True)
+    by_rank: bool = field(default=False, kw_only=True)
 
     def tracks(self, generation: int, groups: int = 1) -> np.ndarray:
         """The seeds of a generation's episodes: (groups, episodes per candidate) int."""
@@ -164,17 +185,25 @@ class MeanReturn:
     def __call__(self, controllers: Controller, generation: int) -> Evaluated:
         """All candidates of a generation."""
         groups = num_groups(len(controllers), self.group)
-        if groups == 1:
-            return self.of(controllers, self.tracks(generation)[0])
         group = np.arange(len(controllers)) % groups
-        fitness, steps = self.of(controllers, self.tracks(generation, groups)[group])
-        means = np.bincount(group, fitness) / np.bincount(group)
-        return Evaluated(fitness - means[group] + fitness.mean(), steps)
+        rows = self.episodes(controllers, self.tracks(generation, groups)[group])
+        if self.by_rank:
+            fitness = percent_beaten(scores_of(rows), group).mean(1)
+        else:
+            fitness = self.values(rows)
+            if groups > 1:
+                means = np.bincount(group, fitness) / np.bincount(group)
+                fitness = fitness - means[group] + fitness.mean()
+        return Evaluated.of(fitness, rows)
 
     def of(self, controllers: Controller, seeds: Sequence[int] | np.ndarray) -> Evaluated:
         """The same by the episodes of these seeds, see `run_controllers`."""
         rows = self.episodes(controllers, seeds)
-        return Evaluated.of(scores_of(rows).mean(1), rows)
+        return Evaluated.of(self.values(rows), rows)
+
+    def values(self, rows: list[list[Episode]]) -> np.ndarray:
+        """By the episodes of every controller: (P,) float, in points."""
+        return scores_of(rows).mean(1)
 
     def episodes(
         self, controllers: Controller, seeds: Sequence[int] | np.ndarray
@@ -202,6 +231,8 @@ class MeanReturn:
         else:
             assert isinstance(self.encoder, WorldModel)  # nothing else sees frames
             made_from = {"world_model": world_model_digest(self.encoder)}
+        if self.by_rank:
+            settings |= {"by_rank": True}
         if self.group:
             settings |= {"group": self.group}
         if self.hard_tracks:
@@ -215,11 +246,10 @@ class ExtrapolatedReturn(MeanReturn):
 
     agent_steps: int = 500
 
-    def of(self, controllers: Controller, seeds: Sequence[int] | np.ndarray) -> Evaluated:
-        """By the dreams of these seeds."""
+    def values(self, rows: list[list[Episode]]) -> np.ndarray:
+        """By the dreams of every controller: (P,) float, in points."""
         assert isinstance(self.env_spec, DreamSpec)
-        rows = self.episodes(controllers, seeds)
-        return Evaluated.of(extrapolate(*_outcomes(self.env_spec, rows), self.agent_steps), rows)
+        return extrapolate(*_outcomes(self.env_spec, rows), self.agent_steps)
 
     @property
     def record(self) -> Record:

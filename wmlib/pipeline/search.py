@@ -98,11 +98,16 @@ def kept_directions(file: str | Path, record: Record, find: Callable[[], Directi
             require(file, Record.from_json(kept["record"].item()), record)
             return Directions(kept["mean"], kept["matrix"], int(kept["action_size"]))
     found = find()
-    columns = {"mean": found.mean, "matrix": found.matrix, "action_size": found.action_size}
 
     def write(path: Path) -> None:
         with path.open("wb") as stream:
-            np.savez(stream, **columns, record=record.to_json())
+            np.savez(
+                stream,
+                mean=found.mean,
+                matrix=found.matrix,
+                action_size=found.action_size,
+                record=record.to_json(),
+            )
 
     write_atomically(file, write)
     return found
