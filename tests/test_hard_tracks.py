@@ -162,6 +162,33 @@ def test_what_only_a_search_in_the_environment_has_is_refused_with_dreams(name, 
         check_settings(dreaming, get_machine("smoke"))
 
 
+def test_a_round_without_episodes_searches_on(tmp_path):
+    """The V and M before; gone on with after a kill, too."""
+    config = get_config("smoke").change(vae_epochs=(1, 0), episodes=(4, 0))
+    _, controller = run_all_rounds(config, tmp_path)
+    works = tmp_path / "round0", tmp_path / "round1"
+    for name in ("vae", "mdn_rnn"):
+        before, after = (work / f"{name}.safetensors" for work in works)
+        assert before.read_bytes() == after.read_bytes()
+    assert [row["episodes"] for row in read_log(tmp_path / "collect.jsonl")] == [4]
+    (works[1] / "controller.safetensors").unlink()
+    again = run_all_rounds(config, tmp_path)[1]
+    assert np.array_equal(again.parameters, controller.parameters)
+
+
+@pytest.mark.parametrize(
+    ("config", "number"),
+    [
+        (get_config("smoke").change(episodes=0), 0),
+        (get_config("smoke").change(episodes=(4, 0)), 1),
+        (get_config("smoke", dream=True).change(episodes=(4, 2, 0)), 2),
+    ],
+)
+def test_other_rounds_need_episodes(config, number):
+    with pytest.raises(ValueError, match=f"episodes of round {number} must be 1 or more, got 0"):
+        check_settings(config, get_machine("smoke"))
+
+
 def test_a_run_publishes_its_hard_tracks_and_counts_their_time(tmp_path):
     config = get_config("smoke")
     assert [r.hard_pool for r in config.rounds] == [0, 3]

@@ -40,7 +40,7 @@ def test_the_other_search_differs_in_nothing_but_its_tracks(run):
 
 def test_of_a_round_that_freezes_v_and_only_of_a_finished_run(run, tmp_path, capsys):
     """Its search begins at the C before, which is in no file of the round."""
-    config = get_config("smoke").change(vae_epochs=(1, 0))
+    config = get_config("smoke").change(vae_epochs=(1, 0), episodes=(4, 0))
     run_all_rounds(config, tmp_path / "run")
     config.save(tmp_path / "run", "car_racing")
     last = tmp_path / "run" / "round1"

@@ -136,7 +136,7 @@ class WorldModel:
             raise ValueError("this M has reward_input=True: give it the rewards of the step")
         h, c = self.remember(state, actions)
         frames = torch.as_tensor(frames)
-        seen = frames.flatten(1).any(1)
+        seen = frames.flatten(1).any(1).bool()  # (of uint8, any is uint8)
         if seen.all():
             z = self.encode(frames)
         else:

@@ -114,6 +114,8 @@ def check_settings(config: Config, machine: Machine) -> None:
         if config.in_dreams and getattr(config.search, name) != only:
             raise ValueError(f"search.{name} must be {only} where C is evolved in dreams")
     for current in rounds_of(config, machine=machine):
+        if not current.settings.episodes and (config.in_dreams or not current.freezes_vae):
+            raise ValueError(f"episodes of round {current.number} must be 1 or more, got 0")
         current.training_tracks()
         current.pool_tracks()
 

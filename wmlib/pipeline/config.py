@@ -165,7 +165,7 @@ class BallConfig(Checked):
 class RoundConfig(Checked):
     """One round: collect, V, M, C."""
 
-    episodes: int = number()  # episodes to collect
+    episodes: int = number(low=0)  # to collect; 0 if V is frozen and C evolved in the environment
     vae_epochs: int = number(low=0)  # passes of V over all frames; 0: V, M and h stay as they are
     rollouts: int = number()  # episodes per candidate, at first
     generations: int = number()  # of CMA-ES

@@ -70,7 +70,7 @@ def collect(
         origin["world_model"] = world_model_digest(world_model)
     settings = {"world": str(pace), "repeat": pace.repeat, "members": members}
     store.begin(Record(origin, settings | {"policy": describe_policy(policy)}))
-    beyond = [name for name in store.names() if int(name.split("-")[0]) > max(seeds, default=-1)]
+    beyond = [name for name in store.names() if int(name.split("-")[0]) > max(seeds, default=1e9)]
     if beyond:
         raise ValueError(
             f"{store.folder} has {len(beyond)} more episodes than the {len(seeds)} that are "
