@@ -905,7 +905,8 @@ figures.bench(published | {"rows": alone})
 # | the same, M untrained | 870 ± 120 | not stated | the same |
 # | genetic algorithm, V, M and C evolved end to end | 903 ± 73 | 100 | [Risi & Stanley 2019](https://arxiv.org/abs/1906.08857) |
 # | AttentionAgent, CMA-ES | 914 ± 15 | 100 | [Tang, Nguyen & Ha 2020](https://attentionagent.github.io/) |
-# | PPO, frame stack 4, action repeat 8 | 865 ± 159 | 100 | in the same; [code](https://github.com/xtma/pytorch_car_caring) |
+# | the same, a reimplementation in PyTorch | 903 ± 12, after 4 days on 32 CPUs | not stated | [kachayev/car-racing-attention-agent](https://github.com/kachayev/car-racing-attention-agent) |
+# | PPO, frame stack 4, action repeat 8 | 865 ± 159 | 100 | in the AttentionAgent paper; [code](https://github.com/xtma/pytorch_car_caring) |
 # | PyTorch reimplementation | 915.9, "best agent", no spread given | not stated | [Flydexo/ha_schmidhuber](https://github.com/Flydexo/ha_schmidhuber) |
 # | this chapter, mean of three training runs | 899, SD of episodes 65 to 86 | 100 per run | 5.8 |
 #
