@@ -140,14 +140,21 @@ class WorldModel:
         if seen.all():
             z = self.encode(frames)
         else:
-            forecast = mixture_mean(self.mdn_rnn.predict(h[:, None]))[:, 0]
-            z, _ = self.mdn_rnn.split(forecast)
+            z = self.expect(state, h)
             # At least four rows: with fewer, torch picks other kernels (see `steady`).
             rows = seen.logical_not().argsort(stable=True)[: max(4, int(seen.sum()))]
             encoded = torch.where(seen[rows, None], self.encode(frames[rows]), z[rows])
             z = z.index_copy(0, rows, encoded)
         rewards = z.new_zeros(len(z)) if rewards is None else rewards
         return State(z, h, c, rewards.to(z) / TILE)
+
+    @torch.no_grad()
+    def expect(self, state: State, h: Tensor) -> Tensor:
+        """The z after a step from `state` to h (B, hidden): the mean of M's forecast, (B, z_size).
+
+        Computed with 32-bit floats.
+        """
+        return self.mdn_rnn.split(mixture_mean(self.mdn_rnn.predict(h[:, None]))[:, 0])[0]
 
     @torch.no_grad()
     def imagine(

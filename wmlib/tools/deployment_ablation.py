@@ -28,7 +28,7 @@ from wmlib.pipeline.config import Config, Machine
 from wmlib.pipeline.scoring import agent_digest
 from wmlib.provenance import Record
 from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec, Policy
-from wmlib.rollout.rollout import run_episodes
+from wmlib.rollout.rollout import Episode, run_episodes
 from wmlib.rollout.workers import processes
 from wmlib.tools.tables import Ablate, Table, published
 
@@ -155,10 +155,9 @@ CHANGES = {
 def run_deployment_ablation(config: Config, file: Path, work: Path, machine: Machine) -> None:
     """A row per agent and change in `file`; goes on with what is there. `work` is locked meanwhile.
 
-    Rows: "agent", "change", and over `score_tracks` tracks, with the fast renderer and every
-    episode to its end: "score", "low", "high" (95% interval over tracks), "laps", "steps",
-    "below_700" (share of tracks), and "scores", one per track, for paired differences. Raises
-    ValueError if the rows there were made with other settings or other agents.
+    Rows: "agent", "change", and the columns of `summary`, over `score_tracks` tracks, with the fast
+    renderer and every episode to its end. Raises ValueError if the rows there were made with other
+    settings or other agents.
     """
     made_from = {name: agent_digest(pretrained(name)) for name in AGENTS}
     settings = {"max_steps": config.env.max_steps, "tracks": config.score_tracks}
@@ -184,7 +183,15 @@ def score_changed(config: Config, agent: str, change: str, executor: Executor | 
     encoder = what.world_model(world_model.vae, world_model.mdn_rnn)
     tracks = range(TRACKS_FROM + 1, TRACKS_FROM + 2 * config.score_tracks, 2)
     specs = [EpisodeSpec(track) for track in tracks]
-    episodes = run_episodes(spec, policy, specs, encoder, executor=executor)
+    return summary(run_episodes(spec, policy, specs, encoder, executor=executor))
+
+
+def summary(episodes: list[Episode]) -> dict:
+    """Columns of a row, from an episode per track.
+
+    "score" with "low" and "high" (95% interval over tracks), "laps", "steps", "below_700" (share of
+    tracks), and "scores", one per track, for paired differences.
+    """
     scores = np.array([episode.score for episode in episodes])
     interval = episode_interval(scores)
     return {
