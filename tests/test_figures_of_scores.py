@@ -15,6 +15,7 @@ pytestmark = pytest.mark.usefixtures("chapter_style")
 SCORES = [-131, 500, 505, 905, 910, 999]
 INTERVALS = {"this run": episode_interval(SCORES), "another": episode_interval(SCORES[1:])}
 TURNS, ERRORS = np.array([-5.0, 5, 20, 25, 200]), np.array([1.0, 3, 5, 9, 100])
+EPISODES = np.array([0, 1, 0, 1, 1])
 HAIRPINS = np.array([100.0, 120, -170]), np.array([20.0, 30, 60]), np.array([False, False, True])
 
 ALL = {
@@ -24,7 +25,7 @@ ALL = {
     ),
     "intervals": lambda: figures.intervals(INTERVALS, "return (points)"),
     "loop_diagram": lambda: figures.loop_diagram(get_config("laptop")),
-    "error_by_turn": lambda: figures.error_by_turn(TURNS, ERRORS, 2 * ERRORS, *HAIRPINS),
+    "error_by_turn": lambda: figures.error_by_turn(EPISODES, TURNS, ERRORS, 2 * ERRORS, *HAIRPINS),
     "score_histogram": lambda: figures.score_histogram(score(rng().normal(900, 20, 50))),
     "wall_clock": lambda: figures.wall_clock(timeline(), [timeline(offset=1)]),
 }
@@ -109,13 +110,20 @@ def test_the_loop_has_the_configs_numbers():
 
 
 def test_errors_by_turn_are_means_per_bin_and_hairpins_by_outcome():
-    figure = figures.error_by_turn(TURNS, ERRORS, 2 * ERRORS, *HAIRPINS)
+    figure = figures.error_by_turn(EPISODES, TURNS, ERRORS, 2 * ERRORS, *HAIRPINS)
     left, right = figure.axes
     means = [np.stack(c.lines[0].get_data(), 1).tolist() for c in left.containers]
-    assert means == [[[0, 2], [22.5, 7]], [[0, 4], [22.5, 14]]]  # no bin of one frame
+    assert means == [[[0, 2], [22.5, 7]], [[0, 4], [22.5, 14]]]  # no bin of one episode
     passed, failed = (points.get_offsets().tolist() for points in right.collections)
     assert (passed, failed) == ([[100, 20], [120, 30]], [[-170, 60]])
-    higher = figures.error_by_turn(TURNS, ERRORS, ERRORS, HAIRPINS[0], 9 * HAIRPINS[1], HAIRPINS[2])
+    [bar] = left.containers[0].lines[2][0].get_segments()[1:]
+    interval = episode_interval([5.0, 9])
+    np.testing.assert_allclose(bar[:, 1], [interval.low, interval.high])
+    # Two frames of one episode are one value; alone, they are no bin.
+    both = figures.error_by_turn(EPISODES * 0, TURNS, ERRORS, ERRORS, *HAIRPINS)
+    assert not [x for c in both.axes[0].containers for x in c.lines[0].get_xdata()]
+    frames = EPISODES, TURNS, ERRORS, ERRORS
+    higher = figures.error_by_turn(*frames, HAIRPINS[0], 9 * HAIRPINS[1], HAIRPINS[2])
     assert all(ax.get_ylim()[0] == 0 and ax.get_ylim()[1] > 540 for ax in higher.axes)
     assert legend(figure) == ["frames", "their mirror images", "passed (n = 2)", "failed (n = 1)"]
 
@@ -128,4 +136,4 @@ def test_without_data_it_is_said_what_is_missing():
     with pytest.raises(ValueError, match="there are no episodes"):
         figures.episode_returns({}, "return")
     with pytest.raises(ValueError, match="there are no frames"):
-        figures.error_by_turn(*np.zeros((6, 0)))
+        figures.error_by_turn(*np.zeros((7, 0)))

@@ -48,6 +48,29 @@ def test_a_car_that_reaches_no_tile_for_50_steps_failed(later):
     assert hairpin.recovered == bool(later)
 
 
+@pytest.mark.parametrize("until", [80, 100, 130])
+def test_a_car_that_stands_before_the_turn_failed_however_long_it_saw_it(until):
+    """It recovers on the spot at step 131; the next tile is behind the turn."""
+    tiles = [*range(0, 65, 5), *range(131, 200, 5)]
+    turns = dict.fromkeys(range(60, until), 120.0)
+    (hairpin,) = hairpins.find_hairpins(recording(tiles=tiles, turns=turns), GREY)
+    assert (hairpin.failed, hairpin.recovered) == (True, True)
+
+
+def test_a_stop_before_the_turn_came_into_view_is_not_at_it():
+    tiles = [0, *range(60, 200, 5)]
+    (hairpin,) = hairpins.find_hairpins(recording(tiles=tiles, turns={62: 120.0}), GREY)
+    assert not hairpin.failed
+
+
+def test_an_interval_is_over_episodes_and_not_over_their_frames():
+    errors, episodes = np.array([10.0, 20, 30, 50]), np.array([0, 0, 0, 7])
+    assert hairpins.episode_means(errors, episodes).tolist() == [20, 50]
+    assert hairpins.describe(errors, episodes).startswith("35")
+    assert hairpins.describe(errors[:3], episodes[:3]) == "episodes: 1"
+    assert hairpins.describe(errors[:0], episodes[:0]) == "episodes: 0"
+
+
 def test_a_left_and_a_right_turn_are_two_hairpins_and_the_car_fails_at_the_second():
     tiles = range(0, 75, 5)
     turns = dict.fromkeys(range(50, 60), 100.0) | dict.fromkeys(range(60, 75), -120.0)
@@ -84,8 +107,10 @@ def test_a_survey_has_a_return_per_episode_and_samples_of_its_frames(world_model
     policy = ConstantPolicy([0, 1, 0])
     result = hairpins.survey(env_spec, policy, [1, 2], world_model)
     frames = 80 + 1 - hairpins.ZOOM  # per episode: it ends after 80 steps
-    assert result.samples.shape == (3, 2 * -(-frames // hairpins.STRIDE))
-    turns, errors, mirrored = result.samples
+    each = -(-frames // hairpins.STRIDE)
+    assert result.samples.shape == (4, 2 * each)
+    episodes, turns, errors, mirrored = result.samples
+    assert sorted(episodes) == [0] * each + [1] * each
     assert np.ptp(turns) > 0
     assert (errors > 0).all()
     assert (errors != mirrored).any()

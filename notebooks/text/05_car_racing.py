@@ -581,7 +581,7 @@ print(f"and {(right & in_sample).sum()} right-hand ones")
 # %% [markdown]
 # The tracks of CarRacing are closed loops that are driven counter-clockwise. Most of their turns go left; a hairpin to the right needs a track that winds back, and is *rare*.
 #
-# The next table has the hairpins of *all* surveyed episodes, with V's squared error averaged over the first 12 agent steps, in which the car still approaches. The table after it has V's error on single frames, by the turn of the road ahead in that frame, and on their mirror images, in which a left turn is a right turn.
+# The next table has the hairpins of *all* surveyed episodes, with V's squared error averaged over the first 12 agent steps, in which the car still approaches. The table after it has V's error on single frames, by the turn of the road ahead in that frame, and on their mirror images, in which a left turn is a right turn. Means and intervals are over episodes, because the hairpins and frames of one episode are alike.
 
 # %%
 sharp, recovered = np.abs(turn) > 120, survey.column("recovered")
@@ -589,20 +589,21 @@ sides, sizes = {"left": left, "right": right}, {"90 to 120": ~sharp, "sharp": sh
 for side, size in itertools.product(sides, sizes):
     part = sides[side] & sizes[size]
     print(f"{side:5} {size:9} {part.sum():3} hairpins, {failed[part].sum()} failed, ", end="")
-    print(f"V's error {hairpins.describe(error[part])}")
+    print(f"V's error {hairpins.describe(error[part], episode_of[part])}")
 for name, part in {"failed": failed, "passed": ~failed}.items():
-    print(f"sharp right, {name}: V's error {hairpins.describe(error[right & sharp & part])}")
+    part = right & sharp & part
+    print(f"sharp right, {name}: V's error {hairpins.describe(error[part], episode_of[part])}")
 print(f"{failed.sum()} failures; after {(failed & recovered).sum()} another tile was reached")
 
 # %%
-degrees, real_error, mirror_error = survey.samples
+sample_of, degrees, real_error, mirror_error = survey.samples
 for low_end, high_end in ((90, 120), (120, 240)):
     to_left = (degrees >= low_end) & (degrees < high_end)
     to_right = (-degrees > low_end) & (-degrees <= high_end)
     print(f"frames, {low_end} to {high_end} degrees:")
-    print(f"  left           {hairpins.describe(real_error[to_left])}")
-    print(f"  left, mirrored {hairpins.describe(mirror_error[to_left])}")
-    print(f"  right          {hairpins.describe(real_error[to_right])}")
+    print(f"  left           {hairpins.describe(real_error[to_left], sample_of[to_left])}")
+    print(f"  left, mirrored {hairpins.describe(mirror_error[to_left], sample_of[to_left])}")
+    print(f"  right          {hairpins.describe(real_error[to_right], sample_of[to_right])}")
 figures.error_by_turn(*survey.samples, turn, error, failed)
 
 # %% [markdown]

@@ -73,9 +73,10 @@ class Hairpin:
 class Survey:
     """What n episodes showed.
 
-    returns: points (n,). samples (3, N): of every tenth frame the turn of the road in degrees, V's
-    squared error, and V's squared error on its mirror image. hairpins: of all episodes. gaps: the
-    longest time without a new tile in each episode, in agent steps, int (n,).
+    returns: points (n,). samples (4, N): of every tenth frame the index of its episode, the turn of
+    the road in degrees, V's squared error, and V's squared error on its mirror image. hairpins: of
+    all episodes. gaps: the longest time without a new tile in each episode, in agent steps, int
+    (n,).
     """
 
     returns: np.ndarray
@@ -106,7 +107,7 @@ def survey(
             gaps[k] = np.diff([0, *tiles, len(recording["rewards"])]).max()
             frames, turns = (recording[key][skip::STRIDE] for key in ("frames", "turn"))
             errors = [squared_error(world_model, some) for some in (frames, mirror(frames))]
-            samples.append([turns, *errors])
+            samples.append([np.full(len(turns), k), turns, *errors])
             hairpins += find_hairpins(recording, world_model, k, skip)
     envs.close()
     return Survey(returns, np.concatenate(samples, axis=1), hairpins, gaps)
@@ -123,11 +124,18 @@ def squared_error(world_model: WorldModel, frames: np.ndarray) -> np.ndarray:
     return difference.square().sum((1, 2, 3)).numpy()
 
 
-def describe(errors: np.ndarray) -> str:
-    """The mean of errors (n,) with its 95% CI, which needs two of them."""
-    if len(errors) < 2:
-        return f"n = {len(errors)}"
-    return episode_interval(errors).describe(0)
+def episode_means(values: np.ndarray, episodes: np.ndarray) -> np.ndarray:
+    """The mean of each episode's values: (n,) with the n-th value's episode (n,) -> (episodes,).
+
+    Values of one episode are alike, so that an interval over all values would be too narrow.
+    """
+    return np.array([values[episodes == k].mean() for k in np.unique(episodes)])
+
+
+def describe(errors: np.ndarray, episodes: np.ndarray) -> str:
+    """The mean of errors (n,) over episodes (n,) with its 95% CI, which needs two of them."""
+    means = episode_means(errors, episodes)
+    return episode_interval(means).describe(0) if len(means) > 1 else f"episodes: {len(means)}"
 
 
 def find_hairpins(
@@ -139,22 +147,24 @@ def find_hairpins(
     """
     turn, rewards = recording["turn"], recording["rewards"]
     tiles = np.append(0, np.flatnonzero(rewards > 0))  # agent steps that reached one
+    reached = np.append(tiles, len(rewards))
     near = (np.abs(turn) > SHARP) & (recording["offset"] < 5)
     steps = skip + np.flatnonzero(near[skip:])
     new = (np.diff(steps) > APART) | (np.diff(np.sign(turn[steps])) != 0)
     groups = [group for group in np.split(steps, np.flatnonzero(new) + 1) if len(group)]
     found = []
     for group, following in itertools.zip_longest(groups, groups[1:]):
-        last = tiles[tiles <= group[-1] + 10][-1]
-        later = np.append(tiles[tiles > last], len(rewards))
-        stuck = later[0] - last >= STUCK
-        at_the_next = following is not None and following[0] <= last + APART
+        # The longest time without a new tile that begins on the way through the turn.
+        first, last = np.searchsorted(tiles, [group[0], group[-1] + 10], side="right") - 1
+        begins = first + np.diff(reached)[first : last + 1].argmax()
+        stuck = reached[begins + 1] - reached[begins] >= STUCK
+        at_the_next = following is not None and following[0] <= reached[begins] + APART
         frames = recording["frames"][group[0] : group[0] + 2 * VIEW]
         hairpin = Hairpin(
             episode,
             turn=float(turn[group[np.abs(turn[group]).argmax()]]),
             failed=bool(stuck and not at_the_next),
-            recovered=len(later) > 1,
+            recovered=begins + 1 < len(tiles),
             frames=frames,
             error=float(squared_error(world_model, frames[:VIEW]).mean()),
         )

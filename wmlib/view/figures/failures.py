@@ -7,11 +7,13 @@ from matplotlib.figure import Figure
 
 from wmlib.evaluation import episode_interval
 from wmlib.view.figures.style import BASELINE, REALITY, require_data
+from wmlib.view.hairpins import episode_means
 
 EDGES = (-240, -120, -90, -60, -30, -10, 10, 30, 60, 90, 120, 240)  # degrees
 
 
 def error_by_turn(
+    episodes: np.ndarray,
     turns: np.ndarray,
     errors: np.ndarray,
     mirrored: np.ndarray,
@@ -21,9 +23,9 @@ def error_by_turn(
 ) -> Figure:
     """V's squared error per frame against the turn of the road ahead, in degrees, left positive.
 
-    Left: frames, with their turns, errors and the errors of their mirror images (N,): the mean per
-    bin with its 95% CI, drawn at the bin's mean turn; bins with fewer than two frames are left out.
-    Right: hairpins that a car
+    Left: frames, with the index of their episode, their turns, errors and the errors of their
+    mirror images (N,): per bin the mean over episodes with its 95% CI, drawn at the bin's mean
+    turn; bins with frames of fewer than two episodes are left out. Right: hairpins that a car
     came to (H,), with the error of the frames on the way, and whether it failed there (bool).
     Raises ValueError if there are no frames.
     """
@@ -34,9 +36,9 @@ def error_by_turn(
     for name, (values, color) in kinds.items():
         inside = [(turns >= a) & (turns < b) for a, b in itertools.pairwise(EDGES)]
         bins = [
-            (turns[rows].mean(), episode_interval(values[rows]))
+            (turns[rows].mean(), episode_interval(episode_means(values[rows], episodes[rows])))
             for rows in inside
-            if rows.sum() > 1
+            if len(np.unique(episodes[rows])) > 1
         ]
         means = [i.mean for _, i in bins]
         sides = [[i.mean - i.low for _, i in bins], [i.high - i.mean for _, i in bins]]
