@@ -37,6 +37,7 @@ from wmlib.tools.input_ablation import (
     settings_of,
     train_m,
 )
+from wmlib.tools.mixture_ablation import ACTIVE
 from wmlib.tools.search_ablation import step_size
 from wmlib.tools.tables import Ablate, Table, published
 from wmlib.view import hairpins
@@ -44,7 +45,6 @@ from wmlib.view import hairpins
 RESULTS = published("vision")
 SEEDS = range(3)
 SURVEYED = 48  # tracks on which the pretrained agent's hairpins are looked for
-ACTIVE = 0.05  # nats: a dimension with a larger mean KL is used
 EVERY = 5  # of the test episodes' frames, for the errors
 
 
