@@ -77,6 +77,38 @@ def test_a_resumed_search_equals_an_uninterrupted_one(tmp_path, cut):
     assert [r["scores"] for r in resumed.history] == [r["scores"] for r in whole.history]
 
 
+def test_a_separable_search_learns_variances_in_a_few_generations():
+    """Some of 75 numbers matter a thousand times as much as the others: their variances shrink."""
+    weights = np.where(np.arange(75) < 10, 1000.0, 1.0)
+
+    def bowl(candidates, generation):
+        return -(candidates**2) @ weights
+
+    shares = {}
+    for separable in (False, True):
+        evolution = Evolution(75, 48, sigma=0.3, start=np.ones(75), separable=separable)
+        list(evolution.run(bowl, 25))
+        covariance = evolution.covariance
+        assert covariance.shape == (75, 75)
+        variances = np.diag(covariance)
+        shares[separable] = variances[:10].mean() / variances[10:].mean()
+        if separable:
+            np.testing.assert_array_equal(covariance, np.diag(variances))
+    assert shares[True] < 0.3 < 0.6 < shares[False]
+
+
+def test_a_separable_search_is_another_search_and_resumes_alike(tmp_path):
+    log = tmp_path / "evolution.jsonl"
+    whole = Evolution(4, population=8, seed=0, separable=True)
+    list(whole.run(closeness, 8))
+    list(Evolution(4, population=8, seed=0, separable=True, log=log).run(closeness, 5))
+    again = Evolution(4, population=8, seed=0, separable=True, log=log)
+    list(again.run(closeness, 8))
+    np.testing.assert_array_equal(again.mean, whole.mean)
+    with pytest.raises(ValueError, match="separable"):
+        Evolution(4, population=8, seed=0, log=log)
+
+
 def test_an_incomplete_last_line_is_dropped(tmp_path):
     log = tmp_path / "log"
     whole = Evolution(4, population=8, seed=0, log=log)

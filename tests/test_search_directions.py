@@ -8,7 +8,7 @@ from wmlib.evaluation import features
 from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.vae import VAE
 from wmlib.models.world_model import WorldModel
-from wmlib.pipeline.car_racing import search_directions
+from wmlib.pipeline.search import search_directions
 from wmlib.rollout.episodes import EpisodeStore
 from wmlib.training.search_space import Directions
 

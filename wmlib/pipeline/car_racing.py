@@ -19,14 +19,12 @@ Differs from the paper, with the default (laptop) settings, in:
 """
 
 import shutil
-from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from wmlib.envs.dream import DreamSpec, PassThroughEncoder
@@ -53,8 +51,9 @@ from wmlib.pipeline.rounds import SEARCH, WORLD_MODEL, Round, rounds_of
 from wmlib.pipeline.search import (
     check_in_environment,
     evolve,
-    kept_directions,
+    newest_episodes,
     prefer_hard_tracks,
+    search_directions,
 )
 from wmlib.provenance import Record, require
 from wmlib.rollout.episodes import EpisodeStore
@@ -62,7 +61,7 @@ from wmlib.rollout.policies import ControllerPolicy, Policy, random_networks
 from wmlib.rollout.workers import processes
 from wmlib.training.evolution import Evolution
 from wmlib.training.fit import pick_device
-from wmlib.training.search_space import Directions, imitate
+from wmlib.training.search_space import imitate
 
 
 def training_env_spec(
@@ -249,7 +248,7 @@ def distill(
     and no rewards are used. Raises ValueError if there are no episodes.
     """
     seen, raw = [], []
-    for episode in _newest_episodes(folder, episodes):
+    for episode in newest_episodes(folder, episodes):
         seen.append(features(new, *episode))
         # Beyond 3, tanh hardly changes: the fit need not follow the old outputs there.
         raw.append(controller.raw(features(old, *episode)).clamp(-3, 3))
@@ -274,36 +273,6 @@ def _distilled(current: Round, world_model: WorldModel) -> Controller:
 
 
 @torch.no_grad()
-def search_directions(
-    world_model: WorldModel, folder: str | Path, k: int, episodes: int = 60
-) -> Directions:
-    """The first k principal components of what C reads, over a folder's newest episodes.
-
-    Of [z, c, h], each of the three counts alike. Kept in directions.npz, see `kept_directions`.
-    """
-    file, store = Path(folder) / "directions.npz", EpisodeStore(Path(folder) / "episodes")
-    made_from = {"world_model": world_model_digest(world_model), "episodes": store.digest()}
-    m = world_model.mdn_rnn
-    blocks = (m.z_size, m.hidden_size, m.hidden_size) if m.reads_cell else ()
-    balanced = {"blocks": list(blocks)} if blocks else {}
-
-    def find() -> Directions:
-        newest = _newest_episodes(folder, episodes)
-        seen = torch.cat([features(world_model, *episode) for episode in newest])
-        return Directions.of(seen, k, m.action_size, blocks)
-
-    record = Record(made_from, {"k": k, "newest": episodes} | balanced)
-    return kept_directions(file, record, find)
-
-
-def _newest_episodes(folder: str | Path, count: int) -> Iterator[list[np.ndarray]]:
-    store = EpisodeStore(Path(folder) / "episodes")
-    if not len(store):
-        raise ValueError(f"there are no episodes in {store.folder}: collect some first")
-    for name in store.names()[-count:]:
-        yield [store.read(name, key) for key in ("frames", "actions", "rewards")]
-
-
 def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
     """C of a round: `evolve` with the config's settings.
 
@@ -317,8 +286,7 @@ def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
         world_model = load_world_model(current.work)
         # In dreams there are many short searches, each with random numbers of its own.
         seed = config.seed + (1000 * current.number if config.in_dreams else 0)
-        k = search.directions
-        directions = search_directions(world_model, current.work, k) if k else None
+        directions = search_directions(world_model, current.work, search.directions)
         dreams = _dreams(current, world_model) if config.in_dreams else None
         with processes(current.machine.workers, current.machine.cluster) as executor:
             check = partial(
@@ -352,6 +320,7 @@ def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
                 seed=seed,
                 check=check,
                 check_every=search.check_every,
+                separable=search.separable,
             )
         current.publish(*WORLD_MODEL, "dream", *SEARCH)
     return result

@@ -111,6 +111,7 @@ class SearchConfig(Checked):
     """The search for C by CMA-ES. What differs by round is set there."""
 
     population: int = number(48, low=4)  # candidates per generation
+    separable: bool = False  # CMA-ES learns variances alone, and faster
     directions: int = number(24, low=0)  # principal components to search in; 0: all weights
     group: int = number(0, low=0)  # candidates that share their tracks; 0: all of a generation
     by_rank: bool = False  # candidates are compared track by track, not by their mean returns

@@ -2,21 +2,24 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from wmlib.envs.vector import VectorEnvSpec
+from wmlib.evaluation import features
 from wmlib.files import digest, read_log, write_atomically
-from wmlib.models.checkpoints import save_controller
+from wmlib.models.checkpoints import save_controller, world_model_digest
 from wmlib.models.controller import Controller
 from wmlib.models.world_model import WorldModel
 from wmlib.pipeline.fitness import MeanReturn, returns
 from wmlib.pipeline.phases import append_to_log
 from wmlib.pipeline.rounds import CHECK_TRACKS_FROM
 from wmlib.provenance import Record, require
+from wmlib.rollout.episodes import EpisodeStore
 from wmlib.training.evolution import Evolution
 from wmlib.training.search_space import Directions
 
@@ -33,6 +36,7 @@ def evolve(
     seed: int = 0,
     check: Callable[[Controller], dict] | None = None,
     check_every: int = 10,
+    separable: bool = False,
 ) -> tuple[Controller, Evolution]:
     """C by CMA-ES: the mean of the search distribution, and the search itself.
 
@@ -40,7 +44,7 @@ def evolve(
     them that lie in `directions`. Every `check_every` generations, and at the end, `check` scores
     the mean, and its columns are added to the log; the search does not use them. "rollouts" in the
     log is the number of episodes of each candidate, "steps" the environment steps that all of a
-    generation's took.
+    generation's took. separable: see `Evolution`.
 
     Writes evolution.jsonl, controller.safetensors, and the last generation's candidates as
     population.safetensors. Raises ValueError if the log there is of another search.
@@ -75,6 +79,7 @@ def evolve(
         log=folder / "evolution.jsonl",
         extra=extra,
         record=Record(made_from, objective.settings),
+        separable=separable,
     )
     for _ in evolution.run(evaluate, generations):
         pass
@@ -84,6 +89,40 @@ def evolve(
     save_controller(everyone, folder / "population.safetensors", record=record)
     save_controller(controller, folder / "controller.safetensors", record=record)
     return controller, evolution
+
+
+def search_directions(
+    world_model: WorldModel, folder: str | Path, k: int, episodes: int = 60
+) -> Directions | None:
+    """The first k principal components of what C reads, over a folder's newest episodes.
+
+    None for k = 0, which stands for all weights.
+    Of [z, c, h], each of the three counts alike. Kept in directions.npz, see `kept_directions`.
+    """
+    if k == 0:
+        return None
+    file, store = Path(folder) / "directions.npz", EpisodeStore(Path(folder) / "episodes")
+    made_from = {"world_model": world_model_digest(world_model), "episodes": store.digest()}
+    m = world_model.mdn_rnn
+    blocks = (m.z_size, m.hidden_size, m.hidden_size) if m.reads_cell else ()
+    balanced = {"blocks": list(blocks)} if blocks else {}
+
+    def find() -> Directions:
+        newest = newest_episodes(folder, episodes)
+        seen = torch.cat([features(world_model, *episode) for episode in newest])
+        return Directions.of(seen, k, m.action_size, blocks)
+
+    record = Record(made_from, {"k": k, "newest": episodes} | balanced)
+    return kept_directions(file, record, find)
+
+
+def newest_episodes(folder: str | Path, count: int) -> Iterator[list[np.ndarray]]:
+    """Frames, actions and rewards of a round's newest episodes. ValueError if there are none."""
+    store = EpisodeStore(Path(folder) / "episodes")
+    if not len(store):
+        raise ValueError(f"there are no episodes in {store.folder}: collect some first")
+    for name in store.names()[-count:]:
+        yield [store.read(name, key) for key in ("frames", "actions", "rewards")]
 
 
 def kept_directions(file: str | Path, record: Record, find: Callable[[], Directions]) -> Directions:

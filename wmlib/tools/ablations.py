@@ -182,7 +182,7 @@ def evolve_in(
         population=config.search.population,
         generations=config.search.ablation_generations,
         sigma=config.rounds[0].sigma,
-        directions=car_racing.search_directions(agent, last.work, k) if k else None,
+        directions=search.search_directions(agent, last.work, k),
         seed=config.seed,
         check=partial(search.check_in_environment, real, agent, tracks=tracks, executor=executor),
         check_every=CHECK_EVERY if kind == SHARP else config.search.check_every,

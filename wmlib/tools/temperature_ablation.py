@@ -82,7 +82,7 @@ def evolve_at(current: Round, temperature: float, executor: Executor | None) -> 
         population=config.search.population,
         generations=config.rounds[0].generations,
         sigma=config.rounds[0].sigma,
-        directions=car_racing.search_directions(agent, current.work, k) if k else None,
+        directions=search.search_directions(agent, current.work, k),
         seed=config.seed,
     )
     count, real = config.score_tracks, car_racing.training_env_spec(config)

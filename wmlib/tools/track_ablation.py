@@ -19,14 +19,13 @@ from wmlib.models.world_model import WorldModel
 from wmlib.pipeline.car_racing import (
     initial_controller,
     mean_return,
-    search_directions,
     training_env_spec,
 )
 from wmlib.pipeline.config import Config, Machine
 from wmlib.pipeline.fitness import run_controllers
 from wmlib.pipeline.rounds import CHECK_TRACKS_FROM, Round, rounds_of
 from wmlib.pipeline.scoring import agent_digest
-from wmlib.pipeline.search import evolve
+from wmlib.pipeline.search import evolve, search_directions
 from wmlib.provenance import Record
 from wmlib.rollout.workers import processes
 from wmlib.tools.runs import RunCommand
@@ -88,8 +87,9 @@ def search_without_pool(
         population=search.population,
         generations=last.settings.generations,
         sigma=last.settings.sigma,
-        directions=search_directions(world_model, last.work, k) if k else None,
+        directions=search_directions(world_model, last.work, k),
         seed=config.seed,
+        separable=search.separable,
     )
     return controller
 
