@@ -27,7 +27,7 @@
 #
 # **What you need.** Chapters [2](02_vae.ipynb) to [4](04_controller.ipynb): $z$, $h$, and CMA-ES.
 #
-# **How long.** 90 minutes of reading and building; running all cells takes about 3 minutes on two cores. The next three cells only import and load.
+# **How long.** 90 minutes of reading and building; running all cells takes about 2 minutes on two cores. The next three cells only import and load.
 
 # %% tags=["install", "remove-cell"]
 import subprocess
@@ -607,9 +607,9 @@ for low_end, high_end in ((90, 120), (120, 240)):
 figures.error_by_turn(*survey.samples, turn, error, failed)
 
 # %% [markdown]
-# **Figure 5.11.** V's squared error. Left: every tenth frame of these episodes and its mirror image, both by the turn of the road in the frame before mirroring (mean, 95% CI; bins end at ±10, 30, 60, 90 and 120 degrees). Right: hairpins, averaged over the approach. One right-hand hairpin with an extreme error was passed.
+# **Figure 5.11.** V's squared error. Left: every tenth frame of these episodes and its mirror image, both by the turn of the road in the frame before mirroring (mean over episodes with 95% CI; bins end at ±10, 30, 60, 90 and 120 degrees). Right: hairpins, averaged over the approach. One right-hand hairpin with an extreme error was passed.
 #
-# Mirroring alone changes V's error: for left turns above 120 degrees it rises from 33 to 81, for those of 90 to 120 degrees from 30 to 53. The road is the same, so V's error depends on the direction. (Real right turns: 65 and 33.) The asymmetry most likely comes from the training data, in which right-hand hairpins are rare.
+# Mirroring alone changes V's error: for left turns above 120 degrees it rises from 32 to 79, for those of 90 to 120 degrees from 30 to 53. The road is the same, so V's error depends on the direction. (Real right turns: 64 and 47.) The asymmetry most likely comes from the training data, in which right-hand hairpins are rare.
 
 # %%
 sharpest, strips = np.argsort(-np.abs(turn)), {}
@@ -626,7 +626,7 @@ if strips:
 # %% [markdown]
 # **Figure 5.12.** The sharpest right-hand hairpin at which the agent fails, the sharpest right-hand one that it passes, and the sharpest left-hand one: frames (blue) and V's reconstructions (orange). Time in agent steps since the hairpin came into view.
 #
-# V reconstructs the left-hand hairpin as a curved road, and the right-hand ones in some frames as a blob or a fork. At the sharp right-hand hairpins, however, its errors where the car fails and where it passes are similar (71 and 66; 7 and 17 hairpins are too few to detect a difference of 10), so the data do not separate (a) from (b). After a failure, no car reaches another tile. That fits (c), but does not prove it, as no search without early termination was run here.
+# V reconstructs the left-hand hairpin as a curved road, and the right-hand ones in some frames as a blob or a fork. At the sharp right-hand hairpins, however, its errors where the car fails and where it passes are similar (71 and 63; 7 and 17 hairpins are too few to detect a difference of 10), so the data do not separate (a) from (b). After a failure, no car reaches another tile. That fits (c), but does not prove it, as no search without early termination was run here.
 #
 # **The same tracks, mirrored.** `training_env_spec(config, mirror=True)` flips the frames and negates the steering on every track with an odd seed, and nothing else: the shape of the road, the physics and the rewards are the same. The tracks of 5.3 have odd seeds.
 #
@@ -650,7 +650,7 @@ figures.differences({"mirrored": change}, "difference of returns (points)")
 #
 # Only the direction has changed, so the agent drives left turns more reliably than right ones: 23 of the 32 mirrored tracks lose at most 36 points, the other 9 more than 300. Right turns are rare both in V's frames and in C's episodes. A remedy would be **data augmentation**: `--env.mirror` trains with every second track mirrored; whether it helps was not tested here.
 #
-# **Finding.** Mirrored, the agent loses 187 points on average (95% CI of the paired difference 93 to 308, n = 32 tracks): 9 tracks lose 352 to 848 points, the others, but for one, hardly change. Of its 12 hairpin failures in 72 episodes (one stop counts at two hairpins), 10 are to the right, though right-hand hairpins are rare (13 of 84 in the sample). V's error is twice as large at sharp right-hand hairpins (68 against 33). Whether V or C is the limit remains open.
+# **Finding.** Mirrored, the agent loses 187 points on average (95% CI of the paired difference 93 to 308, n = 32 tracks): 9 tracks lose 352 to 848 points, the others, but for one, hardly change. Of its 12 hairpin failures in 72 episodes (one stop counts at two hairpins), 10 are to the right, though right-hand hairpins are rare (13 of 84 in the sample). V's error is twice as large at sharp right-hand hairpins (66 against 33). Whether V or C is the limit remains open.
 #
 # ## 5.10 Break it: wipe the memory
 #

@@ -272,7 +272,6 @@ def _distilled(current: Round, world_model: WorldModel) -> Controller:
     return load_controller(file)
 
 
-@torch.no_grad()
 def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
     """C of a round: `evolve` with the config's settings.
 

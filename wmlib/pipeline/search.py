@@ -91,6 +91,7 @@ def evolve(
     return controller, evolution
 
 
+@torch.no_grad()
 def search_directions(
     world_model: WorldModel, folder: str | Path, k: int, episodes: int = 60
 ) -> Directions | None:
