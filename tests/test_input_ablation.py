@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from wmlib.envs.road_state import QUANTITIES, replay
 from wmlib.files import read_log
 from wmlib.models import numerics
 from wmlib.models.checkpoints import load_agent
@@ -34,6 +33,7 @@ from wmlib.tools.input_ablation import (
     world_model_of,
 )
 from wmlib.tools.input_models import HiddenController, hidden_step
+from wmlib.tools.road_state import QUANTITIES, replay
 from wmlib.training.search_space import Directions
 
 

@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from wmlib.envs.road_state import QUANTITIES, replay
+from wmlib.tools.road_state import QUANTITIES, replay
 
 STRAIGHT = np.array([0.0, 0.3, 0.0], np.float32)
 

@@ -50,7 +50,6 @@ from torch import nn
 
 # %%
 from wmlib import evaluation
-from wmlib.envs.road_state import replay
 from wmlib.files import read_log
 from wmlib.models.checkpoints import load_world_model
 from wmlib.models.vae import (
@@ -67,6 +66,7 @@ from wmlib.pipeline.rounds import Round
 from wmlib.pipeline.scales import get_chapter_config, get_config
 from wmlib.rollout.policies import EpisodeSpec, random_car_policy
 from wmlib.rollout.rollout import record_episode
+from wmlib.tools.road_state import replay
 from wmlib.view import build, figures
 from wmlib.view.explorers import LatentExplorer
 
@@ -287,7 +287,7 @@ figure
 #
 # The road and the car are reconstructed. The lighter squares in the grass and the red and white kerbs are lost or blurred: they have little contrast or little area, so they contribute little to the squared error.
 #
-# The pictures show what the *decoder* can draw. To measure what $z$ *contains*, we need the true state of the car. CarRacing's physics is deterministic: replaying an episode's actions on the same track (`wmlib.envs.road_state.replay`) gives the state of the car at every step, which neither V nor the agent ever observes: its offset to the right of the road's centre (1 is the road's edge), the bend (the degrees by which the road turns left over the next 12 tiles, about what a frame shows), its angle to the road, and its speed.
+# The pictures show what the *decoder* can draw. To measure what $z$ *contains*, we need the true state of the car. CarRacing's physics is deterministic: replaying an episode's actions on the same track (`wmlib.tools.road_state.replay`) gives the state of the car at every step, which neither V nor the agent ever observes: its offset to the right of the road's centre (1 is the road's edge), the bend (the degrees by which the road turns left over the next 12 tiles, about what a frame shows), its angle to the road, and its speed.
 
 # %%
 states = np.concatenate(

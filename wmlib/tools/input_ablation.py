@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wmlib.envs.road_state import QUANTITIES, replay
 from wmlib.evaluation import features, linear_probe
 from wmlib.files import exclusive_lock
 from wmlib.models.checkpoints import load_agent, world_model_digest
@@ -49,6 +48,7 @@ from wmlib.tools.input_models import (
     WithoutMemory,
     hidden_step,
 )
+from wmlib.tools.road_state import QUANTITIES, replay
 from wmlib.tools.search_ablation import RAW_STEP, step_size
 from wmlib.tools.tables import Ablate, Table, published
 from wmlib.training.search_space import Directions

@@ -61,17 +61,10 @@ class Evolution:
             import cma  # only here: it imports Matplotlib where there is one, and takes a second
 
         rng = np.random.RandomState(seed)
+        # randn: pycma would otherwise seed and use numpy's global generator.
+        options = {"popsize": population, "randn": rng.randn, "seed": np.nan, "verbose": -9}
         self._es = cma.CMAEvolutionStrategy(
-            np.zeros(size) if start is None else start,
-            sigma,
-            # randn: pycma would otherwise seed and use numpy's global generator.
-            {
-                "popsize": population,
-                "randn": rng.randn,
-                "seed": np.nan,
-                "verbose": -9,
-                "CMA_diagonal": separable,
-            },
+            np.zeros(size) if start is None else start, sigma, options | {"CMA_diagonal": separable}
         )
         record = record or Record()
         own = {"size": size, "population": population, "sigma": sigma, "seed": seed}
