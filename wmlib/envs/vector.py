@@ -128,8 +128,8 @@ class ActionRepeat(gym.Wrapper):
     """Holds every action for `repeat` steps: one agent step, whose reward is the sum of theirs.
 
     Only the last frame is returned; an environment with `look_away` does not draw the others. With
-    `every` > 1, only the frames of every so-manieth agent step are: instead of the others come
-    frames of zeros, which `WorldModel.observe` takes for missing ones.
+    `every` = n, only every n-th agent step returns its frame. The others return zeros, which
+    `WorldModel.observe` takes for a missing frame.
     info["steps"] is the number of environment steps: fewer where the episode ended in between (the
     frame is then the last one that was drawn).
     """
