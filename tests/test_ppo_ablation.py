@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -94,6 +95,13 @@ class TestTraining:
         again, _ = ppo_ablation.train("gSDE", 0, SHORT, tmp_path)  # finished: nothing is trained
         for a, b in zip(again.policy.parameters(), model.policy.parameters(), strict=True):
             assert (a == b).all()
+
+    def test_it_leaves_nothing_among_the_temporary_files(self, tmp_path, monkeypatch):
+        temporary = tmp_path / "temporary"
+        temporary.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+        ppo_ablation.train("gSDE", 0, SHORT, tmp_path / "work")
+        assert not list(temporary.iterdir())
 
     def test_a_training_of_another_arm_seed_or_budget_is_refused(self, tmp_path):
         ppo_ablation.train("gSDE", 0, SHORT, tmp_path)

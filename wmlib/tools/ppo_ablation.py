@@ -156,6 +156,7 @@ def train(arm: str, seed: int, budget: Budget, folder: Path) -> tuple[Any, list[
     """
     from stable_baselines3 import PPO
     from stable_baselines3.common.callbacks import BaseCallback
+    from stable_baselines3.common.logger import Logger
 
     log, saved, kept = (folder / name for name in ("train.jsonl", "model.zip", "returns.pkl"))
     record = Record({}, settings_of(arm, budget) | {"seed": seed})
@@ -177,6 +178,7 @@ def train(arm: str, seed: int, budget: Budget, folder: Path) -> tuple[Any, list[
             n_steps=budget.rollout,
             **ZOO | settings,
         )
+    model.set_logger(Logger(None, []))  # the default one leaves a temporary folder behind
     # Environment i gets this seed + i, and draws all of its tracks from it.
     model.set_random_seed(100_000 * (seed + 1) + 1_000 * sitting)
     folder.mkdir(parents=True, exist_ok=True)
