@@ -19,6 +19,7 @@ Differs from the paper, with the default (laptop) settings, in:
 """
 
 import shutil
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
@@ -109,9 +110,8 @@ def check_settings(config: Config, machine: Machine) -> None:
         raise ValueError(
             f"collect.policy must be smooth for {config.task} (its own random policy), got networks"
         )
-    for name, only in (("frame_every", 1), ("by_rank", False)):
-        if config.in_dreams and getattr(config.search, name) != only:
-            raise ValueError(f"search.{name} must be {only} where C is evolved in dreams")
+    if config.in_dreams and config.search.frame_every != 1:
+        raise ValueError("search.frame_every must be 1 where C is evolved in dreams")
     for current in rounds_of(config, machine=machine):
         if not current.settings.episodes and (config.in_dreams or not current.freezes_vae):
             raise ValueError(f"episodes of round {current.number} must be 1 or more, got 0")
@@ -280,19 +280,18 @@ def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
     round that re-evaluates, at the mean that `reevaluate` returns. Returns C at the end of the
     search; the round's result may be that mean instead, see `Round.result`.
     """
-    config, search = current.config, current.config.search
+    config = current.config
     with exclusive_lock(current.folder):
         world_model = load_world_model(current.work)
         # In dreams there are many short searches, each with random numbers of its own.
         seed = config.seed + (1000 * current.number if config.in_dreams else 0)
-        directions = search_directions(world_model, current.work, search.directions)
         dreams = _dreams(current, world_model) if config.in_dreams else None
         with processes(current.machine.workers, current.machine.cluster) as executor:
             check = partial(
                 check_in_environment,
                 training_env_spec(config, mirror=False),  # tracks as scores have them
                 world_model,
-                tracks=search.check_tracks,
+                tracks=config.search.check_tracks,
                 executor=executor,
             )
             fitness = mean_return(current, world_model, executor)
@@ -308,21 +307,34 @@ def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
                 start = initial_controller(current, world_model)
             if pool := current.pool_tracks():
                 fitness = prefer_hard_tracks(fitness, start, current.work, pool)
-            result = evolve(
-                fitness,
-                current.work,
-                start=start,
-                population=search.population,
-                generations=current.settings.generations,
-                sigma=current.settings.sigma,
-                directions=directions,
-                seed=seed,
-                check=check,
-                check_every=search.check_every,
-                separable=search.separable,
-            )
+            result = search_controller(current, world_model, fitness, current.work, start, check)
         current.publish(*WORLD_MODEL, "dream", *SEARCH)
     return result
+
+
+def search_controller(
+    current: Round,
+    world_model: WorldModel,
+    fitness: MeanReturn,
+    folder: str | Path,
+    start: Controller,
+    check: Callable[[Controller], dict] | None = None,
+) -> tuple[Controller, Evolution]:
+    """`evolve` with the settings of a round, in its directions; the seed is that of the fitness."""
+    settings = current.config.search
+    return evolve(
+        fitness,
+        folder,
+        start=start,
+        population=settings.population,
+        generations=current.settings.generations,
+        sigma=current.settings.sigma,
+        directions=search_directions(world_model, current.work, settings.directions),
+        seed=fitness.seed,
+        check=check,
+        check_every=settings.check_every,
+        separable=settings.separable,
+    )
 
 
 def mean_return(current: Round, world_model: WorldModel, executor: Executor | None) -> MeanReturn:
@@ -336,8 +348,6 @@ def mean_return(current: Round, world_model: WorldModel, executor: Executor | No
         search.double_every,
         current.config.seed,
         executor,
-        group=search.group,
-        by_rank=search.by_rank,
     )
 
 

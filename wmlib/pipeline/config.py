@@ -113,19 +113,12 @@ class SearchConfig(Checked):
     population: int = number(48, low=4)  # candidates per generation
     separable: bool = False  # CMA-ES learns variances alone, and faster
     directions: int = number(24, low=0)  # principal components to search in; 0: all weights
-    group: int = number(0, low=0)  # candidates that share their tracks; 0: all of a generation
-    by_rank: bool = False  # candidates are compared track by track, not by their mean returns
     double_every: int = number(60)  # generations, then twice as many episodes per candidate
     patience: int = number(60)  # environment steps without progress, then truncation
     frame_every: int = number(1)  # agent steps between V's frames; z in between is M's forecast
     check_every: int = number(10)  # generations between two scores of the mean
     check_tracks: int = number(32, low=2)  # training tracks of such a score
     ablation_generations: int = number(12)  # of the searches of an ablation
-
-    def __post_init__(self):
-        super().__post_init__()
-        if 0 < self.group < 4:  # their mean is subtracted from so few that nothing would be left
-            raise ValueError(f"group must be 0 or at least 4, got {self.group}")
 
 
 @dataclass(frozen=True)

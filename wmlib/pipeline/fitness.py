@@ -15,7 +15,7 @@ from wmlib.files import digest
 from wmlib.models.checkpoints import weights_digest, world_model_digest
 from wmlib.models.controller import Controller
 from wmlib.models.world_model import WorldModel
-from wmlib.pipeline.rounds import CHECK_TRACKS_FROM, num_groups, num_tracks
+from wmlib.pipeline.rounds import CHECK_TRACKS_FROM, num_tracks
 from wmlib.provenance import Record
 from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec
 from wmlib.rollout.rollout import Encoder, EnvSpec, Episode, run_episodes
@@ -30,22 +30,18 @@ def run_controllers(
     env_spec: EnvSpec,
     encoder: Encoder,
     controllers: Controller,
-    seeds: Sequence[int] | np.ndarray,
+    seeds: Sequence[int],
     executor: Executor | None = None,
 ) -> list[list[Episode]]:
-    """The episodes of every controller: a list per controller.
+    """The episodes of every controller on the same seeds: a list per controller.
 
-    seeds: on which all of them run; or an array (controllers, episodes), each its own. encoder:
-    what turns observations into [z, h]: a world model or, in dreams, a pass-through.
+    encoder: what turns observations into [z, h]: a world model or, in dreams, a pass-through.
     """
-    seeds = np.asarray(seeds)
-    table = np.broadcast_to(seeds, (len(controllers), seeds.shape[-1]))
-    specs = [EpisodeSpec(seed, k) for k, row in enumerate(table.tolist()) for seed in row]
+    specs = [EpisodeSpec(seed, member) for member in range(len(controllers)) for seed in seeds]
     episodes = run_episodes(
         env_spec, ControllerPolicy(controllers), specs, encoder, executor=executor
     )
-    size = table.shape[1]
-    return [episodes[i : i + size] for i in range(0, len(episodes), size)]
+    return [episodes[i : i + len(seeds)] for i in range(0, len(episodes), len(seeds))]
 
 
 class Evaluated(NamedTuple):
@@ -56,11 +52,6 @@ class Evaluated(NamedTuple):
 
     fitness: np.ndarray
     steps: int
-
-    @classmethod
-    def of(cls, fitness: np.ndarray, rows: list[list[Episode]]) -> "Evaluated":
-        """From the episodes of every candidate."""
-        return cls(fitness, sum(episode.steps for row in rows for episode in row))
 
 
 def returns(
@@ -123,39 +114,14 @@ def extrapolate(
     return pace * -np.expm1(-rate * agent_steps) / rate
 
 
-def percent_beaten(scores: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Of the other candidates of its group, how many percent each beats: (P, T) float, 0 to 100.
-
-    scores: (P, T) float, by candidate and episode; candidates are compared by their t-th episodes.
-    group: (P,) int. Of equal scores, each counts half.
-    """
-    from scipy.stats import rankdata  # only here: its import takes a second
-
-    percent = np.zeros(scores.shape)
-    for number in np.unique(group):
-        rows = np.flatnonzero(group == number)
-        ranks = rankdata(scores[rows], axis=0) - 1
-        percent[rows] = 100 * ranks / max(1, len(rows) - 1)
-    return percent
-
-
 @dataclass(frozen=True)
 class MeanReturn:
-    """The mean return of a controller, on the same tracks for a whole population or group.
+    """The mean return of a controller, on the same tracks for a whole population.
 
     All candidates of a generation get the same `rollouts` tracks (common random numbers), and twice
     as many after every `double_every` generations: the better they get, the smaller their
     differences, and the more episodes it takes to see them. Every generation has other tracks;
     generation k of two searches with the same `seed` (two rounds of a run, too) has the same ones.
-
-    group: so many candidates share their tracks; 0: all. Every group has others, so that a
-    generation sees many tracks with few episodes per candidate. The fitness then is the return less
-    the mean of the group, plus that of all: what a group's tracks bring to all alike makes no
-    difference.
-
-    by_rank: the fitness is the percentage of the other candidates (of the group) that it beats, the
-    mean over the tracks. A failure costs no more than the last place on one track, and on most
-    tracks, where all candidates complete the lap, their speed decides.
 
     hard_tracks: up to half of every generation's tracks are drawn from these (none twice), if
     given. The mean is then not that of all tracks: hard ones have about half of the weight. Of few
@@ -169,45 +135,31 @@ class MeanReturn:
     seed: int = 0
     executor: Executor | None = None
     hard_tracks: tuple[int, ...] = field(default=(), kw_only=True)
-    group: int = field(default=0, kw_only=True)
-    by_rank: bool = field(default=False, kw_only=True)
 
-    def tracks(self, generation: int, groups: int = 1) -> np.ndarray:
-        """The seeds of a generation's episodes: (groups, episodes per candidate) int."""
+    def tracks(self, generation: int) -> list[int]:
+        """The seeds of a generation's episodes."""
         count = num_tracks(generation, self.rollouts, self.double_every)
         rng = np.random.default_rng([self.seed, generation])
-        tracks = rng.integers(0, CHECK_TRACKS_FROM, count * groups)
+        tracks = rng.integers(0, CHECK_TRACKS_FROM, count)
         if self.hard_tracks:
-            hard = min(count // 2 * groups, len(self.hard_tracks))
+            hard = min(count // 2, len(self.hard_tracks))
             tracks[:hard] = rng.choice(self.hard_tracks, hard, replace=False)
-        return tracks.reshape(count, groups).T
+        return tracks.tolist()
 
     def __call__(self, controllers: Controller, generation: int) -> Evaluated:
         """All candidates of a generation."""
-        groups = num_groups(len(controllers), self.group)
-        group = np.arange(len(controllers)) % groups
-        rows = self.episodes(controllers, self.tracks(generation, groups)[group])
-        if self.by_rank:
-            fitness = percent_beaten(scores_of(rows), group).mean(1)
-        else:
-            fitness = self.values(rows)
-            if groups > 1:
-                means = np.bincount(group, fitness) / np.bincount(group)
-                fitness = fitness - means[group] + fitness.mean()
-        return Evaluated.of(fitness, rows)
+        return self.of(controllers, self.tracks(generation))
 
-    def of(self, controllers: Controller, seeds: Sequence[int] | np.ndarray) -> Evaluated:
-        """The same by the episodes of these seeds, see `run_controllers`."""
+    def of(self, controllers: Controller, seeds: Sequence[int]) -> Evaluated:
+        """The same by the episodes of these seeds."""
         rows = self.episodes(controllers, seeds)
-        return Evaluated.of(self.values(rows), rows)
+        return Evaluated(self.values(rows), sum(e.steps for row in rows for e in row))
 
     def values(self, rows: list[list[Episode]]) -> np.ndarray:
         """By the episodes of every controller: (P,) float, in points."""
         return scores_of(rows).mean(1)
 
-    def episodes(
-        self, controllers: Controller, seeds: Sequence[int] | np.ndarray
-    ) -> list[list[Episode]]:
+    def episodes(self, controllers: Controller, seeds: Sequence[int]) -> list[list[Episode]]:
         """The episodes of every controller on these tracks, or in these dreams."""
         return run_controllers(self.env_spec, self.encoder, controllers, seeds, self.executor)
 
@@ -231,10 +183,6 @@ class MeanReturn:
         else:
             assert isinstance(self.encoder, WorldModel)  # nothing else sees frames
             made_from = {"world_model": world_model_digest(self.encoder)}
-        if self.by_rank:
-            settings |= {"by_rank": True}
-        if self.group:
-            settings |= {"group": self.group}
         if self.hard_tracks:
             made_from |= {"hard_tracks": digest(np.array(self.hard_tracks))}
         return Record(made_from, settings)

@@ -254,11 +254,6 @@ def num_tracks(generation: int, rollouts: int, double_every: int) -> int:
     return rollouts * 2 ** (generation // double_every)
 
 
-def num_groups(population: int, group: int) -> int:
-    """How many groups of `group` candidates (0: all), or a few more, share their tracks."""
-    return max(1, population // group) if group else 1
-
-
 def run_name(config: Config) -> str:
     """Of the folder of a run, or of its pretrained weights: car_racing, car_racing_dream, ..."""
     # (C of Take Cover is evolved in dreams alone.)

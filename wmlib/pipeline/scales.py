@@ -220,7 +220,7 @@ def dreaming(config: Config) -> Config:
     are trained once more in round 2, when there is a policy that drives well.
     """
     check_every = 1 if config.scale == "smoke" else 100
-    search = replace(config.search, check_every=check_every, frame_every=1, by_rank=False)
+    search = replace(config.search, check_every=check_every, frame_every=1)
     return replace(config, evolve_in="dream", search=search, rounds=DREAM_ROUNDS[config.scale])
 
 

@@ -61,7 +61,7 @@ def evolve(
         return values
 
     def extra(evolution: Evolution) -> dict:
-        columns = {"rollouts": fitness.tracks(evolution.generation - 1).shape[1], "steps": steps}
+        columns = {"rollouts": len(fitness.tracks(evolution.generation - 1)), "steps": steps}
         last = evolution.generation == generations
         if check is not None and (last or evolution.generation % check_every == 0):
             columns |= check(controllers(evolution.mean))

@@ -19,13 +19,13 @@ from wmlib.models.world_model import WorldModel
 from wmlib.pipeline.car_racing import (
     initial_controller,
     mean_return,
+    search_controller,
     training_env_spec,
 )
 from wmlib.pipeline.config import Config, Machine
 from wmlib.pipeline.fitness import run_controllers
 from wmlib.pipeline.rounds import CHECK_TRACKS_FROM, Round, rounds_of
 from wmlib.pipeline.scoring import agent_digest
-from wmlib.pipeline.search import evolve, search_directions
 from wmlib.provenance import Record
 from wmlib.rollout.workers import processes
 from wmlib.tools.runs import RunCommand
@@ -79,19 +79,8 @@ def search_without_pool(
     last: Round, world_model: WorldModel, executor: Executor | None
 ) -> Controller:
     """The C that a round's search finds with tracks from all alike."""
-    config, search, k = last.config, last.config.search, last.config.search.directions
-    controller, _ = evolve(
-        mean_return(last, world_model, executor),
-        last.work / "all_tracks",
-        start=initial_controller(last, world_model),
-        population=search.population,
-        generations=last.settings.generations,
-        sigma=last.settings.sigma,
-        directions=search_directions(world_model, last.work, k),
-        seed=config.seed,
-        separable=search.separable,
-    )
-    return controller
+    fitness, start = mean_return(last, world_model, executor), initial_controller(last, world_model)
+    return search_controller(last, world_model, fitness, last.work / "all_tracks", start)[0]
 
 
 @dataclass(frozen=True)
