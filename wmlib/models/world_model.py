@@ -135,7 +135,7 @@ class WorldModel:
         if rewards is None and self.mdn_rnn.reward_input:
             raise ValueError("this M has reward_input=True: give it the rewards of the step")
         h, c = self.remember(state, actions)
-        frames = torch.as_tensor(frames)
+        frames = torch.as_tensor(frames, device=self.device)
         seen = frames.flatten(1).any(1).bool()  # (of uint8, any is uint8)
         if seen.all():
             z = self.encode(frames)
