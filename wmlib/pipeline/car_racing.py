@@ -62,7 +62,7 @@ from wmlib.rollout.policies import ControllerPolicy, Policy, random_networks
 from wmlib.rollout.workers import processes
 from wmlib.training.evolution import Evolution
 from wmlib.training.fit import pick_device
-from wmlib.training.search_space import imitate
+from wmlib.training.search_space import Directions, imitate
 
 
 def training_env_spec(
@@ -111,7 +111,8 @@ def check_settings(config: Config, machine: Machine) -> None:
             f"collect.policy must be smooth for {config.task} (its own random policy), got networks"
         )
     if config.in_dreams and config.search.frame_every != 1:
-        raise ValueError("search.frame_every must be 1 where C is evolved in dreams")
+        got = config.search.frame_every
+        raise ValueError(f"search.frame_every must be 1 where C is evolved in dreams, got {got}")
     for current in rounds_of(config, machine=machine):
         if not current.settings.episodes and (config.in_dreams or not current.freezes_vae):
             raise ValueError(f"episodes of round {current.number} must be 1 or more, got 0")
@@ -285,6 +286,8 @@ def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
         world_model = load_world_model(current.work)
         # In dreams there are many short searches, each with random numbers of its own.
         seed = config.seed + (1000 * current.number if config.in_dreams else 0)
+        # First of all: settings that fit no directions are refused here.
+        directions = search_directions(world_model, current.work, config.search.directions)
         dreams = _dreams(current, world_model) if config.in_dreams else None
         with processes(current.machine.workers, current.machine.cluster) as executor:
             check = partial(
@@ -307,20 +310,20 @@ def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
                 start = initial_controller(current, world_model)
             if pool := current.pool_tracks():
                 fitness = prefer_hard_tracks(fitness, start, current.work, pool)
-            result = search_controller(current, world_model, fitness, current.work, start, check)
+            result = search_controller(current, fitness, current.work, start, directions, check)
         current.publish(*WORLD_MODEL, "dream", *SEARCH)
     return result
 
 
 def search_controller(
     current: Round,
-    world_model: WorldModel,
     fitness: MeanReturn,
     folder: str | Path,
     start: Controller,
+    directions: Directions | None,
     check: Callable[[Controller], dict] | None = None,
 ) -> tuple[Controller, Evolution]:
-    """`evolve` with the settings of a round, in its directions; the seed is that of the fitness."""
+    """`evolve` with the settings of a round; the seed is that of the fitness."""
     settings = current.config.search
     return evolve(
         fitness,
@@ -329,7 +332,7 @@ def search_controller(
         population=settings.population,
         generations=current.settings.generations,
         sigma=current.settings.sigma,
-        directions=search_directions(world_model, current.work, settings.directions),
+        directions=directions,
         seed=fitness.seed,
         check=check,
         check_every=settings.check_every,

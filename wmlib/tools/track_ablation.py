@@ -26,6 +26,7 @@ from wmlib.pipeline.config import Config, Machine
 from wmlib.pipeline.fitness import run_controllers
 from wmlib.pipeline.rounds import CHECK_TRACKS_FROM, Round, rounds_of
 from wmlib.pipeline.scoring import agent_digest
+from wmlib.pipeline.search import search_directions
 from wmlib.provenance import Record
 from wmlib.rollout.workers import processes
 from wmlib.tools.runs import RunCommand
@@ -80,7 +81,8 @@ def search_without_pool(
 ) -> Controller:
     """The C that a round's search finds with tracks from all alike."""
     fitness, start = mean_return(last, world_model, executor), initial_controller(last, world_model)
-    return search_controller(last, world_model, fitness, last.work / "all_tracks", start)[0]
+    directions = search_directions(world_model, last.work, last.config.search.directions)
+    return search_controller(last, fitness, last.work / "all_tracks", start, directions)[0]
 
 
 @dataclass(frozen=True)
