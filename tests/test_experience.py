@@ -182,6 +182,23 @@ def test_every_frame_comes_once_per_epoch(tmp_path, buffer_chunks):
     assert (first != np.sort(first)).any()
 
 
+def test_flipped_frames_come_once_per_epoch_as_well(tmp_path):
+    """Half of them mirrored, another half in another epoch, and the store stays as it is."""
+    store, rng = EpisodeStore(tmp_path), np.random.default_rng(0)
+    frames = rng.integers(0, 256, (2 * FRAMES_PER_CHUNK + 9, 4, 4, 3), dtype=np.uint8)
+    store.write("000", {"frames": frames})
+    number = {frame.tobytes(): (i, False) for i, frame in enumerate(frames)}
+    number |= {frame[:, ::-1].tobytes(): (i, True) for i, frame in enumerate(frames)}
+    batches, flipped = FrameBatches(store, 10, seed=0, buffer_chunks=2, flip=True), []
+    for epoch in (0, 0, 1):
+        seen = [number[frame.numpy().tobytes()] for batch in batches(epoch) for frame in batch]
+        assert sorted(i for i, _ in seen) == list(range(len(frames)))
+        flipped.append({i for i, mirrored in seen if mirrored})
+        assert 0.4 < len(flipped[-1]) / len(frames) < 0.6
+    assert flipped[0] == flipped[1] != flipped[2]
+    np.testing.assert_array_equal(store.read("000", "frames"), frames)
+
+
 @pytest.mark.parametrize("buffer_steps", [1000, 25, 1])  # all at once, some, one episode at a time
 @pytest.mark.parametrize("epoch", [0, 1, 2, 3])
 def test_every_step_comes_once_per_epoch(tmp_path, epoch, buffer_steps):

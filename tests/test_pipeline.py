@@ -9,7 +9,7 @@ from runs import CONTROLLER, save_run
 
 from wmlib import evaluation
 from wmlib.files import read_log
-from wmlib.models.checkpoints import read_record, save_controller, save_network
+from wmlib.models.checkpoints import read_record, save_controller, save_network, weights_digest
 from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.vae import VAE
@@ -113,6 +113,24 @@ def two_stores(folder):
     return stores
 
 
+OTHERWISE = {"flip": False, "anneal": False, "learning_rate": 1e-3, "batch_size": 6}
+
+
+def test_how_v_is_trained_is_a_setting_and_is_in_its_record(tmp_path):
+    settings = {"flip": True, "anneal": True, "learning_rate": 2e-3, "batch_size": 4}
+    config = get_config("smoke").change(max_steps=8, episodes=2, vae=settings)
+    current = Round.of(config, folder=tmp_path)
+    car_racing.collect_episodes(current)
+    digests = [weights_digest(car_racing.train_round_vae(current))]
+    assert settings.items() <= read_record(current.work / "vae.safetensors").settings.items()
+    for i, other in enumerate(({}, *({name: value} for name, value in OTHERWISE.items()))):
+        folder = tmp_path / str(i)
+        vae, _ = phases.train_vae(current.episodes, folder, epochs=1, **settings | other)
+        digests.append(weights_digest(vae))
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 1 + len(OTHERWISE)  # each of them makes another V
+
+
 def test_training_on_other_data_or_with_other_settings_is_refused(tmp_path):
     """Also if the number of frames, or of training steps, is the same."""
     one, other = two_stores(tmp_path)
@@ -128,6 +146,7 @@ def test_training_on_other_data_or_with_other_settings_is_refused(tmp_path):
     record = read_record(tmp_path / "vae.safetensors")
     assert record.made_from == {"episodes": one.digest()}
     assert record.settings["epochs"] == 1
+    assert not {"anneal", "flip", "free_bits"} & set(record.settings)  # only where they are unusual
     latents = [phases.encode(s, vae, s.folder.parent / "latents") for s in (one, other)]
     rnn = {"epochs": 1, "batch_size": 4, "window": 2}
     phases.train_mdn_rnn(latents[0], tmp_path, **rnn)

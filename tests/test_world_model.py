@@ -100,6 +100,23 @@ def test_the_code_path_for_few_rows_gives_the_same_step(world_model, monkeypatch
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("name", "instructions", "wanted"),
+    [
+        ("Intel Xeon", {"amx_bf16": True, "avx512_bf16": True}, True),
+        ("Intel Xeon", {"avx512_bf16": True}, False),
+        ("AMD EPYC", {"avx512_bf16": True}, True),
+        ("AMD EPYC", {"avx2": True}, False),
+    ],
+)
+def test_16_bit_floats_are_for_processors_that_are_faster_with_them(
+    monkeypatch, name, instructions, wanted
+):
+    known = {"cpu_name": name, **instructions}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
+    assert numerics._is_faster_with_bfloat16.__wrapped__("cpu") is wanted
+
+
 def test_a_dream_at_temperature_zero_is_deterministic(world_model):
     state = world_model.begin(frames(2))
     first, _ = world_model.imagine(state, torch.zeros(2, 3), temperature=0)

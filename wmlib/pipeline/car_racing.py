@@ -21,7 +21,7 @@ Differs from the paper, with the default (laptop) settings, in:
 import shutil
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -185,12 +185,11 @@ def train_round_vae(current: Round) -> VAE:
         current.episodes,
         current.work,
         epochs=current.settings.vae_epochs,
-        batch_size=current.config.vae.batch_size,
         frame_size=current.config.env.frame_size,
-        z_size=current.config.vae.z_size,
         seed=current.config.seed,
         device=current.device,
         start=current.previous.vae() if current.number > 0 else None,
+        **asdict(current.config.vae),
     )
     return vae
 

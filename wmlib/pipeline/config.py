@@ -92,6 +92,9 @@ class VAEConfig(Checked):
     """V, and training it. Passes over the frames are set by round."""
 
     batch_size: int = number(100)  # frames
+    learning_rate: float = number(1e-4, low=1e-6)  # of Adam
+    anneal: bool = False  # lower the learning rate to 0, linearly, in every round's training
+    flip: bool = False  # show V every second frame mirrored
     z_size: int = number(32)  # latent dimensions
 
 

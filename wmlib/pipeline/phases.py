@@ -142,29 +142,34 @@ def train_vae(
     device: str | None = None,
     start: VAE | None = None,
     free_bits: float = 0.5,
+    anneal: bool = False,
+    flip: bool = False,
 ) -> tuple[VAE, list[dict]]:
     """V from a store's frames; writes vae.safetensors. Returns V and its history.
 
-    start: a V to go on from; by default a new one. free_bits: see `vae_loss`. Raises ValueError if
-    the folder holds the checkpoint of another training: other episodes, settings or start.
+    start: a V to go on from; by default a new one. free_bits: see `vae_loss`. anneal: see `fit`.
+    flip: see `FrameBatches`. Raises ValueError if the folder holds the checkpoint of another
+    training: other episodes, settings or start.
     """
     torch.manual_seed(seed)
     vae = VAE(frame_size, z_size) if start is None else copy.deepcopy(start)
     settings = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    if free_bits != 0.5:  # absent otherwise, as in records that there are
-        settings["free_bits"] = free_bits
+    rare = {"free_bits": (free_bits, 0.5), "anneal": (anneal, False), "flip": (flip, False)}
+    # (Absent where they have their defaults, as in records that there are.)
+    settings |= {name: value for name, (value, usual) in rare.items() if value != usual}
     record = Record(
         {"episodes": store.digest(), **_start_of(start)}, settings | {"seed": seed, **vae.config}
     )
     history = fit(
         vae,
         partial(vae_step, free_bits=free_bits),
-        FrameBatches(store, batch_size, seed),
+        FrameBatches(store, batch_size, seed, flip=flip),
         epochs=epochs,
         learning_rate=learning_rate,
         seed=seed,
         checkpoint=Path(folder) / "vae.checkpoint",
         device=device,
+        anneal=anneal,
         record=record,
     )
     return keep_network(vae, history, folder, "vae", record), history

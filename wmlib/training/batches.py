@@ -22,12 +22,20 @@ class FrameBatches:
 
     The order depends on (seed, epoch) alone. Memory stays constant however large the store:
     chunks are drawn in random order, and frames are shuffled among `buffer_chunks` of them.
-    Raises ValueError if the store is empty.
+    flip: exchange left and right in a random half of the frames (data augmentation). Raises
+    ValueError if the store is empty.
     """
 
-    def __init__(self, store: EpisodeStore, batch_size: int, seed: int, buffer_chunks: int = 128):
+    def __init__(
+        self,
+        store: EpisodeStore,
+        batch_size: int,
+        seed: int,
+        buffer_chunks: int = 128,
+        flip: bool = False,
+    ):
         self.store, self.batch_size, self.seed = store, batch_size, seed
-        self.buffer_chunks = buffer_chunks
+        self.buffer_chunks, self.flip = buffer_chunks, flip
         self._chunks, self.num_frames = [], 0
         for name in store.names():
             length = store.length(name)
@@ -47,7 +55,11 @@ class FrameBatches:
         for first in range(0, len(order), self.buffer_chunks):
             drawn = [self._chunks[i] for i in order[first : first + self.buffer_chunks]]
             chunks = [self.store.read(n, "frames", s, s + FRAMES_PER_CHUNK) for n, s in drawn]
-            frames = np.concatenate(rest + chunks)
+            new = np.concatenate(chunks)
+            if self.flip:
+                flipped = rng.random(len(new)) < 0.5
+                new[flipped] = new[flipped, :, ::-1]
+            frames = np.concatenate([*rest, new])
             frames = frames[rng.permutation(len(frames))]
             full = len(frames) // self.batch_size * self.batch_size
             for start in range(0, full, self.batch_size):
