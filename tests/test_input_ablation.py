@@ -188,15 +188,21 @@ def test_the_command_makes_a_row_per_search_and_goes_on(tmp_path, monkeypatch, c
         assert steps == sorted(steps)
         assert steps[0] > 0
         assert list(row["probes"]) == list(QUANTITIES)
-    # Interrupted in the middle of the last search, and gone on with.
+        assert row["record"]["settings"]["separable"]
+    # Interrupted in the middle of the last search, and gone on with; the rows before are from
+    # another machine, whose episodes are not equal to ours.
     assert list(ARMS)[-1] == HIDDEN
-    out.write_text("".join(text.splitlines(keepends=True)[:-1]), encoding="utf-8")
+    [episodes] = {row["episodes"] for row in rows}
+    elsewhere = text.replace(episodes, "0" * len(episodes))
+    out.write_text("".join(elsewhere.splitlines(keepends=True)[:-1]), encoding="utf-8")
     [log] = (tmp_path / "runs").rglob("z_and_h_C_with_a_hidden_layer-0/evolution.jsonl")
     whole = log.read_text(encoding="utf-8").splitlines(keepends=True)
     log.write_text(whole[0], encoding="utf-8")
     assert main(command) == 0
     assert len(read_log(log)) == len(whole) > 1
-    assert [{**r, "record": 0} for r in read_log(out)] == [{**r, "record": 0} for r in rows]
+    same = {"record": 0, "episodes": 0}
+    assert [r | same for r in read_log(out)] == [r | same for r in rows]
+    assert [r["episodes"] == episodes for r in read_log(out)] == [False] * (len(rows) - 1) + [True]
     assert "written" in capsys.readouterr().out
 
 

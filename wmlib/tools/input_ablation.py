@@ -7,6 +7,8 @@ random ones, and the pretrained agent's with noise, as in the rounds of a run. T
 objection to world models of this kind is that M may not matter: an M that was never trained is one
 of the arms.
 
+A search learns variances alone (sep-CMA-ES), so that its first ten generations count already.
+
 "h" alone is M's memory before the current frame, so that C acts one agent step late there. The C
 with a hidden layer of 16 units reads the components that the others are searched in: 451 weights.
 """
@@ -80,8 +82,10 @@ def run_input_ablation(config: Config, file: Path, work: Path, machine: Machine)
     episodes so far, and its mean return on `check_tracks` tracks that no search uses), and of the
     result on `score_tracks` others: "score", "std", "laps", "steps". All with the fast renderer.
     "probes": R² of linear probes of what C reads for each of `road_state.QUANTITIES`, on test
-    episodes, while the car is on the road. Raises ValueError if the rows there were made with other
-    settings or from another agent.
+    episodes, while the car is on the road. "episodes": digest of those that M learned from. On
+    another machine they are collected again, and alike, not equal: rows of several machines may
+    stand in one table. Raises ValueError if the rows there were made with other settings or from
+    another agent.
     """
     if not config.search.directions:
         raise ValueError("this ablation needs principal components: use scale smoke or laptop")
@@ -89,14 +93,18 @@ def run_input_ablation(config: Config, file: Path, work: Path, machine: Machine)
     with exclusive_lock(work), processes(machine.workers, machine.cluster) as executor:
         store = collect_episodes(config, work, executor)
         test = collect_test_episodes(config, settings["test_episodes"])
-        made_from = {"agent": agent_digest(pretrained("car_racing")), "episodes": store.digest()}
-        table = Table(file, Record(made_from, settings))
+        table = Table(file, record_of(settings))
         for seed in SEEDS:
             for arm in ARMS:
                 table.add(
                     {"arm": arm, "seed": seed},
                     partial(_row, config, arm, seed, store, test, executor),
                 )
+
+
+def record_of(settings: dict) -> Record:
+    """What a row depends on: the pretrained agent that collected, and the settings."""
+    return Record({"agent": agent_digest(pretrained("car_racing"))}, settings)
 
 
 def collect_episodes(config: Config, work: Path, executor: Executor | None) -> EpisodeStore:
@@ -130,6 +138,8 @@ def settings_of(config: Config) -> dict:
     first = config.rounds[0]
     return {
         "env": dataclasses.asdict(config.env),
+        "collect": dataclasses.asdict(config.collect),
+        "episodes": [first.episodes, config.rounds[-1].episodes],
         "epochs": config.rnn.epochs,
         "window": config.rnn.window,
         "batch_size": config.dream.batch_size,
@@ -141,6 +151,7 @@ def settings_of(config: Config) -> dict:
         "population": config.search.population,
         "generations": first.generations + config.rounds[1].generations,
         "rollouts": first.rollouts,
+        "separable": True,
         "directions": config.search.directions,
         "patience": config.search.patience,
         "check_every": max(1, config.search.check_every // 2),
@@ -313,7 +324,7 @@ def _row(
         )
         sigma = step_size(space, seen)
     scored = evolve_and_score(config, world_model, start, space, sigma, seed, folder, executor)
-    return scored | {"probes": probe(arm, world_model, test)}
+    return scored | {"probes": probe(arm, world_model, test), "episodes": store.digest()}
 
 
 def evolve_and_score(
@@ -353,6 +364,7 @@ def evolve_and_score(
         seed=seed,
         check=check,
         check_every=settings["check_every"],
+        separable=settings["separable"],
     )
     steps = np.cumsum([row["steps"] for row in evolution.history]).tolist()
     tracks = range(CHECK_TRACKS_FROM + settings["check_tracks"], TRACKS_FROM)

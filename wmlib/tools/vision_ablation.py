@@ -22,8 +22,7 @@ from wmlib.paths import pretrained
 from wmlib.pipeline import car_racing, phases
 from wmlib.pipeline.config import Config, Machine
 from wmlib.pipeline.scales import get_chapter_config
-from wmlib.pipeline.scoring import agent_digest, collect_test_episodes
-from wmlib.provenance import Record
+from wmlib.pipeline.scoring import collect_test_episodes
 from wmlib.rollout.episodes import EpisodeStore
 from wmlib.rollout.policies import ControllerPolicy
 from wmlib.rollout.workers import processes
@@ -34,6 +33,7 @@ from wmlib.tools.input_ablation import (
     directions_of,
     evolve_and_score,
     features_of,
+    record_of,
     settings_of,
     train_m,
 )
@@ -77,8 +77,8 @@ def run_vision_ablation(config: Config, file: Path, work: Path, machine: Machine
     Rows: "arm", "seed", of test frames "squared_error" (summed over a frame), "kl" (nats per
     frame) and "active" (how many dimensions have a mean KL above `ACTIVE`), "hairpin_error" (the
     squared error of the first frames since a hairpin came into view), and of the C that sees
-    by this V the columns of `evolve_and_score`. Raises ValueError if the rows there were made with
-    other settings or from another agent.
+    by this V the columns of `evolve_and_score`. "episodes": see `run_input_ablation`. Raises
+    ValueError if the rows there were made with other settings or from another agent.
     """
     if not config.search.directions:
         raise ValueError("this ablation needs principal components: use scale smoke or laptop")
@@ -91,8 +91,7 @@ def run_vision_ablation(config: Config, file: Path, work: Path, machine: Machine
         store = collect_episodes(config, work, executor)
         test = collect_test_episodes(config, get_chapter_config(config).test_episodes)
         turns = hairpin_frames(config, settings["surveyed"])
-        made_from = {"agent": agent_digest(pretrained("car_racing")), "episodes": store.digest()}
-        table = Table(file, Record(made_from, settings))
+        table = Table(file, record_of(settings))
         for seed in SEEDS:
             for number, (name, arm) in enumerate(ARMS.items()):
                 folder = work / f"arm{number}-{seed}"
@@ -159,7 +158,7 @@ def _row(
     space = directions_of(config, world_model, seen, folder)
     start, sigma = Controller(feature_size=world_model.feature_size), step_size(space, seen)
     scored = evolve_and_score(config, world_model, start, space, sigma, seed, folder, executor)
-    return errors_of(world_model.vae, test, turns) | scored
+    return errors_of(world_model.vae, test, turns) | scored | {"episodes": store.digest()}
 
 
 class AblateVision(Ablate):
