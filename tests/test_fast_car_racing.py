@@ -10,6 +10,7 @@ import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
 
+from wmlib.envs import fast_car_racing
 from wmlib.envs.vector import ActionRepeat
 from wmlib.models.checkpoints import load_world_model
 from wmlib.models.vae import frames_to_tensor
@@ -99,6 +100,25 @@ def test_the_frame_of_a_track_does_not_depend_on_the_track_before():
     env.reset(seed=2)
     again, _ = env.reset(seed=1)
     np.testing.assert_array_equal(first, again)
+
+
+def test_the_next_environment_takes_over_the_textures_and_no_more():
+    """A closed environment that is reset once more does not draw on them, either."""
+    first, second, third = (gym.make(OURS) for _ in range(3))
+    before = first.reset(seed=1)[0]
+    textures = first.unwrapped.renderer.levels
+    first.close()
+    second.reset(seed=2)  # it was made before: it has its own
+    assert second.unwrapped.renderer.levels[0] is not textures[0]
+    fourth = gym.make(OURS)
+    assert fourth.unwrapped.renderer.levels is textures
+    for other in (fourth, first, third):
+        np.testing.assert_array_equal(other.reset(seed=1)[0], before)
+        assert (other.unwrapped.renderer.levels is textures) == (other is fourth)
+    first.close()
+    first.close()  # once more: nothing happens
+    sizes = [len(levels) for _, levels, _ in fast_car_racing._SPARE]
+    assert set(sizes) <= {fast_car_racing.LEVELS}
 
 
 def test_v_encodes_the_frames_of_both_alike():

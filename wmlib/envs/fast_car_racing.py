@@ -35,6 +35,7 @@ FINER = 4  # the car is drawn with so many samples more than the track, each way
 SUBPIXELS = 4  # fractional bits of polygon corners
 VISIBLE = WINDOW_H * 84 // 96  # rows of the canvas above the instrument bar
 LENS = (WINDOW_W / 2, WINDOW_H * 3 / 4)  # where the car is on the canvas
+_SPARE: list[tuple] = []  # what renderers of closed environments drew on
 
 
 class CarRacing(car_racing.CarRacing):
@@ -75,6 +76,12 @@ class CarRacing(car_racing.CarRacing):
             action = np.array([-steering, gas, brake], np.float32)
         return super().step(action)
 
+    def close(self) -> None:
+        """As in Gymnasium. The next environment of this process takes the textures over."""
+        super().close()
+        self.renderer.release()
+        self._track_is_drawn = False
+
     def _create_track(self) -> bool:
         self.look_away = False
         success = super()._create_track()
@@ -102,8 +109,13 @@ class Renderer:
     def __init__(self, frame_size: int):
         self.frame_size = frame_size
         self._sprites = _sprites(frame_size)
-        self._field: list[np.ndarray] = []
-        self._drawn_areas: list[tuple[slice, slice]] = []
+        self._field, self.levels, self._drawn_areas = _SPARE.pop() if _SPARE else ([], [], [])
+
+    def release(self) -> None:
+        """Leave the textures to another renderer: to copy the grass takes as long as 80 frames."""
+        if self.levels:
+            _SPARE.append((self._field, self.levels, self._drawn_areas))
+        self._field, self.levels, self._drawn_areas = [], [], []
 
     def draw_track(self, env: CarRacing) -> None:
         """Draw the grass and the road; to be called once for every new track."""
@@ -192,14 +204,8 @@ class Renderer:
 
     def _warp(self, car, zoom: float, size: int) -> np.ndarray:
         level, to_texture = self.camera(car, zoom, size)
-        return cv2.warpAffine(
-            self.levels[level],
-            to_texture,
-            (size, size),
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_CONSTANT,
-            borderValue=(0, 0, 0),
-        )
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP  # black beyond the texture
+        return cv2.warpAffine(self.levels[level], to_texture, (size, size), flags=flags)
 
 
 def _shade(color) -> tuple[int, ...]:
