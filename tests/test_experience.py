@@ -173,7 +173,8 @@ def test_episodes_are_linked_or_else_copied(tmp_path, monkeypatch):
 @pytest.mark.parametrize("buffer_chunks", [1, 2, 100])
 def test_every_frame_comes_once_per_epoch(tmp_path, buffer_chunks):
     store = indexed([FRAMES_PER_CHUNK + 5, 3, 2 * FRAMES_PER_CHUNK], tmp_path)
-    batches = FrameBatches(store, 10, seed=0, buffer_chunks=buffer_chunks)
+    batches = FrameBatches(store, 10, seed=0)
+    batches.buffer_chunks = buffer_chunks
     first, again, second = (indices_of(batches(epoch)) for epoch in (0, 0, 1))
     assert len(list(batches(0))) == len(batches)
     np.testing.assert_array_equal(np.sort(first), np.arange(batches.num_frames))
@@ -189,7 +190,8 @@ def test_flipped_frames_come_once_per_epoch_as_well(tmp_path):
     store.write("000", {"frames": frames})
     number = {frame.tobytes(): (i, False) for i, frame in enumerate(frames)}
     number |= {frame[:, ::-1].tobytes(): (i, True) for i, frame in enumerate(frames)}
-    batches, flipped = FrameBatches(store, 10, seed=0, buffer_chunks=2, flip=True), []
+    batches, flipped = FrameBatches(store, 10, seed=0, flip=True), []
+    batches.buffer_chunks = 2
     for epoch in (0, 0, 1):
         seen = [number[frame.numpy().tobytes()] for batch in batches(epoch) for frame in batch]
         assert sorted(i for i, _ in seen) == list(range(len(frames)))
@@ -203,7 +205,8 @@ def test_flipped_frames_come_once_per_epoch_as_well(tmp_path):
 @pytest.mark.parametrize("epoch", [0, 1, 2, 3])
 def test_every_step_comes_once_per_epoch(tmp_path, epoch, buffer_steps):
     store = latents([25, 7, 10], tmp_path)
-    batches = SequenceBatches(store, 2, window=10, seed=0, buffer_steps=buffer_steps)
+    batches = SequenceBatches(store, 2, window=10, seed=0)
+    batches.buffer_steps = buffer_steps
     steps = []
     for batch in batches(epoch):
         real = batch.mask.bool()

@@ -26,7 +26,7 @@ from wmlib.rollout.policies import EpisodeSpec
 from wmlib.rollout.rollout import run_episodes
 from wmlib.rollout.workers import processes
 from wmlib.tools import bench
-from wmlib.training.batches import BUFFER_STEPS
+from wmlib.training.batches import SequenceBatches
 from wmlib.training.evolution import Evolution
 
 LATENT_BYTES = 4 * 70  # of one agent step: mu, logvar, action, reward, done
@@ -117,7 +117,7 @@ def needs(work: Work, frames_per_megabyte: float) -> dict[str, float]:
         disk += frames + steps * LATENT_BYTES + AGENT_BYTES
     workers = 0 if machine.cluster else machine.workers  # a cluster's have a memory of their own
     worker = WORKER_BYTES + config.env.num_envs * ENV_BYTES * work.pixels
-    memory = workers * worker + min(steps, BUFFER_STEPS) * LATENT_BYTES + 2e9
+    memory = workers * worker + min(steps, SequenceBatches.buffer_steps) * LATENT_BYTES + 2e9
     return {"disk": disk, "memory": memory}
 
 

@@ -14,8 +14,6 @@ from wmlib.rollout.episodes import (
     require_finite_arrays,
 )
 
-BUFFER_STEPS = 4_000_000  # of encoded episodes that M's batches hold in memory
-
 
 class FrameBatches:
     """All frames of a store in random order, as batches (B, S, S, 3) uint8 tensors, for V.
@@ -26,16 +24,10 @@ class FrameBatches:
     ValueError if the store is empty.
     """
 
-    def __init__(
-        self,
-        store: EpisodeStore,
-        batch_size: int,
-        seed: int,
-        buffer_chunks: int = 128,
-        flip: bool = False,
-    ):
-        self.store, self.batch_size, self.seed = store, batch_size, seed
-        self.buffer_chunks, self.flip = buffer_chunks, flip
+    buffer_chunks = 128
+
+    def __init__(self, store: EpisodeStore, batch_size: int, seed: int, flip: bool = False):
+        self.store, self.batch_size, self.seed, self.flip = store, batch_size, seed, flip
         self._chunks, self.num_frames = [], 0
         for name in store.names():
             length = store.length(name)
@@ -101,6 +93,7 @@ class SequenceBatches:
     STORED = ("mu", "logvar", "actions", "rewards", "done")
     MOMENTS = ("mu", "logvar", "previous")  # of these, T steps have T + 1
     KEYS = (*STORED, "previous")
+    buffer_steps = 4_000_000
 
     def __init__(
         self,
@@ -108,11 +101,9 @@ class SequenceBatches:
         batch_size: int,
         window: int,
         seed: int,
-        buffer_steps: int = BUFFER_STEPS,
         until: float = math.inf,
     ):
         self.latents, self.batch_size, self.window, self.seed = latents, batch_size, window, seed
-        self.buffer_steps = buffer_steps
         self._lengths = {
             name: latents.length(name, "actions")
             if until == math.inf
