@@ -94,7 +94,7 @@ class VAEConfig(Checked):
     batch_size: int = number(100)  # frames
     learning_rate: float = number(1e-4, low=1e-6)  # of Adam
     anneal: bool = False  # lower the learning rate to 0, linearly, in every round's training
-    flip: bool = False  # show V every second frame mirrored
+    flip: bool = False  # show V a random half of the frames mirrored
     z_size: int = number(32)  # latent dimensions
 
 
