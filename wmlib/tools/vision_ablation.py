@@ -94,8 +94,8 @@ def run_vision_ablation(config: Config, file: Path, work: Path, machine: Machine
         turns = hairpin_frames(config, settings["surveyed"])
         table = Table(file, record_of(settings))
         for seed in SEEDS:
-            for number, (name, arm) in enumerate(ARMS.items()):
-                folder = work / f"arm{number}-{seed}"
+            for name, arm in ARMS.items():
+                folder = work / f"{name.replace(' ', '_')}-{seed}"
                 table.add(
                     {"arm": name, "seed": seed},
                     partial(_row, config, arm, seed, store, test, turns, folder, executor),

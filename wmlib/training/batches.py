@@ -47,11 +47,10 @@ class FrameBatches:
         for first in range(0, len(order), self.buffer_chunks):
             drawn = [self._chunks[i] for i in order[first : first + self.buffer_chunks]]
             chunks = [self.store.read(n, "frames", s, s + FRAMES_PER_CHUNK) for n, s in drawn]
-            new = np.concatenate(chunks)
-            if self.flip:
-                flipped = rng.random(len(new)) < 0.5
-                new[flipped] = new[flipped, :, ::-1]
-            frames = np.concatenate([*rest, new])
+            for chunk in chunks if self.flip else ():
+                flipped = rng.random(len(chunk)) < 0.5
+                chunk[flipped] = chunk[flipped, :, ::-1]
+            frames = np.concatenate(rest + chunks)
             frames = frames[rng.permutation(len(frames))]
             full = len(frames) // self.batch_size * self.batch_size
             for start in range(0, full, self.batch_size):
