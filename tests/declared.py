@@ -31,7 +31,7 @@ DISTRIBUTIONS = {
 MAY_USE = {
     "wmlib/": {"core"},
     "wmlib/envs/take_cover.py": {"doom"},
-    "wmlib/rollout/workers.py": {"cluster"},
+    "wmlib/pipeline/workers.py": {"cluster"},
     "wmlib/tools/bench/": {"notebooks", "cluster", "bench"},
     "wmlib/tools/external.py": {"sb3"},
     "wmlib/tools/ppo_ablation.py": {"sb3"},

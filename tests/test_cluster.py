@@ -17,10 +17,10 @@ from wmlib.models.world_model import WorldModel
 from wmlib.pipeline.car_racing import training_env_spec
 from wmlib.pipeline.phases import collect
 from wmlib.pipeline.scales import get_config
+from wmlib.pipeline.workers import processes
 from wmlib.rollout.episodes import EpisodeStore
 from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec, random_car_policy
 from wmlib.rollout.rollout import run_episodes
-from wmlib.rollout.workers import processes
 from wmlib.tools.cli import main
 
 distributed = pytest.importorskip(

@@ -16,11 +16,11 @@ from wmlib.pipeline import car_racing, search
 from wmlib.pipeline.dreaming import dream_env_spec
 from wmlib.pipeline.fitness import MeanReturn
 from wmlib.pipeline.scales import get_config
+from wmlib.pipeline.workers import processes
 from wmlib.rollout.episodes import EpisodeStore
 from wmlib.rollout.policies import ConstantPolicy, ControllerPolicy, EpisodeSpec
 from wmlib.rollout.rollout import run_episodes
 from wmlib.rollout.starts import find_moments, real_moments
-from wmlib.rollout.workers import processes
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from scipy.stats import norm, spearmanr
+from scipy.stats import norm
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
 from wmlib.envs import HELD_OUT_SEEDS, TRAINING_SEEDS
@@ -13,13 +13,11 @@ from wmlib.evaluation import (
     Interval,
     Score,
     coverage,
-    dream_frames,
     episode_interval,
     features,
     linear_probe,
     open_loop_rollout,
     quantiles,
-    rank_correlation,
     score,
     seed_interval,
     watch,
@@ -31,6 +29,7 @@ from wmlib.models.world_model import WorldModel
 from wmlib.pipeline.ball import BALL
 from wmlib.pipeline.phases import collect
 from wmlib.rollout.policies import ControllerPolicy, no_action_policy
+from wmlib.tools.report import dream_frames
 
 
 def test_the_interval_over_seeds_is_students():
@@ -102,36 +101,6 @@ def test_a_score_is_summarized_with_the_interval_over_episodes():
 def test_importing_evaluation_does_not_import_scipy_stats():
     code = "import sys, wmlib.evaluation; sys.exit('scipy.stats' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-
-
-def test_a_rank_correlation_is_spearmans_with_ties():
-    rng = np.random.default_rng(0)
-    actual = rng.normal(size=16).round(0)
-    predicted = actual**3 + rng.normal(size=16).round(0)
-    rank = rank_correlation(predicted, actual)
-    assert rank.rho == pytest.approx(spearmanr(predicted, actual).statistic)
-    assert -1 < rank.low < rank.rho < rank.high <= 1
-    assert rank == rank_correlation(predicted, actual)
-    assert rank.describe() == f"{rank.rho:.2f} (95% CI {rank.low:.2f} to {rank.high:.2f}, n = 16)"
-    unrelated = rank_correlation(rng.normal(size=16), actual)
-    assert unrelated.low < 0 < unrelated.high
-
-
-def test_a_rank_correlation_depends_on_the_order_alone():
-    order = np.arange(9.0)
-    same, opposite = rank_correlation(np.exp(order), order), rank_correlation(-order, order)
-    assert (same.rho, same.low, same.high) == pytest.approx((1, 1, 1))
-    assert (opposite.rho, opposite.low, opposite.high) == pytest.approx((-1, -1, -1))
-
-
-def test_the_rank_correlation_of_too_few_or_equal_values_is_nan():
-    for predicted, actual in (([1, 2], [1, 2]), ([3, 3, 3], [1, 2, 3]), ([1, 2, 3], [0, 0, 0])):
-        rank = rank_correlation(predicted, actual)
-        assert np.isnan([rank.rho, rank.low, rank.high]).all()
-    with pytest.raises(ValueError, match="2 predictions cannot rank 3 policies"):
-        rank_correlation([1, 2], [1, 2, 3])
-    with pytest.raises(ValueError, match="finite"):
-        rank_correlation([1, 2, math.inf], [1, 2, 3])
 
 
 def prediction_of(mixtures) -> Prediction:

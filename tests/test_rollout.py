@@ -14,6 +14,7 @@ from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN, TILE
 from wmlib.models.world_model import WorldModel
 from wmlib.pipeline.tasks import CAR_RACING
+from wmlib.pipeline.workers import processes
 from wmlib.rollout.episodes import EpisodeStore
 from wmlib.rollout.policies import (
     ConstantPolicy,
@@ -25,7 +26,6 @@ from wmlib.rollout.policies import (
     random_networks,
 )
 from wmlib.rollout.rollout import record_episode, run_episodes
-from wmlib.rollout.workers import processes
 
 CAR = VectorEnvSpec("wmlib/CarRacingOriginal-v3", num_envs=2, options={"max_episode_steps": 12})
 BALL = VectorEnvSpec("wmlib/BouncingBall-v0", num_envs=3, options={"max_episode_steps": 9})
@@ -255,7 +255,7 @@ from wmlib.models.vae import VAE
 from wmlib.models.world_model import WorldModel
 from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec
 from wmlib.rollout.rollout import run_episodes
-from wmlib.rollout.workers import processes
+from wmlib.pipeline.workers import processes
 
 class Straight:
     def begin(self, row, spec): pass
@@ -298,7 +298,7 @@ def test_an_interrupt_does_not_wait_for_the_workers():
     """The signal goes to the whole process group, as in a notebook."""
     code = (
         "import time\n"
-        "from wmlib.rollout.workers import processes\n"
+        "from wmlib.pipeline.workers import processes\n"
         "with processes(2) as executor:\n"
         "    executor.submit(abs, 1).result()\n"
         "    print('started', flush=True)\n"
@@ -323,7 +323,7 @@ def test_workers_end_when_their_parent_is_killed():
     """Otherwise they would continue as orphans."""
     code = (
         "import os, time\n"
-        "from wmlib.rollout.workers import processes\n"
+        "from wmlib.pipeline.workers import processes\n"
         "if __name__ == '__main__':\n"
         "    with processes(1) as executor:\n"
         "        print(executor.submit(os.getpid).result(), flush=True)\n"

@@ -22,9 +22,9 @@ from wmlib.models.world_model import WorldModel
 from wmlib.pipeline import car_racing
 from wmlib.pipeline.config import Machine
 from wmlib.pipeline.scales import SCALES, get_config
+from wmlib.pipeline.workers import processes
 from wmlib.rollout.policies import ConstantPolicy, EpisodeSpec, HeldRandomPolicy
 from wmlib.rollout.rollout import run_episodes
-from wmlib.rollout.workers import processes
 from wmlib.tools.cli import main
 from wmlib.tools.temperature_ablation import TEMPERATURES
 
@@ -163,7 +163,7 @@ class TestTheRun:
         code = "\n".join(
             (
                 "import time, gymnasium, psutil, wmlib.envs",
-                "from wmlib.rollout.workers import processes",
+                "from wmlib.pipeline.workers import processes",
                 "def play():",
                 "    global game",
                 f"    game = gymnasium.make({NAME!r})",

@@ -1,6 +1,5 @@
-"""Scores with intervals, rank correlations, linear probes, calibration, open-loop rollouts."""
+"""Scores with intervals, linear probes, calibration, open-loop rollouts."""
 
-import math
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from torch import Tensor
 from wmlib.envs import HELD_OUT_SEEDS
 from wmlib.envs.vector import VectorEnvSpec
 from wmlib.models.mdn_rnn import TILE, Prediction
-from wmlib.models.vae import tensor_to_frames
 from wmlib.models.world_model import WorldModel
 from wmlib.rollout.episodes import previous_rewards
 from wmlib.rollout.policies import EpisodeSpec, Policy
@@ -90,54 +88,6 @@ def _require_values(values: Sequence[float] | np.ndarray) -> np.ndarray:
     if not np.isfinite(values).all():
         raise ValueError(f"an interval needs finite values, got {values[~np.isfinite(values)][0]}")
     return values
-
-
-@dataclass(frozen=True)
-class RankCorrelation:
-    """Spearman's rank correlation over n policies, -1 to 1, and its 95% confidence interval."""
-
-    rho: float
-    low: float
-    high: float
-    n: int
-
-    def describe(self, digits: int = 2) -> str:
-        """One line, rounded to `digits` decimals: "0.85 (95% CI 0.42 to 0.98, n = 16)"."""
-        rho, low, high = (f"{value:.{digits}f}" for value in (self.rho, self.low, self.high))
-        return f"{rho} (95% CI {low} to {high}, n = {self.n})"
-
-
-def rank_correlation(
-    predicted: Sequence[float] | np.ndarray, actual: Sequence[float] | np.ndarray
-) -> RankCorrelation:
-    """Does a prediction rank policies as their actual scores do? Both (n,), a value per policy.
-
-    The interval is a percentile bootstrap over the policies, with a fixed random stream; equal
-    values share their mean rank, and resamples in which all values of one side are equal, which
-    have no order, are left out. Where there is no order to compare (fewer than three policies, or
-    all values of one side equal), all three numbers are NaN. Raises ValueError if the lengths
-    differ, or a value is not finite.
-    """
-    if len(predicted) != len(actual):
-        raise ValueError(f"{len(predicted)} predictions cannot rank {len(actual)} policies")
-    pairs, n = np.array([predicted, actual], dtype=float), len(actual)
-    if not np.isfinite(pairs).all():
-        raise ValueError(f"a rank correlation needs finite values, got {pairs}")
-    if n < 3 or (np.ptp(pairs, axis=1) == 0).any():
-        return RankCorrelation(math.nan, math.nan, math.nan, n)
-    drawn = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
-    resampled = pairs[:, drawn]
-    resampled = resampled[:, (np.ptp(resampled, axis=-1) > 0).all(0)]
-    low, high = np.quantile(_spearman(*resampled), [0.025, 0.975])
-    return RankCorrelation(float(_spearman(*pairs)), float(low), float(high), n)
-
-
-def _spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    # Pearson's correlation of the ranks, along the last axis.
-    from scipy.stats import rankdata  # only here: its import takes a second
-
-    x, y = (rankdata(part, axis=-1) - (part.shape[-1] + 1) / 2 for part in (x, y))
-    return (x * y).sum(-1) / np.sqrt((x**2).sum(-1) * (y**2).sum(-1))
 
 
 @dataclass(frozen=True)
@@ -350,28 +300,6 @@ def open_loop_rollout(
         imagined.append(state.z)
         predicted.append(prediction.reward[:, 0])
     return torch.stack(imagined, dim=1), torch.stack(predicted, dim=1)
-
-
-def dream_frames(
-    world_model: WorldModel,
-    frames: np.ndarray,
-    actions: np.ndarray,
-    context: int,
-    temperature: float = 1.0,
-    seed: int = 0,
-    rewards: np.ndarray | None = None,
-) -> np.ndarray:
-    """Frames 0..context of an episode as V reconstructs them, then an open-loop rollout of M.
-
-    frames (T + 1, S, S, 3) uint8 and actions (T, A) as recorded, rewards as in
-    `open_loop_rollout`; returns frames of the same shape.
-    """
-    generator = torch.Generator(world_model.device).manual_seed(seed)
-    imagined, _ = open_loop_rollout(
-        world_model, frames, actions, context, temperature, 1, generator, rewards
-    )
-    z = torch.cat([world_model.encode(frames[: context + 1]), imagined[0]])
-    return tensor_to_frames(world_model.decode(z))
 
 
 def quantiles(prediction: Prediction, z: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ from wmlib.pipeline.rounds import Round
 from wmlib.pipeline.scales import get_chapter_config, get_config, get_machine
 from wmlib.rollout.policies import EpisodeSpec
 from wmlib.rollout.rollout import record_episode
-from wmlib.rollout.workers import processes
+from wmlib.pipeline.workers import processes
 from wmlib.tools.search_ablation import random_policy_features
 from wmlib.training.evolution import Evolution
 from wmlib.training.search_space import Directions

@@ -59,7 +59,7 @@ from wmlib.pipeline import car_racing, phases, rounds, scoring
 from wmlib.pipeline.scales import get_chapter_config, get_config, get_machine
 from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec
 from wmlib.rollout.rollout import one_thread, record_episode, run_episodes
-from wmlib.rollout.workers import processes
+from wmlib.pipeline.workers import processes
 from wmlib.training.search_space import imitate
 from wmlib.view import build, figures, hairpins, renderers
 from wmlib.view.build.full_loop import NamedPhases

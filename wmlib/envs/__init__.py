@@ -23,7 +23,7 @@ gym.register(
 )
 gym.register(
     "wmlib/ChangedCarRacing-v3",
-    entry_point="wmlib.envs.changed_car_racing:ChangedCarRacing",
+    entry_point="wmlib.tools.changed_car_racing:ChangedCarRacing",
     max_episode_steps=1000,
 )
 gym.register(

@@ -9,8 +9,8 @@ from wmlib.pipeline.config import Config, Machine
 from wmlib.pipeline.phases import collect, encode, train_mdn_rnn, train_vae
 from wmlib.pipeline.rounds import SEEDS_PER_RUN
 from wmlib.pipeline.scales import get_machine
+from wmlib.pipeline.workers import processes
 from wmlib.rollout.policies import no_action_policy
-from wmlib.rollout.workers import processes
 
 BALL = VectorEnvSpec("wmlib/BouncingBall-v0", num_envs=8)
 

@@ -56,10 +56,10 @@ from wmlib.pipeline.search import (
     prefer_hard_tracks,
     search_directions,
 )
+from wmlib.pipeline.workers import processes
 from wmlib.provenance import Record, require
 from wmlib.rollout.episodes import EpisodeStore
 from wmlib.rollout.policies import ControllerPolicy, Policy, random_networks
-from wmlib.rollout.workers import processes
 from wmlib.training.evolution import Evolution
 from wmlib.training.fit import pick_device
 from wmlib.training.search_space import Directions, imitate

@@ -1,1 +1,1 @@
-"""Act: policies, rollouts, the store of episodes, workers."""
+"""Act: policies, rollouts, the store of episodes."""

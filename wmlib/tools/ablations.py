@@ -27,9 +27,9 @@ from wmlib.pipeline import car_racing, dreaming, fitness, search
 from wmlib.pipeline.config import Config, Machine
 from wmlib.pipeline.rounds import Round, rounds_of
 from wmlib.pipeline.scoring import agent_digest
+from wmlib.pipeline.workers import processes
 from wmlib.provenance import Record
 from wmlib.rollout.episodes import EpisodeStore
-from wmlib.rollout.workers import processes
 from wmlib.tools.tables import Table
 
 REAL, OWN_DREAM, WITH_TEMPERATURE = "real environment", "the run's M", "the run's M, temperature"

@@ -18,8 +18,8 @@ from wmlib.models.world_model import WorldModel
 from wmlib.paths import pretrained
 from wmlib.pipeline.scales import get_chapter_config, get_config, get_machine
 from wmlib.pipeline.tasks import CAR_RACING, TASKS
+from wmlib.pipeline.workers import processes
 from wmlib.rollout.policies import ControllerPolicy
-from wmlib.rollout.workers import processes
 from wmlib.tools.external import score_agent
 from wmlib.tools.settings import Flat
 

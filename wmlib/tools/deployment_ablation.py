@@ -26,10 +26,10 @@ from wmlib.paths import pretrained
 from wmlib.pipeline import car_racing
 from wmlib.pipeline.config import Config, Machine
 from wmlib.pipeline.scoring import agent_digest
+from wmlib.pipeline.workers import processes
 from wmlib.provenance import Record
 from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec, Policy
 from wmlib.rollout.rollout import Episode, run_episodes
-from wmlib.rollout.workers import processes
 from wmlib.tools.tables import Ablate, Table, published
 
 RESULTS = published("deployment")

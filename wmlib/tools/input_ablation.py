@@ -39,10 +39,10 @@ from wmlib.pipeline.rounds import CHECK_TRACKS_FROM
 from wmlib.pipeline.scales import get_chapter_config
 from wmlib.pipeline.scoring import agent_digest, collect_test_episodes
 from wmlib.pipeline.tasks import CAR_RACING
+from wmlib.pipeline.workers import processes
 from wmlib.provenance import Record
 from wmlib.rollout.episodes import EpisodeStore
 from wmlib.rollout.policies import ControllerPolicy, random_car_policy
-from wmlib.rollout.workers import processes
 from wmlib.tools.input_models import (
     HiddenController,
     Projected,

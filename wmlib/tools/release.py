@@ -14,8 +14,8 @@ from wmlib.paths import PRETRAINED
 from wmlib.pipeline.config import Config, Machine
 from wmlib.pipeline.rounds import rounds_of
 from wmlib.pipeline.scoring import score_run
+from wmlib.pipeline.workers import processes
 from wmlib.provenance import code_version
-from wmlib.rollout.workers import processes
 from wmlib.training.fit import pick_device
 
 

@@ -173,11 +173,31 @@ def dream_against_reality(
         )
     stop = context + horizon
     frames, actions, rewards = frames[: stop + 1], actions[:stop], rewards[:stop]
-    dream = evaluation.dream_frames(
-        world_model, frames, actions, context, temperature, rewards=rewards
-    )
+    dream = dream_frames(world_model, frames, actions, context, temperature, rewards=rewards)
     decoded = tensor_to_frames(world_model.decode(world_model.encode(frames)))
     rate = 50 / world_model.mdn_rnn.repeat
     description = "an episode, V's reconstruction of it, and M's dream of it"
     figures.moving_picture([frames, decoded, dream], description, fps=rate, save=path)
     return f"from the left: {description}, open-loop from agent step {context} on"
+
+
+def dream_frames(
+    world_model: WorldModel,
+    frames: np.ndarray,
+    actions: np.ndarray,
+    context: int,
+    temperature: float = 1.0,
+    seed: int = 0,
+    rewards: np.ndarray | None = None,
+) -> np.ndarray:
+    """Frames 0..context of an episode as V reconstructs them, then an open-loop rollout of M.
+
+    frames (T + 1, S, S, 3) uint8 and actions (T, A) as recorded, rewards as in
+    `evaluation.open_loop_rollout`; returns frames of the same shape.
+    """
+    generator = torch.Generator(world_model.device).manual_seed(seed)
+    imagined, _ = evaluation.open_loop_rollout(
+        world_model, frames, actions, context, temperature, 1, generator, rewards
+    )
+    z = torch.cat([world_model.encode(frames[: context + 1]), imagined[0]])
+    return tensor_to_frames(world_model.decode(z))

@@ -17,8 +17,8 @@ from wmlib.pipeline import ball, car_racing, scoring
 from wmlib.pipeline.config import SETTINGS, Config, Machine
 from wmlib.pipeline.rounds import Round
 from wmlib.pipeline.scales import get_config, get_machine
+from wmlib.pipeline.workers import processes
 from wmlib.rollout.episodes import RECORD
-from wmlib.rollout.workers import processes
 from wmlib.tools.settings import BallSettings, CarSettings, Flat
 from wmlib.training.fit import pick_device
 

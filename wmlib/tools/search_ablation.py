@@ -24,9 +24,9 @@ from wmlib.pipeline.config import Config, Machine
 from wmlib.pipeline.fitness import MeanReturn
 from wmlib.pipeline.rounds import TEST_TRACKS_FROM
 from wmlib.pipeline.scales import get_chapter_config
+from wmlib.pipeline.workers import processes
 from wmlib.provenance import Record
 from wmlib.rollout.policies import random_car_policy
-from wmlib.rollout.workers import processes
 from wmlib.tools.tables import Ablate, Table, published
 from wmlib.training.search_space import Directions
 

@@ -26,8 +26,8 @@ from wmlib.pipeline.dreaming import dream_env_spec
 from wmlib.pipeline.fitness import MeanReturn, run_controllers
 from wmlib.pipeline.rounds import CHECK_TRACKS_FROM, Round, rounds_of
 from wmlib.pipeline.scoring import agent_digest
+from wmlib.pipeline.workers import processes
 from wmlib.provenance import Record
-from wmlib.rollout.workers import processes
 from wmlib.tools.runs import RunCommand
 from wmlib.tools.settings import CarSettings, Flat
 from wmlib.tools.tables import Table

@@ -27,8 +27,8 @@ from wmlib.pipeline.fitness import run_controllers
 from wmlib.pipeline.rounds import CHECK_TRACKS_FROM, Round, rounds_of
 from wmlib.pipeline.scoring import agent_digest
 from wmlib.pipeline.search import search_directions
+from wmlib.pipeline.workers import processes
 from wmlib.provenance import Record
-from wmlib.rollout.workers import processes
 from wmlib.tools.runs import RunCommand
 from wmlib.tools.settings import CarSettings, Flat
 from wmlib.tools.tables import Table

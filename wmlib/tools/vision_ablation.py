@@ -23,9 +23,9 @@ from wmlib.pipeline import car_racing, phases
 from wmlib.pipeline.config import Config, Machine
 from wmlib.pipeline.scales import get_chapter_config
 from wmlib.pipeline.scoring import collect_test_episodes
+from wmlib.pipeline.workers import processes
 from wmlib.rollout.episodes import EpisodeStore
 from wmlib.rollout.policies import ControllerPolicy
-from wmlib.rollout.workers import processes
 from wmlib.tools.input_ablation import (
     NEWEST,
     TRACKS_FROM,

@@ -18,10 +18,10 @@ from wmlib.models.checkpoints import load_agent
 from wmlib.models.controller import Controller
 from wmlib.models.world_model import State
 from wmlib.paths import pretrained
+from wmlib.pipeline.workers import dask_cluster
 from wmlib.rollout.episodes import EpisodeStore
 from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec, Policy, random_car_policy
 from wmlib.rollout.rollout import run_episodes
-from wmlib.rollout.workers import dask_cluster
 from wmlib.tools.bench.environment import GYMNASIUM, WARM_UP
 from wmlib.tools.bench.measure import ROLLOUTS, STORAGE, Measurement
 from wmlib.tools.bench.timing import one_core, timed
