@@ -46,6 +46,7 @@ from wmlib.models.vae import VAE
 from wmlib.models.world_model import WorldModel
 from wmlib.pipeline.config import Config, Machine
 from wmlib.pipeline.dreaming import dream_env_spec, reevaluate, train_dream
+from wmlib.pipeline.fine_tuning import fine_tune
 from wmlib.pipeline.fitness import ExtrapolatedReturn, MeanReturn
 from wmlib.pipeline.phases import collect, encode, train_mdn_rnn, train_vae
 from wmlib.pipeline.rounds import SEARCH, WORLD_MODEL, Round, rounds_of
@@ -66,9 +67,7 @@ from wmlib.training.search_space import Directions, imitate
 
 
 def training_env_spec(
-    config: Config,
-    patience: int | None = None,
-    mirror: bool | None = None,
+    config: Config, patience: int | None = None, mirror: bool | None = None
 ) -> VectorEnvSpec:
     """The task's environment to learn in; CarRacing has the fast renderer there.
 
@@ -116,6 +115,12 @@ def check_settings(config: Config, machine: Machine) -> None:
     for current in rounds_of(config, machine=machine):
         if not current.settings.episodes and (config.in_dreams or not current.freezes_vae):
             raise ValueError(f"episodes of round {current.number} must be 1 or more, got 0")
+        generations, updates = current.settings.generations, current.settings.updates
+        if (generations > 0) == (updates > 0) or (updates and not config.learns_from_steps):
+            raise ValueError(
+                f"a round has generations of CMA-ES or, in CarRacing itself, updates by policy "
+                f"gradient; round {current.number} has {generations} and {updates}"
+            )
         current.training_tracks()
         current.pool_tracks()
 
@@ -272,13 +277,13 @@ def _distilled(current: Round, world_model: WorldModel) -> Controller:
     return load_controller(file)
 
 
-def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
-    """C of a round: `evolve` with the config's settings.
+def evolve_controller(current: Round) -> tuple[Controller, Evolution | None]:
+    """C of a round: `evolve` with the config's settings; or `fine_tune` if it has updates.
 
     In the environment; or, with `evolve_in="dream"`, in dreams (see `train_dream`) that begin early
     in the newest episodes. The search starts at the C before (distilled, if M is new) or, in a
-    round that re-evaluates, at the mean that `reevaluate` returns. Returns C at the end of the
-    search; the round's result may be that mean instead, see `Round.result`.
+    round that re-evaluates, at the mean that `reevaluate` returns. Returns C at the end, and the
+    search (None after fine-tuning); the result may be that mean instead, see `Round.result`.
     """
     config = current.config
     with exclusive_lock(current.folder):
@@ -307,6 +312,21 @@ def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
                 start = reevaluate(current, fitness, check)
             else:
                 start = initial_controller(current, world_model)
+            if current.settings.updates:
+                controller = fine_tune(
+                    training_env_spec(config),
+                    world_model,
+                    start,
+                    current.work,
+                    current.settings.updates,
+                    config.gradient,
+                    seed=seed,
+                    executor=executor,
+                    check=check,
+                    check_every=config.search.check_every,
+                )
+                current.publish(*WORLD_MODEL, *SEARCH)
+                return controller, None
             if pool := current.pool_tracks():
                 fitness = prefer_hard_tracks(fitness, start, current.work, pool)
             result = search_controller(current, fitness, current.work, start, directions, check)

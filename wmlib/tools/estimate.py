@@ -22,9 +22,9 @@ from wmlib.pipeline.car_racing import training_env_spec
 from wmlib.pipeline.config import Config, Machine
 from wmlib.pipeline.rounds import Round, num_tracks, rounds_of
 from wmlib.pipeline.scales import get_machine
+from wmlib.pipeline.workers import processes
 from wmlib.rollout.policies import EpisodeSpec
 from wmlib.rollout.rollout import run_episodes
-from wmlib.rollout.workers import processes
 from wmlib.tools import bench
 from wmlib.training.batches import SequenceBatches
 from wmlib.training.evolution import Evolution
@@ -241,8 +241,8 @@ def search_seconds(work: Work, number: int, speed: dict[str, float]) -> float:
     # Measured with a frame skip of 2, and one M; the agent's own M comes on top.
     dreaming = speed[bench.DREAMS] * config.env.repeat / 2 / 2
     rate = dreaming if config.in_dreams else driving
-    generations = current.settings.generations
-    checks = math.ceil(generations / config.search.check_every) + current.reevaluates
+    generations, updates = current.settings.generations, current.settings.updates
+    checks = math.ceil((generations or updates) / config.search.check_every) + current.reevaluates
     checked = checks * config.search.check_tracks + current.settings.hard_pool
     checked *= config.env.max_steps
     return (
@@ -263,7 +263,9 @@ def searched_steps(work: Work, number: int, speed: dict[str, float]) -> float:
             steps += episodes * dream.steps * env.repeat
         else:
             steps += episodes * env.max_steps * _idling(episodes, work.machine.workers, speed)
-    return steps
+    episodes = config.gradient.episodes
+    idling = _idling(episodes, work.machine.workers, speed)
+    return steps + current.settings.updates * episodes * env.max_steps * idling
 
 
 def _idling(episodes: int, workers: int, speed: dict[str, float]) -> float:

@@ -13,12 +13,14 @@ from wmlib.pipeline.config import (
     Config,
     DreamConfig,
     EnvConfig,
+    GradientConfig,
     RNNConfig,
     SearchConfig,
     VAEConfig,
     number,
 )
 
+PARTS = ("env", "collect", "vae", "rnn", "search", "gradient")  # of a CarRacing run's settings
 Flat = arg(name="")  # the fields of a part, without its name before them
 
 
@@ -35,6 +37,7 @@ class ByRound:
     dream_epochs: tuple[int, ...]  # passes of the M that makes dreams
     # Tracks scored beforehand; half of the search's are from their worst tenth. 0: no such tracks.
     hard_pool: tuple[int, ...]
+    updates: tuple[int, ...]  # of C by policy gradient, instead of CMA-ES's generations
 
     @classmethod
     def of(cls, config: Config) -> "ByRound":
@@ -58,12 +61,13 @@ class CarSettings:
     vae: VAEConfig
     rnn: RNNConfig
     search: SearchConfig
+    gradient: GradientConfig
     dreams: Annotated[DreamConfig, arg(name="dream")]
 
     @classmethod
     def of(cls, config: Config) -> "CarSettings":
         """The settings that a config has."""
-        parts = {name: getattr(config, name) for name in ("env", "collect", "vae", "rnn", "search")}
+        parts = {name: getattr(config, name) for name in PARTS}
         return cls(
             config.scale,
             config.seed,
@@ -89,7 +93,7 @@ class CarSettings:
             seed=self.seed,
             score_tracks=self.score_tracks,
             dream=self.dreams,
-            **{name: getattr(self, name) for name in ("env", "collect", "vae", "rnn", "search")},
+            **{name: getattr(self, name) for name in PARTS},
         )
 
 
