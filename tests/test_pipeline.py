@@ -20,10 +20,7 @@ from wmlib.pipeline.rounds import Round, rounds_of
 from wmlib.pipeline.scales import get_config
 from wmlib.pipeline.tasks import CAR_RACING
 from wmlib.provenance import code_version
-from wmlib.rollout.policies import (
-    ControllerPolicy,
-    random_car_policy,
-)
+from wmlib.rollout.policies import CAR_SPREAD, ControllerPolicy, random_car_policy
 from wmlib.tools import release
 
 
@@ -52,6 +49,26 @@ def test_existing_episodes_are_not_collected_again(tmp_path):
         store = phases.collect(env_spec, random_car_policy(), range(stop), tmp_path / "episodes")
         assert len(store) == stop
     assert [row["episodes"] for row in read_log(tmp_path / "collect.jsonl")] == [2, 1]
+
+
+def test_the_agents_own_episodes_may_have_less_noise_and_be_truncated(tmp_path, world_model):
+    """A C that stands still makes no progress. By default its episodes go on to the end."""
+    quiet = {"own_patience": 6, "noise": 0.5}
+    for name, collect, steps in (
+        ("usual", {}, 80),
+        ("quiet", quiet, 7),
+    ):  # the first step touches a tile
+        current = Round.of(
+            get_config("smoke").change(repeat=1, collect=collect), 1, tmp_path / name
+        )
+        save_run(current.previous.work, world_model)
+        still = Controller(np.append(np.zeros(864), [0.0, -9.0, 9.0]))
+        save_controller(still, current.previous.work / CONTROLLER)
+        (current.previous.work / "episodes").mkdir()
+        store = car_racing.collect_episodes(current)
+        assert [store.length(name, "actions") for name in store.names()] == [steps] * 2
+        spread = store.record.settings["policy"]["spread"]
+        assert spread == pytest.approx([collect.get("noise", 1) * value for value in CAR_SPREAD])
 
 
 def test_episodes_of_another_environment_are_not_mixed_in(tmp_path):

@@ -1,10 +1,8 @@
 """The loop, phase by phase: collect, train V, encode, train M, evolve C.
 
-Of CarRacing; and, with another `Task` and other settings, of Take Cover.
-
-Every phase of a `Round` keeps its work in the round's folder and, called again, goes on from what
-it finds there; a finished phase trains nothing again. Chapters call these functions, and so does
-the command line.
+Of CarRacing; and, with another `Task` and other settings, of Take Cover. Every phase of a `Round`
+keeps its work in the round's folder and, called again, goes on from what it finds there; a finished
+phase trains nothing again. Chapters call these functions, and so does the command line.
 
 Differs from the paper, with the default (laptop) settings, in:
 - several rounds: the agent of one collects episodes for V and M of the next (the paper's section 5
@@ -155,7 +153,8 @@ def collect_episodes(current: Round) -> EpisodeStore:
         if config.in_dreams:
             controller = load_controller(current.previous.work / "population.safetensors")
             levels = 4
-        policy = task.noisy_policy(ControllerPolicy(controller), env.repeat, levels)
+        noise = config.collect.noise
+        policy = task.noisy_policy(ControllerPolicy(controller), env.repeat, levels, noise)
         members = len(controller)
         made_from = {"previous": current.previous.episodes.digest()}
     elif config.collect.policy == "networks":
@@ -166,7 +165,7 @@ def collect_episodes(current: Round) -> EpisodeStore:
     tracks = current.training_tracks()
     with processes(current.machine.workers, current.machine.cluster) as executor:
         store = collect(
-            training_env_spec(config, config.collect.patience if first else None),
+            training_env_spec(config, config.collect.patience_of(first)),
             policy,
             tracks,
             current.work / "episodes",

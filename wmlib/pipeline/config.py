@@ -80,11 +80,17 @@ class EnvConfig(Checked):
 
 @dataclass(frozen=True)
 class CollectConfig(Checked):
-    """The random policy of the first round."""
+    """The random policy of the first round, and the agent's own episodes of later ones."""
 
     # The task's random policy, for CarRacing smooth noise; or random networks (the paper's).
     policy: Literal["smooth", "networks"] = "smooth"
     patience: int = number(150)  # environment steps without progress, then truncation
+    own_patience: int = number(0, low=0)  # the same, of the agent's own episodes; 0: to the end
+    noise: float = number(1.0, low=0)  # on the agent's actions, as a multiple of the task's
+
+    def patience_of(self, first: bool) -> int | None:
+        """Of the first round's episodes, or of the agent's own; None without any."""
+        return self.patience if first else self.own_patience or None
 
 
 @dataclass(frozen=True)

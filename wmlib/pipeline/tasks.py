@@ -40,12 +40,16 @@ class Task:
         """Numbers in an action."""
         return len(self.low)
 
-    def noisy_policy(self, policy: Policy, repeat: int = 1, levels: int = 1) -> NoisyPolicy:
+    def noisy_policy(
+        self, policy: Policy, repeat: int = 1, levels: int = 1, scale: float = 1.0
+    ) -> NoisyPolicy:
         """A trained policy, disturbed: it visits what lies beside its own path, and the way back.
 
-        levels: of noise, see `NoisyPolicy`; the noise is the same in time for every repeat.
+        levels: of noise, see `NoisyPolicy`; the noise is the same in time for every repeat. scale:
+        of all of it.
         """
-        return NoisyPolicy(policy, self.spread, self.low, self.high, 0.95**repeat, levels)
+        spread = tuple(scale * value for value in self.spread)
+        return NoisyPolicy(policy, spread, self.low, self.high, 0.95**repeat, levels)
 
 
 CAR_RACING = Task(
