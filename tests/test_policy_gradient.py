@@ -216,7 +216,7 @@ def test_tiles_that_are_left_behind_untouched_are_missed():
         assert count([3, 13]) == 0
         assert count([14]) == 1  # 5 is nine tiles behind
         assert count([20]) == 5  # 7, 8, 9, 11
-        assert count([59]) == 5  # far away: the car does not drive there in one step
+        assert count([59]) == 5  # far away: no step leads there
         assert count([19]) == 5
 
 
@@ -241,7 +241,7 @@ def recorded(rewards, missed=None, **values):
     return Episode(EpisodeSpec(0), recording=recording, **{"steps": steps} | values)
 
 
-def test_an_experience_is_discounted_by_points_and_pays_for_missed_tiles():
+def test_an_experience_is_discounted_by_points_and_missed_tiles_have_a_price():
     settings = GradientConfig(missed_tile=20.0, horizon=100.0)
     episode = recorded([-0.1, 4.9, -0.1, 2.4], [0, 0, 1, 1, 1], terminated=True)
     seen = experience_of(episode, STILL, settings, WHOLE)

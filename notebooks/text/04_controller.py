@@ -58,9 +58,9 @@ from wmlib.pipeline import car_racing
 from wmlib.pipeline.fitness import run_controllers
 from wmlib.pipeline.rounds import Round
 from wmlib.pipeline.scales import get_chapter_config, get_config, get_machine
+from wmlib.pipeline.workers import processes
 from wmlib.rollout.policies import EpisodeSpec
 from wmlib.rollout.rollout import record_episode
-from wmlib.pipeline.workers import processes
 from wmlib.tools.search_ablation import random_policy_features
 from wmlib.training.evolution import Evolution
 from wmlib.training.search_space import Directions

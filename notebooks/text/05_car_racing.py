@@ -57,9 +57,9 @@ from wmlib.models.world_model import WorldModel
 from wmlib.paths import pretrained
 from wmlib.pipeline import car_racing, phases, rounds, scoring
 from wmlib.pipeline.scales import get_chapter_config, get_config, get_machine
+from wmlib.pipeline.workers import processes
 from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec
 from wmlib.rollout.rollout import one_thread, record_episode, run_episodes
-from wmlib.pipeline.workers import processes
 from wmlib.training.search_space import imitate
 from wmlib.view import build, figures, hairpins, renderers
 from wmlib.view.build.full_loop import NamedPhases

@@ -60,9 +60,9 @@ from wmlib.paths import pretrained
 from wmlib.pipeline import car_racing, fitness, phases, rounds, scoring
 from wmlib.pipeline.dreaming import dream_env_spec
 from wmlib.pipeline.scales import get_chapter_config, get_config, get_machine
+from wmlib.pipeline.workers import processes
 from wmlib.rollout.policies import ControllerPolicy, EpisodeSpec, random_car_policy
 from wmlib.rollout.rollout import record_episode
-from wmlib.pipeline.workers import processes
 from wmlib.tools import ablations, deployment_ablation, dream_scores
 from wmlib.training.evolution import Evolution
 from wmlib.view import build, figures

@@ -41,7 +41,7 @@ def experience_of(
     Its rewards, less the price of missed tiles. They are discounted by the points on the way to
     them, not by time: to be fast is worth what it is worth in the return, 0.1 points per step, and
     no more. (Discounted by time, as usual, the same rewards sooner would count more, and the fast
-    driver that loses the road would win.) After a lap, or nearly one, the road goes on in the same
+    policy that loses the road would win.) After a lap, or nearly one, the road goes on in the same
     way, though the rewards do not: the experience ends there.
     """
     tape = episode.recording

@@ -41,9 +41,9 @@ class Experience(NamedTuple):
 def advantages(episode: Experience, values: np.ndarray, decay: float) -> np.ndarray:
     """Generalized advantage estimation: (T,) float.
 
-    values (T,): the critic's. decay: lambda, 0 to 1; with 0 a step is judged by the next value
-    alone, with 1 by all rewards that followed. Where the task goes on, the last value stands for
-    what would have followed.
+    values (T,): the critic's. decay: lambda, 0 to 1; with 0 only the next reward and value count,
+    with 1 all rewards that followed. Where the task goes on, the last value stands for what would
+    have followed.
     """
     following = np.append(values[1:], values[-1] if episode.goes_on else 0.0)
     errors = episode.rewards + episode.discounts * following - values
