@@ -220,7 +220,7 @@ def test_tiles_that_are_left_behind_untouched_are_missed():
         assert count([19]) == 5
 
 
-def test_the_car_that_drives_on_the_road_misses_nothing_on_its_first_metres(world_model):
+def test_the_car_that_stays_on_the_road_misses_nothing_on_its_first_metres(world_model):
     policy = ExploringPolicy(Controller(feature_size=288), (0.01, 0.01, 0.0), 0.8)  # straight on
     env_spec = dataclasses.replace(SPEC, options=SPEC.options | {"max_episode_steps": 60})
     [episode] = run_episodes(
