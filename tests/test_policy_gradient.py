@@ -274,25 +274,36 @@ def test_behind_a_lap_the_road_goes_on_and_what_follows_is_not_learned_from():
     assert seen.goes_on
 
 
-def tune(world_model, folder, updates, **settings):
-    start = Controller(np.random.default_rng(1).normal(scale=0.05, size=867))
+def tune(world_model, folder, killed_after=9, updates=4, **settings):
+    start, checks = Controller(np.random.default_rng(1).normal(scale=0.05, size=867)), []
+
+    def check(controller):
+        checks.append(controller)
+        if len(checks) > killed_after:
+            raise KeyboardInterrupt
+        return {"check": float(controller.parameters.sum())}
+
     changed = dataclasses.replace(SETTINGS, **settings)
-    return fine_tune(SPEC, world_model, start, folder, updates, changed, seed=2)
+    return fine_tune(
+        SPEC, world_model, start, folder, updates, changed, seed=2, check=check, check_every=1
+    )
 
 
 def test_fine_tuning_goes_on_as_if_never_interrupted(world_model, tmp_path):
-    whole = tune(world_model, tmp_path / "whole", 4)
-    tune(world_model, tmp_path / "parts", 3)
-    assert np.array_equal(tune(world_model, tmp_path / "parts", 4).parameters, whole.parameters)
+    whole = tune(world_model, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        tune(world_model, tmp_path / "parts", killed_after=2)
+    assert not (tmp_path / "parts" / "controller.safetensors").exists()
+    assert np.array_equal(tune(world_model, tmp_path / "parts").parameters, whole.parameters)
     logs = [read_log(tmp_path / name / "gradient.jsonl") for name in ("whole", "parts")]
     for row in (*logs[0], *logs[1]):
         del row["seconds"]
     assert logs[0] == logs[1]
     assert [row["update"] for row in logs[0]] == [1, 2, 3, 4]
-    with pytest.raises(ValueError, match="has 4 updates, 3 are wanted"):
-        tune(world_model, tmp_path / "whole", 3)
-    with pytest.raises(ValueError, match=r"was made with noise = .*0\.0\], .* noise = .*0\.3\]"):
-        tune(world_model, tmp_path / "whole", 5, noise=(0.2, 0.2, 0.3))
+    assert len({row["check"] for row in logs[0]}) == 3  # the first two updates are the critic's
+    for name, value in (("updates", 5), ("noise", (0.2, 0.2, 0.3))):
+        with pytest.raises(ValueError, match=f"was made with {name} = .* with {name} = "):
+            tune(world_model, tmp_path / "whole", **{name: value})
 
 
 @pytest.mark.parametrize(

@@ -135,15 +135,14 @@ class GradientConfig(Checked):
     """Fine-tuning C by policy gradient, in the environment. How many updates is set by round."""
 
     episodes: int = number(64)  # per update
-    hard_share: float = number(0.5, low=0, high=0.9)  # of them, on the last update's worst tracks
     components: int = number(64)  # principal components of what C reads
     noise: tuple[float, ...] = (0.2, 0.3, 0.0)  # SD, on each raw output; one without stays as it is
     smoothness: float = number(0.8, low=0, high=0.999)  # of that noise, from step to step
     horizon: float = number(300.0)  # points that are still to come count less by 1/e after so many
     decay: float = number(0.97, low=0, high=1)  # lambda of the advantages
     missed_tile: float = number(15.0, low=0)  # points that a missed tile costs beside its own
-    step: float = number(0.01, low=1e-6)  # KL divergence of an update, in nats
-    momentum: float = number(0.8, low=0, high=0.999)  # share of the earlier gradients in a step
+    step: float = number(0.003, low=1e-6)  # KL divergence of the first updates, in nats
+    momentum: float = number(0.9, low=0, high=0.999)  # share of the earlier gradients in a step
     patience: int = number(100)  # environment steps without progress, then truncation
 
 

@@ -73,16 +73,13 @@ def fine_tune(
     check: Callable[[Controller], dict] | None = None,
     check_every: int = 10,
 ) -> Controller:
-    """C after so many updates: the average over the last ones.
+    """C after so many updates: the average over the last ones, whose steps fall to 0, linearly.
 
     env_spec: without patience. seed: of tracks and noise. check, check_every: as of `evolve`; it
     scores the average.
 
-    Of every update's episodes some are on the tracks on which those of the last one had the lowest
-    returns (hard example mining): failures are rare, and what avoids them is learned from them.
-
-    Writes gradient.jsonl (per update: of the episodes on new tracks the mean "score", "laps" and
-    "missed_tiles"; "explained", see `PolicyGradient.update`; environment "steps"; "seconds" so
+    Writes gradient.jsonl (per update: of its episodes, with their noise, the mean "score", "laps"
+    and "missed_tiles"; "explained", see `PolicyGradient.update`; environment "steps"; "seconds" so
     far), gradient.checkpoint, from which it goes on, and controller.safetensors. Raises ValueError
     if that checkpoint has another record.
     """
@@ -102,16 +99,13 @@ def fine_tune(
     generator = torch.Generator().manual_seed(seed)
     record = Record(
         {"world_model": world_model_digest(world_model), "start": digest(start.parameters)},
-        {"world": str(env_spec), "seed": seed} | asdict(settings) | {"noise": list(settings.noise)},
+        {"world": str(env_spec), "seed": seed, "updates": updates}
+        | asdict(settings)
+        | {"noise": list(settings.noise)},
     )
-    progress: dict[str, list] = {"history": [], "hard": []}
+    history: list[dict] = []
     if checkpoint.exists():
-        progress = load_checkpoint(checkpoint, learner, optimizer, generator, record)
-    history = progress["history"]
-    if len(history) > updates:
-        raise ValueError(
-            f"{checkpoint} has {len(history)} updates, {updates} are wanted: name another folder"
-        )
+        history = load_checkpoint(checkpoint, learner, optimizer, generator, record)["history"]
 
     def changed(change: torch.Tensor) -> Controller:
         return Controller(start.parameters[0] + learner.added(change), **start.config)
@@ -122,7 +116,9 @@ def fine_tune(
         for number in range(len(history), updates):
             began, now = time.monotonic(), changed(learner.change)
             policy = ExploringPolicy(now, settings.noise, settings.smoothness, seed=number)
-            tracks = _tracks(progress["hard"], settings.episodes, seed, number)
+            # (No generation of a search draws its tracks with three numbers that end in a 3.)
+            rng = np.random.default_rng([seed, number, 3])
+            tracks = rng.integers(0, CHECK_TRACKS_FROM, settings.episodes).tolist()
             episodes = run_episodes(
                 dataclasses.replace(env_spec, patience=settings.patience),
                 policy,
@@ -132,41 +128,30 @@ def fine_tune(
                 record=["missed_tiles"],
                 features=True,
             )
-            row = {"update": number + 1} | _summary(episodes, new=len(progress["hard"]))
-            progress["hard"] = _worst(episodes, settings.hard_share)
+            row = {"update": number + 1} | _summary(episodes)
             experience = [experience_of(e, policy, settings, env_spec) for e in episodes]
-            row["explained"] = learner.update(experience, number, optimizer, generator)
+            left = 1 - number / updates
+            row["explained"] = learner.update(experience, number, optimizer, generator, left)
             if check is not None and ((number + 1) % check_every == 0 or number + 1 == updates):
                 row |= check(changed(learner.average))
             before = history[-1]["seconds"] if history else 0.0
             history.append(row | {"seconds": round(before + time.monotonic() - began, 2)})
+            progress = {"history": history}
             save_checkpoint(checkpoint, learner, optimizer, generator, record, progress)
             first = history[0] | {"record": record.to_dict()}
             write_log([first, *history[1:]], folder / "gradient.jsonl")
             bar.set_postfix(score=f"{row['score']:.0f}", refresh=False)
             bar.update()
     controller = changed(learner.average)
-    record = Record(record.made_from, record.settings | {"updates": updates})
     save_controller(controller, folder / "controller.safetensors", record=record)
     return controller
 
 
-def _tracks(hard: list[int], count: int, seed: int, number: int) -> list[int]:
-    # (No generation of a search draws its tracks with three numbers that end in a 3.)
-    rng = np.random.default_rng([seed, number, 3])
-    return hard + rng.integers(0, CHECK_TRACKS_FROM, count - len(hard)).tolist()
-
-
-def _worst(episodes: list[Episode], share: float) -> list[int]:
-    worst = sorted(episodes, key=lambda episode: episode.score)
-    return [episode.spec.seed for episode in worst[: int(share * len(episodes))]]
-
-
-def _summary(episodes: list[Episode], new: int) -> dict:
-    steps, fresh = sum(e.steps for e in episodes), episodes[new:]
+def _summary(episodes: list[Episode]) -> dict:
+    missed = [episode.recording["missed_tiles"][-1] for episode in episodes]
     return {
-        "score": float(np.mean([e.score for e in fresh])),
-        "laps": float(np.mean([e.lap for e in fresh])),
-        "missed_tiles": float(np.mean([e.recording["missed_tiles"][-1] for e in fresh])),
-        "steps": steps,
+        "score": float(np.mean([episode.score for episode in episodes])),
+        "laps": float(np.mean([episode.lap for episode in episodes])),
+        "missed_tiles": float(np.mean(missed)),
+        "steps": sum(episode.steps for episode in episodes),
     }

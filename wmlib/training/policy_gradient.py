@@ -68,7 +68,7 @@ class PolicyGradient(nn.Module):
 
     The changes that it makes to C lie along the first k principal components of what C reads, of
     unit variance each. feature_size, action_size: n and A. scale: SD of the noise on C's outputs.
-    step: by how much an update changes the noisy policy, as a KL divergence in nats. momentum: 0 to
+    step: by how much one changes the noisy policy, as a KL divergence in nats. momentum: 0 to
     1, share of the earlier gradients in the next step. decay: see `advantages`.
     """
 
@@ -117,12 +117,14 @@ class PolicyGradient(nn.Module):
         number: int,
         optimizer: torch.optim.Optimizer,
         generator: torch.Generator,
+        left: float = 1.0,
     ) -> float:
         """One update of the critic (with `optimizer`) and, from the third on, of the change.
 
-        number: of updates before. generator: shuffles the steps for the critic. Advantages are by
-        the critic as it was before it learned from these episodes. Returns the share of its
-        targets' variance that this critic predicted.
+        number: of updates before. generator: shuffles the steps for the critic. left: the step's
+        length, as a share of the usual one. Advantages are by the critic as it was before it
+        learned from these episodes. Returns the share of its targets' variance that this critic
+        predicted.
         """
         features = torch.from_numpy(np.concatenate([e.features for e in episodes]))
         noise = torch.from_numpy(np.concatenate([e.noise for e in episodes]))
@@ -144,13 +146,13 @@ class PolicyGradient(nn.Module):
             optimizer.step()
         if number >= CRITIC_UPDATES:
             normal = (gained - gained.mean()) / max(gained.std(), 1e-9)
-            self._move(natural_gradient(inputs, noise, torch.from_numpy(normal).float()))
+            gradient = natural_gradient(inputs, noise, torch.from_numpy(normal).float())
+            self._move(gradient, left * math.sqrt(2 * self.step))
         return 1 - gained.var() / max(targets.var(), 1e-9)
 
-    def _move(self, gradient: Tensor) -> None:
+    def _move(self, gradient: Tensor, length: float) -> None:
         # As far as `step` allows: for whitened inputs, a change D of the outputs by their noise's
         # scale has a KL divergence of |D|^2 / 2.
         self.gradient.lerp_(gradient * (self.scale > 0), 1 - self.momentum)
-        length = max(float(self.gradient.norm()), 1e-9)
-        self.change += self.gradient * self.scale * math.sqrt(2 * self.step) / length
+        self.change += self.gradient * self.scale * length / max(float(self.gradient.norm()), 1e-9)
         self.average.lerp_(self.change, 0.1)
