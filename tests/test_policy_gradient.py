@@ -30,10 +30,10 @@ RNG = np.random.default_rng(0)
 REWARDS, VALUES = RNG.normal(size=9), RNG.normal(size=9)
 DISCOUNTS = RNG.uniform(0.5, 1, size=9)
 EPISODE = Experience(np.zeros((9, 1)), np.zeros((9, 1)), REWARDS, DISCOUNTS, goes_on=False)
-SETTINGS = GradientConfig(episodes=3, components=4, patience=20, noise=(0.2, 0.2, 0.0))
+SETTINGS = GradientConfig(episodes=3, components=4, patience=20)
 SPEC = dataclasses.replace(training_env_spec(get_config("smoke")), repeat=1)
 WHOLE = training_env_spec(get_config("laptop"))  # episodes of 1,000 steps
-STILL = ExploringPolicy(Controller(feature_size=2), (0.0, 0.0, 0.0), smoothness=0.5)
+STILL = ExploringPolicy(Controller(feature_size=2), 0.0, smoothness=0.5)
 
 
 def discounted(rewards, discounts, last=0.0):
@@ -88,7 +88,7 @@ def learner_with(**settings):
 
 
 def test_components_have_unit_variance_and_a_change_of_them_is_one_of_the_controller():
-    learner, _, _ = learner_with(scale=(0.2, 0.2))
+    learner, _, _ = learner_with()
     seen = torch.from_numpy(experience(5000).features)
     learner.begin(seen)
     inputs = (seen - learner.mean) @ learner.matrix.T
@@ -109,7 +109,7 @@ def test_whitened_directions_span_the_same_space():
 
 
 def test_only_the_critic_learns_at_first_and_then_a_step_has_its_length():
-    learner, optimizer, generator = learner_with(scale=(0.3, 0.3), step=0.02)
+    learner, optimizer, generator = learner_with(scale=0.3, step=0.02)
     for number in range(3):
         assert not learner.change.any()
         episode = experience(wanted=lambda _, noise: noise[:, 0].numpy())
@@ -122,7 +122,7 @@ def test_only_the_critic_learns_at_first_and_then_a_step_has_its_length():
 
 def test_updates_lead_to_the_best_outputs():
     """Rewards are the squared distance from a linear function; nothing follows a step."""
-    learner, optimizer, generator = learner_with(scale=(0.3, 0.3), step=0.02, momentum=0.5)
+    learner, optimizer, generator = learner_with(scale=0.3, step=0.02, momentum=0.5)
     wanted = torch.randn(2, 6)
     wanted /= wanted.norm()
 
@@ -140,7 +140,7 @@ def test_updates_lead_to_the_best_outputs():
 
 def test_the_share_that_the_critic_explains():
     """The rewards are a function of what is seen: after some updates it knows most of it."""
-    learner, optimizer, generator = learner_with(scale=(0.2, 0.2))
+    learner, optimizer, generator = learner_with()
     said = [
         learner.update(
             [experience(4000, wanted=lambda seen, _: seen[:, -1].numpy() / 6)],
@@ -155,26 +155,24 @@ def test_the_share_that_the_critic_explains():
 
 def test_an_exploring_policy_adds_the_noise_it_names(world_model):
     controller = Controller(np.random.default_rng(0).normal(scale=0.1, size=867))
-    policy = ExploringPolicy(controller, scale=(0.4, 0.2, 0.0), smoothness=0.9, seed=3)
+    policy = ExploringPolicy(controller, scale=0.4, smoothness=0.9, seed=3)
     specs, seen = [EpisodeSpec(5), EpisodeSpec(6)], torch.randn(2, 288)
     for row, spec in enumerate(specs):
         policy.begin(row, spec)
     noise = [policy.noise(spec, 30) for spec in specs]
     for t in range(30):
         added = torch.from_numpy(np.stack([noise[0][t], noise[1][t]]))
-        expected = squash(controller.raw(seen) + torch.tensor([0.4, 0.2, 0.0]) * added)
+        expected = squash(controller.raw(seen) + 0.4 * added)
         np.testing.assert_allclose(policy.act(seen, 2), expected, atol=1e-6)
     long = policy.noise(specs[0], 5000)
     np.testing.assert_allclose(long.std(0), 1, atol=0.15)
     assert np.corrcoef(long[1:, 0], long[:-1, 0])[0, 1] == pytest.approx(0.9, abs=0.03)
-    again = ExploringPolicy(controller, (0.4, 0.2, 0.0), 0.9, seed=4).noise(
-        specs[0], 30
-    )  # another seed
+    again = ExploringPolicy(controller, 0.4, 0.9, seed=4).noise(specs[0], 30)  # another seed
     assert np.abs(again - noise[0]).mean() > 0.5
 
 
 def test_recorded_features_are_what_the_policy_read(world_model):
-    policy = ExploringPolicy(Controller(feature_size=288), (0.3, 0.3, 0.1), 0.8)
+    policy = ExploringPolicy(Controller(feature_size=288), 0.3, 0.8)
     env_spec = dataclasses.replace(SPEC, options=SPEC.options | {"max_episode_steps": 25})
     spec = EpisodeSpec(4)
     [episode] = run_episodes(
@@ -221,7 +219,7 @@ def test_tiles_that_are_left_behind_untouched_are_missed():
 
 
 def test_the_car_that_stays_on_the_road_misses_nothing_on_its_first_metres(world_model):
-    policy = ExploringPolicy(Controller(feature_size=288), (0.01, 0.01, 0.0), 0.8)  # straight on
+    policy = ExploringPolicy(Controller(feature_size=288), 0.01, 0.8)  # straight on
     env_spec = dataclasses.replace(SPEC, options=SPEC.options | {"max_episode_steps": 60})
     [episode] = run_episodes(
         env_spec, policy, [EpisodeSpec(7)], world_model, record=["missed_tiles"], features=True
@@ -301,7 +299,7 @@ def test_fine_tuning_goes_on_as_if_never_interrupted(world_model, tmp_path):
     assert logs[0] == logs[1]
     assert [row["update"] for row in logs[0]] == [1, 2, 3, 4]
     assert len({row["check"] for row in logs[0]}) == 3  # the first two updates are the critic's
-    for name, value in (("updates", 5), ("noise", (0.2, 0.2, 0.3))):
+    for name, value in (("updates", 5), ("noise", 0.3)):
         with pytest.raises(ValueError, match=f"was made with {name} = .* with {name} = "):
             tune(world_model, tmp_path / "whole", **{name: value})
 

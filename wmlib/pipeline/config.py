@@ -136,7 +136,7 @@ class GradientConfig(Checked):
 
     episodes: int = number(64)  # per update
     components: int = number(64)  # principal components of what C reads
-    noise: tuple[float, ...] = (0.2, 0.3, 0.0)  # SD, on each raw output; one without stays as it is
+    noise: float = number(0.2, low=1e-6)  # SD of the noise on C's raw outputs
     smoothness: float = number(0.8, low=0, high=0.999)  # of that noise, from step to step
     horizon: float = number(300.0)  # points that are still to come count less by 1/e after so many
     decay: float = number(0.97, low=0, high=1)  # lambda of the advantages

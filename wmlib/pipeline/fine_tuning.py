@@ -99,9 +99,7 @@ def fine_tune(
     generator = torch.Generator().manual_seed(seed)
     record = Record(
         {"world_model": world_model_digest(world_model), "start": digest(start.parameters)},
-        {"world": str(env_spec), "seed": seed, "updates": updates}
-        | asdict(settings)
-        | {"noise": list(settings.noise)},
+        {"world": str(env_spec), "seed": seed, "updates": updates} | asdict(settings),
     )
     history: list[dict] = []
     if checkpoint.exists():

@@ -120,15 +120,12 @@ class NoisyPolicy:
 class ExploringPolicy:
     """C with `SmoothNoise` on its raw outputs, for a policy gradient.
 
-    action = squash(W x + b + scale * noise), with a scale for each output. Spec and seed alone
-    decide the noise, see `noise`.
+    action = squash(W x + b + scale * noise). Spec and seed alone decide the noise, see `noise`.
     """
 
-    def __init__(
-        self, controller: Controller, scale: Sequence[float], smoothness: float, seed: int = 0
-    ):
-        self.controller, self.smoothness, self.seed = controller, smoothness, seed
-        self.scale = np.asarray(scale)
+    def __init__(self, controller: Controller, scale: float, smoothness: float, seed: int = 0):
+        self.controller, self.scale, self.smoothness = controller, scale, smoothness
+        self.seed = seed
         self._noise: dict[int, SmoothNoise] = {}
 
     def begin(self, row: int, spec: EpisodeSpec) -> None:

@@ -83,14 +83,13 @@ class PolicyGradient(nn.Module):
         feature_size: int,
         action_size: int,
         k: int = 64,
-        scale: Sequence[float] = (0.2, 0.3, 0.0),
+        scale: float = 0.2,
         step: float = 0.01,
         momentum: float = 0.8,
         decay: float = 0.97,
     ):
         super().__init__()
-        self.scale, self.step = torch.tensor(scale)[:, None], step
-        self.momentum, self.decay = momentum, decay
+        self.scale, self.step, self.momentum, self.decay = scale, step, momentum, decay
         for name in ("change", "average", "gradient"):
             self.register_buffer(name, torch.zeros(action_size, k + 1))
         self.register_buffer("mean", torch.zeros(feature_size))
@@ -153,6 +152,6 @@ class PolicyGradient(nn.Module):
     def _move(self, gradient: Tensor, length: float) -> None:
         # As far as `step` allows: for whitened inputs, a change D of the outputs by their noise's
         # scale has a KL divergence of |D|^2 / 2.
-        self.gradient.lerp_(gradient * (self.scale > 0), 1 - self.momentum)
+        self.gradient.lerp_(gradient, 1 - self.momentum)
         self.change += self.gradient * self.scale * length / max(float(self.gradient.norm()), 1e-9)
         self.average.lerp_(self.change, 0.1)
