@@ -1,6 +1,7 @@
 """The policy gradient in closed form, and fine-tuning a C with it."""
 
 import dataclasses
+import json
 
 import gymnasium as gym
 import numpy as np
@@ -11,13 +12,14 @@ from wmlib.envs.missed_tiles import MissedTiles
 from wmlib.evaluation import features
 from wmlib.files import read_log, write_log
 from wmlib.models.controller import Controller, squash
-from wmlib.pipeline.car_racing import check_settings, training_env_spec
+from wmlib.pipeline.car_racing import check_settings, run_all_rounds, training_env_spec
 from wmlib.pipeline.config import GradientConfig
 from wmlib.pipeline.fine_tuning import experience_of, fine_tune
 from wmlib.pipeline.rounds import timeline
 from wmlib.pipeline.scales import get_config, get_machine
 from wmlib.rollout.policies import EpisodeSpec, ExploringPolicy
 from wmlib.rollout.rollout import Episode, record_episode, run_episodes
+from wmlib.tools import release
 from wmlib.training.policy_gradient import (
     Experience,
     PolicyGradient,
@@ -25,6 +27,7 @@ from wmlib.training.policy_gradient import (
     natural_gradient,
 )
 from wmlib.training.search_space import Directions
+from wmlib.view import figures
 
 RNG = np.random.default_rng(0)
 REWARDS, VALUES = RNG.normal(size=9), RNG.normal(size=9)
@@ -324,3 +327,24 @@ def test_a_timeline_has_the_updates_of_rounds_that_were_fine_tuned(tmp_path):
     rows = [{"round": 1, "update": k, "seconds": 30.0 * k} for k in (1, 2)]
     write_log(rows, tmp_path / "gradient.jsonl")
     assert [row["minutes"] for row in timeline(tmp_path)] == [1, 2, 2.5, 3]
+
+
+def test_a_run_with_fine_tuning_has_a_learning_curve_and_the_seconds_of_both(
+    tmp_path, monkeypatch, world_model
+):
+    config = get_config("smoke").change(
+        score_tracks=2, episodes=2, generations=(1, 0), updates=(0, 3), hard_pool=0
+    )
+    config = config.change(gradient={"episodes": 2, "components": 3})
+    run, machine = tmp_path / "run", get_machine("smoke")
+    run_all_rounds(config, run, machine)
+    rows = timeline(run)
+    assert [len(row["scores"]) for row in rows] == [4, 2, 2, 2]
+    (ax,) = figures.learning_curve(rows).axes
+    assert [text.get_text().strip() for text in ax.texts] == ["round 0", "round 1"]
+    monkeypatch.setattr(release, "PRETRAINED", tmp_path / "pretrained")
+    folder = release.export(config, run, "car_racing", machine)
+    card = json.loads((folder / "controller.json").read_text(encoding="utf-8"))
+    logs = [read_log(folder / f"{name}.jsonl")[-1] for name in ("evolution", "gradient")]
+    assert card["training_seconds"] == pytest.approx(sum(row["seconds"] for row in logs), abs=0.2)
+    assert card["record"]["settings"]["updates"] == 3

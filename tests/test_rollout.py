@@ -297,8 +297,10 @@ def test_idle_workers_are_reused():
 def test_an_interrupt_does_not_wait_for_the_workers():
     """The signal goes to the whole process group, as in a notebook."""
     code = (
-        "import time\n"
+        "import signal, time\n"
         "from wmlib.pipeline.workers import processes\n"
+        # (A shell's background jobs ignore it, and so do their children.)
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with processes(2) as executor:\n"
         "    executor.submit(abs, 1).result()\n"
         "    print('started', flush=True)\n"

@@ -78,10 +78,10 @@ def fine_tune(
     env_spec: without patience. seed: of tracks and noise. check, check_every: as of `evolve`; it
     scores the average.
 
-    Writes gradient.jsonl (per update: of its episodes, with their noise, the mean "score", "laps"
-    and "missed_tiles"; "explained", see `PolicyGradient.update`; environment "steps"; "seconds" so
-    far), gradient.checkpoint, from which it goes on, and controller.safetensors. Raises ValueError
-    if that checkpoint has another record.
+    Writes gradient.jsonl (per update: of its episodes, with their noise, the "scores", their
+    "mean", and the mean "laps" and "missed_tiles"; "explained", see `PolicyGradient.update`;
+    environment "steps"; "seconds" so far), gradient.checkpoint, from which it goes on, and
+    controller.safetensors. Raises ValueError if that checkpoint has another record.
     """
     folder = Path(folder)
     checkpoint = folder / "gradient.checkpoint"
@@ -138,7 +138,7 @@ def fine_tune(
             save_checkpoint(checkpoint, learner, optimizer, generator, record, progress)
             first = history[0] | {"record": record.to_dict()}
             write_log([first, *history[1:]], folder / "gradient.jsonl")
-            bar.set_postfix(score=f"{row['score']:.0f}", refresh=False)
+            bar.set_postfix(mean=f"{row['mean']:.0f}", refresh=False)
             bar.update()
     controller = changed(learner.average)
     save_controller(controller, folder / "controller.safetensors", record=record)
@@ -146,9 +146,11 @@ def fine_tune(
 
 
 def _summary(episodes: list[Episode]) -> dict:
+    scores = [episode.score for episode in episodes]
     missed = [episode.recording["missed_tiles"][-1] for episode in episodes]
     return {
-        "score": float(np.mean([episode.score for episode in episodes])),
+        "mean": float(np.mean(scores)),
+        "scores": scores,
         "laps": float(np.mean([episode.lap for episode in episodes])),
         "missed_tiles": float(np.mean(missed)),
         "steps": sum(episode.steps for episode in episodes),

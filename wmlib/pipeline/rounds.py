@@ -18,7 +18,8 @@ from wmlib.pipeline.scales import get_machine
 from wmlib.rollout.episodes import EpisodeStore
 
 WORLD_MODEL = ("collect", "vae", "encode", "mdn_rnn")  # logs and weights that make V and M
-SEARCH = ("reevaluation", "hard_tracks", "evolution", "gradient", "controller")  # and C
+SEARCHES = ("evolution", "gradient")  # logs of C, by CMA-ES and by policy gradient
+SEARCH = ("reevaluation", "hard_tracks", *SEARCHES, "controller")  # and C
 
 # The logs of everything before C; True: every row has its own seconds, False: those so far.
 LOGS = {
@@ -279,7 +280,7 @@ def timeline(folder: str | Path) -> list[dict]:
     a sitting of collecting or encoding that was killed, because these log when they are done.
     """
     folder, before = Path(folder), 0.0
-    files = [folder / "evolution.jsonl", folder / "gradient.jsonl"]
+    files = [folder / f"{log}.jsonl" for log in SEARCHES]
     logged = [row for file in files if file.exists() for row in read_log(file)]
     averaged = folder / "reevaluation.jsonl"
     begun = {row["round"]: row for row in read_log(averaged)} if averaged.exists() else {}
