@@ -299,7 +299,7 @@ def test_an_interrupt_does_not_wait_for_the_workers():
     code = (
         "import signal, time\n"
         "from wmlib.pipeline.workers import processes\n"
-        # (A shell's background jobs ignore it, and so do their children.)
+        # (What a shell starts in the background ignores it, and so do its children.)
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with processes(2) as executor:\n"
         "    executor.submit(abs, 1).result()\n"
