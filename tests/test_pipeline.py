@@ -54,10 +54,8 @@ def test_existing_episodes_are_not_collected_again(tmp_path):
 def test_the_agents_own_episodes_may_have_less_noise_and_be_truncated(tmp_path, world_model):
     """A C that stands still makes no progress. By default its episodes go on to the end."""
     quiet = {"own_patience": 6, "noise": 0.5}
-    for name, collect, steps in (
-        ("usual", {}, 80),
-        ("quiet", quiet, 7),
-    ):  # the first step touches a tile
+    # (The first step touches a tile.)
+    for name, collect, steps in (("usual", {}, 80), ("quiet", quiet, 7)):
         current = Round.of(
             get_config("smoke").change(repeat=1, collect=collect), 1, tmp_path / name
         )

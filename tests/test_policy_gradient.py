@@ -85,7 +85,8 @@ def experience(count=400, n=6, actions=2, wanted=None):
 
 
 def learner_with(**settings):
-    learner = PolicyGradient(6, 2, k=5, **settings)
+    usual = {"k": 5, "scale": 0.2, "step": 0.01, "momentum": 0.8, "decay": 0.97}
+    learner = PolicyGradient(6, 2, **usual | settings)
     optimizer = torch.optim.Adam(learner.critic.parameters(), lr=1e-3)
     return learner, optimizer, torch.Generator().manual_seed(0)
 

@@ -290,7 +290,8 @@ def evolve_controller(current: Round) -> tuple[Controller, Evolution | None]:
         # In dreams there are many short searches, each with random numbers of its own.
         seed = config.seed + (1000 * current.number if config.in_dreams else 0)
         # First of all: settings that fit no directions are refused here.
-        directions = search_directions(world_model, current.work, config.search.directions)
+        k = 0 if current.settings.updates else config.search.directions  # (without a search, none)
+        directions = search_directions(world_model, current.work, k)
         dreams = _dreams(current, world_model) if config.in_dreams else None
         with processes(current.machine.workers, current.machine.cluster) as executor:
             check = partial(

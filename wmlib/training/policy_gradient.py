@@ -82,11 +82,11 @@ class PolicyGradient(nn.Module):
         self,
         feature_size: int,
         action_size: int,
-        k: int = 64,
-        scale: float = 0.2,
-        step: float = 0.01,
-        momentum: float = 0.8,
-        decay: float = 0.97,
+        k: int,
+        scale: float,
+        step: float,
+        momentum: float,
+        decay: float,
     ):
         super().__init__()
         self.scale, self.step, self.momentum, self.decay = scale, step, momentum, decay
