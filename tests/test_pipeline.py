@@ -16,6 +16,7 @@ from wmlib.models.vae import VAE
 from wmlib.models.world_model import WorldModel
 from wmlib.pipeline import car_racing, phases, rounds, scoring
 from wmlib.pipeline.config import Machine
+from wmlib.pipeline.distillation import distill
 from wmlib.pipeline.rounds import Round, rounds_of
 from wmlib.pipeline.scales import get_config
 from wmlib.pipeline.tasks import CAR_RACING
@@ -34,7 +35,7 @@ def test_a_distilled_controller_imitates_the_old_one_with_a_new_m(tmp_path):
     store = phases.collect(
         car_racing.training_env_spec(config), random_car_policy(), range(4), tmp_path / "episodes"
     )
-    distilled = car_racing.distill(old, controller, new, tmp_path, episodes=3)
+    distilled = distill(old, controller, new, tmp_path, episodes=3)
     test = store.episode(store.names()[0])  # not one of the three that it was fitted to
     features = [evaluation.features(model, test["frames"], test["actions"]) for model in (old, new)]
     expected = controller.raw(features[0])

@@ -28,21 +28,18 @@ import torch
 
 from wmlib.envs.dream import DreamSpec, PassThroughEncoder
 from wmlib.envs.vector import VectorEnvSpec
-from wmlib.evaluation import features
-from wmlib.files import digest, exclusive_lock, write_atomically
+from wmlib.files import exclusive_lock, write_atomically
 from wmlib.models.checkpoints import (
     load_agent,
     load_controller,
     load_world_model,
-    read_record,
-    save_controller,
-    world_model_digest,
 )
 from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.vae import VAE
 from wmlib.models.world_model import WorldModel
 from wmlib.pipeline.config import Config, Machine
+from wmlib.pipeline.distillation import distilled
 from wmlib.pipeline.dreaming import dream_env_spec, reevaluate, train_dream
 from wmlib.pipeline.fine_tuning import fine_tune
 from wmlib.pipeline.fitness import ExtrapolatedReturn, MeanReturn
@@ -51,17 +48,15 @@ from wmlib.pipeline.rounds import SEARCH, WORLD_MODEL, Round, rounds_of
 from wmlib.pipeline.search import (
     check_in_environment,
     evolve,
-    newest_episodes,
     prefer_hard_tracks,
     search_directions,
 )
 from wmlib.pipeline.workers import processes
-from wmlib.provenance import Record, require
 from wmlib.rollout.episodes import EpisodeStore
-from wmlib.rollout.policies import ControllerPolicy, Policy, random_networks
+from wmlib.rollout.policies import ControllerPolicy, Policy, RecordedPolicy, random_networks
 from wmlib.training.evolution import Evolution
 from wmlib.training.fit import pick_device
-from wmlib.training.search_space import Directions, imitate
+from wmlib.training.search_space import Directions
 
 
 def training_env_spec(
@@ -114,10 +109,19 @@ def check_settings(config: Config, machine: Machine) -> None:
         if not current.settings.episodes and (config.in_dreams or not current.freezes_vae):
             raise ValueError(f"episodes of round {current.number} must be 1 or more, got 0")
         generations, updates = current.settings.generations, current.settings.updates
-        if (generations > 0) == (updates > 0) or (updates and not config.learns_from_steps):
+        fine_tunes = config.task_spec.has_laps and not config.in_dreams
+        if (generations > 0) == (updates > 0) or (updates and not fine_tunes):
             raise ValueError(
                 f"a round has generations of CMA-ES or, in CarRacing itself, updates by policy "
                 f"gradient; round {current.number} has {generations} and {updates}"
+            )
+        if current.changes_pace and (
+            config.in_dreams or current.freezes_vae or current.previous.repeat % current.repeat
+        ):
+            raise ValueError(
+                f"a later frame_skip must divide the one before, train V (vae_epochs 1 or more), "
+                f"and evolve C in the environment; round {current.number} has {current.repeat}, "
+                f"after {current.previous.repeat}"
             )
         current.training_tracks()
         current.pool_tracks()
@@ -143,38 +147,41 @@ def collect_episodes(current: Round) -> EpisodeStore:
     candidates drive, with four levels of noise: M must be accurate about the policies that the next
     search will compare. Raises ValueError if the folder has more episodes than are wanted, or was
     filled with other settings or by another policy.
+
+    A round that acts more often than the one before lets that one's agent drive at its own pace,
+    with four levels of noise, and replays the actions, each of them several times: these episodes
+    have the frames in between, too. It learns from them alone.
     """
-    config, env, task = current.config, current.config.env, current.config.task_spec
-    policy: Policy = task.random_policy(env.repeat)
+    config, task = current.config, current.config.task_spec
+    policy: Policy = task.random_policy(current.repeat)
     world_model, members = None, 1
     made_from, first = {}, current.number == 0
     if not first:
-        (world_model, controller), levels = current.previous.agent(), 1
+        (world_model, controller), pace = current.previous.agent(), current.previous.repeat
         if config.in_dreams:
             controller = load_controller(current.previous.work / "population.safetensors")
-            levels = 4
+        levels = 4 if config.in_dreams or current.changes_pace else 1
         noise = config.collect.noise
-        policy = task.noisy_policy(ControllerPolicy(controller), env.repeat, levels, noise)
+        policy = task.noisy_policy(ControllerPolicy(controller), pace, levels, noise)
         members = len(controller)
         made_from = {"previous": current.previous.episodes.digest()}
     elif config.collect.policy == "networks":
         torch.manual_seed(config.seed)
-        world_model = WorldModel(VAE(env.frame_size), MDNRNN(repeat=env.repeat))
+        world_model = WorldModel(VAE(config.env.frame_size), MDNRNN(repeat=current.repeat))
         members = current.settings.episodes
         policy = random_networks(members, seed=config.seed)
-    tracks = current.training_tracks()
+    tracks, patience = current.training_tracks(), config.collect.patience_of(first)
+    env_spec = replace(training_env_spec(config, patience), repeat=current.repeat)
     with processes(current.machine.workers, current.machine.cluster) as executor:
-        store = collect(
-            training_env_spec(config, config.collect.patience_of(first)),
-            policy,
-            tracks,
-            current.work / "episodes",
-            executor,
-            world_model=world_model,
-            members=members,
-            made_from=made_from,
-        )
-    if not first:
+        run = partial(collect, env_spec, seeds=tracks, executor=executor, members=members)
+        if current.changes_pace:
+            folder = current.work / "own_pace"
+            own = run(policy, folder=folder, world_model=world_model, made_from=made_from)
+            policy = RecordedPolicy(own, task.action_size, pace // current.repeat)
+            world_model, made_from = None, {"replayed": own.digest()}
+        folder = current.work / "episodes"
+        store = run(policy, folder=folder, world_model=world_model, made_from=made_from)
+    if not first and not current.changes_pace:
         store.include(current.previous.episodes)
     return store
 
@@ -226,54 +233,18 @@ def train_round_mdn_rnn(current: Round) -> MDNRNN:
         current.work,
         epochs=rnn.epochs,
         batch_size=rnn.batch_size,
-        window=rnn.window,
+        window=max(1, rnn.window * current.config.env.repeat // current.repeat),  # as long in time
         action_size=task.action_size,
         hidden_size=rnn.hidden_size,
         reads_cell=task.reads_cell,
         done_weight=rnn.done_weight,
-        repeat=current.config.env.repeat,
+        repeat=current.repeat,
         seed=current.config.seed,
         device=current.device,
     )
     if current.number == 0:  # later ones are published together with the C that can read them
         current.publish(*WORLD_MODEL)
     return mdn_rnn
-
-
-@torch.no_grad()
-def distill(
-    old: WorldModel, controller: Controller, new: WorldModel, folder: str | Path, episodes: int = 60
-) -> Controller:
-    """A controller of the new world model's features that imitates `controller` on the old one's.
-
-    (Policy distillation by least squares.) A retrained M has another hidden state, which the old C
-    does not fit. Both models see the same recorded episodes (the newest `episodes` of the round
-    whose folder is `folder`), and the new weights are fitted to the old outputs. No new episodes
-    and no rewards are used. Raises ValueError if there are no episodes.
-    """
-    seen, raw = [], []
-    for episode in newest_episodes(folder, episodes):
-        seen.append(features(new, *episode))
-        # Beyond 3, tanh hardly changes: the fit need not follow the old outputs there.
-        raw.append(controller.raw(features(old, *episode)).clamp(-3, 3))
-    return imitate(torch.cat(seen), torch.cat(raw), ridge=30.0)
-
-
-def _distilled(current: Round, world_model: WorldModel) -> Controller:
-    # Kept, because a search that goes on must begin at the very same point, on any machine.
-    file, (old, controller) = current.work / "initial.safetensors", current.previous.agent()
-    made_from = {
-        "controller": digest(controller.parameters),
-        "old": world_model_digest(old),
-        "new": world_model_digest(world_model),
-        "episodes": current.episodes.digest(),
-    }
-    record = Record(made_from)
-    if file.exists():
-        require(file, read_record(file), record)
-    else:
-        save_controller(distill(old, controller, world_model, current.work), file, record=record)
-    return load_controller(file)
 
 
 def evolve_controller(current: Round) -> tuple[Controller, Evolution | None]:
@@ -397,4 +368,4 @@ def initial_controller(current: Round, world_model: WorldModel) -> Controller:
         return zero_controller(current.config, world_model)
     if current.freezes_vae:
         return current.previous.agent()[1]
-    return _distilled(current, world_model)
+    return distilled(current, world_model)

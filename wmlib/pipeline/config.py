@@ -193,6 +193,7 @@ class RoundConfig(Checked):
     # Tracks scored beforehand; half of the search's are from their worst tenth. 0: no such tracks.
     hard_pool: int = number(0, low=0, high=900_000)
     updates: int = number(0, low=0)  # of C by policy gradient, instead of CMA-ES's generations
+    frame_skip: int = number(0, low=0)  # environment steps per agent step; 0: as env.repeat
 
 
 def by_round(count: int, **columns: tuple) -> tuple[RoundConfig, ...]:
@@ -266,16 +267,6 @@ class Config(Checked):
     def in_dreams(self) -> bool:
         """Whether C is evolved in dreams."""
         return self.evolve_in == "dream"
-
-    @property
-    def learns_from_steps(self) -> bool:
-        """Whether C can be fine-tuned: in CarRacing itself, whose rewards are those of tiles."""
-        return self.task_spec.has_laps and not self.in_dreams
-
-    @property
-    def agent_steps(self) -> int:
-        """Agent steps of an episode that is not cut short."""
-        return math.ceil(self.env.max_steps / self.env.repeat)
 
     @property
     def extrapolated_steps(self) -> int:

@@ -30,7 +30,7 @@ from wmlib.models.world_model import WorldModel
 from wmlib.provenance import Record
 from wmlib.rollout.episodes import EpisodeStore
 from wmlib.rollout.policies import EpisodeSpec, Policy
-from wmlib.rollout.rollout import episode_name, run_episodes
+from wmlib.rollout.rollout import run_episodes
 from wmlib.training.batches import FrameBatches, SequenceBatches
 from wmlib.training.fit import fit, mdn_rnn_step, pick_device, vae_step
 
@@ -77,7 +77,7 @@ def collect(
             f"wanted: name another folder for fewer episodes"
         )
     specs = [EpisodeSpec(seed, i % members) for i, seed in enumerate(seeds)]
-    specs = [spec for spec in specs if episode_name(spec) not in store]
+    specs = [spec for spec in specs if spec.name not in store]
     if specs:
         began = time.monotonic()
         episodes = run_episodes(
@@ -90,7 +90,7 @@ def collect(
             record=record,
             progress="collecting",
         )
-        lost = [spec for spec in specs if episode_name(spec) not in store]
+        lost = [spec for spec in specs if spec.name not in store]
         if lost:
             raise ValueError(
                 f"{len(lost)} of {len(specs)} episodes are not in {store.folder}: on a cluster, "

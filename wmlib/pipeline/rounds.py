@@ -1,6 +1,7 @@
 """A round of a run: its settings, its folder, the tracks it collects on, what came before it."""
 
 import json
+import math
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,6 +116,21 @@ class Round:
     def freezes_vae(self) -> bool:
         """Whether V, the agent's M and what h means to C stay what they were."""
         return self.number > 0 and self.settings.vae_epochs == 0
+
+    @property
+    def repeat(self) -> int:
+        """Environment steps per agent step."""
+        return self.settings.frame_skip or self.config.env.repeat
+
+    @property
+    def agent_steps(self) -> int:
+        """Agent steps of an episode that is not cut short."""
+        return math.ceil(self.config.env.max_steps / self.repeat)
+
+    @property
+    def changes_pace(self) -> bool:
+        """Whether it acts at other moments than the round before: no M serves both."""
+        return self.number > 0 and self.repeat != self.previous.repeat
 
     @property
     def reevaluates(self) -> bool:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from wmlib.models.controller import Controller, squash
+from wmlib.rollout.episodes import EpisodeStore
 
 
 class EpisodeSpec(NamedTuple):
@@ -19,6 +20,11 @@ class EpisodeSpec(NamedTuple):
 
     seed: int
     member: int = 0
+
+    @property
+    def name(self) -> str:
+        """Of the episode in a store: seed and member, zero-padded so that it sorts."""
+        return f"{self.seed:07d}-{self.member:03d}"
 
 
 class Policy(Protocol):
@@ -117,6 +123,29 @@ class NoisyPolicy:
         return np.clip(actions, self.low, self.high).astype(np.float32)
 
 
+class RecordedPolicy:
+    """The actions of recorded episodes once more, each of them `times` times.
+
+    store: where they are. size: numbers in an action. An episode that goes on after its last action
+    goes on with that.
+    """
+
+    def __init__(self, store: EpisodeStore, size: int, times: int):
+        self._store, self.size, self.times = store, size, times
+        self._left: dict[int, np.ndarray] = {}
+
+    def begin(self, row: int, spec: EpisodeSpec) -> None:
+        """Read the spec's actions. FileNotFoundError if it was not recorded."""
+        self._left[row] = self._store.read(spec.name, "actions").repeat(self.times, 0)
+
+    def act(self, features: Tensor | None, num_envs: int) -> np.ndarray:
+        """Ignores the features. Returns float32 (N, A)."""
+        taken = np.zeros((num_envs, self.size), np.float32)
+        for row, actions in self._left.items():
+            taken[row], self._left[row] = actions[0], actions[1:] if len(actions) > 1 else actions
+        return taken
+
+
 class ExploringPolicy:
     """C with `SmoothNoise` on its raw outputs, for a policy gradient.
 
@@ -133,8 +162,7 @@ class ExploringPolicy:
         self._noise[row] = self._noise_of(spec)
 
     def _noise_of(self, spec: EpisodeSpec) -> SmoothNoise:
-        size = self.controller.action_size
-        return SmoothNoise([*spec, self.seed], size, self.smoothness)
+        return SmoothNoise([*spec, self.seed], self.controller.action_size, self.smoothness)
 
     def noise(self, spec: EpisodeSpec, steps: int) -> np.ndarray:
         """What was added in the first steps of an episode: (steps, A) float32, of unit variance."""

@@ -241,7 +241,7 @@ def _run_part(
     with one_thread(), env_spec.open() as envs:
         for index, episode in rollout(envs, policy, specs, encoder, wanted, features):
             if store is not None:
-                store.write(episode_name(episode.spec), episode.recording)
+                store.write(episode.spec.name, episode.recording)
                 episode.recording = {}
             episodes[index] = episode
     return [episodes[index] for index in range(len(specs))]
@@ -259,11 +259,6 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def episode_name(spec: EpisodeSpec) -> str:
-    """Name of a spec's episode in a store: seed and member, zero-padded so that it sorts."""
-    return f"{spec.seed:07d}-{spec.member:03d}"
 
 
 def record_episode(

@@ -109,14 +109,16 @@ def free_disk(folder: str | Path) -> int:
 
 def needs(work: Work, frames_per_megabyte: float) -> dict[str, float]:
     """Bytes of "disk" and of "memory" that a run takes at most. Frames: of 64 x 64."""
-    config, machine, disk, steps = work.config, work.machine, 0.0, 0.0
+    config, machine, disk = work.config, work.machine, 0.0
     for current in work.rounds:
-        fresh = current.settings.episodes * config.agent_steps
-        steps += fresh
+        fresh = current.settings.episodes * current.agent_steps
+        if current.changes_pace:  # the agent's own episodes, and the same ones replayed
+            fresh += current.settings.episodes * current.previous.agent_steps
         frames = fresh * work.pixels / frames_per_megabyte * 1e6
-        disk += frames + steps * LATENT_BYTES + AGENT_BYTES
+        disk += frames + _agent_steps(current) * LATENT_BYTES + AGENT_BYTES
     workers = 0 if machine.cluster else machine.workers  # a cluster's have a memory of their own
     worker = WORKER_BYTES + config.env.num_envs * ENV_BYTES * work.pixels
+    steps = max(_agent_steps(current) for current in work.rounds)
     memory = workers * worker + min(steps, SequenceBatches.buffer_steps) * LATENT_BYTES + 2e9
     return {"disk": disk, "memory": memory}
 
@@ -192,13 +194,12 @@ def tabulate(work: Work, speed: dict[str, float], disk_free: float, memory_free:
     driving = speed[next(iter(bench.WHOLE))] / work.pixels
     header = f"{'round':8}{'episodes':>10}{'agent steps':>13}{'collect':>10}"
     lines = [f"{header}{'V':>9}{'M':>9}{'C':>9}"]
-    seconds = steps = 0.0
+    seconds = 0.0
     for current in work.rounds:
-        episodes = current.settings.episodes
-        steps += episodes * config.agent_steps
+        episodes, steps = current.settings.episodes, _agent_steps(current)
         frames = steps * work.pixels
         times = {
-            "collect": episodes * config.env.max_steps / driving,
+            "collect": episodes * config.env.max_steps / driving * (1 + current.changes_pace),
             "V": current.settings.vae_epochs * frames / speed[bench.V_TRAINS]
             + frames / speed[bench.ENCODES],
             "M": _steps_of_m(current, steps) / speed[bench.M_TRAINS],
@@ -217,6 +218,12 @@ def tabulate(work: Work, speed: dict[str, float], disk_free: float, memory_free:
     table = "\n".join(lines)
     _require_space(needed, free, f"\n{table}")
     return table
+
+
+def _agent_steps(current: Round) -> float:
+    # Agent steps of all episodes that a round learns from, at most.
+    before = 0 if current.number == 0 or current.changes_pace else _agent_steps(current.previous)
+    return before + float(current.settings.episodes * current.agent_steps)
 
 
 def _steps_of_m(current: Round, steps: float) -> float:

@@ -38,6 +38,7 @@ class ByRound:
     # Tracks scored beforehand; half of the search's are from their worst tenth. 0: no such tracks.
     hard_pool: tuple[int, ...]
     updates: tuple[int, ...]  # of C by policy gradient, instead of CMA-ES's generations
+    frame_skip: tuple[int, ...]  # environment steps per agent step; 0: as --env.repeat
 
     @classmethod
     def of(cls, config: Config) -> "ByRound":

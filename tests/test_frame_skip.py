@@ -1,0 +1,136 @@
+"""A round that acts more often than the one before: replayed episodes, a new M, the same C."""
+
+import numpy as np
+import pytest
+import torch
+from runs import CONTROLLER, save_run
+from test_estimate import SPEED
+
+from wmlib import evaluation
+from wmlib.files import read_log
+from wmlib.models.checkpoints import load_agent, save_controller
+from wmlib.models.controller import Controller
+from wmlib.models.mdn_rnn import MDNRNN
+from wmlib.models.vae import VAE
+from wmlib.models.world_model import WorldModel
+from wmlib.pipeline import car_racing
+from wmlib.pipeline.distillation import distill
+from wmlib.pipeline.rounds import Round, rounds_of
+from wmlib.pipeline.scales import dreaming, get_config
+from wmlib.rollout.episodes import EpisodeStore
+from wmlib.rollout.policies import EpisodeSpec, RecordedPolicy
+from wmlib.tools import bench
+from wmlib.tools.estimate import Work, needs, tabulate
+
+FASTER = get_config("smoke").change(frame_skip=(0, 2))  # after 4 in round 0
+
+
+def second_round(folder, config=FASTER, repeat=4) -> Round:
+    """Round 1, after a round 0 with an agent and no episodes."""
+    current = Round.of(config, 1, folder)
+    torch.manual_seed(0)
+    save_run(current.previous.work, WorldModel(VAE(), MDNRNN(repeat=repeat)))
+    controller = Controller(np.random.default_rng(0).normal(size=867) / 10)
+    save_controller(controller, current.previous.work / CONTROLLER)
+    (current.previous.work / "episodes").mkdir()
+    return current
+
+
+def test_a_round_that_acts_more_often_replays_the_agents_episodes(tmp_path):
+    """With the frames in between; those that the agent saw are the same to the last bit."""
+    current = second_round(tmp_path)
+    store, own = car_racing.collect_episodes(current), EpisodeStore(current.work / "own_pace")
+    assert store.names() == own.names()
+    assert len(store) == current.settings.episodes
+    for name in store.names():
+        seen, replayed = own.episode(name), store.episode(name)
+        assert len(replayed["actions"]) == 2 * len(seen["actions"])
+        np.testing.assert_array_equal(replayed["frames"][::2], seen["frames"])
+        np.testing.assert_array_equal(replayed["actions"], seen["actions"].repeat(2, 0))
+        np.testing.assert_allclose(
+            replayed["rewards"].reshape(-1, 2).sum(1), seen["rewards"], atol=1e-5
+        )
+    rows = read_log(current.work / "collect.jsonl")
+    assert [row["steps"] for row in rows] == [160, 160]
+    assert rows[0]["mean_score"] == pytest.approx(rows[1]["mean_score"])
+    # Nothing is collected again, and another agent's episodes are not mixed in.
+    assert car_racing.collect_episodes(current).digest() == store.digest()
+    assert read_log(current.work / "collect.jsonl") == rows
+    save_controller(Controller(np.ones(867)), current.previous.work / CONTROLLER)
+    with pytest.raises(ValueError, match="another folder"):
+        car_racing.collect_episodes(current)
+
+
+def test_a_whole_run_ends_with_an_agent_that_acts_more_often(tmp_path):
+    world_model, _ = car_racing.run_all_rounds(FASTER, tmp_path)
+    assert world_model.mdn_rnn.repeat == 2
+    assert load_agent(tmp_path)[0].mdn_rnn.repeat == 2
+    first, last = rounds_of(FASTER, tmp_path)
+    assert first.mdn_rnn().repeat == 4
+    # It learns from its own episodes alone: those of the round before have another pace.
+    assert set(last.episodes.names()).isdisjoint(first.episodes.names())
+
+
+@pytest.mark.parametrize("steps", [8, 9])
+def test_c_is_imitated_where_it_acted(tmp_path, steps):
+    """A C that reads z alone needs no other weights; episodes may have an odd number of steps."""
+    config = get_config("smoke").change(repeat=2, max_steps=steps)
+    env_spec = car_racing.training_env_spec(config.change(repeat=1))
+    torch.manual_seed(0)
+    old = WorldModel(VAE(), MDNRNN(repeat=2))
+    new = WorldModel(old.vae, MDNRNN())
+    store = car_racing.collect(
+        env_spec, config.task_spec.random_policy(1), range(3), tmp_path / "episodes"
+    )
+    assert store.length(store.names()[0], "actions") == steps
+    weight = np.zeros((3, 288))
+    weight[:, :32] = np.random.default_rng(0).normal(size=(3, 32))
+    controller = Controller(np.append(weight.ravel(), np.zeros(3)))
+    imitation = distill(old, controller, new, tmp_path)
+    test = store.episode(store.names()[0])
+    read = evaluation.features(new, test["frames"], test["actions"])[::2][: steps // 2]
+    wanted = controller.raw(read).clamp(-3, 3)
+    assert (imitation.raw(read) - wanted).abs().mean() < 0.3 * wanted.std()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"frame_skip": (0, 3)}, {"frame_skip": (0, 8)}, {"vae_epochs": (1, 0)}]
+)
+def test_paces_that_do_not_fit_are_refused(changes):
+    config = FASTER.change(**changes)
+    with pytest.raises(ValueError, match="must divide the one before, train V"):
+        car_racing.check_settings(config, Round.of(config).machine)
+
+
+def test_dreams_have_one_pace():
+    config = dreaming(get_config("smoke")).change(frame_skip=(0, 2), vae_epochs=1)
+    with pytest.raises(ValueError, match="evolve C in the environment"):
+        car_racing.check_settings(config, Round.of(config).machine)
+
+
+def test_a_recorded_policy_repeats_its_actions_and_keeps_the_last(tmp_path):
+    store = EpisodeStore(tmp_path)
+    for spec, first in ((EpisodeSpec(1), 0), (EpisodeSpec(2), 10)):
+        store.write(spec.name, {"actions": np.array([[first], [first + 1]], np.float32)})
+    policy = RecordedPolicy(store, 1, times=2)
+    policy.begin(0, EpisodeSpec(1))
+    taken = [policy.act(None, 2)]
+    policy.begin(1, EpisodeSpec(2))
+    taken += [policy.act(None, 2) for _ in range(4)]
+    rows = np.concatenate(taken, 1)
+    np.testing.assert_array_equal(rows, [[0, 0, 1, 1, 1], [0, 10, 10, 11, 11]])
+    with pytest.raises(FileNotFoundError):
+        policy.begin(0, EpisodeSpec(3))
+
+
+def test_an_estimate_counts_what_is_replayed():
+    plain = get_config("laptop").change(num_rounds=2, episodes=(10, 20), frame_skip=0)
+    faster = plain.change(frame_skip=(0, 1))
+    fresh = [20 * 500, 20 * 500 + 20 * 1000]  # agent steps that round 1 records
+    known = [30 * 500, 20 * 1000]  # and that it learns from
+    extra = (fresh[1] - fresh[0]) / 1000 * 1e6 + (known[1] - known[0]) * 280
+    disk = [needs(Work.of(config), 1000)["disk"] for config in (plain, faster)]
+    assert disk[1] - disk[0] == pytest.approx(extra)
+    table = tabulate(Work.of(faster), SPEED, disk_free=1e12, memory_free=1e12)
+    assert f"{20 * 1000:,}" in table.splitlines()[2]
+    assert f"{2 * 20 * 1000 / SPEED[next(iter(bench.WHOLE))]:.0f} s" in table.splitlines()[2]
