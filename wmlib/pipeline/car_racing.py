@@ -29,11 +29,7 @@ import torch
 from wmlib.envs.dream import DreamSpec, PassThroughEncoder
 from wmlib.envs.vector import VectorEnvSpec
 from wmlib.files import exclusive_lock, write_atomically
-from wmlib.models.checkpoints import (
-    load_agent,
-    load_controller,
-    load_world_model,
-)
+from wmlib.models.checkpoints import load_agent, load_controller, load_world_model
 from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.vae import VAE

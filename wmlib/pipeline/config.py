@@ -110,7 +110,7 @@ class RNNConfig(Checked):
 
     epochs: int = number(20)  # passes over all steps
     batch_size: int = number(32)  # windows
-    window: int = number(50)  # agent steps per window
+    window: int = number(50)  # agent steps per window, of env.repeat environment steps each
     hidden_size: int = number(256)  # units of the LSTM
     done_weight: float = number(1.0, low=1)  # of a step at which the episode ends, in the loss
 
