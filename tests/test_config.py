@@ -104,7 +104,7 @@ def test_settings_of_the_machine_are_not_stored_with_a_run(tmp_path):
         ({"population": 3}, "population must be 4 or more, got 3"),
         ({"population": 8.5}, "population must be an integer, got 8.5"),
         ({"check_every": 0}, "check_every must be 1 or more, got 0"),
-        ({"generations": (5, -1)}, "generations must be 0 or more, got -1"),
+        ({"generations": (5, 0)}, "generations must be 1 or more, got 0"),
         ({"num_rounds": 0}, "num_rounds must be 1 or more, got 0"),
         ({"score_tracks": 1}, "score_tracks must be 2 or more, got 1"),
         ({"dropout": 2.0}, "dropout must be 0 to 0.99, got 2.0"),

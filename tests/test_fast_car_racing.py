@@ -30,7 +30,6 @@ def together(seed, steps, frame_size=64, action=None):
     for t in range(1, steps):
         action_t = policy.act(None, 1)[0] if action is None else action
         a, b = ours.step(action_t), original.step(action_t)
-        del a[4]["missed_tiles"]  # Gymnasium has none
         yield t, a, b, ours, original
         if a[2] or b[2]:
             return

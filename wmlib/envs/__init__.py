@@ -3,7 +3,6 @@
 import warnings
 
 import gymnasium as gym
-from gymnasium.envs.registration import WrapperSpec
 
 # pygame's own affair, and nothing that a reader could do about it.
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
@@ -21,7 +20,6 @@ gym.register(
     "wmlib/CarRacing-v3",
     entry_point="wmlib.envs.fast_car_racing:CarRacing",
     max_episode_steps=1000,
-    additional_wrappers=(WrapperSpec("MissedTiles", "wmlib.envs.missed_tiles:MissedTiles", {}),),
 )
 gym.register(
     "wmlib/ChangedCarRacing-v3",

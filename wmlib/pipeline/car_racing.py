@@ -37,7 +37,6 @@ from wmlib.models.world_model import WorldModel
 from wmlib.pipeline.config import Config, Machine
 from wmlib.pipeline.distillation import distilled
 from wmlib.pipeline.dreaming import dream_env_spec, reevaluate, train_dream
-from wmlib.pipeline.fine_tuning import fine_tune
 from wmlib.pipeline.fitness import ExtrapolatedReturn, MeanReturn
 from wmlib.pipeline.phases import collect, encode, train_mdn_rnn, train_vae
 from wmlib.pipeline.rounds import SEARCH, WORLD_MODEL, Round, rounds_of
@@ -104,13 +103,6 @@ def check_settings(config: Config, machine: Machine) -> None:
     for current in rounds_of(config, machine=machine):
         if not current.settings.episodes and (config.in_dreams or not current.freezes_vae):
             raise ValueError(f"episodes of round {current.number} must be 1 or more, got 0")
-        generations, updates = current.settings.generations, current.settings.updates
-        fine_tunes = config.task_spec.has_laps and not config.in_dreams
-        if (generations > 0) == (updates > 0) or (updates and not fine_tunes):
-            raise ValueError(
-                f"a round has generations of CMA-ES or, in CarRacing itself, updates by policy "
-                f"gradient; round {current.number} has {generations} and {updates}"
-            )
         if current.changes_pace and (
             config.in_dreams or current.freezes_vae or current.previous.repeat % current.repeat
         ):
@@ -243,13 +235,13 @@ def train_round_mdn_rnn(current: Round) -> MDNRNN:
     return mdn_rnn
 
 
-def evolve_controller(current: Round) -> tuple[Controller, Evolution | None]:
-    """C of a round: `evolve` with the config's settings; or `fine_tune` if it has updates.
+def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
+    """C of a round: `evolve` with the config's settings.
 
     In the environment; or, with `evolve_in="dream"`, in dreams (see `train_dream`) that begin early
     in the newest episodes. The search starts at the C before (distilled, if M is new) or, in a
-    round that re-evaluates, at the mean that `reevaluate` returns. Returns C at the end, and the
-    search (None after fine-tuning); the result may be that mean instead, see `Round.result`.
+    round that re-evaluates, at the mean that `reevaluate` returns. Returns C at the end of the
+    search; the round's result may be that mean instead, see `Round.result`.
     """
     config = current.config
     with exclusive_lock(current.folder):
@@ -257,8 +249,7 @@ def evolve_controller(current: Round) -> tuple[Controller, Evolution | None]:
         # In dreams there are many short searches, each with random numbers of its own.
         seed = config.seed + (1000 * current.number if config.in_dreams else 0)
         # First of all: settings that fit no directions are refused here.
-        k = 0 if current.settings.updates else config.search.directions  # (without a search, none)
-        directions = search_directions(world_model, current.work, k)
+        directions = search_directions(world_model, current.work, config.search.directions)
         dreams = _dreams(current, world_model) if config.in_dreams else None
         with processes(current.machine.workers, current.machine.cluster) as executor:
             check = partial(
@@ -279,21 +270,6 @@ def evolve_controller(current: Round) -> tuple[Controller, Evolution | None]:
                 start = reevaluate(current, fitness, check)
             else:
                 start = initial_controller(current, world_model)
-            if current.settings.updates:
-                controller = fine_tune(
-                    training_env_spec(config),
-                    world_model,
-                    start,
-                    current.work,
-                    current.settings.updates,
-                    config.gradient,
-                    seed=seed,
-                    executor=executor,
-                    check=check,
-                    check_every=config.search.check_every,
-                )
-                current.publish(*WORLD_MODEL, *SEARCH)
-                return controller, None
             if pool := current.pool_tracks():
                 fitness = prefer_hard_tracks(fitness, start, current.work, pool)
             result = search_controller(current, fitness, current.work, start, directions, check)

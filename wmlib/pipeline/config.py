@@ -131,22 +131,6 @@ class SearchConfig(Checked):
 
 
 @dataclass(frozen=True)
-class GradientConfig(Checked):
-    """Fine-tuning C by policy gradient, in the environment. How many updates is set by round."""
-
-    episodes: int = number(64)  # per update
-    components: int = number(64)  # principal components of what C reads
-    noise: float = number(0.2, low=1e-6)  # SD of the noise on C's raw outputs
-    smoothness: float = number(0.8, low=0, high=0.999)  # of that noise, from step to step
-    horizon: float = number(300.0)  # points that are still to come count less by 1/e after so many
-    decay: float = number(0.97, low=0, high=1)  # lambda of the advantages
-    missed_tile: float = number(15.0, low=0)  # points that a missed tile costs beside its own
-    step: float = number(0.003, low=1e-6)  # KL divergence of the first updates, in nats
-    momentum: float = number(0.9, low=0, high=0.999)  # share of the earlier gradients in a step
-    patience: int = number(100)  # environment steps without progress, then truncation
-
-
-@dataclass(frozen=True)
 class DreamConfig(Checked):
     """Dreams: the M that makes them, and the search in them."""
 
@@ -187,12 +171,11 @@ class RoundConfig(Checked):
     episodes: int = number(low=0)  # to collect; 0 if V is frozen and C evolved in the environment
     vae_epochs: int = number(low=0)  # passes of V over all frames; 0: V, M and h stay as they are
     rollouts: int = number()  # episodes per candidate, at first
-    generations: int = number(low=0)  # of CMA-ES
+    generations: int = number()  # of CMA-ES
     sigma: float = number(low=1e-6)  # initial step size of CMA-ES
     dream_epochs: int = number()  # passes of the M that makes dreams
     # Tracks scored beforehand; half of the search's are from their worst tenth. 0: no such tracks.
     hard_pool: int = number(0, low=0, high=900_000)
-    updates: int = number(0, low=0)  # of C by policy gradient, instead of CMA-ES's generations
     frame_skip: int = number(0, low=0)  # environment steps per agent step; 0: as env.repeat
 
 
@@ -245,7 +228,6 @@ class Config(Checked):
     vae: VAEConfig = VAEConfig()
     rnn: RNNConfig = RNNConfig()
     search: SearchConfig = SearchConfig()
-    gradient: GradientConfig = GradientConfig()
     dream: DreamConfig = DreamConfig()
     ball: BallConfig = BallConfig()
     rounds: tuple[RoundConfig, ...] = by_round(

@@ -19,8 +19,7 @@ from wmlib.pipeline.scales import get_machine
 from wmlib.rollout.episodes import EpisodeStore
 
 WORLD_MODEL = ("collect", "vae", "encode", "mdn_rnn")  # logs and weights that make V and M
-SEARCHES = ("evolution", "gradient")  # logs of C, by CMA-ES and by policy gradient
-SEARCH = ("reevaluation", "hard_tracks", *SEARCHES, "controller")  # and C
+SEARCH = ("reevaluation", "hard_tracks", "evolution", "controller")  # and C
 
 # The logs of everything before C; True: every row has its own seconds, False: those so far.
 LOGS = {
@@ -285,9 +284,7 @@ def rounds_of(
 
 
 def timeline(folder: str | Path) -> list[dict]:
-    """The rows of a run's logs of C, each with "minutes" since the folder was empty.
-
-    Those of evolution.jsonl and, for rounds that were fine-tuned, of gradient.jsonl.
+    """The rows of a run's evolution log, each with "minutes" since the folder was empty.
 
     Where a round began by re-evaluating earlier Cs, "check" and "check_std" of its first row are of
     the average it began with, and "found" and "found_std" of what its search came to.
@@ -296,18 +293,17 @@ def timeline(folder: str | Path) -> list[dict]:
     a sitting of collecting or encoding that was killed, because these log when they are done.
     """
     folder, before = Path(folder), 0.0
-    files = [folder / f"{log}.jsonl" for log in SEARCHES]
-    logged = [row for file in files if file.exists() for row in read_log(file)]
+    evolution = read_log(folder / "evolution.jsonl")
     averaged = folder / "reevaluation.jsonl"
     begun = {row["round"]: row for row in read_log(averaged)} if averaged.exists() else {}
     rows = []
-    for number in range(max(row["round"] for row in logged) + 1):
+    for number in range(evolution[-1]["round"] + 1):
         for phase, adds_up in LOGS.items():
             file = folder / f"{phase}.jsonl"
             log = [r for r in read_log(file) if r["round"] == number] if file.exists() else []
             seconds = [r["seconds"] for r in log] or [0.0]  # what was frozen took no time
             before += sum(seconds) if adds_up else seconds[-1]
-        log = [row for row in logged if row["round"] == number]
+        log = [row for row in evolution if row["round"] == number]
         if number in begun:
             renamed = {"check": "found", "check_std": "found_std"}
             log = [{renamed.get(key, key): row[key] for key in row} for row in log]

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from wmlib.models.controller import Controller, squash
+from wmlib.models.controller import Controller
 from wmlib.rollout.episodes import EpisodeStore
 
 
@@ -74,27 +73,12 @@ class ConstantPolicy:
         return np.tile(self.action, (num_envs, 1))
 
 
-class SmoothNoise:
-    """Noise of unit variance that changes smoothly, an AR(1) process: next() is (size,) float.
-
-    x[t + 1] = smoothness * x[t] + fresh noise. seed: what numpy.random.default_rng takes.
-    """
-
-    def __init__(self, seed: Sequence[int], size: int, smoothness: float):
-        self._rng, self.smoothness = np.random.default_rng(seed), smoothness
-        self._next = self._rng.standard_normal(size)
-
-    def __next__(self) -> np.ndarray:
-        now, fresh = self._next, self._rng.standard_normal(len(self._next))
-        self._next = self.smoothness * now + np.sqrt(1 - self.smoothness**2) * fresh
-        return now
-
-
 class NoisyPolicy:
     """Any policy with smooth noise on its actions, so that states beside its own path are visited.
 
-    action = clip(the policy's + spread * x), where x is `SmoothNoise`. Independent noise at 50
-    actions per second would average out. The same spec gets the same noise in any environment.
+    action = clip(the policy's + spread * x), where x is an AR(1) process of unit variance,
+    x[t + 1] = smoothness * x[t] + fresh noise. Independent noise at 50 actions per second would
+    average out. The same spec gets the same noise in any environment.
 
     spread, low, high: (A,) floats. levels: number of noise levels, chosen by the spec's seed; of
     four the first has no noise, the others a third, two thirds, and all of it.
@@ -106,20 +90,24 @@ class NoisyPolicy:
         self.policy, self.spread = policy, np.asarray(spread, float)
         self.low, self.high, self.smoothness = np.asarray(low), np.asarray(high), smoothness
         self.levels = np.linspace(1, 0, levels)[::-1]
-        self._noise: dict[int, SmoothNoise] = {}
+        self._noise: dict[int, tuple[np.random.Generator, np.ndarray]] = {}
         self._level: dict[int, float] = {}
 
     def begin(self, row: int, spec: EpisodeSpec) -> None:
         """Start the environment's noise from the spec's seed and member."""
         self.policy.begin(row, spec)
-        self._noise[row] = SmoothNoise(spec, len(self.spread), self.smoothness)
+        rng = np.random.default_rng([spec.seed, spec.member])
+        self._noise[row] = rng, rng.standard_normal(len(self.spread))
         self._level[row] = self.levels[spec.seed % len(self.levels)]
 
     def act(self, features: Tensor | None, num_envs: int) -> np.ndarray:
         """Features, as its policy takes them -> float32 (N, A)."""
         actions = self.policy.act(features, num_envs).astype(float)
         for row in sorted(self._noise.keys() & set(range(num_envs))):
-            actions[row] += self._level[row] * self.spread * next(self._noise[row])
+            rng, x = self._noise[row]
+            actions[row] += self._level[row] * self.spread * x
+            fresh = np.sqrt(1 - self.smoothness**2) * rng.standard_normal(len(x))
+            self._noise[row] = rng, self.smoothness * x + fresh
         return np.clip(actions, self.low, self.high).astype(np.float32)
 
 
@@ -144,38 +132,6 @@ class RecordedPolicy:
         for row, actions in self._left.items():
             taken[row], self._left[row] = actions[0], actions[1:] if len(actions) > 1 else actions
         return taken
-
-
-class ExploringPolicy:
-    """C with `SmoothNoise` on its raw outputs, for a policy gradient.
-
-    action = squash(W x + b + scale * noise). Spec and seed alone decide the noise, see `noise`.
-    """
-
-    def __init__(self, controller: Controller, scale: float, smoothness: float, seed: int = 0):
-        self.controller, self.scale, self.smoothness = controller, scale, smoothness
-        self.seed = seed
-        self._noise: dict[int, SmoothNoise] = {}
-
-    def begin(self, row: int, spec: EpisodeSpec) -> None:
-        """Start the environment's noise."""
-        self._noise[row] = self._noise_of(spec)
-
-    def _noise_of(self, spec: EpisodeSpec) -> SmoothNoise:
-        return SmoothNoise([*spec, self.seed], self.controller.action_size, self.smoothness)
-
-    def noise(self, spec: EpisodeSpec, steps: int) -> np.ndarray:
-        """What was added in the first steps of an episode: (steps, A) float32, of unit variance."""
-        noise = self._noise_of(spec)
-        return np.array([next(noise) for _ in range(steps)], np.float32)
-
-    def act(self, features: Tensor | None, num_envs: int) -> np.ndarray:
-        """Features (N, feature_size) -> actions (N, A)."""
-        assert features is not None
-        raw = self.controller.raw(features)
-        for row, noise in self._noise.items():
-            raw[row] += torch.from_numpy(self.scale * next(noise)).to(raw)
-        return squash(raw).cpu().numpy()
 
 
 class HeldRandomPolicy:

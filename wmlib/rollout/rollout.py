@@ -79,15 +79,13 @@ def rollout(
     specs: Sequence[EpisodeSpec],
     encoder: Encoder | None = None,
     record: Sequence[str] | None = None,
-    features: bool = False,
 ) -> Iterator[tuple[int, Episode]]:
     """Run an episode per spec, as many at once as there are environments.
 
     envs: resets what `reset_mask` says, and has a dictionary per environment in info["envs"], as
     `MaskedVectorEnv` and `Dream` do. Yields (index of the spec, Episode) in the order in which they
     end; the environment takes the next spec at once. encoder: makes the policy's features; None for
-    a policy without any. record: turns recording on, with these entries of `info` (possibly none);
-    features: with what the policy reads, (T, n) float32, in place of the frames.
+    a policy without any. record: turns recording on, with these entries of `info` (possibly none).
     """
     num_envs = envs.num_envs
     waiting = deque(enumerate(specs))
@@ -113,8 +111,12 @@ def rollout(
         started = np.flatnonzero(mask)
         if record is not None:
             for row in started.tolist():
-                tapes[row] = {"features": []} if features else {"frames": [frames[row].copy()]}
-                tapes[row] |= {"actions": [], "rewards": [], "done": []}
+                tapes[row] = {
+                    "frames": [frames[row].copy()],
+                    "actions": [],
+                    "rewards": [],
+                    "done": [],
+                }
                 tapes[row] |= {name: [info["envs"][row][name]] for name in record}
         if encoder is not None:
             rows = pad_batch(started, num_envs)
@@ -146,10 +148,7 @@ def rollout(
             episode.steps += info["envs"][row].get("steps", 1)
             if record is not None:
                 tape = tapes[row]
-                if seen is not None and features:
-                    tape["features"].append(seen[row].cpu().numpy())
-                else:
-                    tape["frames"].append(frames[row].copy())  # not a view of everybody's frames
+                tape["frames"].append(frames[row].copy())  # not a view of all environments' frames
                 tape["actions"].append(actions[row])
                 tape["rewards"].append(rewards[row])
                 tape["done"].append(terminated[row])
@@ -183,14 +182,12 @@ def run_episodes(
     store: EpisodeStore | None = None,
     record: Sequence[str] = (),
     progress: str | None = None,
-    features: bool = False,
 ) -> list[Episode]:
     """`rollout` for any number of specs on any executor; the episodes come in the specs' order.
 
     With a `store`, every episode is written to it under its seed as soon as it ends, with the
-    entries `record` of info, and is returned without its recording. features: it keeps its
-    recording, with features in place of frames. Without an executor, everything runs in this
-    process. `progress` names a progress bar.
+    entries `record` of info, and is returned without its recording. Without an executor,
+    everything runs in this process. `progress` names a progress bar.
     """
     specs, env_spec = list(specs), env_spec.at_pace(encoder)
     # Equal chunks per worker, at most two specs per environment: one that ends early takes another.
@@ -202,8 +199,7 @@ def run_episodes(
     # On a cluster, the arguments that all parts share are sent to each worker only once.
     share = getattr(executor, "share", lambda thing: thing)
     common = share(env_spec), share(policy), share(encoder)
-    rest = store, record, features
-    arguments = [(*common, [specs[i] for i in part], *rest) for part in parts]
+    arguments = [(*common, [specs[i] for i in part], store, record) for part in parts]
     # disable=None: tqdm shows the bar in a terminal only.
     silent = True if progress is None else None
     with tqdm(total=len(specs), desc=progress, unit="episode", disable=silent, leave=False) as bar:
@@ -234,12 +230,11 @@ def _run_part(
     specs: list[EpisodeSpec],
     store: EpisodeStore | None,
     record: Sequence[str],
-    features: bool,
 ) -> list[Episode]:
     episodes: dict[int, Episode] = {}
-    wanted = record if features or store is not None else None
+    wanted = record if store is not None else None
     with one_thread(), env_spec.open() as envs:
-        for index, episode in rollout(envs, policy, specs, encoder, wanted, features):
+        for index, episode in rollout(envs, policy, specs, encoder, wanted):
             if store is not None:
                 store.write(episode.spec.name, episode.recording)
                 episode.recording = {}

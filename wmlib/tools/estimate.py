@@ -248,8 +248,8 @@ def search_seconds(work: Work, number: int, speed: dict[str, float]) -> float:
     # Measured with a frame skip of 2, and one M; the agent's own M comes on top.
     dreaming = speed[bench.DREAMS] * config.env.repeat / 2 / 2
     rate = dreaming if config.in_dreams else driving
-    generations, updates = current.settings.generations, current.settings.updates
-    checks = math.ceil((generations or updates) / config.search.check_every) + current.reevaluates
+    generations = current.settings.generations
+    checks = math.ceil(generations / config.search.check_every) + current.reevaluates
     checked = checks * config.search.check_tracks + current.settings.hard_pool
     checked *= config.env.max_steps
     return (
@@ -270,9 +270,7 @@ def searched_steps(work: Work, number: int, speed: dict[str, float]) -> float:
             steps += episodes * dream.steps * env.repeat
         else:
             steps += episodes * env.max_steps * _idling(episodes, work.machine.workers, speed)
-    episodes = config.gradient.episodes
-    idling = _idling(episodes, work.machine.workers, speed)
-    return steps + current.settings.updates * episodes * env.max_steps * idling
+    return steps
 
 
 def _idling(episodes: int, workers: int, speed: dict[str, float]) -> float:

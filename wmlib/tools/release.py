@@ -12,7 +12,7 @@ from wmlib.files import read_log
 from wmlib.models.checkpoints import write_card
 from wmlib.paths import PRETRAINED
 from wmlib.pipeline.config import Config, Machine
-from wmlib.pipeline.rounds import SEARCHES, rounds_of
+from wmlib.pipeline.rounds import rounds_of
 from wmlib.pipeline.scoring import score_run
 from wmlib.pipeline.workers import processes
 from wmlib.provenance import code_version
@@ -51,14 +51,12 @@ def export(
     device = pick_device(machine.device or None).type
     files, cards = sorted(run.glob("*.safetensors")), []
     for weights in files:
-        name = weights.stem
-        logs = [run / f"{log}.jsonl" for log in (SEARCHES if name == "controller" else [name])]
-        taken = [_seconds(log) for log in logs if log.exists()]
+        name, log = weights.stem, run / f"{_log_of(weights.stem)}.jsonl"
         card = {
             "settings": asdict(config),
             "exported_by": code_version(),
             "date": datetime.date.today().isoformat(),
-            "training_seconds": sum(taken) if taken else None,  # None: imported
+            "training_seconds": _seconds(log) if log.exists() else None,  # None: imported
             "machine": f"{os.cpu_count()} cores, {platform.machine()}, "
             + ("no GPU" if device == "cpu" else device),
             "versions": {
@@ -71,6 +69,10 @@ def export(
         shutil.copy(weights, folder)
         write_card(folder / weights.name, card)
     return _copy_logs(run, folder)
+
+
+def _log_of(name: str) -> str:
+    return "evolution" if name == "controller" else name
 
 
 def _copy_logs(run: Path, folder: Path) -> Path:

@@ -56,7 +56,7 @@ def everything(
         "accuracy": lambda: accuracy(world_model, episodes, chapter.context, chapter.horizon),
     }
     run = None if run is None else Path(run)
-    if run is not None and any((run / f"{log}.jsonl").exists() for log in rounds.SEARCHES):
+    if run is not None and (run / "evolution.jsonl").exists():
         drawings["learning_curve"] = partial(_learning_curve, run)
     if run is not None and (run / "score.jsonl").exists():
         drawings["scores"] = partial(_scores, run)

@@ -159,7 +159,6 @@ USED = {
     "mdn_rnn.checkpoint": ("rnn",),
     "dream.checkpoint": ("dream",),
     "evolution.jsonl": ("search", "dream"),
-    "gradient.checkpoint": ("gradient",),
 }
 FREE = {"num_envs", "ablation_generations"}  # that change no artefact of a round
 

@@ -13,14 +13,13 @@ from wmlib.pipeline.config import (
     Config,
     DreamConfig,
     EnvConfig,
-    GradientConfig,
     RNNConfig,
     SearchConfig,
     VAEConfig,
     number,
 )
 
-PARTS = ("env", "collect", "vae", "rnn", "search", "gradient")  # of a CarRacing run's settings
+PARTS = ("env", "collect", "vae", "rnn", "search")  # of a CarRacing run's settings
 Flat = arg(name="")  # the fields of a part, without its name before them
 
 
@@ -37,7 +36,6 @@ class ByRound:
     dream_epochs: tuple[int, ...]  # passes of the M that makes dreams
     # Tracks scored beforehand; half of the search's are from their worst tenth. 0: no such tracks.
     hard_pool: tuple[int, ...]
-    updates: tuple[int, ...]  # of C by policy gradient, instead of CMA-ES's generations
     frame_skip: tuple[int, ...]  # environment steps per agent step; 0: as --env.repeat
 
     @classmethod
@@ -62,7 +60,6 @@ class CarSettings:
     vae: VAEConfig
     rnn: RNNConfig
     search: SearchConfig
-    gradient: GradientConfig
     dreams: Annotated[DreamConfig, arg(name="dream")]
 
     @classmethod

@@ -142,7 +142,7 @@ def fit(
     record = Record(record.made_from, record.settings | own)
     progress: dict[str, Any] = {"done": 0, "seconds": 0.0, "history": [], "sums": {}}
     if checkpoint is not None and Path(checkpoint).exists():
-        progress = load_checkpoint(checkpoint, network, optimizer, generator, record)
+        progress = _load(checkpoint, network, optimizer, generator, record)
     resumed_at, log_every = progress["done"], max(1, total // 100)
     clock = saved = time.monotonic()
 
@@ -184,10 +184,10 @@ def fit(
                     bar.set_postfix(_log(progress, epoch))
                 bar.update()
                 if checkpoint is not None and clock - saved > save_seconds:
-                    save_checkpoint(checkpoint, network, optimizer, generator, record, progress)
+                    _save(checkpoint, network, optimizer, generator, record, progress)
                     saved = clock
     if checkpoint is not None and progress["done"] > resumed_at:
-        save_checkpoint(checkpoint, network, optimizer, generator, record, progress)
+        _save(checkpoint, network, optimizer, generator, record, progress)
     network.eval()
     return progress["history"]
 
@@ -237,15 +237,7 @@ def _log(progress: dict, epoch: int) -> dict[str, str]:
     return {key: f"{value:.3g}" for key, value in means.items()}
 
 
-def save_checkpoint(
-    path: str | Path,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
-    record: Record,
-    progress: dict,
-) -> None:
-    """Everything that a training goes on with, in one safetensors file. progress: any JSON."""
+def _save(path, network, optimizer, generator, record: Record, progress: dict) -> None:
     tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     for i, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{i}.{name}": tensor for name, tensor in moments.items()}
@@ -255,17 +247,7 @@ def save_checkpoint(
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
 
 
-def load_checkpoint(
-    path: str | Path,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
-    record: Record,
-) -> dict:
-    """Put network, optimizer and generator where a checkpoint left them; returns its progress.
-
-    Raises ValueError if the file is damaged, or of another record or kind of device.
-    """
+def _load(path, network, optimizer, generator, record: Record) -> dict:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()

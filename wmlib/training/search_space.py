@@ -24,21 +24,15 @@ class Directions:
 
     @classmethod
     def of(
-        cls,
-        features: Tensor,
-        k: int,
-        action_size: int = 3,
-        blocks: tuple[int, ...] = (),
-        whiten: bool = False,
+        cls, features: Tensor, k: int, action_size: int = 3, blocks: tuple[int, ...] = ()
     ) -> "Directions":
         """The first k principal components of features (N, n) float.
 
         blocks: sizes of parts of the n features, in order. Each part is scaled to a total variance
         of 1 first: c's variance is many times that of z, and components of [z, c, h] as it is are
-        nearly those of c alone. whiten: divide by the standard deviation itself, so that each
-        component has a variance of 1. Raises ValueError unless k is 1 to the number of directions
-        in which the features vary at all: at most n, at most N - 1. Along any other, the weights
-        would be divided by almost 0.
+        nearly those of c alone. Raises ValueError unless k is 1 to the number of directions in
+        which the features vary at all: at most n, at most N - 1. Along any other, the weights would
+        be divided by almost 0.
         """
         x = features.double().cpu().numpy()
         scale = np.ones(x.shape[1])
@@ -55,7 +49,7 @@ class Directions:
             )
         variances, vectors = np.linalg.eigh(covariance)
         deviations = np.sqrt(variances[::-1][:k])
-        unit = deviations if whiten else np.sqrt(deviations * deviations.sum())
+        unit = np.sqrt(deviations * deviations.sum())
         return cls(mean, (vectors[:, ::-1][:, :k] / unit).T * scale, action_size)
 
     @property

@@ -29,8 +29,7 @@ def learning_curve(rows: list[dict]) -> Figure:
         some = [row for row in rows if row["round"] == number]
         minutes = column(some, "minutes")
         low, middle, high = np.array([np.quantile(r["scores"], [0.1, 0.5, 0.9]) for r in some]).T
-        of = "episodes of an update" if "update" in some[0] else "population"
-        label = "" if k else f"{of}: median, 10th to 90th percentile"
+        label = "" if k else "population: median, 10th to 90th percentile"
         ax.fill_between(minutes, low, high, color=REALITY, alpha=0.15, lw=0)
         ax.plot(minutes, middle, color=REALITY, lw=1, label=label)
         ax.axvline(minutes[0], color=BASELINE, lw=0.8, ls=":")
