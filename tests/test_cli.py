@@ -66,7 +66,7 @@ def test_a_run_publishes_the_last_rounds_agent_and_all_logs(reference_run):
     config = get_config("smoke")
     rounds = [row["round"] for row in read_log(reference_run / "evolution.jsonl")]
     assert rounds == [k for k, r in enumerate(config.rounds) for _ in range(r.generations)]
-    assert load_world_model(reference_run).mdn_rnn.repeat == config.env.repeat
+    assert load_world_model(reference_run).mdn_rnn.repeat == config.frame_skip
     assert fingerprints(reference_run) == fingerprints(reference_run / "round1")
 
 
@@ -144,7 +144,7 @@ def test_options_override_the_scale_and_are_stored_with_the_run(reference_run, t
         (["--seed", "1"], "has seed 0, not 1"),
         (["--dream"], "has C evolved in the environment, not dreams"),
         (["--episodes", "3"], "made with round 0: episodes = 4, not 3"),
-        (["--env.repeat", "2"], "made with env.repeat = 4, not 2"),
+        (["--frame-skip", "2"], "made with round 0: frame_skip = 4, not 2"),
         (["--env.frame-size", "96"], "made with env.frame_size = 64, not 96"),
         (["--collect.patience", "9"], "made with collect.patience = 80, not 9"),
         (["--vae.batch-size", "9"], "made with vae.batch_size = 32, not 9"),

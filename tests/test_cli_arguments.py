@@ -62,7 +62,7 @@ def test_every_command_has_a_help_text(capsys):
 
 def test_renamed_commands_and_options_still_work_and_print_the_new_name(tmp_path, capsys):
     collect = ["collect", "car_racing", *SMOKE, "--folder", str(tmp_path)]
-    old = ["--max-steps", "10", "--repeat=2", "--episodes", "2,2", "--population", "5"]
+    old = ["--max-steps", "10", "--repeat=4", "--episodes", "2,2", "--population", "5"]
     assert main([*collect, *old]) == 0
     printed = capsys.readouterr().err
     for old, new in (("--max-steps", "--env.max-steps"), ("--population", "--search.population")):

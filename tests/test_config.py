@@ -122,8 +122,8 @@ def test_values_that_are_not_allowed_are_named(wrong, message):
 def test_a_config_dataclass_validates_its_fields():
     with pytest.raises(ValueError, match="workers must be 0 or more, got -1"):
         Machine(workers=-1)
-    with pytest.raises(ValueError, match="repeat must be an integer, got True"):
-        EnvConfig(repeat=True)
+    with pytest.raises(ValueError, match="num_envs must be an integer, got True"):
+        EnvConfig(num_envs=True)
 
 
 def test_a_config_in_dreams_has_more_rounds_and_freezes_v_in_the_last():
@@ -136,15 +136,14 @@ def test_a_config_in_dreams_has_more_rounds_and_freezes_v_in_the_last():
 
 def test_returns_are_extrapolated_to_what_is_left_of_an_episode_or_to_a_shorter_lap():
     config = get_config("laptop", dream=True).change(start_before=150, max_steps=1000)
-    for repeat, lap, expected in ((2, 0, 463), (2, 1000, 463), (2, 800, 400), (1, 801, 801)):
-        assert config.change(repeat=repeat, lap_steps=lap).extrapolated_steps == expected
+    for skip, lap, expected in ((2, 0, 463), (2, 1000, 463), (2, 800, 400), (1, 801, 801)):
+        assert config.change(frame_skip=skip, lap_steps=lap).extrapolated_steps == expected
     assert config.change(max_steps=2000).extrapolated_steps == 963
 
 
 def test_the_chapters_steps_take_equally_long_whatever_the_frame_skip():
-    config = get_config("laptop")
     for repeat in (1, 2, 4):
-        chapter = get_chapter_config(config.change(repeat=repeat))
+        chapter = get_chapter_config(get_config("laptop")).at_pace(repeat)
         steps = (chapter.context, chapter.horizon, chapter.agent_steps, chapter.rollout_start)
         assert tuple(repeat * count for count in steps) == (100, 120, 400, 300)
-    assert get_chapter_config(config.change(repeat=200)).context == 1
+    assert get_chapter_config(get_config("laptop")).at_pace(200).context == 1

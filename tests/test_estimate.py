@@ -32,7 +32,7 @@ SPEED = {
 
 def test_an_estimate_adds_up_and_refuses_what_does_not_fit():
     config = get_config("laptop").change(
-        episodes=100, vae_epochs=2, generations=3, rollouts=4, num_rounds=1, repeat=2
+        episodes=100, vae_epochs=2, generations=3, rollouts=4, num_rounds=1, frame_skip=2
     )
     steps = 100 * 1000 / 2
     table = tabulate(Work.of(config), SPEED, disk_free=1e12, memory_free=1e12)
@@ -47,7 +47,7 @@ def test_an_estimate_adds_up_and_refuses_what_does_not_fit():
     reevaluated = (2 + 4 + 6 + 2) * dreams.dream.reevaluations  # in rounds 1, 2, 3, and 5
     searched = sum(r.generations * dreams.search.population * r.rollouts for r in dreams.rounds)
     assert sum(searched_steps(Work.of(dreams), k, SPEED) for k in range(6)) == (
-        (reevaluated + searched) * dreams.dream.steps * dreams.env.repeat
+        (reevaluated + searched) * dreams.dream.steps * dreams.frame_skip
     )
     # Twice as long per episode with one environment per worker; of twice as many, half are idle.
     for workers, times in ((48 * 4, 2), (48 * 4 * 2, 4)):

@@ -20,7 +20,7 @@ from wmlib.rollout.policies import EpisodeSpec, RecordedPolicy
 from wmlib.tools import bench
 from wmlib.tools.estimate import Work, needs, tabulate
 
-FASTER = get_config("smoke").change(frame_skip=(0, 2))  # after 4 in round 0
+FASTER = get_config("smoke")  # a frame skip of 4 in round 0, and of 2 in round 1
 
 
 def second_round(folder) -> Round:
@@ -92,7 +92,7 @@ def test_c_is_imitated_at_the_moments_at_which_it_acted(tmp_path, monkeypatch, s
 
 
 @pytest.mark.parametrize(
-    "changes", [{"frame_skip": (0, 3)}, {"frame_skip": (0, 8)}, {"vae_epochs": (1, 0)}]
+    "changes", [{"frame_skip": (4, 3)}, {"frame_skip": (4, 8)}, {"vae_epochs": (1, 0)}]
 )
 def test_paces_that_do_not_fit_are_refused(changes):
     config = FASTER.change(**changes)
@@ -101,7 +101,7 @@ def test_paces_that_do_not_fit_are_refused(changes):
 
 
 def test_dreams_have_one_pace():
-    config = dreaming(get_config("smoke")).change(frame_skip=(0, 2), vae_epochs=1)
+    config = dreaming(get_config("smoke")).change(frame_skip=(4, 2), vae_epochs=1)
     with pytest.raises(ValueError, match="evolve C in the environment"):
         car_racing.check_settings(config, Round.of(config).machine)
 
@@ -122,8 +122,8 @@ def test_a_recorded_policy_repeats_its_actions_and_keeps_the_last(tmp_path):
 
 
 def test_an_estimate_counts_what_is_replayed():
-    plain = get_config("laptop").change(num_rounds=2, episodes=(10, 20), frame_skip=0)
-    faster = plain.change(frame_skip=(0, 1))
+    plain = get_config("laptop").change(num_rounds=2, episodes=(10, 20), frame_skip=2)
+    faster = plain.change(frame_skip=(2, 1))
     fresh = [20 * 500, 20 * 500 + 20 * 1000]  # agent steps that round 1 records
     known = [30 * 500, 20 * 1000]  # and that it learns from
     extra = (fresh[1] - fresh[0]) / 1000 * 1e6 + (known[1] - known[0]) * 280

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from wmlib.files import read_log, write_log
+from wmlib.models.checkpoints import load_world_model
 from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.vae import VAE
 from wmlib.models.world_model import WorldModel
@@ -87,7 +88,8 @@ def test_the_command_writes_a_row_per_arm_and_seed_and_goes_on(tmp_path, monkeyp
     assert main(command) == 0
     rows = read_log(out)
     assert [row["arm"] for row in rows] == [*ARMS, LINEAR, COPY]
-    chapter = get_chapter_config(get_config("smoke"))
+    pace = load_world_model(pretrained("car_racing")).mdn_rnn.repeat
+    chapter = get_chapter_config(get_config("smoke")).at_pace(pace)
     for row in rows:
         assert len(row["nll"]) == 32
         assert len(row["error"]) == len(row["energy_score"]) == chapter.horizon
@@ -113,6 +115,7 @@ def test_the_published_table_is_of_the_pretrained_agent():
     made_from = {json.dumps(row["record"]["made_from"]) for row in rows}
     assert len(made_from) == 1
     assert json.loads(made_from.pop())["agent"] == agent_digest(pretrained("car_racing"))
-    chapter = get_chapter_config(get_config("laptop"))
+    pace = load_world_model(pretrained("car_racing")).mdn_rnn.repeat
+    chapter = get_chapter_config(get_config("laptop")).at_pace(pace)
     for row in rows:  # the command would go on with them
         assert row["record"]["settings"] == settings_of(get_config("laptop"), chapter)

@@ -239,7 +239,7 @@ def test_the_settings_of_every_scale_can_be_run(scale):
     car_racing.check_settings(config, Machine())
     assert config.in_dreams
     assert config.task_spec.reward == 1
-    assert config.dream.steps * config.env.repeat <= config.env.max_steps
+    assert config.dream.steps * config.frame_skip <= config.env.max_steps
 
 
 def test_paper_scale_has_the_papers_sizes():
@@ -248,7 +248,7 @@ def test_paper_scale_has_the_papers_sizes():
     world_model = WorldModel(VAE(z_size=config.vae.z_size), m)
     assert config.search.directions == 0
     assert Controller(None, world_model.feature_size, 1, bias=False).num_parameters == 1088
-    assert (config.env.repeat, config.env.max_steps, config.dream.end) == (1, 2100, "likely")
+    assert (config.frame_skip, config.env.max_steps, config.dream.end) == (1, 2100, "likely")
     assert config.dream.temperature == 1.15
     car_racing.check_settings(config, Machine())
     with pytest.raises(ValueError, match=r"collect\.policy must be smooth for take_cover"):

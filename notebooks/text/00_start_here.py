@@ -60,9 +60,10 @@ from wmlib.training.fit import pick_device
 from wmlib.view import build, figures
 
 figures.use_style()
-config, chapter = get_config(), get_chapter_config()
+config = get_config()
 folder = pretrained("car_racing_dream")  # the agent of chapter 6
 agent, controller = load_agent(folder)
+chapter = get_chapter_config().at_pace(agent.mdn_rnn.repeat)  # its times, in agent steps
 dream_model = WorldModel(agent.vae, load_network(MDNRNN, folder / "dream.safetensors"))
 
 # %% [markdown]

@@ -262,7 +262,8 @@ figures.training_curves(
 
 # %%
 tests = scoring.collect_test_episodes(config, chapter.test_episodes)
-kept = slice(50 // config.env.repeat + 1, None, 3)  # from after the zoom on, every third frame
+pace = tests.record.settings["repeat"]  # environment steps per agent step
+kept = slice(50 // pace + 1, None, 3)  # from after the zoom on, every third frame
 parts = [tests.read(name, "frames")[kept] for name in tests.names()]
 frames, groups = np.concatenate(parts), np.repeat(np.arange(len(parts)), [len(p) for p in parts])
 with torch.no_grad():
@@ -292,7 +293,7 @@ figure
 # %%
 states = np.concatenate(
     [
-        replay(int(name.split("-")[0]), tests.read(name, "actions"), config.env.repeat)[kept]
+        replay(int(name.split("-")[0]), tests.read(name, "actions"), pace)[kept]
         for name in tests.names()
     ]
 )

@@ -51,14 +51,13 @@ from wmlib.models.vae import frames_to_tensor, kl_per_dimension, sample_latent, 
 from wmlib.models.world_model import State
 from wmlib.paths import pretrained
 from wmlib.pipeline import car_racing, scoring
-from wmlib.pipeline.rounds import Round
 from wmlib.pipeline.scales import get_chapter_config, get_config
 from wmlib.view import build, figures
 from wmlib.view.explorers import MixtureExplorer
 
 figures.use_style()
 config, chapter = get_config(), get_chapter_config()
-RETRAIN = chapter.retrain  # set to True to train V and M in this chapter
+RETRAIN = chapter.retrain  # set to True to train V, M and C, by the loop of chapter 5
 
 # %% [markdown]
 # ## 3.1 What M predicts
@@ -74,9 +73,10 @@ RETRAIN = chapter.retrain  # set to True to train V and M in this chapter
 # %%
 folder = config.run_folder("car_racing") if RETRAIN else pretrained("car_racing")
 if RETRAIN:
-    car_racing.train_world_model(Round.of(config, folder=folder))
+    car_racing.run_all_rounds(config, folder)
 world_model = load_world_model(folder)
 mdn_rnn = world_model.mdn_rnn
+chapter = chapter.at_pace(mdn_rnn.repeat)  # its times, in agent steps
 figures.mdn_rnn_diagram(mdn_rnn)
 
 # %% [markdown]
@@ -92,7 +92,7 @@ for name, part in MDNRNN().named_children():
 # V leaves most of its 32 dimensions unused (chapter 2): their posterior equals the prior, so they carry almost no information about the frame. We measure errors over the *active* dimensions only, those with a KL divergence above 0.1 nats.
 
 # %%
-tests = scoring.collect_test_episodes(config, chapter.test_episodes)
+tests = scoring.collect_test_episodes(config, chapter.test_episodes, folder)
 episodes = [tests.episode(name) for name in tests.names()]
 actions = [torch.from_numpy(e["actions"]) for e in episodes]
 with torch.no_grad():

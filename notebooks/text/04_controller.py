@@ -56,7 +56,6 @@ from wmlib.models.vae import frames_to_tensor, kl_per_dimension
 from wmlib.paths import pretrained
 from wmlib.pipeline import car_racing
 from wmlib.pipeline.fitness import run_controllers
-from wmlib.pipeline.rounds import Round
 from wmlib.pipeline.scales import get_chapter_config, get_config, get_machine
 from wmlib.pipeline.workers import processes
 from wmlib.rollout.policies import EpisodeSpec
@@ -70,7 +69,7 @@ from wmlib.view.explorers import ControllerExplorer
 # %%
 figures.use_style()
 config, chapter, machine = get_config(), get_chapter_config(), get_machine()
-RETRAIN = chapter.retrain  # set to True to train everything here from scratch
+RETRAIN = chapter.retrain  # set to True to train V, M and C, by the loop of chapter 5
 
 # %% [markdown]
 # ## 4.1 A policy with 867 parameters
@@ -137,9 +136,10 @@ print(linear_policy(torch.zeros(867), torch.randn(2, 288)).tolist())
 # %%
 folder = config.run_folder("car_racing") if RETRAIN else pretrained("car_racing")
 if RETRAIN:
-    car_racing.train_world_model(Round.of(config, folder=folder))
-    car_racing.evolve_controller(Round.of(config, folder=folder))
+    car_racing.run_all_rounds(config, folder)
 world_model, trained = load_agent(folder)
+pace = world_model.mdn_rnn.repeat  # environment steps per agent step
+chapter = chapter.at_pace(pace)
 env_spec = car_racing.training_env_spec(config)
 sizes = [
     sum(p.numel() for p in part.parameters()) for part in (world_model.vae, world_model.mdn_rnn)
@@ -166,7 +166,7 @@ track = EpisodeSpec(500_101)
 episode = record_episode(env_spec, LinearPolicy(trained.parameters[0]), track, world_model)
 frames = episode.recording["frames"]
 print(f"return {episode.score:.0f} in {episode.steps} environment steps")
-figures.moving_picture(frames[:150], "the trained controller", fps=50 / config.env.repeat)
+figures.moving_picture(frames[:150], "the trained controller", fps=50 / pace)
 
 # %% [markdown]
 # **Figure 4.3.** The first 150 agent steps (6 s) of an episode in the real environment, with actions from `linear_policy` and the pretrained parameters. The view first zooms in on the car.
@@ -516,7 +516,7 @@ for name, values in outcomes.items():
 evolved_episode = record_episode(env_spec, LinearPolicy(evolved[0]), track, world_model)
 print(f"return {evolved_episode.score:.0f} in {evolved_episode.steps} environment steps")
 clip = evolved_episode.recording["frames"][:150]
-figures.moving_picture(clip, "after ten generations", fps=50 / config.env.repeat)
+figures.moving_picture(clip, "after ten generations", fps=50 / pace)
 
 # %% [markdown]
 # **Figure 4.9.** The first 150 agent steps of the evolved controller, on the track of Figure 4.3, which is also the track of the search's second generation; the whole episode's return is printed above. The car follows the road, weaves from side to side, and after the first bend is half on the grass for a moment.

@@ -300,7 +300,7 @@ for number in range(len(config.rounds)):
 figures.source(imitate)
 
 # %%
-store = scoring.collect_test_episodes(config, chapter.test_episodes)
+store = scoring.collect_test_episodes(config, chapter.test_episodes, folder)
 recorded = [
     [store.read(name, key) for key in ("frames", "actions", "rewards")] for name in store.names()
 ]
@@ -314,7 +314,7 @@ print(f"{len(recorded)} episodes, features {tuple(x.shape)}")
 work = config.run_folder(f"another_m-{scoring.agent_digest(folder)}")
 latents = phases.encode(store, world_model.vae, work / "latents")
 settings = {"epochs": config.rnn.epochs, "batch_size": config.rnn.batch_size}
-settings |= {"window": config.rnn.window, "repeat": world_model.mdn_rnn.repeat}
+settings |= {"window": config.window(), "repeat": world_model.mdn_rnn.repeat}
 another_m, _ = phases.train_mdn_rnn(latents, work, seed=1, **settings)
 another = WorldModel(world_model.vae, another_m)
 
@@ -364,7 +364,7 @@ lap = record_episode(scoring_env_spec(config.env.max_steps), policy, best, world
 print(f"track {best.seed}: {lap.score:.0f} now, {score.scores.max():.0f} when it was scored")
 path = config.figure("05_drive.gif")
 frames = lap.recording["frames"][:125]
-figures.moving_picture(frames, "the best episode", fps=50 / config.env.repeat, save=path)
+figures.moving_picture(frames, "the best episode", fps=50 / world_model.mdn_rnn.repeat, save=path)
 
 # %%
 figures.score_histogram(score)
@@ -724,7 +724,7 @@ for name, share in renderers.profile_shares(original, parts).items():
 # %%
 fast = gym.make("wmlib/CarRacing-v3")
 fast.reset(seed=best.seed)
-actions = np.repeat(lap.recording["actions"], config.env.repeat, axis=0)[:250]
+actions = np.repeat(lap.recording["actions"], world_model.mdn_rnn.repeat, axis=0)[:250]
 for action in actions[:200]:
     frame, *_ = fast.step(action)
 figures.texture_and_frame(fast, frame)
@@ -879,7 +879,7 @@ figures.bench(published | {"rows": alone})
 #     return abs(fast.unwrapped.car.wheels[0].joint.angle)
 # ```
 #
-# 0.13 and 0.25 of 0.43 rad. With a frame skip of 4, the wheels turn more than half of the way from straight to full lock before the agent can react. To measure what that costs, train three seeds of each (`python -m wmlib run car_racing --env.repeat 4 --seed 1`).
+# 0.13 and 0.25 of 0.43 rad. With a frame skip of 4, the wheels turn more than half of the way from straight to full lock before the agent can react. To measure what that costs, train three seeds of each (`python -m wmlib run car_racing --frame-skip 4 --seed 1`).
 # </details>
 #
 # ## Summary

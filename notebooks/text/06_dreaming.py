@@ -71,7 +71,7 @@ from wmlib.view.explorers import DreamExplorer, DreamPlayer
 # %%
 figures.use_style()
 config, machine = get_config(dream=True), get_machine()
-chapter = get_chapter_config(config)
+chapter = get_chapter_config(config).at_pace(config.frame_skip)  # its times, in agent steps
 RETRAIN = chapter.retrain  # set to True to train everything here from scratch
 folder = config.run_folder("car_racing_dream") if RETRAIN else pretrained("car_racing_dream")
 if RETRAIN:
@@ -325,7 +325,7 @@ exploit.contact_sheet(chapter.horizon, columns=8)
 # %%
 random_env = car_racing.training_env_spec(config, config.collect.patience)
 policies = {
-    "random policy": (random_car_policy(config.env.repeat), None),
+    "random policy": (random_car_policy(config.frame_skip), None),
     "naive controller": (ControllerPolicy(naive), agent_world),
 }
 brakes = {}
@@ -712,7 +712,7 @@ z, _ = rollout(dream_env("final M"), controller, torch.tensor([3]), 3 * chapter.
 moving = figures.moving_picture(
     [tensor_to_frames(agent_world.decode(z[0])), frames],
     "left, a dream of M; right, the same controller on a real track",
-    fps=50 / config.env.repeat,
+    fps=50 / config.frame_skip,
     save=config.figure("06_dreaming.gif"),
 )
 
@@ -743,7 +743,7 @@ for tau in (0.1, 0.5, 1.0, 1.3, 2.0, 3.0):
     torch.manual_seed(0)
     z, _ = rollout(dream_env("final M", tau), controller, torch.tensor([5]), 2 * chapter.horizon)
     by_temperature[tau] = tensor_to_frames(agent_world.decode(z[0]))
-player = DreamPlayer(by_temperature, frame_rate=50 / config.env.repeat)
+player = DreamPlayer(by_temperature, frame_rate=50 / config.frame_skip)
 player.contact_sheet(columns=7)
 
 # %%

@@ -62,12 +62,12 @@ def training_env_spec(
     patience (see `NoProgressTruncation`) is for training, never for scores. mirror: by default the
     config's.
     """
-    env = config.env
+    env, env_id = config.env, config.task_spec.env_id
     options: dict[str, Any] = {"frame_size": env.frame_size, "max_episode_steps": env.max_steps}
     mirror = env.mirror if mirror is None else mirror
     if mirror:  # absent otherwise: the options are in every record
         options["mirror"] = True
-    return VectorEnvSpec(config.task_spec.env_id, env.num_envs, patience, options, env.repeat)
+    return VectorEnvSpec(env_id, env.num_envs, patience, options, config.frame_skip)
 
 
 def run_all_rounds(
@@ -221,7 +221,7 @@ def train_round_mdn_rnn(current: Round) -> MDNRNN:
         current.work,
         epochs=rnn.epochs,
         batch_size=rnn.batch_size,
-        window=max(1, rnn.window * current.config.env.repeat // current.repeat),  # as long in time
+        window=current.config.window(current.number),
         action_size=task.action_size,
         hidden_size=rnn.hidden_size,
         reads_cell=task.reads_cell,

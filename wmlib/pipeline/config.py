@@ -74,7 +74,6 @@ class EnvConfig(Checked):
     frame_size: Literal[64, 96] = 64  # pixels
     num_envs: int = number(64)  # environments in one process
     max_steps: int = number(1000)  # environment steps per episode, at most
-    repeat: int = number(2)  # environment steps per agent step (frame skip)
     mirror: bool = False  # exchange left and right on every second training track
 
 
@@ -110,7 +109,7 @@ class RNNConfig(Checked):
 
     epochs: int = number(20)  # passes over all steps
     batch_size: int = number(32)  # windows
-    window: int = number(50)  # agent steps per window, of env.repeat environment steps each
+    window: int = number(50)  # agent steps of round 0 per window; later ones take as long
     hidden_size: int = number(256)  # units of the LSTM
     done_weight: float = number(1.0, low=1)  # of a step at which the episode ends, in the loss
 
@@ -176,7 +175,7 @@ class RoundConfig(Checked):
     dream_epochs: int = number()  # passes of the M that makes dreams
     # Tracks scored beforehand; half of the search's are from their worst tenth. 0: no such tracks.
     hard_pool: int = number(0, low=0, high=900_000)
-    frame_skip: int = number(0, low=0)  # environment steps per agent step; 0: as env.repeat
+    frame_skip: int = number(2)  # environment steps per agent step
 
 
 def by_round(count: int, **columns: tuple) -> tuple[RoundConfig, ...]:
@@ -192,8 +191,8 @@ def by_round(count: int, **columns: tuple) -> tuple[RoundConfig, ...]:
 class ChapterConfig(Checked):
     """What only the chapters need. Never stored with a run.
 
-    Of CarRacing, steps are agent steps where the chapters use them, and environment steps in
-    `scales.py`: see `at_pace`.
+    Of CarRacing, steps are environment steps; a chapter with an agent counts them in that one's:
+    see `at_pace`.
     """
 
     retrain: bool = False  # train in the chapter instead of loading pretrained weights
@@ -251,13 +250,23 @@ class Config(Checked):
         return self.evolve_in == "dream"
 
     @property
+    def frame_skip(self) -> int:
+        """Environment steps per agent step of the last round, and so of the agent it ends with."""
+        return self.rounds[-1].frame_skip
+
+    def window(self, number: int = -1) -> int:
+        """Agent steps of M's windows in a round, by default the last; all take equally long."""
+        first, skip = self.rounds[0].frame_skip, self.rounds[number].frame_skip
+        return max(1, self.rnn.window * first // skip)
+
+    @property
     def extrapolated_steps(self) -> int:
         """Agent steps of an extrapolated return: of an episode, or of a lap that is shorter.
 
         An episode counts from a moment half way to `start_before`.
         """
         left = self.env.max_steps - min(self.dream.start_before, self.env.max_steps) / 2
-        return math.ceil(min(left, self.dream.lap_steps or math.inf) / self.env.repeat)
+        return math.ceil(min(left, self.dream.lap_steps or math.inf) / self.frame_skip)
 
     def change(self, **values: Any) -> "Config":
         """The same with some fields changed, also those of its parts: change(population=8).

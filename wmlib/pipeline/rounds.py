@@ -119,7 +119,7 @@ class Round:
     @property
     def repeat(self) -> int:
         """Environment steps per agent step."""
-        return self.settings.frame_skip or self.config.env.repeat
+        return self.settings.frame_skip
 
     @property
     def agent_steps(self) -> int:

@@ -17,7 +17,7 @@ LAPTOP = Config()
 SMOKE = LAPTOP.change(
     scale="smoke",
     score_tracks=2,
-    env={"num_envs": 4, "max_steps": 80, "repeat": 4},
+    env={"num_envs": 4, "max_steps": 80},
     collect={"patience": 80},
     vae={"batch_size": 32},
     rnn={"epochs": 2, "batch_size": 8, "window": 5},
@@ -51,13 +51,13 @@ SMOKE = LAPTOP.change(
         sigma=(0.6, 0.4),
         dream_epochs=(2, 1),
         hard_pool=(0, 3),
+        frame_skip=(4, 2),
     ),
 )
 
 PAPER = LAPTOP.change(
     scale="paper",
     score_tracks=1000,
-    env={"repeat": 1},
     collect={"policy": "networks", "patience": 1000},
     rnn={"batch_size": 100, "window": 999},
     search={
@@ -85,6 +85,7 @@ PAPER = LAPTOP.change(
         generations=(1800,),
         sigma=(0.1,),
         dream_epochs=(20,),
+        frame_skip=(1,),
     ),
 )
 
@@ -97,6 +98,7 @@ DREAM_ROUNDS = {
         generations=(1, 1, 2),
         sigma=(0.6, 0.4, 0.3),
         dream_epochs=(2, 2, 1),
+        frame_skip=(4,),
     ),
     "laptop": by_round(
         10,
@@ -115,6 +117,7 @@ DREAM_ROUNDS = {
         generations=(100, 50, 20),
         sigma=(0.1, 0.07, 0.05),
         dream_epochs=(20, 20, 8),
+        frame_skip=(1,),
     ),
 }
 
@@ -122,13 +125,13 @@ DREAM_ROUNDS = {
 # Take Cover, whose C is evolved in dreams alone: what differs from the dreaming configs.
 COVER: dict[str, dict] = {
     "smoke": {
-        "env": {"max_steps": 120, "repeat": 4, "num_envs": 4},
+        "env": {"max_steps": 120, "num_envs": 4},
         "rnn": {"hidden_size": 16, "done_weight": 10.0},
         "vae": {"z_size": 8},
         "rounds": DREAM_ROUNDS["smoke"],
     },
     "laptop": {
-        "env": {"max_steps": 2100, "repeat": 2, "num_envs": 16},
+        "env": {"max_steps": 2100, "num_envs": 16},
         "rnn": {"hidden_size": 512, "done_weight": 10.0},
         "vae": {"z_size": 64},
         "dream": {"z_noise": 1.0, "z_weight": 64.0, "temperature": 1.15, "steps": 1000},
@@ -143,7 +146,7 @@ COVER: dict[str, dict] = {
         ),
     },
     "paper": {
-        "env": {"max_steps": 2100, "repeat": 1, "num_envs": 16},
+        "env": {"max_steps": 2100, "num_envs": 16},
         "collect": {"policy": "smooth"},  # Take Cover's own, which is the paper's
         "rnn": {"hidden_size": 512, "done_weight": 10.0, "window": 500, "epochs": 400},
         "vae": {"z_size": 64},
@@ -162,6 +165,7 @@ COVER: dict[str, dict] = {
             generations=(1800,),
             sigma=(0.1,),
             dream_epochs=(400,),
+            frame_skip=(1,),
         ),
     },
 }
@@ -236,5 +240,4 @@ def get_machine(scale: str | None = None) -> Machine:
 
 def get_chapter_config(config: Config | None = None) -> ChapterConfig:
     """What the chapters use with a config, by default `get_config()`."""
-    config = config or get_config()
-    return CHAPTERS[config.scale].at_pace(config.env.repeat)
+    return CHAPTERS[(config or get_config()).scale]

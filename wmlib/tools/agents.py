@@ -174,7 +174,7 @@ class Figures:
 
         agent, scale = self.agent.load(), self.agent.scale
         out, config = self.out or self.agent.pictures, get_config(scale)
-        chapter = get_chapter_config(config)
+        chapter = get_chapter_config(config).at_pace(agent[0].mdn_rnn.repeat)
         for path in report.everything(config, chapter, *agent, out, self.agent.folder):
             print(f"written: {path}")
 

@@ -75,7 +75,7 @@ RENAMED_OPTIONS: dict[str, dict[str, str]] = {
         "--frame-size": "--env.frame-size",
         "--lanes": "--env.num-envs",
         "--max-steps": "--env.max-steps",
-        "--repeat": "--env.repeat",
+        "--repeat": "--frame-skip",
         "--policy": "--collect.policy",
         "--random-patience": "--collect.patience",
         "--vae-batch": "--vae.batch-size",

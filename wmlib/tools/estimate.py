@@ -79,7 +79,8 @@ def ball_in_car_racings_terms(config: Config) -> Config:
         episodes=ball.episodes,
         vae_epochs=ball.vae_epochs,
         rnn={"epochs": ball.rnn_epochs},
-        env={"max_steps": steps, "repeat": 1},
+        env={"max_steps": steps},
+        frame_skip=1,
     )
 
 
@@ -158,9 +159,9 @@ def _of_task(
     # its dreams are as much slower as M has more weights.
     m = MDNRNN(config.vae.z_size, config.task_spec.action_size, config.rnn.hidden_size)
     world_model = WorldModel(VAE(config.env.frame_size, config.vae.z_size), m)
-    m.repeat = config.env.repeat
+    m.repeat = config.frame_skip
     spec = training_env_spec(config.change(env={"max_steps": steps}))
-    policy = config.task_spec.random_policy(config.env.repeat)
+    policy = config.task_spec.random_policy(config.frame_skip)
     specs = [EpisodeSpec(seed) for seed in range(2 * config.env.num_envs)]
     began = time.perf_counter()
     episodes = run_episodes(spec, policy, specs, world_model, executor=executor)
@@ -246,7 +247,7 @@ def search_seconds(work: Work, number: int, speed: dict[str, float]) -> float:
     current, config = work.rounds[number], work.config
     driving = speed[next(iter(bench.WHOLE))] / work.pixels
     # Measured with a frame skip of 2, and one M; the agent's own M comes on top.
-    dreaming = speed[bench.DREAMS] * config.env.repeat / 2 / 2
+    dreaming = speed[bench.DREAMS] * current.repeat / 2 / 2
     rate = dreaming if config.in_dreams else driving
     generations = current.settings.generations
     checks = math.ceil(generations / config.search.check_every) + current.reevaluates
@@ -262,12 +263,12 @@ def searched_steps(work: Work, number: int, speed: dict[str, float]) -> float:
     current, config = work.rounds[number], work.config
     dream, env = config.dream, config.env
     candidates = 2 * (number - current.vae_since) * current.reevaluates
-    steps = float(candidates * dream.reevaluations * dream.steps * env.repeat)
+    steps = float(candidates * dream.reevaluations * dream.steps * current.repeat)
     for generation in range(current.settings.generations):
         tracks = num_tracks(generation, current.settings.rollouts, config.search.double_every)
         episodes = config.search.population * tracks
         if config.in_dreams:
-            steps += episodes * dream.steps * env.repeat
+            steps += episodes * dream.steps * current.repeat
         else:
             steps += episodes * env.max_steps * _idling(episodes, work.machine.workers, speed)
     return steps

@@ -141,7 +141,7 @@ def settings_of(config: Config) -> dict:
         "collect": dataclasses.asdict(config.collect),
         "episodes": [first.episodes, config.rounds[-1].episodes],
         "epochs": config.rnn.epochs,
-        "window": config.rnn.window,
+        "window": config.window(),
         "batch_size": config.dream.batch_size,
         "learning_rate": config.dream.learning_rate,
         "newest": NEWEST,
@@ -185,7 +185,7 @@ def world_model_of(config: Config, arm: str, seed: int, store: EpisodeStore) -> 
         folder / trained_as / str(seed),
         repeat,
         seed,
-        window=1 if memoryless else config.rnn.window,
+        window=1 if memoryless else config.window(),
         start=MDNRNN(mixtures=MIXTURES[arm], repeat=repeat) if arm in MIXTURES else None,
     )
     if arm != HIDDEN:
@@ -222,12 +222,12 @@ def train_m(
 
     Shorter windows begin at zero memory more often; as many steps are in a batch.
     """
-    window = window or config.rnn.window
+    window = window or config.window()
     mdn_rnn, _ = phases.train_mdn_rnn(
         latents,
         folder,
         epochs=config.rnn.epochs,
-        batch_size=config.dream.batch_size * config.rnn.window // window,
+        batch_size=config.dream.batch_size * config.window() // window,
         window=window,
         learning_rate=config.dream.learning_rate,
         anneal=True,

@@ -75,13 +75,16 @@ def run_ablation(config: Config, chapter: ChapterConfig, out: str | Path) -> lis
     """
     folder = config.run_folder(f"mixtures-{agent_digest(pretrained('car_racing'))}")
     with exclusive_lock(folder):
+        agent = load_world_model(pretrained("car_racing"))
+        repeat = agent.mdn_rnn.repeat
+        chapter = chapter.at_pace(repeat)
         latents, held_out = encoded_episodes(config, chapter, folder)
         table = Table(Path(out), record_of(config, chapter, latents, held_out))
-        test, vae = read_latents(held_out), load_world_model(pretrained("car_racing")).vae
+        test = read_latents(held_out)
 
         def of_mdn_rnn(mixtures: int, z_weight: float, seed: int) -> dict:
-            mdn_rnn = train(config, latents, mixtures, z_weight, seed)
-            measured = measure(Mixture(WorldModel(vae, mdn_rnn)), test, chapter)
+            mdn_rnn = train(config, latents, mixtures, z_weight, seed, repeat)
+            measured = measure(Mixture(WorldModel(agent.vae, mdn_rnn)), test, chapter)
             return measured | {"reward_error": reward_error(mdn_rnn, test)}
 
         def of_baseline(copy: bool) -> dict:
@@ -109,7 +112,7 @@ def settings_of(config: Config, chapter: ChapterConfig) -> dict:
     return {
         "epochs": config.rnn.epochs,
         "batch_size": config.dream.batch_size,
-        "window": config.rnn.window,
+        "window": config.window(),
         "learning_rate": config.dream.learning_rate,
         "context": chapter.context,
         "horizon": chapter.horizon,
@@ -150,7 +153,7 @@ def encoded_episodes(
 
 
 def train(
-    config: Config, latents: EpisodeStore, mixtures: int, z_weight: float, seed: int
+    config: Config, latents: EpisodeStore, mixtures: int, z_weight: float, seed: int, repeat: int
 ) -> MDNRNN:
     """An M with so many Gaussians per dimension, with the annealed learning rate of dreams' M."""
     torch.manual_seed(seed)
@@ -159,13 +162,13 @@ def train(
         latents.folder.parent / f"{mixtures}-{z_weight:g}-{seed}",
         epochs=config.rnn.epochs,
         batch_size=config.dream.batch_size,
-        window=config.rnn.window,
+        window=config.window(),
         learning_rate=config.dream.learning_rate,
         anneal=True,
         seed=seed,
         device="cpu",
         z_weight=z_weight,
-        start=MDNRNN(mixtures=mixtures, repeat=config.env.repeat),
+        start=MDNRNN(mixtures=mixtures, repeat=repeat),
     )
     return mdn_rnn
 

@@ -36,7 +36,7 @@ class ByRound:
     dream_epochs: tuple[int, ...]  # passes of the M that makes dreams
     # Tracks scored beforehand; half of the search's are from their worst tenth. 0: no such tracks.
     hard_pool: tuple[int, ...]
-    frame_skip: tuple[int, ...]  # environment steps per agent step; 0: as --env.repeat
+    frame_skip: tuple[int, ...]  # environment steps per agent step
 
     @classmethod
     def of(cls, config: Config) -> "ByRound":
