@@ -74,7 +74,9 @@ def test_a_run_publishes_the_last_rounds_agent_and_all_logs(reference_run):
 FILES_OF_PHASES = [
     "round0/episodes/0000001-000.zip",
     "round0/vae.checkpoint",
-    "round1/latents/0000001-000.zip",
+    "round1/own_pace/0100001-000.zip",
+    "round1/episodes/0100001-000.zip",
+    "round1/latents/0100001-000.zip",
     "round1/mdn_rnn.checkpoint",
     "round1/evolution.jsonl",
 ]
@@ -86,7 +88,7 @@ def test_a_run_killed_in_every_phase_equals_an_uninterrupted_one(reference_run, 
     # start, and their number does not change the results: in the other phases there is none.)
     run, resume = ["run", "car_racing", *SMOKE, "--folder", tmp_path / "killed"], []
     for file in FILES_OF_PHASES:
-        workers = int("episodes" in file or "evolution" in file)
+        workers = int(any(phase in file for phase in ("own_pace", "episodes", "evolution")))
         process = forked(*run, "--workers", workers, *resume)
         while not (tmp_path / "killed" / file).exists() and process.is_alive():
             time.sleep(0.002)
@@ -121,7 +123,7 @@ def test_a_conflicting_option_leaves_the_settings_unchanged(reference_run, tmp_p
     assert main([str(a) for a in resume]) == 0
 
 
-def test_options_override_the_scale_and_are_stored_with_the_run(reference_run, tmp_path):
+def test_options_override_the_scale_and_are_stored_with_the_run(reference_run, tmp_path, capsys):
     kept = json.loads((reference_run / "settings.json").read_text(encoding="utf-8"))
     assert kept["scale"] == "smoke"
     flags = ["--search.population", "5", "--episodes", "3", "--generations", "1", "1", "1"]
@@ -135,6 +137,9 @@ def test_options_override_the_scale_and_are_stored_with_the_run(reference_run, t
     # The next phase reads the stored settings.
     assert main(["train-vae", "--folder", str(tmp_path)]) == 0
     assert json.loads((tmp_path / "settings.json").read_text(encoding="utf-8")) == kept
+    # Of a round that is not finished, the pace alone is settled: its episodes have it.
+    other = ["train-vae", "--folder", tmp_path, "--frame-skip", "2"]
+    assert "made with round 0: frame_skip = 4, not 2" in error_of(capsys, *other)
 
 
 @pytest.mark.parametrize(
@@ -204,8 +209,11 @@ def test_a_search_starts_from_imported_weights(reference_run, tmp_path, capsys):
     work = tmp_path / "run" / "round0"
     shutil.copytree(reference_run / "round0" / "episodes", work / "episodes")
     evolve = ["evolve", *SMOKE, "--folder", tmp_path / "run"]
-    for flag, name in {"vae": "vae", "rnn": "mdn_rnn", "controller": "controller"}.items():
+    for flag, name in {"vae": "vae", "controller": "controller"}.items():
         evolve += [f"--{flag}", reference_run / f"{name}.safetensors"]
+    faster = [*evolve, "--rnn", reference_run / "mdn_rnn.safetensors"]  # of the last round
+    assert "with a frame skip of 2, not of 4 as in round 0" in error_of(capsys, *faster)
+    evolve += ["--rnn", reference_run / "round0" / "mdn_rnn.safetensors"]
     assert main([str(a) for a in evolve]) == 0
     start = load_controller(reference_run / "controller.safetensors").parameters[0]
     assert read_log(work / "evolution.jsonl")[0]["record"]["made_from"]["start"] == digest(start)

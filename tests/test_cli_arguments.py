@@ -69,7 +69,7 @@ def test_renamed_commands_and_options_still_work_and_print_the_new_name(tmp_path
         assert f"{old} is called {new} now" in printed
     kept = json.loads((tmp_path / "settings.json").read_text(encoding="utf-8"))
     assert (kept["env"]["max_steps"], kept["search"]["population"]) == (10, 5)
-    assert [row["episodes"] for row in kept["rounds"]] == [2, 2]
+    assert [(row["episodes"], row["frame_skip"]) for row in kept["rounds"]] == [(2, 4)] * 2
     with pytest.raises(SystemExit):
         main(["study", "--help"])
     assert "python -m wmlib ablate" in capsys.readouterr().out

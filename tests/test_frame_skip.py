@@ -50,9 +50,13 @@ def test_a_round_that_acts_more_often_replays_the_agents_episodes(tmp_path):
     rows = read_log(current.work / "collect.jsonl")
     assert [row["steps"] for row in rows] == [160, 160]
     assert rows[0]["mean_score"] == pytest.approx(rows[1]["mean_score"])
+    assert ["replayed" in row for row in rows] == [False, True]
     # Nothing is collected again, and another agent's episodes are not mixed in.
     assert car_racing.collect_episodes(current).digest() == store.digest()
     assert read_log(current.work / "collect.jsonl") == rows
+    more = Round.of(FASTER.change(episodes=(4, 3)), 1, tmp_path)
+    assert car_racing.collect_episodes(more).names()[:2] == store.names()[:2]
+    assert len(more.episodes) == 3
     save_controller(Controller(np.ones(867)), current.previous.work / CONTROLLER)
     with pytest.raises(ValueError, match="another folder"):
         car_racing.collect_episodes(current)

@@ -14,7 +14,9 @@ from wmlib.rollout.rollout import record_episode
 from wmlib.view import hairpins
 
 GREY = SimpleNamespace(  # a V that reconstructs every frame as black
-    encode=lambda frames: torch.zeros(len(frames), 1), decode=lambda z: torch.zeros(len(z), 3, 2, 2)
+    encode=lambda frames: torch.zeros(len(frames), 1),
+    decode=lambda z: torch.zeros(len(z), 3, 2, 2),
+    mdn_rnn=SimpleNamespace(repeat=2),
 )
 
 

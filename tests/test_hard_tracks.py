@@ -163,7 +163,7 @@ def test_frames_that_dreams_do_not_have_cannot_be_left_out():
 
 def test_a_round_without_episodes_searches_on(tmp_path):
     """The V and M before; gone on with after a kill, too."""
-    config = get_config("smoke").change(vae_epochs=(1, 0), episodes=(4, 0))
+    config = get_config("smoke").change(vae_epochs=(1, 0), episodes=(4, 0), frame_skip=4)
     _, controller = run_all_rounds(config, tmp_path)
     works = tmp_path / "round0", tmp_path / "round1"
     for name in ("vae", "mdn_rnn"):

@@ -36,12 +36,14 @@ from wmlib.tools.input_models import HiddenController, hidden_step
 from wmlib.tools.road_state import QUANTITIES, replay
 from wmlib.training.search_space import Directions
 
+PACE = get_config("smoke").frame_skip
+
 
 class Reading:
     """Acts at random and keeps what it read: (T, n)."""
 
     def __init__(self):
-        self.policy, self.features = random_car_policy(4), []
+        self.policy, self.features = random_car_policy(PACE), []
 
     def begin(self, row, spec):
         """As of `Policy`."""
@@ -60,7 +62,7 @@ def store(tmp_path_factory):
     store = EpisodeStore(tmp_path_factory.mktemp("inputs") / "episodes")
     with training_env_spec(config).open() as envs:
         for _, episode in rollout(
-            envs, random_car_policy(4), [EpisodeSpec(1), EpisodeSpec(2)], None, ()
+            envs, random_car_policy(PACE), [EpisodeSpec(1), EpisodeSpec(2)], None, ()
         ):
             store.write(str(episode.spec.seed), episode.recording)
     return store
@@ -75,7 +77,7 @@ def test_recorded_features_are_what_c_reads(arm, store, monkeypatch):
         list(rollout(envs, policy, [EpisodeSpec(1)], world_model))
     recorded = features_of(world_model, store, ["1"])
     read = torch.stack(policy.features)
-    assert read.shape == (20, world_model.feature_size)
+    assert read.shape == (80 // PACE, world_model.feature_size)
     torch.testing.assert_close(recorded, read, atol=1e-4, rtol=0)
     assert (recorded - recorded[5]).abs().max() > 1e-2
 

@@ -118,4 +118,4 @@ def test_the_published_table_is_of_the_pretrained_agent():
     pace = load_world_model(pretrained("car_racing")).mdn_rnn.repeat
     chapter = get_chapter_config(get_config("laptop")).at_pace(pace)
     for row in rows:  # the command would go on with them
-        assert row["record"]["settings"] == settings_of(get_config("laptop"), chapter)
+        assert row["record"]["settings"] == settings_of(get_config("laptop"), chapter, pace)

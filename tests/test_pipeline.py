@@ -73,7 +73,7 @@ def test_the_agents_own_episodes_may_have_less_noise_and_be_truncated(tmp_path, 
 def test_episodes_of_another_environment_are_not_mixed_in(tmp_path):
     config, folder = get_config("smoke").change(max_steps=10), tmp_path / "episodes"
     phases.collect(car_racing.training_env_spec(config), random_car_policy(), [0], folder)
-    for wrong in ({"frame_skip": 2}, {"frame_size": 96}, {"max_steps": 20}):
+    for wrong in ({"frame_skip": 4}, {"frame_size": 96}, {"max_steps": 20}):
         env_spec = car_racing.training_env_spec(config.change(**wrong))
         with pytest.raises(ValueError, match=r"this would be with .*another folder"):
             phases.collect(env_spec, random_car_policy(), [1], folder)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,3 +78,16 @@ def digest(vector: np.ndarray) -> str:
 def sha256(file: str | Path) -> str:
     """The SHA-256 of a file's content, in hexadecimal."""
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Make `target` the same file as `source` or, where the disk has no links, a copy.
+
+    FileExistsError if it is there already.
+    """
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:  # another disk, or one without links: FAT, some network drives
+        write_atomically(Path(target), lambda path: shutil.copyfile(source, path))

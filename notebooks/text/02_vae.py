@@ -98,8 +98,9 @@ figures.frame_grid(rows, ["Gymnasium's frame, 96 × 96", "V's input, 64 × 64"],
 # V learns from recorded episodes. At first there is no trained agent, so the first ones are recorded with random actions. Independent random actions, 25 per second, would nearly cancel each other; the policy below uses autocorrelated noise, which changes slowly.
 
 # %%
+first = config.change(num_rounds=1)  # with the frame skip of the first round
 episode = record_episode(
-    car_racing.training_env_spec(config, config.collect.patience),
+    car_racing.training_env_spec(first, config.collect.patience),
     random_car_policy(),
     EpisodeSpec(500_000),
 )
@@ -235,7 +236,7 @@ figures.source(vae_loss)
 # %% [markdown]
 # **Predict:** over the course of training, where will the KL settle?
 #
-# `car_racing.train_world_model` records episodes, trains V, and trains M for the next chapter. The pretrained weights come from three rounds of it: round 0 has random actions, rounds 1 and 2 add episodes of the agent itself ([chapter 5](05_car_racing.ipynb) has the whole loop). With `RETRAIN = True` you train round 0 here, in about 5 minutes.
+# `car_racing.train_world_model` records episodes, trains V, and trains M. The pretrained weights come from three rounds of it: round 0 has random actions, rounds 1 and 2 add episodes of the agent itself ([chapter 5](05_car_racing.ipynb) has the whole loop). With `RETRAIN = True` you train round 0 here, in about 5 minutes.
 
 # %%
 folder = config.run_folder("car_racing") if RETRAIN else pretrained("car_racing")

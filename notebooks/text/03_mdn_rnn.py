@@ -57,7 +57,7 @@ from wmlib.view.explorers import MixtureExplorer
 
 figures.use_style()
 config, chapter = get_config(), get_chapter_config()
-RETRAIN = chapter.retrain  # set to True to train V, M and C, by the loop of chapter 5
+RETRAIN = chapter.retrain  # True: train V, M and C by the loop of chapter 5 (an hour)
 
 # %% [markdown]
 # ## 3.1 What M predicts
@@ -76,7 +76,7 @@ if RETRAIN:
     car_racing.run_all_rounds(config, folder)
 world_model = load_world_model(folder)
 mdn_rnn = world_model.mdn_rnn
-chapter = chapter.at_pace(mdn_rnn.repeat)  # its times, in agent steps
+chapter = get_chapter_config().at_pace(mdn_rnn.repeat)  # its times, in agent steps
 figures.mdn_rnn_diagram(mdn_rnn)
 
 # %% [markdown]
@@ -87,7 +87,7 @@ for name, part in MDNRNN().named_children():
     print(f"{name:8} {sum(p.numel() for p in part.parameters()):8,} parameters")
 
 # %% [markdown]
-# All measurements of this chapter use episodes on which neither V nor M was trained. The pretrained agent collected them, with noise added to its actions.
+# All measurements of this chapter use episodes on which neither V nor M was trained. The agent collected them, with noise added to its actions.
 #
 # V leaves most of its 32 dimensions unused (chapter 2): their posterior equals the prior, so they carry almost no information about the frame. We measure errors over the *active* dimensions only, those with a KL divergence above 0.1 nats.
 

@@ -54,7 +54,7 @@ from wmlib.models.checkpoints import load_agent
 from wmlib.models.controller import Controller
 from wmlib.models.vae import frames_to_tensor, kl_per_dimension
 from wmlib.paths import pretrained
-from wmlib.pipeline import car_racing
+from wmlib.pipeline import car_racing, scoring
 from wmlib.pipeline.fitness import run_controllers
 from wmlib.pipeline.scales import get_chapter_config, get_config, get_machine
 from wmlib.pipeline.workers import processes
@@ -69,7 +69,7 @@ from wmlib.view.explorers import ControllerExplorer
 # %%
 figures.use_style()
 config, chapter, machine = get_config(), get_chapter_config(), get_machine()
-RETRAIN = chapter.retrain  # set to True to train V, M and C, by the loop of chapter 5
+RETRAIN = chapter.retrain  # True: train V, M and C by the loop of chapter 5 (an hour)
 
 # %% [markdown]
 # ## 4.1 A policy with 867 parameters
@@ -139,7 +139,7 @@ if RETRAIN:
     car_racing.run_all_rounds(config, folder)
 world_model, trained = load_agent(folder)
 pace = world_model.mdn_rnn.repeat  # environment steps per agent step
-chapter = chapter.at_pace(pace)
+chapter = get_chapter_config().at_pace(pace)
 env_spec = car_racing.training_env_spec(config)
 sizes = [
     sum(p.numel() for p in part.parameters()) for part in (world_model.vae, world_model.mdn_rnn)
@@ -462,7 +462,8 @@ figure
 # **Predict:** how many of the 288 components contain 90% of the variance?
 
 # %%
-random_features = random_policy_features(config, world_model, config.run_folder("chapter04"))
+work = config.run_folder(f"chapter04-{scoring.agent_digest(folder)}")
+random_features = random_policy_features(config, world_model, work)
 variances = np.linalg.eigvalsh(np.cov(random_features.T.numpy()))[::-1]
 share = variances.cumsum() / variances.sum()
 enough = 1 + np.argmax(share > 0.9)

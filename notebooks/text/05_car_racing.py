@@ -314,7 +314,8 @@ print(f"{len(recorded)} episodes, features {tuple(x.shape)}")
 work = config.run_folder(f"another_m-{scoring.agent_digest(folder)}")
 latents = phases.encode(store, world_model.vae, work / "latents")
 settings = {"epochs": config.rnn.epochs, "batch_size": config.rnn.batch_size}
-settings |= {"window": config.window(), "repeat": world_model.mdn_rnn.repeat}
+pace = world_model.mdn_rnn.repeat  # environment steps per agent step
+settings |= {"window": config.window(pace), "repeat": pace}
 another_m, _ = phases.train_mdn_rnn(latents, work, seed=1, **settings)
 another = WorldModel(world_model.vae, another_m)
 
@@ -364,7 +365,7 @@ lap = record_episode(scoring_env_spec(config.env.max_steps), policy, best, world
 print(f"track {best.seed}: {lap.score:.0f} now, {score.scores.max():.0f} when it was scored")
 path = config.figure("05_drive.gif")
 frames = lap.recording["frames"][:125]
-figures.moving_picture(frames, "the best episode", fps=50 / world_model.mdn_rnn.repeat, save=path)
+figures.moving_picture(frames, "the best episode", fps=50 / pace, save=path)
 
 # %%
 figures.score_histogram(score)
@@ -724,7 +725,7 @@ for name, share in renderers.profile_shares(original, parts).items():
 # %%
 fast = gym.make("wmlib/CarRacing-v3")
 fast.reset(seed=best.seed)
-actions = np.repeat(lap.recording["actions"], world_model.mdn_rnn.repeat, axis=0)[:250]
+actions = np.repeat(lap.recording["actions"], pace, axis=0)[:250]
 for action in actions[:200]:
     frame, *_ = fast.step(action)
 figures.texture_and_frame(fast, frame)

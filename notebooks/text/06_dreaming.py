@@ -71,7 +71,7 @@ from wmlib.view.explorers import DreamExplorer, DreamPlayer
 # %%
 figures.use_style()
 config, machine = get_config(dream=True), get_machine()
-chapter = get_chapter_config(config).at_pace(config.frame_skip)  # its times, in agent steps
+chapter = get_chapter_config(config)
 RETRAIN = chapter.retrain  # set to True to train everything here from scratch
 folder = config.run_folder("car_racing_dream") if RETRAIN else pretrained("car_racing_dream")
 if RETRAIN:
@@ -103,6 +103,8 @@ figures.dream_step()
 
 # %%
 agent_world, controller = load_agent(folder)  # V with the agent's M, and the final C
+pace = agent_world.mdn_rnn.repeat  # environment steps per agent step
+chapter = get_chapter_config(config).at_pace(pace)
 store = scoring.collect_test_episodes(config, chapter.test_episodes, folder)
 latents = phases.encode(store, agent_world.vae, store.folder.parent / "latents")
 neutral = config.change(dream=ablations.NEUTRAL)  # temperature 1, no dropout
@@ -325,7 +327,7 @@ exploit.contact_sheet(chapter.horizon, columns=8)
 # %%
 random_env = car_racing.training_env_spec(config, config.collect.patience)
 policies = {
-    "random policy": (random_car_policy(config.frame_skip), None),
+    "random policy": (random_car_policy(pace), None),
     "naive controller": (ControllerPolicy(naive), agent_world),
 }
 brakes = {}
@@ -370,7 +372,7 @@ for name in dream_specs:
 @torch.no_grad()
 def real_braking(value):
     """Return of `brake_steps` agent steps with this brake value, on each of the tracks."""
-    with replace(real_env, num_envs=len(tracks)).open() as envs:
+    with replace(real_env.at_pace(agent_world), num_envs=len(tracks)).open() as envs:
         frames, _ = envs.reset(seed=list(tracks))
         state = agent_world.begin(frames)
         for _ in range(chapter.context):
@@ -688,6 +690,7 @@ figures.recipes_compared(recipes)
 # %%
 for name, run in {"in the real environment": base, "in dreams": folder}.items():
     collected, rows = read_log(run / "collect.jsonl"), read_log(run / "evolution.jsonl")
+    collected = [row for row in collected if "replayed" not in row]  # the same episodes again
     evaluated = sum(len(row["scores"]) * row["rollouts"] for row in rows)
     count, steps = (sum(row[key] for row in collected) for key in ("episodes", "steps"))
     print(f"evolved {name:23}: {count:5,} real episodes collected ({steps:,} steps), ", end="")
@@ -712,7 +715,7 @@ z, _ = rollout(dream_env("final M"), controller, torch.tensor([3]), 3 * chapter.
 moving = figures.moving_picture(
     [tensor_to_frames(agent_world.decode(z[0])), frames],
     "left, a dream of M; right, the same controller on a real track",
-    fps=50 / config.frame_skip,
+    fps=50 / pace,
     save=config.figure("06_dreaming.gif"),
 )
 
@@ -743,7 +746,7 @@ for tau in (0.1, 0.5, 1.0, 1.3, 2.0, 3.0):
     torch.manual_seed(0)
     z, _ = rollout(dream_env("final M", tau), controller, torch.tensor([5]), 2 * chapter.horizon)
     by_temperature[tau] = tensor_to_frames(agent_world.decode(z[0]))
-player = DreamPlayer(by_temperature, frame_rate=50 / config.frame_skip)
+player = DreamPlayer(by_temperature, frame_rate=50 / pace)
 player.contact_sheet(columns=7)
 
 # %%

@@ -145,7 +145,8 @@ def collect_episodes(current: Round) -> EpisodeStore:
     world_model, members = None, 1
     made_from, first = {}, current.number == 0
     if not first:
-        (world_model, controller), pace = current.previous.agent(), current.previous.repeat
+        world_model, controller = current.previous.agent()
+        pace = world_model.mdn_rnn.repeat
         if config.in_dreams:
             controller = load_controller(current.previous.work / "population.safetensors")
         levels = 4 if config.in_dreams or current.changes_pace else 1
@@ -165,8 +166,9 @@ def collect_episodes(current: Round) -> EpisodeStore:
         if current.changes_pace:
             folder = current.work / "own_pace"
             own = run(policy, folder=folder, world_model=world_model, made_from=made_from)
+            assert own.record is not None  # `collect` has just written it
             policy = RecordedPolicy(own, task.action_size, pace // current.repeat)
-            world_model, made_from = None, {"replayed": own.digest()}
+            world_model, made_from = None, {"replayed": own.record.digest}
         folder = current.work / "episodes"
         store = run(policy, folder=folder, world_model=world_model, made_from=made_from)
     if not first and not current.changes_pace:
@@ -221,7 +223,7 @@ def train_round_mdn_rnn(current: Round) -> MDNRNN:
         current.work,
         epochs=rnn.epochs,
         batch_size=rnn.batch_size,
-        window=current.config.window(current.number),
+        window=current.config.window(current.repeat),
         action_size=task.action_size,
         hidden_size=rnn.hidden_size,
         reads_cell=task.reads_cell,

@@ -254,10 +254,9 @@ class Config(Checked):
         """Environment steps per agent step of the last round, and so of the agent it ends with."""
         return self.rounds[-1].frame_skip
 
-    def window(self, number: int = -1) -> int:
-        """Agent steps of M's windows in a round, by default the last; all take equally long."""
-        first, skip = self.rounds[0].frame_skip, self.rounds[number].frame_skip
-        return max(1, self.rnn.window * first // skip)
+    def window(self, repeat: int) -> int:
+        """Agent steps of M's windows at a pace: they take as long as those of round 0."""
+        return max(1, self.rnn.window * self.rounds[0].frame_skip // repeat)
 
     @property
     def extrapolated_steps(self) -> int:

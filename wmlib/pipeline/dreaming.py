@@ -96,7 +96,7 @@ def train_dreaming_mdn_rnn(
         latents,
         folder,
         epochs=epochs,
-        window=config.window(),
+        window=config.window(config.frame_skip),
         action_size=config.task_spec.action_size,
         hidden_size=config.rnn.hidden_size,
         done_weight=config.rnn.done_weight,

@@ -54,7 +54,8 @@ def collect(
     world_model: for policies that read [z, h]. members: a population of so many takes turns.
     made_from: more about the origin of these episodes, for the store's record.
 
-    Appends episodes, steps, mean score and seconds to collect.jsonl beside the folder. Raises
+    Appends episodes, steps, mean score and seconds to collect.jsonl beside the folder, and that
+    these episodes are "replayed", if what they are `made_from` says so. Raises
     ValueError for a seed that is kept for scoring, for a store that was filled in another way or by
     another policy or has episodes of higher seeds, and if episodes do not arrive there.
     """
@@ -101,6 +102,7 @@ def collect(
             "steps": sum(episode.steps for episode in episodes),
             "mean_score": float(np.mean([episode.score for episode in episodes])),
         }
+        row |= {"replayed": True} if "replayed" in origin else {}
         append_to_log(store.folder.parent / "collect.jsonl", row, began)
     return store
 

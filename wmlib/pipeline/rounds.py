@@ -93,7 +93,7 @@ class Round:
 
     @property
     def episodes(self) -> EpisodeStore:
-        """Everything collected so far, this round's included."""
+        """Everything collected since the pace changed last, this round's included."""
         return EpisodeStore(self.work / "episodes")
 
     @property
@@ -246,7 +246,7 @@ class Round:
     def publish(self, *names: str) -> None:
         """Copy weights to the run's folder, and logs, behind those of earlier rounds.
 
-        Unless a later round is there already: chapters 2 and 3 may train the first one again.
+        Unless a later round is there already: chapter 2 may train the first one again.
         """
         last = self.number + 1 == len(self.config.rounds)
         if not last and self.at(self.number + 1).is_finished:

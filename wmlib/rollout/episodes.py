@@ -7,8 +7,6 @@ writing ended, and any number of processes can write at once.
 
 import hashlib
 import json
-import os
-import shutil
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +21,7 @@ from numcodecs import Blosc
 from torch import Tensor
 from zarr.storage import ZipStore
 
-from wmlib.files import write_atomically
+from wmlib.files import link_or_copy, write_atomically
 from wmlib.provenance import Record, require
 
 RECORD = "record.json"
@@ -167,7 +165,7 @@ class EpisodeStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in other.names() if names is None else names:
             if name not in self:
-                _link_or_copy(other.path(name), self.path(name))
+                link_or_copy(other.path(name), self.path(name))
 
     def path(self, name: str) -> Path:
         """The file of an episode, whether it is there or not."""
@@ -179,15 +177,6 @@ def require_finite_arrays(episode: Mapping[str, np.ndarray], file: Path) -> None
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             step = int(np.argwhere(~np.isfinite(values))[0][0])
             raise ValueError(f"{file}: {key} is not finite (NaN or infinity) at step {step}")
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        raise
-    except OSError:  # another disk, or one without links: FAT, some network drives
-        write_atomically(target, lambda path: shutil.copyfile(source, path))
 
 
 def _write_zip(path: Path, episode: dict[str, np.ndarray]) -> None:

@@ -24,10 +24,10 @@ from wmlib.tools import (
     input_ablation,
     mixture_ablation,
     ppo_ablation,
+    round_ablation,
     runs,
     search_ablation,
     temperature_ablation,
-    track_ablation,
     vision_ablation,
 )
 
@@ -42,7 +42,7 @@ RUNS: dict[str, tuple[type[runs.RunCommand], str]] = {
     "train-rnn": (runs.TrainRNN, "car_racing"),
     "evolve": (runs.Evolve, "car_racing"),
     "ablate": (runs.Ablate, "car_racing"),
-    "ablate tracks": (track_ablation.AblateTracks, "car_racing"),
+    "ablate round": (round_ablation.AblateRound, "car_racing"),
     "ablate temperature": (temperature_ablation.AblateTemperature, "take_cover"),
     "export ball": (exports.ExportBall, "ball"),
     "export car_racing": (exports.ExportCar, "car_racing"),
@@ -76,6 +76,7 @@ RENAMED_OPTIONS: dict[str, dict[str, str]] = {
         "--lanes": "--env.num-envs",
         "--max-steps": "--env.max-steps",
         "--repeat": "--frame-skip",
+        "--env.repeat": "--frame-skip",
         "--policy": "--collect.policy",
         "--random-patience": "--collect.patience",
         "--vae-batch": "--vae.batch-size",

@@ -135,13 +135,13 @@ def collect_episodes(config: Config, work: Path, executor: Executor | None) -> E
 
 def settings_of(config: Config) -> dict:
     """How M is trained, and C is evolved and scored."""
-    first = config.rounds[0]
+    first, repeat = config.rounds[0], load_agent(pretrained("car_racing"))[0].mdn_rnn.repeat
     return {
-        "env": dataclasses.asdict(config.env),
+        "env": dataclasses.asdict(config.env) | {"repeat": repeat},
         "collect": dataclasses.asdict(config.collect),
         "episodes": [first.episodes, config.rounds[-1].episodes],
         "epochs": config.rnn.epochs,
-        "window": config.window(),
+        "window": config.window(repeat),
         "batch_size": config.dream.batch_size,
         "learning_rate": config.dream.learning_rate,
         "newest": NEWEST,
@@ -185,7 +185,7 @@ def world_model_of(config: Config, arm: str, seed: int, store: EpisodeStore) -> 
         folder / trained_as / str(seed),
         repeat,
         seed,
-        window=1 if memoryless else config.window(),
+        window=1 if memoryless else None,
         start=MDNRNN(mixtures=MIXTURES[arm], repeat=repeat) if arm in MIXTURES else None,
     )
     if arm != HIDDEN:
@@ -222,12 +222,13 @@ def train_m(
 
     Shorter windows begin at zero memory more often; as many steps are in a batch.
     """
-    window = window or config.window()
+    usual = config.window(repeat)
+    window = window or usual
     mdn_rnn, _ = phases.train_mdn_rnn(
         latents,
         folder,
         epochs=config.rnn.epochs,
-        batch_size=config.dream.batch_size * config.window() // window,
+        batch_size=config.dream.batch_size * usual // window,
         window=window,
         learning_rate=config.dream.learning_rate,
         anneal=True,

@@ -79,7 +79,7 @@ def run_ablation(config: Config, chapter: ChapterConfig, out: str | Path) -> lis
         repeat = agent.mdn_rnn.repeat
         chapter = chapter.at_pace(repeat)
         latents, held_out = encoded_episodes(config, chapter, folder)
-        table = Table(Path(out), record_of(config, chapter, latents, held_out))
+        table = Table(Path(out), record_of(config, chapter, repeat, latents, held_out))
         test = read_latents(held_out)
 
         def of_mdn_rnn(mixtures: int, z_weight: float, seed: int) -> dict:
@@ -99,20 +99,24 @@ def run_ablation(config: Config, chapter: ChapterConfig, out: str | Path) -> lis
 
 
 def record_of(
-    config: Config, chapter: ChapterConfig, latents: EpisodeStore, held_out: EpisodeStore
+    config: Config,
+    chapter: ChapterConfig,
+    repeat: int,
+    latents: EpisodeStore,
+    held_out: EpisodeStore,
 ) -> Record:
     """What the rows depend on, beside arm and seed."""
     made_from = {"agent": agent_digest(pretrained("car_racing"))}
     made_from |= {"latents": latents.digest(), "held_out": held_out.digest()}
-    return Record(made_from, settings_of(config, chapter))
+    return Record(made_from, settings_of(config, chapter, repeat))
 
 
-def settings_of(config: Config, chapter: ChapterConfig) -> dict:
+def settings_of(config: Config, chapter: ChapterConfig, repeat: int) -> dict:
     """How every M learns, and what is measured of it."""
     return {
         "epochs": config.rnn.epochs,
         "batch_size": config.dream.batch_size,
-        "window": config.window(),
+        "window": config.window(repeat),
         "learning_rate": config.dream.learning_rate,
         "context": chapter.context,
         "horizon": chapter.horizon,
@@ -162,7 +166,7 @@ def train(
         latents.folder.parent / f"{mixtures}-{z_weight:g}-{seed}",
         epochs=config.rnn.epochs,
         batch_size=config.dream.batch_size,
-        window=config.window(),
+        window=config.window(repeat),
         learning_rate=config.dream.learning_rate,
         anneal=True,
         seed=seed,

@@ -178,7 +178,11 @@ def _require_unused(kept: Config, config: Config, folder: Path) -> None:
     for number, (before, now) in enumerate(zip(kept.rounds, config.rounds, strict=False)):
         if number < finished:  # (a search may go on for more generations: its log checks that)
             now = replace(now, generations=before.generations)
-            pairs.append((f"round {number}: ", before, now))
+        elif any(folder.glob(f"round{number}/*/*.zip")):
+            now = replace(before, frame_skip=now.frame_skip)
+        else:
+            continue
+        pairs.append((f"round {number}: ", before, now))
     for name, before, now in pairs:
         for field in fields(before):
             was, is_now = getattr(before, field.name), getattr(now, field.name)
@@ -280,7 +284,12 @@ def _imported(current: Round, files: dict[str, Path | None]) -> Iterator[None]:
     for name, file in files.items():
         if file is None:
             continue
-        _load_any(name, file)  # or say what is wrong with it
+        weights = _load_any(name, file)  # or say what is wrong with it
+        if isinstance(weights, MDNRNN) and weights.repeat != current.repeat:
+            raise ValueError(
+                f"{file} was trained with a frame skip of {weights.repeat}, not of "
+                f"{current.repeat} as in round {current.number}"
+            )
         target = current.work / f"{name}.safetensors"
         if target.exists() and target.read_bytes() != file.read_bytes():
             raise ValueError(f"{target} is there already: name another --folder")

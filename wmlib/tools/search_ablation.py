@@ -93,7 +93,8 @@ def run_search_ablation(config: Config, file: Path, work: Path, machine: Machine
 
 def record_of(config: Config, world_model: WorldModel) -> Record:
     """What the rows depend on, beside space and seed."""
-    settings = {"env": dataclasses.asdict(config.env), "search": _settings(config)}
+    env = dataclasses.asdict(config.env) | {"repeat": world_model.mdn_rnn.repeat}
+    settings = {"env": env, "search": _settings(config)}
     return Record({"world_model": world_model_digest(world_model)}, settings)
 
 

@@ -18,10 +18,11 @@ from wmlib.rollout.rollout import one_thread, rollout
 AHEAD = 12  # tiles of the road within which a turn is measured
 ZOOM = 60  # environment steps at the beginning, in which the camera zooms in
 SHARP = 90  # degrees, from which on a turn is a hairpin
-APART = 20  # agent steps: hairpins that come into view sooner after one another are the same
-STUCK = 50  # agent steps without a new tile: the car failed
-VIEW = 12  # agent steps over which V's error at a hairpin is averaged
-STRIDE = 10  # every tenth frame of an episode is a sample
+# In environment steps:
+APART = 40  # hairpins that come into view sooner after one another are the same
+STUCK = 100  # without a new tile: the car failed
+VIEW = 24  # V's error at a hairpin is averaged over so many
+STRIDE = 20  # from one sampled frame of an episode to the next
 
 
 class RoadAhead(gym.Wrapper):
@@ -56,9 +57,9 @@ class Hairpin:
     """A turn of more than 90 degrees that came into view while the car was on the road.
 
     episode: the index of its episode. turn: degrees, left positive. failed: no new tile within
-    `STUCK` agent steps, and no other hairpin came into view around the last one. recovered: there
-    was a tile later. frames: uint8 (T, S, S, 3), of the agent steps since it came into view. error:
-    V's squared error per frame, mean of the first `VIEW`.
+    `STUCK` environment steps, and no other hairpin came into view around the last one. recovered:
+    there was a tile later. frames: uint8 (T, S, S, 3), of the agent steps since it came into view,
+    for twice `VIEW`. error: V's squared error per frame, mean over `VIEW`.
     """
 
     episode: int
@@ -73,10 +74,10 @@ class Hairpin:
 class Survey:
     """What n episodes showed.
 
-    returns: points (n,). samples (4, N): of every tenth frame the index of its episode, the turn of
-    the road in degrees, V's squared error, and V's squared error on its mirror image. hairpins: of
-    all episodes. gaps: the longest time without a new tile in each episode, in agent steps, int
-    (n,).
+    returns: points (n,). samples (4, N): of a frame per `STRIDE` the index of its episode, the turn
+    of the road in degrees, V's squared error, and V's squared error on its mirror image. hairpins:
+    of all episodes. gaps: the longest time without a new tile in each episode, in environment
+    steps, int (n,).
     """
 
     returns: np.ndarray
@@ -95,7 +96,8 @@ def survey(
 ) -> Survey:
     """Run an episode on the track of each seed (n,), and find its hairpins."""
     env_spec = env_spec.at_pace(world_model)
-    skip = ZOOM // env_spec.repeat
+    repeat = env_spec.repeat
+    skip, stride = ZOOM // repeat, max(1, STRIDE // repeat)
     returns, gaps = np.zeros(len(seeds)), np.zeros(len(seeds), int)
     samples, hairpins = [], list[Hairpin]()
     envs = MaskedVectorEnv(lambda: RoadAhead(env_spec.make_one()), 16)
@@ -104,8 +106,8 @@ def survey(
         for k, episode in rollout(envs, policy, specs, world_model, ["turn", "offset"]):
             returns[k], recording = episode.score, episode.recording
             tiles = np.flatnonzero(recording["rewards"] > 0)
-            gaps[k] = np.diff([0, *tiles, len(recording["rewards"])]).max()
-            frames, turns = (recording[key][skip::STRIDE] for key in ("frames", "turn"))
+            gaps[k] = repeat * np.diff([0, *tiles, len(recording["rewards"])]).max()
+            frames, turns = (recording[key][skip::stride] for key in ("frames", "turn"))
             errors = [squared_error(world_model, some) for some in (frames, mirror(frames))]
             samples.append([np.full(len(turns), k), turns, *errors])
             hairpins += find_hairpins(recording, world_model, k, skip)
@@ -145,28 +147,29 @@ def find_hairpins(
 
     episode: its index. skip: agent steps at its beginning that do not count.
     """
-    turn, rewards = recording["turn"], recording["rewards"]
+    turn, rewards, repeat = recording["turn"], recording["rewards"], world_model.mdn_rnn.repeat
+    apart, stuck_after, view = APART // repeat, STUCK // repeat, VIEW // repeat
     tiles = np.append(0, np.flatnonzero(rewards > 0))  # agent steps that reached one
     reached = np.append(tiles, len(rewards))
     near = (np.abs(turn) > SHARP) & (recording["offset"] < 5)
     steps = skip + np.flatnonzero(near[skip:])
-    new = (np.diff(steps) > APART) | (np.diff(np.sign(turn[steps])) != 0)
+    new = (np.diff(steps) > apart) | (np.diff(np.sign(turn[steps])) != 0)
     groups = [group for group in np.split(steps, np.flatnonzero(new) + 1) if len(group)]
     found = []
     for group, following in itertools.zip_longest(groups, groups[1:]):
         # The longest time without a new tile that begins on the way through the turn.
-        first, last = np.searchsorted(tiles, [group[0], group[-1] + 10], side="right") - 1
+        first, last = np.searchsorted(tiles, [group[0], group[-1] + apart // 2], side="right") - 1
         begins = first + np.diff(reached)[first : last + 1].argmax()
-        stuck = reached[begins + 1] - reached[begins] >= STUCK
-        at_the_next = following is not None and following[0] <= reached[begins] + APART
-        frames = recording["frames"][group[0] : group[0] + 2 * VIEW]
+        stuck = reached[begins + 1] - reached[begins] >= stuck_after
+        at_the_next = following is not None and following[0] <= reached[begins] + apart
+        frames = recording["frames"][group[0] : group[0] + 2 * view]
         hairpin = Hairpin(
             episode,
             turn=float(turn[group[np.abs(turn[group]).argmax()]]),
             failed=bool(stuck and not at_the_next),
             recovered=begins + 1 < len(tiles),
             frames=frames,
-            error=float(squared_error(world_model, frames[:VIEW]).mean()),
+            error=float(squared_error(world_model, frames[:view]).mean()),
         )
         found.append(hairpin)
     return found

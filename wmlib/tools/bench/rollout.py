@@ -115,9 +115,8 @@ def _whole_rollouts(
     executor: Executor | None, workers: int, steps: int, i: int, skip: int, num_envs: int = ROWS
 ) -> float:
     world_model, controller = load_agent(pretrained("car_racing"))
-    world_model.mdn_rnn.repeat = (
-        skip  # C was trained for 2: its speed does not change, its returns do
-    )
+    # (With another one than C was trained for, its returns change, and not its speed.)
+    world_model.mdn_rnn.repeat = skip
     env_spec = VectorEnvSpec("wmlib/CarRacing-v3", num_envs, options={"max_episode_steps": steps})
     specs = [EpisodeSpec(i * num_envs * workers + k) for k in range(num_envs * workers)]
     # A single environment is much slower: two episodes take long enough to be timed.
@@ -149,6 +148,7 @@ def _steps_per_second(
 
 def _dreaming(executor: Executor | None, workers: int, steps: int, i: int) -> float:
     model, best = load_agent(pretrained("car_racing"))
+    model.mdn_rnn.repeat = 2
     changes = 0.1 * np.random.default_rng(i).normal(size=(ROWS, best.num_parameters))
     policy = ControllerPolicy(Controller(best.parameters * (1 + changes)))
     # Random latent vectors instead of encoded frames: the cost of dreaming is the same.
