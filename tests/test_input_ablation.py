@@ -36,7 +36,7 @@ from wmlib.tools.input_models import HiddenController, hidden_step
 from wmlib.tools.road_state import QUANTITIES, replay
 from wmlib.training.search_space import Directions
 
-PACE = get_config("smoke").frame_skip
+PACE = 4  # environment steps per agent step
 
 
 class Reading:
@@ -58,7 +58,7 @@ class Reading:
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     """Two recorded episodes of a few steps."""
-    config = get_config("smoke").change(env={"num_envs": 1})
+    config = get_config("smoke").change(env={"num_envs": 1}, frame_skip=PACE)
     store = EpisodeStore(tmp_path_factory.mktemp("inputs") / "episodes")
     with training_env_spec(config).open() as envs:
         for _, episode in rollout(
@@ -71,7 +71,7 @@ def store(tmp_path_factory):
 @pytest.mark.parametrize("arm", ARMS)
 def test_recorded_features_are_what_c_reads(arm, store, monkeypatch):
     monkeypatch.setattr(numerics, "_is_faster_with_bfloat16", lambda device: False)
-    config = get_config("smoke").change(env={"num_envs": 1})
+    config = get_config("smoke").change(env={"num_envs": 1}, frame_skip=PACE)
     world_model, policy = world_model_of(config, arm, 0, store), Reading()
     with training_env_spec(config).open() as envs:
         list(rollout(envs, policy, [EpisodeSpec(1)], world_model))
