@@ -66,6 +66,17 @@ def test_the_tracks_of_a_hard_pool_are_counted():
     assert mined_s - plain_s == pytest.approx(120 * 1000 / 1000)
 
 
+def test_limited_episodes_of_candidates_take_less():
+    plain = get_config("laptop").change(num_rounds=2, hard_pool=(0, 120))
+    short = plain.change(rollout_steps=(0, 600))
+    for number, share in ((0, 1), (1, 0.6)):
+        whole, limited = (searched_steps(Work.of(c), number, SPEED) for c in (plain, short))
+        assert limited == pytest.approx(share * whole)
+    plain_s, short_s = (search_seconds(Work.of(c), 1, SPEED) for c in (plain, short))
+    searched = searched_steps(Work.of(plain), 1, SPEED)
+    assert plain_s - short_s == pytest.approx(0.4 * (searched + 120 * 1000) / 1000)
+
+
 def test_the_estimate_uses_the_measured_memory_of_a_worker():
     """1.55 GB with 64 environments and frames of 64 x 64 pixels."""
     few, many = (Work.of(get_config("laptop"), machine=Machine(n)) for n in (10, 74))

@@ -16,7 +16,9 @@ from wmlib.pipeline.car_racing import (
     mean_return,
     run_all_rounds,
     training_env_spec,
+    zero_controller,
 )
+from wmlib.pipeline.config import Machine
 from wmlib.pipeline.fitness import MeanReturn
 from wmlib.pipeline.rounds import CHECK_TRACKS_FROM, Round, timeline
 from wmlib.pipeline.scales import get_config, get_machine
@@ -153,6 +155,21 @@ def test_a_search_sees_some_of_the_frames_and_a_check_all_of_them():
     assert training_env_spec(config).every == 1
     assert "frame" not in str(training_env_spec(config)).replace("frame_size", "")
     assert get_config("smoke", dream=True).search.frame_every == 1
+
+
+def test_candidates_episodes_can_be_limited_by_round_and_checks_are_not():
+    config = get_config("smoke").change(rollout_steps=(25, 0), search={"patience": 80})
+    world_model = WorldModel(VAE(), MDNRNN())
+    limited, whole = (mean_return(Round.of(config, n), world_model, None) for n in (0, 1))
+    [[episode]] = limited.episodes(zero_controller(config, world_model), [1])
+    assert episode.steps == 25
+    assert whole.env_spec.options["max_episode_steps"] == config.env.max_steps == 80
+    assert training_env_spec(config).options == whole.env_spec.options
+    assert limited.record.digest != whole.record.digest
+    unlimited = Round.of(config.change(rollout_steps=100), 0)
+    assert unlimited.rollout_steps == 80
+    with pytest.raises(ValueError, match="rollout_steps must be 0 where C is evolved in dreams"):
+        check_settings(get_config("smoke", dream=True).change(rollout_steps=9), Machine(0))
 
 
 def test_frames_that_dreams_do_not_have_cannot_be_left_out():

@@ -100,6 +100,10 @@ def check_settings(config: Config, machine: Machine) -> None:
     if config.in_dreams and config.search.frame_every != 1:
         got = config.search.frame_every
         raise ValueError(f"search.frame_every must be 1 where C is evolved in dreams, got {got}")
+    if config.in_dreams and config.search.select:
+        raise ValueError(
+            "search.select must be off where C is evolved in dreams: it chooses by real episodes"
+        )
     for current in rounds_of(config, machine=machine):
         if not current.settings.episodes and (config.in_dreams or not current.freezes_vae):
             raise ValueError(f"episodes of round {current.number} must be 1 or more, got 0")
@@ -110,6 +114,11 @@ def check_settings(config: Config, machine: Machine) -> None:
                 f"a later frame_skip must divide the one before, train V (vae_epochs 1 or more), "
                 f"and evolve C in the environment; round {current.number} has {current.repeat}, "
                 f"after {current.previous.repeat}"
+            )
+        if current.settings.rollout_steps and config.in_dreams:
+            raise ValueError(
+                f"rollout_steps must be 0 where C is evolved in dreams (their limit is dream.steps)"
+                f"; got {current.settings.rollout_steps} in round {current.number}"
             )
         current.training_tracks()
         current.pool_tracks()
@@ -300,6 +309,7 @@ def search_controller(
         seed=fitness.seed,
         check=check,
         check_every=settings.check_every,
+        select=settings.select and check is not None,
         separable=settings.separable,
     )
 
@@ -307,7 +317,8 @@ def search_controller(
 def mean_return(current: Round, world_model: WorldModel, executor: Executor | None) -> MeanReturn:
     """The fitness of a round's search in the environment, on tracks from all alike."""
     search = current.config.search
-    env_spec = training_env_spec(current.config, search.patience)
+    limited = current.config.change(env={"max_steps": current.rollout_steps})
+    env_spec = training_env_spec(limited, search.patience)
     return MeanReturn(
         replace(env_spec, every=search.frame_every),
         world_model,

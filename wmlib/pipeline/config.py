@@ -126,6 +126,7 @@ class SearchConfig(Checked):
     frame_every: int = number(1)  # agent steps between V's frames; z in between is M's forecast
     check_every: int = number(10)  # generations between two scores of the mean
     check_tracks: int = number(32, low=2)  # training tracks of such a score
+    select: bool = False  # C is the mean with the best of these scores, not the last one
     ablation_generations: int = number(12)  # of the searches of an ablation
 
 
@@ -176,6 +177,7 @@ class RoundConfig(Checked):
     # Tracks scored beforehand; half of the search's are from their worst tenth. 0: no such tracks.
     hard_pool: int = number(0, low=0, high=900_000)
     frame_skip: int = number(2)  # environment steps per agent step
+    rollout_steps: int = number(0, low=0)  # environment steps of a candidate's episode; 0: no limit
 
 
 def by_round(count: int, **columns: tuple) -> tuple[RoundConfig, ...]:

@@ -127,6 +127,12 @@ class Round:
         return math.ceil(self.config.env.max_steps / self.repeat)
 
     @property
+    def rollout_steps(self) -> int:
+        """Environment steps of a candidate's episode in the environment, at most."""
+        whole = self.config.env.max_steps
+        return min(self.settings.rollout_steps or whole, whole)
+
+    @property
     def changes_pace(self) -> bool:
         """Whether it acts at other moments than the round before: no M serves both."""
         return self.number > 0 and self.repeat != self.previous.repeat

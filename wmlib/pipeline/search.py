@@ -36,9 +36,10 @@ def evolve(
     seed: int = 0,
     check: Callable[[Controller], dict] | None = None,
     check_every: int = 10,
+    select: bool = False,
     separable: bool = False,
 ) -> tuple[Controller, Evolution]:
-    """C by CMA-ES: the mean of the search distribution, and the search itself.
+    """C by CMA-ES: a mean of the search distribution, and the search itself.
 
     The search begins at `start` with step size `sigma`, over all weights, or over the changes to
     them that lie in `directions`. Every `check_every` generations, and at the end, `check` scores
@@ -46,9 +47,16 @@ def evolve(
     log is the number of episodes of each candidate, "steps" the environment steps that all of a
     generation's took. separable: see `Evolution`.
 
+    C is the mean after the last generation. With `select`, it is the one with the highest "check"
+    (model selection by a validation score, which is then too high as an estimate): from some
+    generation on, the mean moves to and fro, because few episodes decide where it goes.
+
     Writes evolution.jsonl, controller.safetensors, and the last generation's candidates as
-    population.safetensors. Raises ValueError if the log there is of another search.
+    population.safetensors. Raises ValueError if the log there is of another search, and for
+    `select` without a `check`.
     """
+    if select and check is None:
+        raise ValueError("select=True chooses by the check of every mean, and check is None")
     first, size, steps = start.parameters[0], start.config, 0
 
     def controllers(changes: np.ndarray) -> Controller:
@@ -83,8 +91,12 @@ def evolve(
     )
     for _ in evolution.run(evaluate, generations):
         pass
-    controller, record = controllers(evolution.mean), evolution.record
-    record = Record(record.made_from, record.settings | {"generations": generations})
+    checked = [row for row in evolution.history if "check" in row] if select else []
+    best = max(checked, key=lambda row: row["check"], default={"generation": generations})
+    controller = controllers(evolution.means[best["generation"] - 1])
+    record = evolution.record
+    chosen = {"generations": generations} | ({"selected": best["generation"]} if select else {})
+    record = Record(record.made_from, record.settings | chosen)
     everyone = controllers(evolution.candidates)
     save_controller(everyone, folder / "population.safetensors", record=record)
     save_controller(controller, folder / "controller.safetensors", record=record)

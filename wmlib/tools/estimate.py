@@ -251,8 +251,8 @@ def search_seconds(work: Work, number: int, speed: dict[str, float]) -> float:
     rate = dreaming if config.in_dreams else driving
     generations = current.settings.generations
     checks = math.ceil(generations / config.search.check_every) + current.reevaluates
-    checked = checks * config.search.check_tracks + current.settings.hard_pool
-    checked *= config.env.max_steps
+    checked = checks * config.search.check_tracks * config.env.max_steps
+    checked += current.settings.hard_pool * current.rollout_steps
     return (
         searched_steps(work, number, speed) / rate + checked / driving + generations / speed[SEARCH]
     )
@@ -261,7 +261,7 @@ def search_seconds(work: Work, number: int, speed: dict[str, float]) -> float:
 def searched_steps(work: Work, number: int, speed: dict[str, float]) -> float:
     """Environment steps of all candidates of a round at most; where workers idle, as many more."""
     current, config = work.rounds[number], work.config
-    dream, env = config.dream, config.env
+    dream = config.dream
     candidates = 2 * (number - current.vae_since) * current.reevaluates
     steps = float(candidates * dream.reevaluations * dream.steps * current.repeat)
     for generation in range(current.settings.generations):
@@ -270,7 +270,8 @@ def searched_steps(work: Work, number: int, speed: dict[str, float]) -> float:
         if config.in_dreams:
             steps += episodes * dream.steps * current.repeat
         else:
-            steps += episodes * env.max_steps * _idling(episodes, work.machine.workers, speed)
+            times = _idling(episodes, work.machine.workers, speed)
+            steps += episodes * current.rollout_steps * times
     return steps
 
 

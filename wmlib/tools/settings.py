@@ -37,6 +37,7 @@ class ByRound:
     # Tracks scored beforehand; half of the search's are from their worst tenth. 0: no such tracks.
     hard_pool: tuple[int, ...]
     frame_skip: tuple[int, ...]  # environment steps per agent step
+    rollout_steps: tuple[int, ...]  # environment steps of a candidate's episode; 0: no limit
 
     @classmethod
     def of(cls, config: Config) -> "ByRound":

@@ -74,6 +74,7 @@ class Evolution:
         self._extra = extra
         self.history: list[dict] = []
         self.candidates = np.zeros((0, size))  # of the last generation (population, size)
+        self.means: list[np.ndarray] = []  # of the search distribution after every generation
         self._path = None if log is None else Path(log)
         if self._path is not None and self._path.exists():
             self._replay(self._path, _complete_rows(self._path))
@@ -85,7 +86,7 @@ class Evolution:
 
     @property
     def mean(self) -> np.ndarray:
-        """Mean of the search distribution, (size,) float64: the result."""
+        """Mean of the search distribution, (size,) float64."""
         return np.array(self._es.result.xfavorite)
 
     @property
@@ -153,6 +154,7 @@ class Evolution:
         self.candidates = np.array(candidates)
         # pycma minimizes. The sign belongs here and nowhere else.
         self._es.tell(candidates, (-scores).tolist())
+        self.means.append(self.mean)
 
     def _record(self, row: dict) -> None:
         if self._path is not None:
