@@ -109,6 +109,38 @@ def test_a_separable_search_is_another_search_and_resumes_alike(tmp_path):
         Evolution(4, population=8, seed=0, log=log)
 
 
+def test_mirrored_candidates_are_ranked_by_half_the_difference_of_each_pair():
+    """So what both of a pair lose alike changes nothing, however large it is."""
+    slope, means = np.arange(6.0), []
+    for lost in (0.0, 1e4):
+        search = Evolution(6, population=8, seed=0, mirrored=True)
+
+        def fitness(candidates, generation, search=search, lost=lost):
+            away = candidates - search.mean
+            np.testing.assert_allclose(away[:4], -away[4:], atol=1e-12)
+            assert not np.allclose(away[0], away[1])
+            return candidates @ slope - lost * (away**2).sum(1)
+
+        list(search.run(fitness, 4))
+        means.append(search.mean)
+    np.testing.assert_allclose(means[0], means[1], rtol=1e-6)
+    assert means[0] @ slope > 0
+
+
+def test_a_mirrored_search_is_another_search_and_resumes_alike(tmp_path):
+    log = tmp_path / "evolution.jsonl"
+    whole = Evolution(4, population=8, seed=0, mirrored=True)
+    list(whole.run(closeness, 8))
+    list(Evolution(4, population=8, seed=0, mirrored=True, log=log).run(closeness, 5))
+    again = Evolution(4, population=8, seed=0, mirrored=True, log=log)
+    list(again.run(closeness, 8))
+    np.testing.assert_array_equal(again.mean, whole.mean)
+    with pytest.raises(ValueError, match="mirrored"):
+        Evolution(4, population=8, seed=0, log=log)
+    with pytest.raises(ValueError, match="a mirrored population must be even, got 7"):
+        Evolution(4, population=7, mirrored=True)
+
+
 def test_an_incomplete_last_line_is_dropped(tmp_path):
     log = tmp_path / "log"
     whole = Evolution(4, population=8, seed=0, log=log)

@@ -80,11 +80,18 @@ def test_real_episodes_select_nothing_where_c_is_evolved_in_dreams():
         check_settings(config, Machine(0))
 
 
+def test_an_odd_mirrored_population_is_refused_before_anything_is_trained():
+    config = get_config("smoke").change(mirrored=True, population=5)
+    with pytest.raises(ValueError, match=r"population must be even with search\.mirrored, got 5"):
+        check_settings(config, Machine(0))
+
+
 def test_a_run_selects_if_its_settings_say_so(tmp_path):
-    config = get_config("smoke").change(num_rounds=1, generations=2, select=True)
+    config = get_config("smoke").change(num_rounds=1, generations=2, select=True, mirrored=True)
     run_all_rounds(config, tmp_path, Machine(0))
     checks = [row["check"] for row in read_log(tmp_path / "evolution.jsonl")]
     record = read_record(tmp_path / "controller.safetensors")
+    assert record.settings["mirrored"]
     assert record.settings["selected"] == 1 + int(np.argmax(checks))
 
 

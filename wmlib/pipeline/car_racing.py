@@ -104,6 +104,10 @@ def check_settings(config: Config, machine: Machine) -> None:
         raise ValueError(
             "search.select must be off where C is evolved in dreams: it chooses by real episodes"
         )
+    if config.search.mirrored and config.search.population % 2:
+        raise ValueError(
+            f"search.population must be even with search.mirrored, got {config.search.population}"
+        )
     for current in rounds_of(config, machine=machine):
         if not current.settings.episodes and (config.in_dreams or not current.freezes_vae):
             raise ValueError(f"episodes of round {current.number} must be 1 or more, got 0")
@@ -311,6 +315,7 @@ def search_controller(
         check_every=settings.check_every,
         select=settings.select and check is not None,
         separable=settings.separable,
+        mirrored=settings.mirrored,
     )
 
 

@@ -120,6 +120,7 @@ class SearchConfig(Checked):
 
     population: int = number(48, low=4)  # candidates per generation
     separable: bool = False  # CMA-ES learns variances alone, and faster
+    mirrored: bool = False  # candidates in pairs, mean + x and mean - x, ranked by the difference
     directions: int = number(24, low=0)  # principal components to search in; 0: all weights
     double_every: int = number(60)  # generations, then twice as many episodes per candidate
     patience: int = number(60)  # environment steps without progress, then truncation

@@ -38,6 +38,7 @@ def evolve(
     check_every: int = 10,
     select: bool = False,
     separable: bool = False,
+    mirrored: bool = False,
 ) -> tuple[Controller, Evolution]:
     """C by CMA-ES: a mean of the search distribution, and the search itself.
 
@@ -45,7 +46,7 @@ def evolve(
     them that lie in `directions`. Every `check_every` generations, and at the end, `check` scores
     the mean, and its columns are added to the log; the search does not use them. "rollouts" in the
     log is the number of episodes of each candidate, "steps" the environment steps that all of a
-    generation's took. separable: see `Evolution`.
+    generation's took. separable, mirrored: see `Evolution`.
 
     C is the mean after the last generation. With `select`, it is the one with the highest "check"
     (model selection by a validation score, which is then too high as an estimate): from some
@@ -88,6 +89,7 @@ def evolve(
         extra=extra,
         record=Record(made_from, objective.settings),
         separable=separable,
+        mirrored=mirrored,
     )
     for _ in evolution.run(evaluate, generations):
         pass

@@ -34,6 +34,12 @@ class Evolution:
     `separable`: the covariance is diagonal. So few numbers are learned in ten generations, where
     the whole matrix of 75 dimensions takes some hundred (sep-CMA-ES, Ros & Hansen 2008).
 
+    `mirrored`: candidates come in pairs, mean + x and mean - x (antithetic sampling), and are
+    ranked by half the difference of the two scores, the one with a plus, the other with a minus.
+    What both lose alike, because they are far from the mean, so does not count: near a maximum that
+    is most of the differences between candidates, and says nothing about where it lies. (The
+    covariance learns nothing then.) The population must be even.
+
     `record` says what the scores depend on. With the search's own settings it is kept in the first
     row of the log.
 
@@ -53,9 +59,12 @@ class Evolution:
         extra: Callable[["Evolution"], dict] | None = None,
         record: Record | None = None,
         separable: bool = False,
+        mirrored: bool = False,
     ):
         if population < 4:
             raise ValueError(f"CMA-ES needs a population of at least 4, got {population}")
+        if mirrored and population % 2:
+            raise ValueError(f"a mirrored population must be even, got {population}")
         with warnings.catch_warnings():  # that it cannot plot, where there is no Matplotlib
             warnings.simplefilter("ignore")
             import cma  # only here: it imports Matplotlib where there is one, and takes a second
@@ -69,9 +78,10 @@ class Evolution:
         record = record or Record()
         own = {"size": size, "population": population, "sigma": sigma, "seed": seed}
         own |= {"separable": True} if separable else {}
+        own |= {"mirrored": True} if mirrored else {}
         point = {} if start is None else {"point": digest(start)}
         self.record = Record(record.made_from | point, record.settings | own)
-        self._extra = extra
+        self._extra, self._mirrored, self._population = extra, mirrored, population
         self.history: list[dict] = []
         self.candidates = np.zeros((0, size))  # of the last generation (population, size)
         self.means: list[np.ndarray] = []  # of the search distribution after every generation
@@ -125,7 +135,7 @@ class Evolution:
         ) as bar:
             while self.generation < generations:
                 spent, began = self.history[-1]["seconds"] if self.history else 0, time.monotonic()
-                candidates = self._es.ask()
+                candidates = self._ask()
                 scores = np.asarray(fitness(np.array(candidates), self.generation), dtype=float)
                 if scores.shape != (len(candidates),) or not np.isfinite(scores).all():
                     raise ValueError(
@@ -150,8 +160,17 @@ class Evolution:
                 bar.update()
                 yield row
 
+    def _ask(self) -> list:
+        if not self._mirrored:
+            return self._es.ask()
+        half = self._es.ask(self._population // 2)
+        return half + [self._es.get_mirror(x, preserve_length=True) for x in half]
+
     def _tell(self, candidates: list, scores: np.ndarray) -> None:
         self.candidates = np.array(candidates)
+        if self._mirrored:
+            one, other = np.split(scores, 2)
+            scores = np.concatenate([one - other, other - one]) / 2
         # pycma minimizes. The sign belongs here and nowhere else.
         self._es.tell(candidates, (-scores).tolist())
         self.means.append(self.mean)
@@ -171,7 +190,7 @@ class Evolution:
         if rows:
             require(log, Record.from_dict(rows[0].get("record")), self.record)
         for row in rows:
-            self._tell(self._es.ask(), np.array(row["scores"]))
+            self._tell(self._ask(), np.array(row["scores"]))
             now = {"sigma": self.sigma, "mean_checksum": self._checksum()}
             for name, value in now.items():
                 logged = row.get(name, math.nan)
