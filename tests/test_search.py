@@ -65,8 +65,8 @@ def test_an_interrupted_search_selects_the_same_mean(tmp_path):
     (whole, _), _ = run(tmp_path / "whole", select=True)
     run(tmp_path / "cut", generations=6, select=True)
     log = tmp_path / "cut" / "evolution.jsonl"
-    rows = log.read_text().splitlines(keepends=True)
-    log.write_text("".join(rows[:5]))  # the best mean is only in the log now
+    rows = log.read_text(encoding="utf-8").splitlines(keepends=True)
+    log.write_text("".join(rows[:5]), encoding="utf-8")  # the best mean is only in the log now
     (resumed, _), checked = run(tmp_path / "cut", select=True)
     assert len(checked) == 2
     assert np.array_equal(resumed.parameters, whole.parameters)
