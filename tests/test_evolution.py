@@ -97,15 +97,16 @@ def test_a_separable_search_learns_variances_in_a_few_generations():
     assert shares[True] < 0.3 < 0.6 < shares[False]
 
 
-def test_a_separable_search_is_another_search_and_resumes_alike(tmp_path):
-    log = tmp_path / "evolution.jsonl"
-    whole = Evolution(4, population=8, seed=0, separable=True)
+@pytest.mark.parametrize("option", ["separable", "mirrored"])
+def test_a_search_with_an_option_is_another_search_and_resumes_alike(tmp_path, option):
+    log, on = tmp_path / "evolution.jsonl", {option: True}
+    whole = Evolution(4, population=8, seed=0, **on)
     list(whole.run(closeness, 8))
-    list(Evolution(4, population=8, seed=0, separable=True, log=log).run(closeness, 5))
-    again = Evolution(4, population=8, seed=0, separable=True, log=log)
+    list(Evolution(4, population=8, seed=0, log=log, **on).run(closeness, 5))
+    again = Evolution(4, population=8, seed=0, log=log, **on)
     list(again.run(closeness, 8))
     np.testing.assert_array_equal(again.mean, whole.mean)
-    with pytest.raises(ValueError, match="separable"):
+    with pytest.raises(ValueError, match=option):
         Evolution(4, population=8, seed=0, log=log)
 
 
@@ -127,16 +128,7 @@ def test_mirrored_candidates_are_ranked_by_half_the_difference_of_each_pair():
     assert means[0] @ slope > 0
 
 
-def test_a_mirrored_search_is_another_search_and_resumes_alike(tmp_path):
-    log = tmp_path / "evolution.jsonl"
-    whole = Evolution(4, population=8, seed=0, mirrored=True)
-    list(whole.run(closeness, 8))
-    list(Evolution(4, population=8, seed=0, mirrored=True, log=log).run(closeness, 5))
-    again = Evolution(4, population=8, seed=0, mirrored=True, log=log)
-    list(again.run(closeness, 8))
-    np.testing.assert_array_equal(again.mean, whole.mean)
-    with pytest.raises(ValueError, match="mirrored"):
-        Evolution(4, population=8, seed=0, log=log)
+def test_a_mirrored_population_must_be_even():
     with pytest.raises(ValueError, match="a mirrored population must be even, got 7"):
         Evolution(4, population=7, mirrored=True)
 
