@@ -31,6 +31,7 @@ def test_the_round_without_hard_tracks_and_the_one_that_acts_less_often(run):
     # The first generation has one track per candidate, and so no hard one: the same candidates.
     assert here[0]["scores"] == other[0]["scores"]
     assert here[1]["scores"] != other[1]["scores"]
+    assert all("check" in row for log in (here, other) for row in log)  # by which C is selected
     records = [log[0]["record"] for log in (here, other)]
     assert records[0]["settings"] == records[1]["settings"]
     assert records[0]["made_from"].pop("hard_tracks")

@@ -267,13 +267,7 @@ def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
         directions = search_directions(world_model, current.work, config.search.directions)
         dreams = _dreams(current, world_model) if config.in_dreams else None
         with processes(current.machine.workers, current.machine.cluster) as executor:
-            check = partial(
-                check_in_environment,
-                training_env_spec(config, mirror=False),  # tracks as scores have them
-                world_model,
-                tracks=config.search.check_tracks,
-                executor=executor,
-            )
+            check = check_of(config, world_model, executor)
             fitness = mean_return(current, world_model, executor)
             if dreams is not None:
                 encoder = PassThroughEncoder(world_model)
@@ -298,7 +292,7 @@ def search_controller(
     folder: str | Path,
     start: Controller,
     directions: Directions | None,
-    check: Callable[[Controller], dict] | None = None,
+    check: Callable[[Controller], dict],
 ) -> tuple[Controller, Evolution]:
     """`evolve` with the settings of a round; the seed is that of the fitness."""
     settings = current.config.search
@@ -313,9 +307,22 @@ def search_controller(
         seed=fitness.seed,
         check=check,
         check_every=settings.check_every,
-        select=settings.select and check is not None,
+        select=settings.select,
         separable=settings.separable,
         mirrored=settings.mirrored,
+    )
+
+
+def check_of(
+    config: Config, world_model: WorldModel, executor: Executor | None
+) -> Callable[[Controller], dict]:
+    """`check_in_environment` with the config's settings."""
+    return partial(
+        check_in_environment,
+        training_env_spec(config, mirror=False),  # tracks as scores have them
+        world_model,
+        tracks=config.search.check_tracks,
+        executor=executor,
     )
 
 

@@ -93,12 +93,12 @@ def evolve(
     )
     for _ in evolution.run(evaluate, generations):
         pass
-    checked = [row for row in evolution.history if "check" in row] if select else []
-    best = max(checked, key=lambda row: row["check"], default={"generation": generations})
-    controller = controllers(evolution.means[best["generation"] - 1])
-    record = evolution.record
-    chosen = {"generations": generations} | ({"selected": best["generation"]} if select else {})
-    record = Record(record.made_from, record.settings | chosen)
+    mean, settings = evolution.mean, evolution.record.settings | {"generations": generations}
+    if select:
+        checked = [row for row in evolution.history if "check" in row]
+        best = max(checked, key=lambda row: row["check"])["generation"]
+        mean, settings = evolution.means[best - 1], settings | {"selected": best}
+    controller, record = controllers(mean), Record(evolution.record.made_from, settings)
     everyone = controllers(evolution.candidates)
     save_controller(everyone, folder / "population.safetensors", record=record)
     save_controller(controller, folder / "controller.safetensors", record=record)

@@ -28,6 +28,7 @@ from wmlib.models.checkpoints import load_agent, load_controller, load_world_mod
 from wmlib.models.controller import Controller
 from wmlib.models.world_model import WorldModel
 from wmlib.pipeline.car_racing import (
+    check_of,
     evolve_controller,
     initial_controller,
     mean_return,
@@ -107,7 +108,8 @@ def search_without_pool(
     """The C that a round's search finds with tracks from all alike."""
     fitness, start = mean_return(last, world_model, executor), initial_controller(last, world_model)
     directions = search_directions(world_model, last.work, last.config.search.directions)
-    return search_controller(last, fitness, last.work / "all_tracks", start, directions)[0]
+    check, folder = check_of(last.config, world_model, executor), last.work / "all_tracks"
+    return search_controller(last, fitness, folder, start, directions, check)[0]
 
 
 def slower_round(last: Round) -> tuple[WorldModel, Controller]:

@@ -37,8 +37,8 @@ class Evolution:
     `mirrored`: candidates come in pairs, mean + x and mean - x (antithetic sampling), and are
     ranked by half the difference of the two scores, the one with a plus, the other with a minus.
     What both lose alike, because they are far from the mean, so does not count: near a maximum that
-    is most of the differences between candidates, and says nothing about where it lies. (The
-    covariance learns nothing then.) The population must be even.
+    can be most of the differences between candidates, and says nothing about where it lies. (Nor
+    does the covariance learn from it.) The population must be even.
 
     `record` says what the scores depend on. With the search's own settings it is kept in the first
     row of the log.
@@ -81,7 +81,7 @@ class Evolution:
         own |= {"mirrored": True} if mirrored else {}
         point = {} if start is None else {"point": digest(start)}
         self.record = Record(record.made_from | point, record.settings | own)
-        self._extra, self._mirrored, self._population = extra, mirrored, population
+        self._extra, self._mirrored = extra, mirrored
         self.history: list[dict] = []
         self.candidates = np.zeros((0, size))  # of the last generation (population, size)
         self.means: list[np.ndarray] = []  # of the search distribution after every generation
@@ -163,7 +163,7 @@ class Evolution:
     def _ask(self) -> list:
         if not self._mirrored:
             return self._es.ask()
-        half = self._es.ask(self._population // 2)
+        half = self._es.ask(self._es.popsize // 2)
         return half + [self._es.get_mirror(x, preserve_length=True) for x in half]
 
     def _tell(self, candidates: list, scores: np.ndarray) -> None:
