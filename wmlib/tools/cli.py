@@ -27,6 +27,7 @@ from wmlib.tools import (
     round_ablation,
     runs,
     search_ablation,
+    selection_ablation,
     temperature_ablation,
     vision_ablation,
 )
@@ -61,6 +62,7 @@ AGENTS: dict[str, type] = {
     "ablate mixtures": mixture_ablation.AblateMixtures,
     "ablate ppo": ppo_ablation.AblatePPO,
     "ablate search": search_ablation.AblateSearch,
+    "ablate selection": selection_ablation.AblateSelection,
     "ablate vision": vision_ablation.AblateVision,
     "export-web": export_web.ExportWeb,
 }

@@ -94,12 +94,12 @@ def run_search_ablation(config: Config, file: Path, work: Path, machine: Machine
 def record_of(config: Config, world_model: WorldModel) -> Record:
     """What the rows depend on, beside space and seed."""
     env = dataclasses.asdict(config.env) | {"repeat": world_model.mdn_rnn.repeat}
-    settings = {"env": env, "search": _settings(config)}
+    settings = {"env": env, "search": settings_of(config)}
     return Record({"world_model": world_model_digest(world_model)}, settings)
 
 
-def _settings(config: Config) -> dict:
-    # Smaller searches than a round's: only their beginnings are compared.
+def settings_of(config: Config) -> dict:
+    """Of smaller searches than a round's: only their beginnings are compared."""
     return {
         "population": max(4, config.search.population // 2),
         "generations": config.search.ablation_generations,
@@ -116,7 +116,7 @@ def _settings(config: Config) -> dict:
 
 def random_policy_features(config: Config, world_model: WorldModel, work: Path) -> Tensor:
     """[z, h] at every agent step of a few random episodes, (N, n)."""
-    settings = _settings(config)
+    settings = settings_of(config)
     spec = car_racing.training_env_spec(config, settings["random_patience"]).at_pace(world_model)
     store = phases.collect(
         spec,
@@ -137,7 +137,7 @@ def _evolve(
     folder: Path,
     executor: Executor | None,
 ) -> dict:
-    settings = _settings(config)
+    settings = settings_of(config)
     short = config.change(env={"max_steps": settings["max_steps"]})
     check = partial(
         search.check_in_environment,
