@@ -27,11 +27,14 @@ def test_three_controllers_are_scored_on_the_tracks_of_the_search_and_on_others(
     monkeypatch.setattr(selection_ablation, "returns", returns)
     settings = settings_of(config)
     row = selection_ablation._row(config, settings, torch.randn(400, 288), arm, 3, None)
-    *searched, own, others = asked
+    *searched, chosen_on, own, others = asked
     assert {count for count, _ in searched} == {settings["population"]}
     tracks = [track for _, tracks in searched for track in tracks]
     assert len(tracks) == settings["generations"]
     assert len(set(tracks)) == (1 if arm == ONE else len(tracks))
+    assert chosen_on[0] == 1
+    assert chosen_on[1][0] in tracks
+    assert row["before_measured"] == 50
     assert own == (3, list(dict.fromkeys(tracks)))
     assert others == (3, list(range(TRACKS_FROM, TRACKS_FROM + settings["tracks"])))
     for name in CONTROLLERS:

@@ -46,8 +46,9 @@ def run_selection_ablation(config: Config, file: Path, work: Path, machine: Mach
     Rows: "arm", "seed", and of three controllers, the pretrained one ("before"), the mean of the
     last distribution ("result") and the candidate with the highest return of all ("best"), the mean
     return on the tracks of the search (`..._own`) and on others (`..._others`). "best_measured" is
-    the return for which the last of them was chosen. Raises ValueError if the rows there were made
-    with other settings or from another agent.
+    the return for which the last of them was chosen, "before_measured" that of the pretrained one
+    on the same track. Raises ValueError if the rows there were made with other settings or from
+    another agent.
     """
     if not config.search.directions:
         raise ValueError("this ablation needs principal components: use scale smoke or laptop")
@@ -97,28 +98,30 @@ def _row(
     if arm == ONE:
         tracks = tracks[:1]
     space = Directions.of(seen, settings["directions"])
-    best, measured = np.zeros(space.num_parameters), -np.inf
+    unchanged = np.zeros(space.num_parameters)
+    best, measured, on = unchanged, -np.inf, tracks[0]
 
-    def score(points: np.ndarray, on: Sequence[int]) -> np.ndarray:
+    def score(points: np.ndarray, tracks: Sequence[int]) -> np.ndarray:
         controllers = Controller(before.parameters + space.expand(points))
-        return returns(spec, world_model, controllers, on, executor).mean(1)
+        return returns(spec, world_model, controllers, tracks, executor).mean(1)
 
     def fitness(points: np.ndarray, generation: int) -> np.ndarray:
-        nonlocal best, measured
-        values = score(points, [tracks[generation % len(tracks)]])
+        nonlocal best, measured, on
+        track = tracks[generation % len(tracks)]
+        values = score(points, [track])
         if values.max() > measured:
-            best, measured = points[values.argmax()], float(values.max())
+            best, measured, on = points[values.argmax()], float(values.max()), track
         return values
 
     evolution = Evolution(space.num_parameters, settings["population"], SIGMA, seed=seed)
     list(evolution.run(fitness, settings["generations"]))
-    three = np.stack([np.zeros(space.num_parameters), evolution.mean, best])
+    three = np.stack([unchanged, evolution.mean, best])
     others = range(TRACKS_FROM, TRACKS_FROM + settings["tracks"])
-    row = {"best_measured": round(measured, 2)}
-    for name, on in (("own", tracks), ("others", others)):
-        for controller, value in zip(CONTROLLERS, score(three, on), strict=True):
-            row[f"{controller}_{name}"] = round(float(value), 2)
-    return row
+    row = {"best_measured": measured, "before_measured": score(three[:1], [on])[0]}
+    for name, some in (("own", tracks), ("others", others)):
+        values = score(three, some)
+        row |= {f"{c}_{name}": value for c, value in zip(CONTROLLERS, values, strict=True)}
+    return {name: round(float(value), 2) for name, value in row.items()}
 
 
 class AblateSelection(Ablate):
