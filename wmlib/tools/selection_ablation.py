@@ -1,9 +1,8 @@
 """What is lost by two popular mistakes: scoring on the search's own track, and the best candidate.
 
-`python -m wmlib ablate selection` continues the search for the pretrained C, with one track for all
-generations or with a new one for each. The result is scored on the tracks of the search itself and
-on others, and so is the candidate with the highest return of the whole search. Chapter 7 draws the
-differences.
+`python -m wmlib ablate selection` runs small searches that start at the pretrained C, with one
+track for all generations or with a new one for each. The result is scored on the tracks of the
+search itself and on others, and so is the candidate with the highest return of the whole search.
 """
 
 from collections.abc import Sequence
@@ -13,10 +12,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from wmlib.evaluation import features
 from wmlib.files import exclusive_lock
 from wmlib.models.checkpoints import load_agent
 from wmlib.models.controller import Controller
@@ -28,6 +25,7 @@ from wmlib.pipeline.scales import get_chapter_config
 from wmlib.pipeline.scoring import agent_digest, collect_test_episodes
 from wmlib.pipeline.workers import processes
 from wmlib.provenance import Record
+from wmlib.tools.input_ablation import features_of
 from wmlib.tools.tables import Ablate, Table, published
 from wmlib.training.evolution import Evolution
 from wmlib.training.search_space import Directions
@@ -37,7 +35,7 @@ SEEDS = range(5)
 ONE, NEW = ARMS = "one track for all generations", "a new track for each generation"
 SIGMA = 0.2
 TRACKS_FROM = 941_000  # training tracks that no training and no search uses
-BEFORE, RESULT, BEST = CONTROLLERS = "before", "result", "best"
+CONTROLLERS = ("before", "result", "best")
 
 
 def run_selection_ablation(config: Config, file: Path, work: Path, machine: Machine) -> None:
@@ -55,11 +53,12 @@ def run_selection_ablation(config: Config, file: Path, work: Path, machine: Mach
     settings = settings_of(config)
     record = Record({"agent": agent_digest(pretrained("car_racing"))}, settings)
     with exclusive_lock(work), processes(machine.workers, machine.cluster) as executor:
-        seen = _features_of_test_episodes(config, settings["test_episodes"])
+        table, store = Table(file, record), collect_test_episodes(config, settings["test_episodes"])
+        seen = features_of(load_agent(pretrained("car_racing"))[0], store, store.names())
         for seed in SEEDS:
             for arm in ARMS:
                 measure = partial(_row, config, settings, seen, arm, seed, executor)
-                Table(file, record).add({"arm": arm, "seed": seed}, measure)
+                table.add({"arm": arm, "seed": seed}, measure)
 
 
 def settings_of(config: Config) -> dict:
@@ -74,13 +73,6 @@ def settings_of(config: Config) -> dict:
         "test_episodes": get_chapter_config(config).test_episodes,
         "tracks": config.search.check_tracks,
     }
-
-
-def _features_of_test_episodes(config: Config, episodes: int) -> Tensor:
-    world_model = load_agent(pretrained("car_racing"))[0]
-    store = collect_test_episodes(config, episodes)
-    recorded = [store.episode(name) for name in store.names()]
-    return torch.cat([features(world_model, e["frames"], e["actions"]) for e in recorded])
 
 
 def _row(
