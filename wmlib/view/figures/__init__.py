@@ -6,7 +6,12 @@ grey. Each function returns a matplotlib Figure, or HTML for moving pictures and
 
 from wmlib.view.figures.architectures import architecture, mdn_rnn_diagram, vae_diagram
 from wmlib.view.figures.camera import texture_and_frame
-from wmlib.view.figures.curves import baseline_gaps, horizon_curves, training_curves
+from wmlib.view.figures.curves import (
+    arms_learning,
+    baseline_gaps,
+    horizon_curves,
+    training_curves,
+)
 from wmlib.view.figures.dreams import (
     before_and_after,
     dream_accuracy,
@@ -40,6 +45,7 @@ __all__ = [
     "REALITY",
     "agent_diagram",
     "architecture",
+    "arms_learning",
     "baseline_gaps",
     "before_and_after",
     "bench",

@@ -2,7 +2,7 @@
 
 import itertools
 import textwrap
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -74,6 +74,38 @@ def horizon_curves(
     bottom = 0 if lowest == 0 else None
     ax.set(xlabel="horizon (agent steps)", ylabel=ylabel, ylim=(bottom, None))
     ax.legend()
+    return figure
+
+
+def arms_learning(
+    curves: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]],
+    reference: str,
+    levels: Sequence[float] = (),
+) -> Figure:
+    """Learning curves of several recipes, a panel each, beside a recipe that all share.
+
+    curves: {recipe: [(environment steps (n,), mean returns (n,)) of each seed]}, a line per
+    training seed; those of `reference` are grey, in every panel. levels: returns, a dotted line
+    each. Raises ValueError if there are no recipes, `reference` is not one of them, or it is the
+    only one.
+    """
+    require_data("recipes", curves)
+    if reference not in curves:
+        raise ValueError(f"there are no curves of {reference!r}, only of {', '.join(curves)}")
+    others = [name for name in curves if name != reference]
+    require_data(f"recipes beside {reference!r}", others)
+    figure, axes = panels(len(others), height=2.8)
+    for ax, name in zip(axes, others, strict=True):
+        for drawn, color in ((reference, BASELINE), (name, REALITY)):
+            for k, (steps, returns) in enumerate(curves[drawn]):
+                ax.plot(steps / 1e6, returns, color=color, lw=1, label="" if k else drawn)
+        for level in levels:
+            ax.axhline(level, color="black", ls=":", lw=0.8)
+        ax.set(xlabel="environment steps (millions)")
+        ax.sharex(axes[0])
+        ax.sharey(axes[0])
+        ax.legend(fontsize=8, loc="lower right")
+    axes[0].set_ylabel("mean return (points)")
     return figure
 
 

@@ -88,12 +88,16 @@ def _enlarged(ax: Axes, generation: Generation, summit: np.ndarray, scale: float
     ax.indicate_inset_zoom(inset, edgecolor="black", alpha=1)
 
 
-def seed_dots(columns: Mapping[str, Mapping[str, np.ndarray]], width: float = 4.2) -> Figure:
+def seed_dots(
+    columns: Mapping[str, Mapping[str, np.ndarray]], width: float = 4.2, differences: bool = False
+) -> Figure:
     """Values per training seed: a dot each, their mean, and its 95% CI (Student's t).
 
     columns: {label of the x axis: {name: values (n,)}}, a panel per entry, from the left; in each,
-    the first name is at the top. width: of a panel, inches. Raises ValueError if there are no
-    columns, or a column is empty.
+    the first name is at the top; names that all panels share are written once. width: of a panel,
+    inches. differences: whether the values are differences; then all panels have one scale, with a
+    line at 0. Raises ValueError if there are no columns, or if a name has fewer than two values or
+    one that is not finite.
     """
     require_data("columns", columns)
     most = max(len(rows) for rows in columns.values())
@@ -110,6 +114,12 @@ def seed_dots(columns: Mapping[str, Mapping[str, np.ndarray]], width: float = 4.
         ax.set_ylim(len(rows) - 0.5, -0.5)
         ax.set_xlabel(label)
         ax.grid(axis="y", visible=False)
+        if differences:
+            ax.axvline(0, color=BASELINE, ls="--", lw=1)
+            ax.sharex(axes[0])
+    names = [list(rows) for rows in columns.values()]
+    for ax in axes[1:] if all(some == names[0] for some in names) else ():
+        ax.tick_params(labelleft=False)
     return figure
 
 
