@@ -271,6 +271,7 @@ print("CarRacing-v3 runs. You are ready.")
 # | [4. C](04_controller.ipynb) | How can 867 parameters drive a car, and how are they found? | the linear policy, an evolution strategy |
 # | [5. The full loop](05_car_racing.ipynb) | Data, V, M, C and a score, from an empty folder | one round of the loop, the rollout, a bootstrap interval |
 # | [6. Learning inside a dream](06_dreaming.ipynb) | Can C be trained in dreams alone, and when can a dream be trusted? | the dream as an environment, the extrapolated return, the regret |
+# | [7. What matters](07_what_matters.ipynb) | Which parts are worth their cost, and is training M one of them? | an interval for the difference of two recipes, the steps to a level, a linear probe |
 #
 # Each chapter runs alone. What they have in common:
 #

@@ -897,7 +897,7 @@ figures.intervals(drawn, "difference of the mean return (points)", colors)
 # - The whole loop: 862 over three seeds (95% CI 780 to 944; best 900), 37 points (95% CI -43 to 117) below the three seeds of chapter 5's recipe (same architecture, evolved in the real environment), with about 5% of its real episodes, and complete laps in 48%, 10% and 10% of the episodes by seed.
 # - Twelve changes that neither agent was trained with, six of the environment and six of the loop: the agent evolved in dreams lost fewer points than chapter 5's in ten (in two of these both fail), and more on mirrored tracks, 247 against 154 (two agents, one training seed each, 100 tracks).
 #
-# **What's next.** Back to the [start](00_start_here.ipynb), for the map of the series.
+# **What's next.** [Chapter 7](07_what_matters.ipynb) replaces single parts of the method, trains again with several seeds, and measures which of them are worth their cost.
 #
 # ## Related work
 #

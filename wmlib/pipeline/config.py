@@ -208,6 +208,7 @@ class ChapterConfig(Checked):
     agent_steps: int = number(400)  # of an episode that is gone through step by step
     broken_epochs: int = number(2)  # of VAEs that are broken on purpose
     trial_generations: int = number(10)  # of a search that is only tried
+    small_m_steps: int = number(300)  # gradient steps of Ms with another loss
     rollout_start: int = number(300)  # step at which M's rollouts begin: tracks differ there
 
     def at_pace(self, repeat: int) -> "ChapterConfig":

@@ -186,6 +186,7 @@ CHAPTERS = {
         agent_steps=40,
         broken_epochs=1,
         trial_generations=1,
+        small_m_steps=2,
         rollout_start=20,
     ),
     "laptop": ChapterConfig(),

@@ -24,6 +24,7 @@ def exercises() -> dict[str, Exercise]:
     """All exercises by name, in the order of the chapters."""
     # Only here: each chapter's module imports what its chapter is about.
     from wmlib.view.build import (
+        ablation,
         controller,
         dream,
         full_loop,
@@ -35,7 +36,7 @@ def exercises() -> dict[str, Exercise]:
         vision,
     )
 
-    modules = (loss, mixture, vision, memory, rollout, controller, full_loop, loop, dream)
+    modules = (loss, mixture, vision, memory, rollout, controller, full_loop, loop, dream, ablation)
     return {e.name: e for module in modules for e in module.EXERCISES}
 
 
