@@ -29,7 +29,7 @@
 #
 # **What you need.** Nothing to read and run it (Shift+Enter runs a cell); a little PyTorch for its one build cell, which you may skip.
 #
-# **How long.** 5 minutes of reading and building; running all cells takes about 40 seconds on two cores.
+# **How long.** 15 minutes of reading and building; running all cells takes about 40 seconds on two cores.
 
 # %% tags=["install", "remove-cell"]
 import subprocess
