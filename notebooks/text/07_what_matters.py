@@ -660,7 +660,7 @@ print(f"difference {difference:.0f} (95% CI {low:.0f} to {high:.0f})")
 # with processes(machine.workers) as executor:
 #     print(small_search(model, torch.cat([z_seen, before], dim=1), 0, executor))
 # ```
-# The angle: R² 0.79 instead of 0.67. The speed stays at 0.05: no linear function of two $z$ contains it. One such search ended at 335 points, which says nothing by itself: see the intervals of 7.6.
+# The angle: R² 0.79 instead of 0.67. The speed stays at 0.05: no linear function of two $z$ contains it. One such search ended at 366 points, which says nothing by itself: see the intervals of 7.6.
 # </details>
 #
 # ## Summary
