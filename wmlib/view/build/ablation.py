@@ -26,6 +26,12 @@ def steps_to_reach(steps, returns, level):
     return steps[k - 1] + share * (steps[k] - steps[k - 1])
 
 
+def _between(steps, returns, level, k):
+    # Where the line from check k - 1 to check k is at the level.
+    share = (level - returns[k - 1]) / (returns[k] - returns[k - 1])
+    return steps[k - 1] + share * (steps[k] - steps[k - 1])
+
+
 def _check_above(steps, returns, level):
     """This is the first check at or above the level. The curve crosses the level earlier, between
     that check and the one before: interpolate."""
@@ -54,8 +60,7 @@ def _last_crossing(steps, returns, level):
     k = below[below < len(returns) - 1][-1] + 1 if len(below) else 0
     if k == 0:
         return steps[0]
-    share = (level - returns[k - 1]) / (returns[k] - returns[k - 1])
-    return steps[k - 1] + share * (steps[k] - steps[k - 1])
+    return _between(steps, returns, level, k)
 
 
 def _no_first_check(steps, returns, level):
@@ -65,8 +70,7 @@ def _no_first_check(steps, returns, level):
     if not above.any():
         return np.inf
     k = above.argmax()
-    share = (level - returns[k - 1]) / (returns[k] - returns[k - 1])
-    return steps[k - 1] + share * (steps[k] - steps[k - 1])
+    return _between(steps, returns, level, k)
 
 
 def _from_zero(steps, returns, level):
@@ -88,8 +92,7 @@ def _never_is_the_first(steps, returns, level):
     k = (returns >= level).argmax()
     if k == 0:
         return steps[0]
-    share = (level - returns[k - 1]) / (returns[k] - returns[k - 1])
-    return steps[k - 1] + share * (steps[k] - steps[k - 1])
+    return _between(steps, returns, level, k)
 
 
 def _sorted_and_never(steps, returns, level):
@@ -125,55 +128,55 @@ def difference_interval(a, b):
     return difference, difference - half, difference + half
 
 
+def _around(a, b, half):
+    difference = a.mean() - b.mean()
+    return difference, difference - half, difference + half
+
+
+def _quantile(a, b, x, y, share=0.975):
+    # Of Student's t, with Welch's degrees of freedom for variances x and y.
+    return stats.t.ppf(share, (x + y) ** 2 / (x**2 / (len(a) - 1) + y**2 / (len(b) - 1)))
+
+
 def _as_if_normal(a, b):
     """The factor is that of a normal distribution, about 1.96. It needs many values, or a known
     spread: with few, take the quantile of Student's t."""
     x, y = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
     half = stats.norm.ppf(0.975) * np.sqrt(x + y)
-    return a.mean() - b.mean(), a.mean() - b.mean() - half, a.mean() - b.mean() + half
+    return _around(a, b, half)
 
 
 def _one_sided(a, b):
     """The quantile is 0.95: this interval leaves 5% on *each* side, so it is a 90% CI. Of a 95% CI,
     2.5% are on each side."""
     x, y = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
-    freedom = (x + y) ** 2 / (x**2 / (len(a) - 1) + y**2 / (len(b) - 1))
-    half = stats.t.ppf(0.95, freedom) * np.sqrt(x + y)
-    return a.mean() - b.mean(), a.mean() - b.mean() - half, a.mean() - b.mean() + half
+    return _around(a, b, _quantile(a, b, x, y, 0.95) * np.sqrt(x + y))
 
 
 def _biased_variance(a, b):
     """The variances are divided by n, and not by n - 1: pass ddof=1."""
     x, y = a.var() / len(a), b.var() / len(b)
-    freedom = (x + y) ** 2 / (x**2 / (len(a) - 1) + y**2 / (len(b) - 1))
-    half = stats.t.ppf(0.975, freedom) * np.sqrt(x + y)
-    return a.mean() - b.mean(), a.mean() - b.mean() - half, a.mean() - b.mean() + half
+    return _around(a, b, _quantile(a, b, x, y) * np.sqrt(x + y))
 
 
 def _spread_of_values(a, b):
     """This uses the variances of single values. The variance of a *mean* of n values is that of a
     value divided by n."""
     x, y = a.var(ddof=1), b.var(ddof=1)
-    freedom = (x + y) ** 2 / (x**2 / (len(a) - 1) + y**2 / (len(b) - 1))
-    half = stats.t.ppf(0.975, freedom) * np.sqrt(x + y)
-    return a.mean() - b.mean(), a.mean() - b.mean() - half, a.mean() - b.mean() + half
+    return _around(a, b, _quantile(a, b, x, y) * np.sqrt(x + y))
 
 
 def _without_root(a, b):
     """The sum of the two variances is a variance: take its root, the standard error."""
     x, y = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
-    freedom = (x + y) ** 2 / (x**2 / (len(a) - 1) + y**2 / (len(b) - 1))
-    half = stats.t.ppf(0.975, freedom) * (x + y)
-    return a.mean() - b.mean(), a.mean() - b.mean() - half, a.mean() - b.mean() + half
+    return _around(a, b, _quantile(a, b, x, y) * (x + y))
 
 
 def _deviations(a, b):
     """These are standard deviations divided by n: square them first. The variance of a mean is
     a.var(ddof=1) / len(a)."""
     x, y = a.std(ddof=1) / len(a), b.std(ddof=1) / len(b)
-    freedom = (x + y) ** 2 / (x**2 / (len(a) - 1) + y**2 / (len(b) - 1))
-    half = stats.t.ppf(0.975, freedom) * np.sqrt(x + y)
-    return a.mean() - b.mean(), a.mean() - b.mean() - half, a.mean() - b.mean() + half
+    return _around(a, b, _quantile(a, b, x, y) * np.sqrt(x + y))
 
 
 def _equal_spreads(a, b):
@@ -182,7 +185,7 @@ def _equal_spreads(a, b):
     n, m = len(a), len(b)
     pooled = ((n - 1) * a.var(ddof=1) + (m - 1) * b.var(ddof=1)) / (n + m - 2)
     half = stats.t.ppf(0.975, n + m - 2) * np.sqrt(pooled * (1 / n + 1 / m))
-    return a.mean() - b.mean(), a.mean() - b.mean() - half, a.mean() - b.mean() + half
+    return _around(a, b, half)
 
 
 def _pooled(a, b):
@@ -190,7 +193,7 @@ def _pooled(a, b):
     them allows two different ones."""
     x, y = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
     half = stats.t.ppf(0.975, len(a) + len(b) - 2) * np.sqrt(x + y)
-    return a.mean() - b.mean(), a.mean() - b.mean() - half, a.mean() - b.mean() + half
+    return _around(a, b, half)
 
 
 def _reversed(a, b):
@@ -222,6 +225,12 @@ def probe_r2(inputs, truth, test_inputs, test_truth):
     return 1 - error / ((test_truth - test_truth.mean()) ** 2).sum()
 
 
+def _predicted(inputs, truth, test_inputs):
+    with_one = np.column_stack([inputs, np.ones(len(inputs))])
+    weights = np.linalg.lstsq(with_one, truth, rcond=None)[0]
+    return test_inputs @ weights[:-1] + weights[-1]
+
+
 def _without_constant(inputs, truth, test_inputs, test_truth):
     """The constant is missing: add a column of ones to the inputs, or subtract the means."""
     weights = np.linalg.lstsq(inputs, truth, rcond=None)[0]
@@ -243,18 +252,14 @@ def _fitted_to_the_test(inputs, truth, test_inputs, test_truth):
 def _correlation(inputs, truth, test_inputs, test_truth):
     """This is the squared correlation, which ignores a wrong scale and a wrong mean. R² is 1 minus
     the squared error divided by that of the mean."""
-    with_one = np.column_stack([inputs, np.ones(len(inputs))])
-    weights = np.linalg.lstsq(with_one, truth, rcond=None)[0]
-    predicted = test_inputs @ weights[:-1] + weights[-1]
+    predicted = _predicted(inputs, truth, test_inputs)
     return np.corrcoef(predicted, test_truth)[0, 1] ** 2
 
 
 def _training_mean(inputs, truth, test_inputs, test_truth):
     """The error is divided by that of the mean of the *training* data. Take the mean of the test
     data: the R² of a constant prediction is then 0 at most."""
-    with_one = np.column_stack([inputs, np.ones(len(inputs))])
-    weights = np.linalg.lstsq(with_one, truth, rcond=None)[0]
-    predicted = test_inputs @ weights[:-1] + weights[-1]
+    predicted = _predicted(inputs, truth, test_inputs)
     error = ((test_truth - predicted) ** 2).sum()
     return 1 - error / ((test_truth - truth.mean()) ** 2).sum()
 
@@ -262,18 +267,14 @@ def _training_mean(inputs, truth, test_inputs, test_truth):
 def _variance_of_the_error(inputs, truth, test_inputs, test_truth):
     """The variance of the error ignores its mean: a prediction that is wrong by a constant would
     count as perfect. Sum the squared errors."""
-    with_one = np.column_stack([inputs, np.ones(len(inputs))])
-    weights = np.linalg.lstsq(with_one, truth, rcond=None)[0]
-    predicted = test_inputs @ weights[:-1] + weights[-1]
+    predicted = _predicted(inputs, truth, test_inputs)
     return 1 - (test_truth - predicted).var() / test_truth.var()
 
 
 def _about_zero(inputs, truth, test_inputs, test_truth):
     """The error is divided by the sum of squares about 0. Subtract the mean of test_truth first: a
     constant prediction should have an R² of 0."""
-    with_one = np.column_stack([inputs, np.ones(len(inputs))])
-    weights = np.linalg.lstsq(with_one, truth, rcond=None)[0]
-    predicted = test_inputs @ weights[:-1] + weights[-1]
+    predicted = _predicted(inputs, truth, test_inputs)
     return 1 - ((test_truth - predicted) ** 2).sum() / (test_truth**2).sum()
 
 

@@ -118,8 +118,9 @@ def seed_dots(
             ax.axvline(0, color=BASELINE, ls="--", lw=1)
             ax.sharex(axes[0])
     names = [list(rows) for rows in columns.values()]
-    for ax in axes[1:] if all(some == names[0] for some in names) else ():
-        ax.tick_params(labelleft=False)
+    if all(some == names[0] for some in names):
+        for ax in axes[1:]:
+            ax.tick_params(labelleft=False)
     return figure
 
 
