@@ -4,6 +4,7 @@ import itertools
 import json
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
@@ -124,6 +125,13 @@ def assert_legible(figure):
         across = min(a.x1, b.x1) - max(a.x0, b.x0)
         down = min(a.y1, b.y1) - max(a.y0, b.y0)
         assert across < 1 or down < 1, f"{one!r} and {other!r}"
+
+
+def assert_drawn_legibly(figure):
+    """Draw it: it has some texts, none is cut off, and none covers another."""
+    FigureCanvasAgg(figure).draw()
+    assert len(visible_texts(figure)) > 4
+    assert_legible(figure)
 
 
 def drawn(ax, color):
