@@ -27,7 +27,7 @@
 #
 # **What you need.** Chapters [2](02_vae.ipynb) to [6](06_dreaming.ipynb).
 #
-# **How long.** About an hour of reading and building; running all cells takes about 3 minutes on two cores.
+# **How long.** About an hour of reading and building; running all cells takes about 4 minutes on two cores.
 
 # %% tags=["install", "remove-cell"]
 import subprocess
@@ -67,7 +67,7 @@ from wmlib.view import build, figures
 # %%
 figures.use_style()
 config, machine = get_config(), get_machine()
-world_model, trained = load_agent(pretrained("car_racing"))
+world_model, _ = load_agent(pretrained("car_racing"))
 pace = world_model.mdn_rnn.repeat  # environment steps per agent step
 chapter = get_chapter_config().at_pace(pace)
 
@@ -122,7 +122,7 @@ for freedom in (1, 2, 4, 8, 30):
     print(f"{freedom:2} degrees of freedom: t = {stats.t.ppf(0.975, freedom):.2f}")
 
 # %% [markdown]
-# Five training seeds per arm are planned. So far four are there (of `z` five), and the intervals say what these allow. An interval that contains 0 does not show that two recipes are *equal*; it may just be wide. We call two recipes equal in practice only if the whole interval lies within ±15 points (about four tiles, or three seconds of driving).
+# There are five training seeds per arm, and the intervals say what these allow. An interval that contains 0 does not show that two recipes are *equal*; it may just be wide. We call two recipes equal in practice only if the whole interval lies within ±15 points (about four tiles, or three seconds of driving).
 #
 # **Build 7.1: `difference_interval`** (5 lines). `a.var(ddof=1)` is $s_a^2$, and `stats.t.ppf(0.975, freedom)` the quantile.
 
@@ -158,7 +158,7 @@ figures.seed_dots({"mean return (points)": scores}, width=6)
 # %% [markdown]
 # **Figure 7.2.** Mean return of each arm on 100 tracks: a dot per training seed, their mean and its 95% CI (Student's $t$). All of them share V, the recorded episodes and the 100 tracks: the intervals cover the seed of M and of the search.
 #
-# **Finding.** With $z$ and $h$ of a trained M, C returns 137 points more than with $z$ alone (95% CI 117 to 157), and completes 65% of the laps instead of 3%. Most of that gain, 108 points (84 to 133), is there without memory, with an $h$ that is a function of the last $z$ and action; the memory adds 29 points (6 to 52). (This M was trained without memory. An agent that was evolved *with* it loses far more if its $h$ is reset, see section [5.10](05_car_racing.ipynb).) The *training* of M makes no difference in the final score that these seeds can show: trained minus untrained is -6 points (-22 to 10). That is not quite equality within ±15 points, but a gain of more than 10 points lies outside the interval: random features of the recent past (a *reservoir*) serve a linear C about as well.
+# **Finding.** With $z$ and $h$ of a trained M, C returns 137 points more than with $z$ alone (95% CI 118 to 156), and completes 66% of the laps instead of 3%. Most of that gain, 111 points (89 to 133), is there without memory, with an $h$ that is a function of the last $z$ and action; the memory adds 26 points (8 to 44). (This M was trained without memory. An agent that was evolved *with* it loses far more if its $h$ is reset, see section [5.10](05_car_racing.ipynb).) The *training* of M makes no difference in the final score that these seeds can show: trained minus untrained is -7 points (-19 to 5). That is not quite equality within ±15 points, but a gain of more than 5 points lies outside the interval: random features of the recent past (a *reservoir*) serve a linear C about as well.
 #
 # How fast do they learn? Every five generations the mean of the search distribution is checked on 32 other tracks. We count the environment steps of all candidates' episodes until this *check* first reaches 600, 800 or 880 points; the three levels were fixed before the runs. (Noise makes first crossings too early in every arm, though not necessarily by the same amount. At 880, where the curves are flat, noise decides.)
 #
@@ -208,9 +208,9 @@ figures.arms_learning(curves, reference="z and h", levels=(600, 800, 880))
 # %% [markdown]
 # **Figure 7.3.** The searches of each arm: return of the search distribution's mean on 32 tracks, against the environment steps of all candidates' episodes so far. A line per training seed; grey, in all plots: `z and h`. Dotted: the three levels.
 #
-# **Finding.** To 600 points, the three arms with an M need about equally many steps, and $z$ alone 2.84 times as many as `z and h` (95% CI 1.67 to 4.82). No search with $z$ alone gets to 800. There, an M without memory needs 3.21 times the steps of a trained one (1.60 to 6.42). An untrained M needs 2.06 times the steps, but that interval, 0.94 to 4.52, contains 1: four seeds do not quite show that training M makes the search faster. If it does, these searches do not tell why; section 7.3 has a candidate.
+# **Finding.** To 600 points, the three arms with an M need about equally many steps, and $z$ alone 3.05 times as many as `z and h` (95% CI 1.85 to 5.02). No search with $z$ alone gets to 800. There, an M without memory needs 3.19 times the steps of one with memory (1.90 to 5.36). An untrained M needs 1.65 times the steps of a trained one, but that interval, 0.69 to 3.95, contains 1: five seeds do not show that training M makes the search faster.
 #
-# Is the training worth it? By the logs of these runs, training an M took 105 s on two cores, and recording and encoding its data another 85 s, once for all of them. The searches run at about 4,400 environment steps per second, and reach 800 points after 0.50 million steps on average with a trained M, and 1.06 with an untrained one: a difference of two minutes. For a single search, training M takes as long as it may save. Two things need a trained M in any case: learning in a dream ([chapter 6](06_dreaming.ipynb)) and forecasting (section 7.4).
+# Is the training worth it? By the logs of these runs, training an M took 105 s on two cores, and recording and encoding its data another 85 s, once for all of them. The searches run at about 4,400 environment steps per second, and reach 800 points after 0.48 million steps on average with a trained M, and 0.90 with an untrained one. If that difference is real, it is 1.6 minutes: for a single search, training M takes longer than it saves. Two things need a trained M in any case: learning in a dream ([chapter 6](06_dreaming.ipynb)) and forecasting (section 7.4).
 #
 # ## 7.3 What do z and h know?
 #
@@ -328,7 +328,7 @@ for arm in arms:
 # %% [markdown]
 # (`z` has the same V and the same test episodes for all seeds, so these do not differ.)
 #
-# **Finding.** $z$ contains the offset (R² 0.97) and the bend ahead (0.89), and next to nothing of the speed (0.06). With $h$ of the pretrained M the speed is at 0.87, and with untrained ones at 0.55 to 0.58. (In the table, with ridge regression: 0.80 to 0.88 with the trained Ms of 7.2, 0.51 to 0.53 with the untrained ones, and 0.23 to 0.28 without memory.) The angle rises from 0.67 to about 0.9 with any M. In the 24 components, untrained Ms show much less: there the speed is at 0.18, instead of 0.84, and the angle at 0.67 to 0.70, instead of 0.82. Their small $h$ is not the reason: with all inputs standardized, the speed is at 0.20 to 0.26, and still at 0.84 with the trained M. So training M puts the speed into the few directions in which $h$ varies most; in an untrained M most of it lies in others. That fits the number of steps in 7.2, and does not prove that it is the reason. Nor does C need it in these directions: with an untrained M, its final score is about the same.
+# **Finding.** $z$ contains the offset (R² 0.97) and the bend ahead (0.89), and next to nothing of the speed (0.06). With $h$ of the pretrained M the speed is at 0.87, and with untrained ones at 0.55 to 0.58. (In the table, with ridge regression: 0.80 to 0.88 with the trained Ms of 7.2, 0.48 to 0.53 with the untrained ones, and 0.23 to 0.28 without memory.) The angle rises from 0.67 to about 0.9 with any M. In the 24 components, untrained Ms show much less: there the speed is at 0.18, instead of 0.84, and the angle at 0.67 to 0.70, instead of 0.82. Their small $h$ is not the reason: with all inputs standardized, the speed is at 0.20 to 0.26, and still at 0.84 with the trained M. So training M puts the speed into the few directions in which $h$ varies most; in an untrained M most of it lies in others. C does not need it there: with an untrained M, its final score is about the same, and the search is not measurably slower (7.2).
 #
 # ## 7.4 Can M stand in for V?
 #
@@ -592,7 +592,7 @@ difference, low, high = difference_interval(*reversed(own_scores.values()))
 print(f"difference {difference:.0f} (95% CI {low:.0f} to {high:.0f})")
 
 # %% [markdown]
-# **Finding.** Three searches per arm cannot tell. With the last action they end at 544, 256 and 186 points, without it at 96, 398 and 288: a difference of 68 with a 95% CI of -330 to 466. With the SD of 120 to 160 points that such searches had in chapter 4, an interval of ±50 points needs 46 to 80 searches per arm (exercise 1 has the formula). The searches of 7.2 are four times as long, with twice as many candidates and episodes per candidate, and with $h$ their scores have an SD of 9 to 15 points. (On another processor your six numbers may differ.)
+# **Finding.** Three searches per arm cannot tell. With the last action they end at 544, 256 and 186 points, without it at 96, 398 and 288: a difference of 68 with a 95% CI of -330 to 466. With the SD of 120 to 160 points that such searches had in chapter 4, an interval of ±50 points needs 46 to 80 searches per arm (exercise 1 has the formula). The searches of 7.2 are four times as long, with twice as many candidates and episodes per candidate, and with $h$ their scores have an SD of 8 to 15 points. (On another processor your six numbers may differ.)
 #
 # ## 7.7 Exercises
 #
@@ -670,9 +670,9 @@ print(f"difference {difference:.0f} (95% CI {low:.0f} to {high:.0f})")
 #
 # | part | replaced by | worth | evidence | cost | section |
 # |---|---|---|---|---|---|
-# | $h$ of a trained M | $z$ alone | 137 points (117 to 157) | 4 and 5 seeds | M's data and training, 3 minutes | 7.2 |
-# | M's memory | $h$ and $c$ of 0 before every step, in training, too | 29 points (6 to 52) | 4 seeds each | none | 7.2 |
-# | training M | random weights | -6 points (-22 to 10); an untrained M needs 2.06 times the steps to 800 (0.94 to 4.52) | 4 seeds each | as above | 7.2 |
+# | $h$ of a trained M | $z$ alone | 137 points (118 to 156) | 5 seeds each | M's data and training, 3 minutes | 7.2 |
+# | M's memory | $h$ and $c$ of 0 before every step, in training, too | 26 points (8 to 44) | 5 seeds each | none | 7.2 |
+# | training M | random weights | -7 points (-19 to 5); an untrained M needs 1.65 times the steps to 800 (0.69 to 3.95) | 5 seeds each | as above | 7.2 |
 # | M's forecast, with one frame of four | the last $z$ | 423 points (361 to 478) for chapter 5's agent, 447 (414 to 476) for chapter 6's | two agents, 100 tracks each | none, once M is trained | 7.4 |
 # | log-probabilities in M's loss | probabilities | 0.4 nats per dimension | 3 small Ms each | none | 7.5 |
 # | the mean of a search | its best candidate | 53 points (20 to 86) | 5 searches | none | 7.5 |
