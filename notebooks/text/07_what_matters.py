@@ -210,7 +210,7 @@ figures.arms_learning(curves, reference="z and h", levels=(600, 800, 880))
 #
 # **Finding.** To 600 points, the three arms with an M need about equally many steps, and $z$ alone 3.05 times as many as `z and h` (95% CI 1.85 to 5.02). No search with $z$ alone gets to 800. There, an M without memory needs 3.19 times the steps of one with memory (1.90 to 5.36). An untrained M needs 1.65 times the steps of a trained one, but that interval, 0.69 to 3.95, contains 1: five seeds do not show that training M makes the search faster.
 #
-# Is the training worth it? By the logs of these runs, training an M took 105 s on two cores, and recording and encoding its data another 85 s, once for all of them. The searches run at about 4,400 environment steps per second, and reach 800 points after 0.48 million steps on average with a trained M, and 0.90 with an untrained one. If that difference is real, it is 1.6 minutes: for a single search, training M takes longer than it saves. Two things need a trained M in any case: learning in a dream ([chapter 6](06_dreaming.ipynb)) and forecasting (section 7.4).
+# Is the training worth it? By the logs of these runs, training an M took 105 s in one thread, and recording and encoding its data on two cores another 85 s, once for all of them. The searches run at about 4,400 environment steps per second, and reach 800 points after 0.48 million steps on average with a trained M, and 0.90 with an untrained one. If that difference is real, it is 1.6 minutes: for a single search, training M takes longer than it saves. Two things need a trained M in any case: learning in a dream ([chapter 6](06_dreaming.ipynb)) and forecasting (section 7.4).
 #
 # ## 7.3 What do z and h know?
 #
