@@ -152,9 +152,10 @@ def _split(argv: list[str]) -> tuple[str, list[str]]:
 def _listing(names: Sequence[str]) -> str:
     kinds = {name: kind for name, (kind, _) in RUNS.items()} | AGENTS
     lines = [f"usage: {PROG} COMMAND [options]    ({PROG} COMMAND --help lists them)", ""]
+    width = 2 + max(map(len, kinds))
     for name in names:
         meaning = (kinds[name].__doc__ or "").splitlines()[0]
-        lines.append(f"  {name:18}{meaning}")
+        lines.append(f"  {name:{width}}{meaning}")
     return "\n".join([*lines, "", CODES])
 
 
