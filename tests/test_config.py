@@ -109,7 +109,7 @@ def test_settings_of_the_machine_are_not_stored_with_a_run(tmp_path):
         ({"score_tracks": 1}, "score_tracks must be 2 or more, got 1"),
         ({"dropout": 2.0}, "dropout must be 0 to 0.99, got 2.0"),
         ({"temperature": float("nan")}, "temperature must be 1e-06 or more, got nan"),
-        ({"policy": "netwroks"}, "policy must be one of smooth, networks, got 'netwroks'"),
+        ({"policy": "netwroks"}, "policy must be one of smooth, networks, varied, got 'netwroks'"),
         ({"seed": -1}, "seed must be 0 or more, got -1"),
         ({"frame_size": 100}, "frame_size must be one of 64, 96, got 100"),
     ],

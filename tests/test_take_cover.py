@@ -22,6 +22,7 @@ from wmlib.models.world_model import WorldModel
 from wmlib.pipeline import car_racing
 from wmlib.pipeline.config import Machine
 from wmlib.pipeline.scales import SCALES, get_config
+from wmlib.pipeline.tasks import TAKE_COVER
 from wmlib.pipeline.workers import processes
 from wmlib.rollout.policies import ConstantPolicy, EpisodeSpec, HeldRandomPolicy
 from wmlib.rollout.rollout import run_episodes
@@ -60,6 +61,22 @@ def test_random_actions_are_held_for_up_to_ten_tics(repeat):
     again = HeldRandomPolicy(repeat)
     again.begin(1, EpisodeSpec(7))
     assert [again.act(None, 2)[1, 0] for _ in range(50)] == taken[:50, 0].tolist()
+
+
+def test_the_varied_policy_holds_actions_longer_in_some_episodes():
+    policy = TAKE_COVER.varied_policy(1)
+    for row in range(3):
+        policy.begin(row, EpisodeSpec(row))
+    taken = np.array([policy.act(None, 3)[:, 0] for _ in range(20_000)])
+    longest = [np.diff(np.flatnonzero(np.diff(column))).max() for column in taken.T]
+    assert longest == [10, 40, 160]
+
+
+@pytest.mark.parametrize(("task", "policy"), [("take_cover", "networks"), ("car_racing", "varied")])
+def test_a_random_policy_of_another_task_is_refused(task, policy):
+    config = get_config("smoke", task=task).change(collect={"policy": policy})
+    with pytest.raises(ValueError, match=f"smooth or .* for {task}, got {policy}"):
+        car_racing.check_settings(config, Machine(0))
 
 
 class TestTheGame:
@@ -251,5 +268,3 @@ def test_paper_scale_has_the_papers_sizes():
     assert (config.frame_skip, config.env.max_steps, config.dream.end) == (1, 2100, "likely")
     assert config.dream.temperature == 1.15
     car_racing.check_settings(config, Machine())
-    with pytest.raises(ValueError, match=r"collect\.policy must be smooth for take_cover"):
-        car_racing.check_settings(config.change(collect={"policy": "networks"}), Machine())

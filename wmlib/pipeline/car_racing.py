@@ -93,9 +93,11 @@ def run_all_rounds(
 def check_settings(config: Config, machine: Machine) -> None:
     """ValueError for settings that a run would fail with only hours later."""
     pick_device(machine.device or None)
-    if config.task != "car_racing" and config.collect.policy == "networks":
+    policies = {"car_racing": ("smooth", "networks"), "take_cover": ("smooth", "varied")}
+    if config.collect.policy not in (allowed := policies[config.task]):
         raise ValueError(
-            f"collect.policy must be smooth for {config.task} (its own random policy), got networks"
+            f"collect.policy must be {' or '.join(allowed)} for {config.task}, got "
+            f"{config.collect.policy}"
         )
     if config.in_dreams and config.search.frame_every != 1:
         got = config.search.frame_every
@@ -154,7 +156,8 @@ def collect_episodes(current: Round) -> EpisodeStore:
     have the frames in between, too. It learns from them alone.
     """
     config, task = current.config, current.config.task_spec
-    policy: Policy = task.random_policy(current.repeat)
+    varied = task.varied_policy if config.collect.policy == "varied" else None
+    policy: Policy = (varied or task.random_policy)(current.repeat)
     world_model, members = None, 1
     made_from, first = {}, current.number == 0
     if not first:

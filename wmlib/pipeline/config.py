@@ -81,8 +81,9 @@ class EnvConfig(Checked):
 class CollectConfig(Checked):
     """The random policy of the first round, and the agent's own episodes of later ones."""
 
-    # The task's random policy, for CarRacing smooth noise; or random networks (the paper's).
-    policy: Literal["smooth", "networks"] = "smooth"
+    # The task's random policy, for CarRacing smooth noise; random networks (the paper's); or, in
+    # Take Cover, moves that are held for up to 10, 40 or 160 tics.
+    policy: Literal["smooth", "networks", "varied"] = "smooth"
     patience: int = number(150)  # environment steps without progress, then truncation
     own_patience: int = number(0, low=0)  # the same, of the agent's own episodes; 0: to the end
     noise: float = number(1.0, low=0)  # on the agent's actions, as a multiple of the task's

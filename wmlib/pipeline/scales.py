@@ -128,12 +128,21 @@ COVER: dict[str, dict] = {
         "env": {"max_steps": 120, "num_envs": 4},
         "rnn": {"hidden_size": 16, "done_weight": 10.0},
         "vae": {"z_size": 8},
+        "collect": {"policy": "varied"},
         "rounds": DREAM_ROUNDS["smoke"],
     },
     "laptop": {
         "env": {"max_steps": 2100, "num_envs": 16},
-        "rnn": {"hidden_size": 512, "done_weight": 10.0},
-        "vae": {"z_size": 64},
+        "collect": {"policy": "varied"},
+        "rnn": {"hidden_size": 512, "done_weight": 10.0, "epochs": 8},
+        # The paper's learning rate is for ten passes over 10,000 episodes.
+        "vae": {
+            "z_size": 64,
+            "batch_size": 32,
+            "learning_rate": 1e-3,
+            "anneal": True,
+            "flip": True,
+        },
         "dream": {"z_noise": 1.0, "z_weight": 64.0, "temperature": 1.15, "steps": 1000},
         "rounds": by_round(
             4,

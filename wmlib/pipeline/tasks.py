@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from wmlib.rollout.policies import (
     CAR_HIGH,
@@ -20,9 +21,10 @@ class Task:
 
     env_id, original_id: the environment to learn in, and the one in which scores are taken. low,
     high: of the actions. spread: of the noise on a trained policy's actions. random_policy: of the
-    first round, by the action repeat. reward: of an environment step, in points, where it is known
-    beforehand; None: M predicts it. reads_cell: whether C reads c beside h. has_laps: whether an
-    episode is a lap, after which M can expect no more rewards.
+    first round, by the action repeat. varied_policy: another one, whose habits differ more. reward:
+    of an environment step, in points, where it is known beforehand; None: M predicts it.
+    reads_cell: whether C reads c beside h. has_laps: whether an episode is a lap, after which M can
+    expect no more rewards.
     """
 
     env_id: str
@@ -34,6 +36,7 @@ class Task:
     reward: float | None = None
     reads_cell: bool = False
     has_laps: bool = False
+    varied_policy: Callable[[int], Policy] | None = None
 
     @property
     def action_size(self) -> int:
@@ -70,5 +73,8 @@ TAKE_COVER = Task(
     HeldRandomPolicy,
     reward=1.0,
     reads_cell=True,
+    # Actions that are held for 10 tics reach a wall by chance alone, and there M does not know that
+    # one dies. C then goes to a wall and stays.
+    varied_policy=partial(HeldRandomPolicy, longest=(10, 40, 160)),
 )
 TASKS = {"car_racing": CAR_RACING, "take_cover": TAKE_COVER}

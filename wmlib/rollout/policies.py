@@ -137,12 +137,14 @@ class RecordedPolicy:
 class HeldRandomPolicy:
     """The paper's policy for Take Cover: an action uniform in -1..1, held for 1 to 10 tics.
 
-    repeat: environment steps per agent step. The same spec gets the same actions in any
+    repeat: environment steps per agent step. longest: the tics that an action is held for, at most;
+    of several, each episode has one, by its seed. The same spec gets the same actions in any
     environment.
     """
 
-    def __init__(self, repeat: int = 1, longest: int = 10):
+    def __init__(self, repeat: int = 1, longest: Sequence[int] = (10,)):
         self.repeat, self.longest = repeat, longest
+        self._longest: dict[int, int] = {}
         self._rng: dict[int, np.random.Generator] = {}
         self._action: dict[int, float] = {}
         self._left: dict[int, int] = {}
@@ -150,6 +152,7 @@ class HeldRandomPolicy:
     def begin(self, row: int, spec: EpisodeSpec) -> None:
         """Start the environment's actions from the spec's seed and member."""
         self._rng[row] = np.random.default_rng([spec.seed, spec.member])
+        self._longest[row] = self.longest[spec.seed % len(self.longest)]
         self._left[row] = 0
 
     def act(self, features: Tensor | None, num_envs: int) -> np.ndarray:
@@ -158,7 +161,7 @@ class HeldRandomPolicy:
         for row, rng in self._rng.items():
             if self._left[row] <= 0:
                 self._action[row] = rng.uniform(-1, 1)
-                self._left[row] = int(rng.integers(1, self.longest + 1))
+                self._left[row] = int(rng.integers(1, self._longest[row] + 1))
             self._left[row] -= self.repeat
             actions[row] = self._action[row]
         return actions
