@@ -64,7 +64,7 @@ def test_random_actions_are_held_for_up_to_ten_tics(repeat):
 
 
 def test_the_varied_policy_holds_actions_longer_in_some_episodes():
-    policy = TAKE_COVER.varied_policy(1)
+    policy = TAKE_COVER.random_policies["varied"](1)
     for row in range(3):
         policy.begin(row, EpisodeSpec(row))
     taken = np.array([policy.act(None, 3)[:, 0] for _ in range(20_000)])

@@ -93,8 +93,9 @@ def run_all_rounds(
 def check_settings(config: Config, machine: Machine) -> None:
     """ValueError for settings that a run would fail with only hours later."""
     pick_device(machine.device or None)
-    policies = {"car_racing": ("smooth", "networks"), "take_cover": ("smooth", "varied")}
-    if config.collect.policy not in (allowed := policies[config.task]):
+    allowed = [*config.task_spec.random_policies]
+    allowed += ["networks"] if config.task == "car_racing" else []
+    if config.collect.policy not in allowed:
         raise ValueError(
             f"collect.policy must be {' or '.join(allowed)} for {config.task}, got "
             f"{config.collect.policy}"
@@ -156,10 +157,9 @@ def collect_episodes(current: Round) -> EpisodeStore:
     have the frames in between, too. It learns from them alone.
     """
     config, task = current.config, current.config.task_spec
-    varied = task.varied_policy if config.collect.policy == "varied" else None
-    policy: Policy = (varied or task.random_policy)(current.repeat)
     world_model, members = None, 1
     made_from, first = {}, current.number == 0
+    policy: Policy
     if not first:
         world_model, controller = current.previous.agent()
         pace = world_model.mdn_rnn.repeat
@@ -175,6 +175,8 @@ def collect_episodes(current: Round) -> EpisodeStore:
         world_model = WorldModel(VAE(config.env.frame_size), MDNRNN(repeat=current.repeat))
         members = current.settings.episodes
         policy = random_networks(members, seed=config.seed)
+    else:
+        policy = task.random_policies[config.collect.policy](current.repeat)
     tracks, patience = current.training_tracks(), config.collect.patience_of(first)
     env_spec = replace(training_env_spec(config, patience), repeat=current.repeat)
     with processes(current.machine.workers, current.machine.cluster) as executor:

@@ -161,7 +161,7 @@ def _of_task(
     world_model = WorldModel(VAE(config.env.frame_size, config.vae.z_size), m)
     m.repeat = config.frame_skip
     spec = training_env_spec(config.change(env={"max_steps": steps}))
-    policy = config.task_spec.random_policy(config.frame_skip)
+    policy = config.task_spec.random_policies[config.collect.policy](config.frame_skip)
     specs = [EpisodeSpec(seed) for seed in range(2 * config.env.num_envs)]
     began = time.perf_counter()
     episodes = run_episodes(spec, policy, specs, world_model, executor=executor)
