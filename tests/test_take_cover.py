@@ -32,7 +32,8 @@ from wmlib.tools.temperature_ablation import TEMPERATURES
 NAME = "wmlib/TakeCover-v0"
 
 
-def test_without_vizdoom_it_says_what_to_install(monkeypatch):
+@pytest.fixture
+def without_vizdoom(monkeypatch):
     original = builtins.__import__
 
     def without(name, *args, **kwargs):
@@ -41,8 +42,16 @@ def test_without_vizdoom_it_says_what_to_install(monkeypatch):
         return original(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
+
+
+@pytest.mark.usefixtures("without_vizdoom")
+def test_without_vizdoom_it_says_what_to_install(tmp_path, capsys):
     with pytest.raises(ModuleNotFoundError, match="pip install vizdoom"):
         gym.make(NAME)
+    folder = tmp_path / "run"
+    assert main(["run", "take_cover", "--scale", "smoke", "--folder", str(folder)]) == 1
+    assert capsys.readouterr().err.count("pip install vizdoom") == 1
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("repeat", [1, 2])

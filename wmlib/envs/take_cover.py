@@ -47,7 +47,7 @@ class TakeCover(gym.Env):
     metadata = {"render_modes": ["rgb_array"], "render_fps": 35}  # noqa: RUF012 (gym's own way)
 
     def __init__(self, frame_size: int = 64, render_mode: str | None = None):
-        vizdoom = _vizdoom()
+        vizdoom = import_vizdoom()
         self.frame_size, self.render_mode = frame_size, render_mode
         self.observation_space = gym.spaces.Box(0, 255, (frame_size, frame_size, 3), np.uint8)
         self.action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
@@ -107,7 +107,8 @@ class TakeCover(gym.Env):
         self._folder.cleanup()
 
 
-def _vizdoom() -> Any:
+def import_vizdoom() -> Any:
+    """The package `vizdoom`. ModuleNotFoundError that says how to install it, if it is missing."""
     try:
         import vizdoom
     except ModuleNotFoundError as error:

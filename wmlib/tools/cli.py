@@ -191,6 +191,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, FileNotFoundError) as error:
         return _say(error)
     except ModuleNotFoundError as error:  # pictures and measurements need more than the core has
+        if error.name is None:  # one of our own, which says what to do
+            return _say(error)
         return _say(f"{error.name} is not installed: pip install -e '.[notebooks]' brings it")
     except SafetensorError as error:  # its own word for a full disk, without the file's name
         return _say(f"{error}. Nothing finished is lost")

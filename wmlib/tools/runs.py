@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 
 from tyro.conf import FlagCreatePairsOff, Suppress, arg
 
+from wmlib.envs.take_cover import import_vizdoom
 from wmlib.files import exclusive_lock
 from wmlib.models.checkpoints import load_controller, load_network
 from wmlib.models.mdn_rnn import MDNRNN
@@ -237,6 +238,11 @@ class TrainTakeCover(TrainCar):
     """Take Cover (needs ViZDoom), from scratch to a trained agent; C is evolved in dreams alone."""
 
     world: ClassVar[str] = "take_cover"
+
+    def __call__(self) -> None:
+        """Run it."""
+        import_vizdoom()  # here, before there is a folder, and not in every worker
+        super().__call__()
 
 
 def _fits(config: Config, folder: Path, world: str, machine: Machine, dry_run: bool) -> bool:
