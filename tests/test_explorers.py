@@ -11,7 +11,7 @@ from wmlib.envs.vector import VectorEnvSpec
 from wmlib.evaluation import watch
 from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN, sample_next
-from wmlib.models.vae import frames_to_tensor, tensor_to_frames
+from wmlib.models.vae import VAE, frames_to_tensor, tensor_to_frames
 from wmlib.models.world_model import State, WorldModel
 from wmlib.view.explorers import (
     ControllerExplorer,
@@ -394,6 +394,31 @@ def test_a_terminated_dream_stands_still_until_a_resync(world_model):
     assert dream_drive.difference == 0
     assert not dream_drive.dream_label.value.endswith("(over)")
     dream_drive.close()
+
+
+def test_two_keys_move_the_player_of_take_cover():
+    """Its action is one number, its reward is known: one per tic survived, two per agent step."""
+    pytest.importorskip("vizdoom", reason="needs ViZDoom: pip install vizdoom")
+    torch.manual_seed(0)
+    agent = WorldModel(VAE(z_size=4), MDNRNN(4, 1, 8, repeat=2, reads_cell=True))
+    agent.mdn_rnn.done.bias.data.fill_(-math.inf)
+    controller = Controller(feature_size=agent.feature_size, action_size=1)
+    cover = VectorEnvSpec("wmlib/TakeCover-v0", 1)
+    explorer = DreamExplorer(agent, controller, cover, context=3, reward=2.0, unit="tics")
+    assert explorer.rate == 35 / 2
+    assert explorer.keypad.meanings.keys() == {"left", "right"}
+    moves = {}
+    for key, action in (("left", -1), ("right", 1)):
+        explorer.restart()
+        explorer.keypad.held = [key]
+        for _ in range(10):
+            explorer.tick()
+        np.testing.assert_array_equal(explorer.action, [action])
+        moves[key] = explorer.frames[1]
+        assert explorer.dream_label.value == "dream: 20 tics"
+        assert explorer.real_label.value == "real: 20 tics"
+    assert (moves["left"] != moves["right"]).any()
+    explorer.close()
 
 
 def test_the_contact_sheet_of_a_dream_drive(dream_drive):

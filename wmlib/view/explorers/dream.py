@@ -1,4 +1,4 @@
-"""A dream and the real CarRacing side by side, with the same actions: C's or the reader's."""
+"""A dream and the real environment side by side, with the same actions: C's or the reader's."""
 
 import asyncio
 import math
@@ -20,6 +20,7 @@ from wmlib.view.explorers.pictures import WIDE, LivePlot, captioned, image, png
 from wmlib.view.figures import DREAM, REALITY, frame_grid
 
 YOU, AGENT = "you", "the agent"
+SIDEWAYS = {"left": "move left", "right": "move right"}
 SHOWN = 150  # agent steps in the plot
 LAST_TRACK = 2**31 - 1  # seeds of the environment, the held-out ones included
 MAX_DIFFERENCE = 40  # grey levels, the plot's limit; two unrelated frames differ by about 30
@@ -28,10 +29,15 @@ MAX_DIFFERENCE = 40  # grey levels, the plot's limit; two unrelated frames diffe
 class DreamExplorer:
     """A dream and a real episode that begin at the same moment and receive the same actions.
 
-    The agent first acts for `context` agent steps on the real `track` (a seed). Then the dream
-    begins: a `Dream` of one environment, which gets no more frames. rate: agent steps per second,
-    by default real time. dream: the world model that makes the dream, with the agent's V; by
-    default the agent's.
+    The agent first acts for `context` agent steps in the real episode of the seed `track`. Then the
+    dream begins: a `Dream` of one environment, which gets no more frames. rate: agent steps per
+    second, by default real time. dream: the world model that makes the dream, with the agent's V;
+    by default the agent's. reward: of an agent step, where it is known (see `Dream`). unit: of
+    returns, for the labels.
+
+    By hand, the keys of the pad act as far as the task has a meaning for them: two in Take Cover,
+    whose action of one number they set to -1 or 1 at once; four in CarRacing, where steering, gas
+    and brake change smoothly.
 
     `tick()` makes one agent step; `running.value = True` repeats it in a running event loop, as a
     notebook has. A dream that has ended does not change until `resync()`, a real episode that has
@@ -47,18 +53,22 @@ class DreamExplorer:
         context: int = 50,
         rate: float | None = None,
         dream: WorldModel | None = None,
+        reward: float | None = None,
+        unit: str = "points",
     ):
         self.world_model, self.controller, self.context = world_model, controller, context
         self._dreaming = world_model if dream is None else dream  # makes the dream
-        repeat = world_model.mdn_rnn.repeat
-        self.rate = 50 / repeat if rate is None else rate
+        self._reward, self._unit = reward, unit
         self._env = env_spec.at_pace(world_model).make_one()
+        steps_per_second = self._env.metadata["render_fps"] / world_model.mdn_rnn.repeat
+        self.rate = steps_per_second if rate is None else rate
+        self._action_size = world_model.mdn_rnn.action_size
         self._times: deque[float] = deque(maxlen=25)
         self._task: asyncio.Task | None = None
 
         self.running = widgets.ToggleButton(False, description="run", icon="play")
         self.policy = widgets.ToggleButtons(options=[AGENT, YOU], description="policy")
-        self.keypad = Keypad()
+        self.keypad = Keypad() if self._action_size == 3 else Keypad(meanings=SIDEWAYS)
         self.temperature = widgets.FloatSlider(
             1, min=0, max=2, step=0.05, description="temperature", style=WIDE
         )
@@ -95,16 +105,22 @@ class DreamExplorer:
         self._env_over = False
         self._agent_state = self.world_model.begin(self._frame[None])
         self._dream_state = self._dreaming.begin(self._frame[None])
-        self.action = np.zeros(3, np.float32)
+        self.action = np.zeros(self._action_size, np.float32)
         for _ in range(self.context):
-            self._step_env(self.controller(self._agent_state.features)[0].numpy())
+            features = self.world_model.features(self._agent_state)
+            self._step_env(self.controller(features)[0].numpy())
         self.resync()
 
     def resync(self) -> None:
         """Begin a new dream at the real environment's present state; both returns become 0."""
         agent = self.world_model, self._agent_state
         self._dream = Dream(
-            self._dreaming, self._dream_state, num_envs=1, max_steps=math.inf, agent=agent
+            self._dreaming,
+            self._dream_state,
+            num_envs=1,
+            max_steps=math.inf,
+            agent=agent,
+            reward=self._reward,
         )
         self._features, _ = self._dream.reset(seed=0)
         self._dream_over = False
@@ -127,12 +143,13 @@ class DreamExplorer:
         self._show()
 
     def _by_hand(self) -> np.ndarray:
+        held = self.keypad.held
+        sideways = ("right" in held) - ("left" in held)
+        if self._action_size == 1:
+            return np.array([sideways], np.float32)
         # Keys are either up or down. So that steering, gas and brake change smoothly, each goes a
         # third of the way to its target per agent step.
-        held = self.keypad.held
-        target = np.array(
-            [("right" in held) - ("left" in held), "up" in held, 0.8 * ("down" in held)], np.float32
-        )
+        target = np.array([sideways, "up" in held, 0.8 * ("down" in held)], np.float32)
         return self.action + (target - self.action) / 3
 
     def _take_over(self) -> None:
@@ -140,7 +157,7 @@ class DreamExplorer:
             self.policy.value = YOU
 
     def _step_env(self, action: np.ndarray) -> float:
-        # One step of the real environment, observed by both models; returns its reward in points.
+        # One step of the real environment, observed by both models; returns its reward.
         if self._env_over:
             return 0.0
         self._frame, reward, terminated, truncated, _ = self._env.step(action)
@@ -162,8 +179,10 @@ class DreamExplorer:
         self.frames = dreamt, self._frame
         self.dreamt.value, self.real.value = map(png, self.frames)
         over = {True: " (over)", False: ""}
-        self.dream_label.value = f"dream: {self._dream_return:.0f} points{over[self._dream_over]}"
-        self.real_label.value = f"real: {self._return:.0f} points{over[self._env_over]}"
+        self.dream_label.value = (
+            f"dream: {self._dream_return:.0f} {self._unit}{over[self._dream_over]}"
+        )
+        self.real_label.value = f"real: {self._return:.0f} {self._unit}{over[self._env_over]}"
         self._plot.show(self._differences[-SHOWN:])
         self.difference_plot.value = self._plot.png()
 

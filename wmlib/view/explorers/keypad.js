@@ -1,4 +1,4 @@
-// Reports which of the arrow keys, or of four buttons, are held down.
+// Reports which of the arrow keys, or of their buttons, are held down: those that have a meaning.
 const KEYS = { ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown: "down" };
 const SIGNS = { left: "←", up: "↑", down: "↓", right: "→" };
 
@@ -22,6 +22,7 @@ function render({ model, el }) {
 
   const buttons = {};
   for (const [name, sign] of Object.entries(SIGNS)) {
+    if (!(name in model.get("meanings"))) continue;
     const button = document.createElement("button");
     button.textContent = sign;
     button.type = "button";
@@ -48,7 +49,7 @@ function render({ model, el }) {
   pad.append(hint);
 
   const listen = (down) => (event) => {
-    if (!(event.key in KEYS)) return;
+    if (!(KEYS[event.key] in buttons)) return;
     event.preventDefault(); // the page would scroll
     event.stopPropagation();
     report(KEYS[event.key], down);

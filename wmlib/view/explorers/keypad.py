@@ -1,4 +1,4 @@
-"""A pad of four buttons that also reads the arrow keys."""
+"""A pad of buttons, one for each arrow key in use, that also reads those keys."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ class Keypad(anywidget.AnyWidget):
     """`held` lists the keys that are held down: any of "left", "right", "up" and "down".
 
     Keys are read while the pad has the focus, after a click on it or with Tab. label: the text
-    beside the buttons. meanings: the buttons' names for screen readers.
+    beside the buttons. meanings: of the keys in use, their buttons' names for screen readers.
     """
 
     _esm = HERE / "keypad.js"
