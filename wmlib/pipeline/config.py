@@ -102,6 +102,7 @@ class VAEConfig(Checked):
     anneal: bool = False  # lower the learning rate to 0, linearly, in every round's training
     flip: bool = False  # show V a random half of the frames mirrored
     z_size: int = number(32)  # latent dimensions
+    free_bits: float = number(0.5, low=0)  # nats per dimension, below which the KL costs nothing
 
 
 @dataclass(frozen=True)

@@ -50,9 +50,8 @@ EVERY = 5  # of the test episodes' frames, for the errors
 
 @dataclass(frozen=True)
 class Arm:
-    """free_bits: see `vae_loss`. passes: over all frames. vae: what differs from the config."""
+    """passes: over all frames. vae: what differs from the config."""
 
-    free_bits: float = 0.5
     passes: int = 2
     vae: dict = field(default_factory=dict)
 
@@ -62,9 +61,9 @@ FASTER = {"batch_size": 32, "learning_rate": 1e-3, "anneal": True}
 
 ARMS = {
     "0.5 free bits, two passes": Arm(),
-    "no free bits": Arm(free_bits=0),
-    "0.25 free bits": Arm(free_bits=0.25),
-    "1 free bit": Arm(free_bits=1),
+    "no free bits": Arm(vae={"free_bits": 0.0}),
+    "0.25 free bits": Arm(vae={"free_bits": 0.25}),
+    "1 free bit": Arm(vae={"free_bits": 1.0}),
     "one pass": Arm(passes=1),
     "six passes": Arm(passes=6),
     "batches of 32, learning rate 1e-3 lowered to 0": Arm(vae=FASTER),
@@ -147,7 +146,6 @@ def _row(
         store,
         folder,
         epochs=arm.passes,
-        free_bits=arm.free_bits,
         seed=seed,
         device="cpu",
         **asdict(config.vae) | arm.vae,
