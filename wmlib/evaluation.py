@@ -321,3 +321,40 @@ def coverage(quantile: Tensor, points: int = 51) -> tuple[np.ndarray, np.ndarray
     nominal = np.linspace(0, 1, points)
     central = np.sort(np.abs(2 * quantile.flatten().numpy() - 1))
     return nominal, np.searchsorted(central, nominal, side="right") / len(central)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Steps with similar forecasts of an event: the mean forecast, and how often the event came.
+
+    share: of the `count` steps, with its 95% interval (Wilson's).
+    """
+
+    forecast: float
+    share: float
+    low: float
+    high: float
+    count: int
+
+
+def reliability(probability: np.ndarray, happened: np.ndarray, least: int = 20) -> list[Group]:
+    """Whether forecast probabilities (n,) of an event are right, given whether it happened (n,).
+
+    The steps are grouped by their forecasts: two groups to each factor of ten, up to 1; groups of
+    fewer than `least` steps are left out. Rising forecasts. Raises ValueError if the shapes differ.
+    """
+    from scipy.stats import binomtest  # only here: its import takes a second
+
+    if probability.shape != happened.shape:
+        raise ValueError(f"forecasts of shape {probability.shape}, events of {happened.shape}")
+    number = np.floor(2 * np.log10(np.maximum(probability, 1e-12)) - 1e-9)
+    groups = []
+    for k in np.unique(number):
+        of_group = number == k
+        count, came = int(of_group.sum()), int(happened[of_group].sum())
+        if count >= least:
+            share = binomtest(came, count)
+            low, high = share.proportion_ci(method="wilson")
+            forecast = float(probability[of_group].mean())
+            groups.append(Group(forecast, share.statistic, float(low), float(high), count))
+    return groups

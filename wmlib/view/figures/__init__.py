@@ -38,6 +38,7 @@ from wmlib.view.figures.search import costs, search_spaces, search_steps, seed_d
 from wmlib.view.figures.sources import source
 from wmlib.view.figures.speed import bench
 from wmlib.view.figures.style import BASELINE, DREAM, REALITY, new_axes, panels, use_style
+from wmlib.view.figures.survival import by_temperature, death_reliability, survival_curves
 
 __all__ = [
     "BASELINE",
@@ -49,8 +50,10 @@ __all__ = [
     "baseline_gaps",
     "before_and_after",
     "bench",
+    "by_temperature",
     "calibration",
     "costs",
+    "death_reliability",
     "differences",
     "dream_accuracy",
     "dream_loop",
@@ -81,6 +84,7 @@ __all__ = [
     "search_steps",
     "seed_dots",
     "source",
+    "survival_curves",
     "texture_and_frame",
     "training_curves",
     "use_style",

@@ -14,6 +14,7 @@ from wmlib.evaluation import Interval, Score, seed_interval
 from wmlib.view.figures.style import (
     BASELINE,
     DREAM,
+    NORMAL_95,
     REALITY,
     column,
     new_axes,
@@ -23,7 +24,6 @@ from wmlib.view.figures.style import (
 
 REAL = "real return (points)"
 SEED_MARKERS = "os^Dv"  # matplotlib's, one per training seed
-NORMAL_95 = 1.96
 
 
 def search_in_dream(runs: Sequence[list[dict]], episodes: int) -> Figure:
@@ -228,13 +228,13 @@ def before_and_after(
     return figure
 
 
-def returns_by_round(runs: Sequence[list[dict]], episodes: int) -> Figure:
-    """What the dreams predict, left, and real returns, right, over the rounds of runs; in points.
+def returns_by_round(runs: Sequence[list[dict]], episodes: int, unit: str = "points") -> Figure:
+    """What the dreams predict, left, and real returns, right, over the rounds of runs.
 
     runs: rows returned by `rounds.timeline`, per training seed. A round's predicted return is the
     population's mean in its last generation; its real return is that of the round's controller,
-    with a 95% interval of the mean of `episodes` episodes. Raises ValueError if there are no runs,
-    or one is empty.
+    with a 95% interval of the mean of `episodes` episodes. unit: of returns. Raises ValueError if
+    there are no runs, or one is empty.
     """
     require_data("runs", runs)
     figure, (left, right) = panels(2, width=3.9, height=3.0)
@@ -248,8 +248,8 @@ def returns_by_round(runs: Sequence[list[dict]], episodes: int) -> Figure:
         half = NORMAL_95 * np.array(column(checks, "check_std")) / np.sqrt(episodes)
         numbers = np.array(column(checks, "round")) + 0.1 * (k - (len(runs) - 1) / 2)
         right.errorbar(numbers, column(checks, "check"), half, color=REALITY, capsize=2, **style)
-    left.set(xlabel="round", ylabel="predicted return (points)")
-    right.set(xlabel="round", ylabel="real return (points, 95% CI)")
+    left.set(xlabel="round", ylabel=f"predicted return ({unit})")
+    right.set(xlabel="round", ylabel=f"real return ({unit}, 95% CI)")
     both = left.dataLim.intervaly, right.dataLim.intervaly
     low, high = np.min(both), np.max(both)
     for ax in (left, right):

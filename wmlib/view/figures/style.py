@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 # Blue and orange of the Okabe-Ito palette, which colour-blind readers can distinguish, and a grey.
 REALITY, DREAM, BASELINE = "#0072B2", "#E69F00", "#7F7F7F"
+NORMAL_95 = 1.96  # standard errors on either side of a mean
 
 
 def use_style() -> None:
