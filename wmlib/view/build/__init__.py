@@ -33,10 +33,12 @@ def exercises() -> dict[str, Exercise]:
         memory,
         mixture,
         rollout,
+        survival,
         vision,
     )
 
-    modules = (loss, mixture, vision, memory, rollout, controller, full_loop, loop, dream, ablation)
+    chapters_0_to_4 = (loss, mixture, vision, memory, rollout, controller)
+    modules = (*chapters_0_to_4, full_loop, loop, dream, ablation, survival)
     return {e.name: e for module in modules for e in module.EXERCISES}
 
 

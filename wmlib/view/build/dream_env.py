@@ -243,7 +243,7 @@ def _advance(env, actions):
     return state, forecast, env.agent_state.features
 
 
-class _NoVision(nn.Module):
+class NoVision(nn.Module):
     """In V's place, where nothing is seen."""
 
     def __init__(self, z_size: int):
@@ -264,7 +264,7 @@ def _untrained(reward_input: bool, end: float, seed: int) -> WorldModel:
         m.done.weight.zero_()
         m.done.weight[0, 0] = end
         m.done.bias.fill_(0.0 if end else 0.405)
-    return WorldModel(_NoVision(Z), m)  # type: ignore[arg-type]
+    return WorldModel(NoVision(Z), m)  # type: ignore[arg-type]
 
 
 def _moments(seed: int) -> State:
