@@ -14,7 +14,6 @@ from wmlib.pipeline.car_racing import training_env_spec
 from wmlib.pipeline.config import Config
 from wmlib.pipeline.phases import collect
 from wmlib.pipeline.rounds import TEST_TRACKS_FROM
-from wmlib.pipeline.tasks import CAR_RACING
 from wmlib.rollout.episodes import EpisodeStore
 from wmlib.rollout.policies import ControllerPolicy
 
@@ -91,9 +90,10 @@ def collect_test_episodes(
     """
     folder, first = folder or pretrained("car_racing"), TEST_TRACKS_FROM
     world_model, controller = load_agent(folder)
+    noisy_policy = config.task_spec.noisy_policy
     return collect(
         training_env_spec(config),
-        CAR_RACING.noisy_policy(ControllerPolicy(controller), world_model.mdn_rnn.repeat),
+        noisy_policy(ControllerPolicy(controller), world_model.mdn_rnn.repeat),
         range(first, first + episodes),
         config.run_folder(f"test_episodes-{agent_digest(folder)}") / "episodes",
         world_model=world_model,
