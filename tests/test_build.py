@@ -55,7 +55,8 @@ def build_cells():
 
 
 def test_every_exercise_is_in_one_chapter():
-    assert sorted(name for _, name, *_ in build_cells()) == sorted(EXERCISES)
+    coming = {"death_loss", "survive"}  # of Take Cover's chapter, which has no agent yet
+    assert sorted(name for _, name, *_ in build_cells()) == sorted(EXERCISES.keys() - coming)
 
 
 @pytest.mark.parametrize("cell", list(build_cells()), ids=lambda cell: "-".join(cell[:2]))

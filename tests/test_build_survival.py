@@ -1,4 +1,4 @@
-"""Chapter 8's build cells, as readers would write them."""
+"""Build cells on Take Cover, as readers would write them."""
 
 import math
 

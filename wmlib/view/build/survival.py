@@ -1,4 +1,4 @@
-"""Chapter 8's exercises: the loss of M's death head, and survival in a dream.
+"""Exercises on Take Cover: the loss of M's death head, and survival in a dream.
 
 Each exercise is a solution, how it is measured, and functions with typical mistakes, whose
 docstrings are what is printed for the reader.
