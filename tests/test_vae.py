@@ -47,6 +47,10 @@ def test_the_loss_sums_over_pixels_and_has_free_bits():
     assert loss.total.item() == 0.25 * 3 * 64 * 64 + 0.5 * 32
     large = torch.full((4, 32), 2.0)
     assert vae_loss(frames, frames, large, logvar).total.item() == 32 * 2.0
+    for error in (0.5, -0.5):
+        cubed = vae_loss(frames + error, frames, mu, logvar, cubed_weight=6)
+        assert cubed.total.item() == (0.25 + 6 * 0.125) * 3 * 64 * 64 + 0.5 * 32
+        assert cubed.squared_error.item() == loss.squared_error.item()
 
 
 def test_frames_survive_the_round_trip():

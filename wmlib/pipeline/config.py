@@ -103,6 +103,7 @@ class VAEConfig(Checked):
     flip: bool = False  # show V a random half of the frames mirrored
     z_size: int = number(32)  # latent dimensions
     free_bits: float = number(0.5, low=0)  # nats per dimension, below which the KL costs nothing
+    cubed_weight: float = number(0.0, low=0)  # of cubed errors of pixels, in V's loss
 
 
 @dataclass(frozen=True)

@@ -144,27 +144,29 @@ def train_vae(
     device: str | None = None,
     start: VAE | None = None,
     free_bits: float = 0.5,
+    cubed_weight: float = 0.0,
     anneal: bool = False,
     flip: bool = False,
 ) -> tuple[VAE, list[dict]]:
     """V from a store's frames; writes vae.safetensors. Returns V and its history.
 
-    start: a V to go on from; by default a new one. free_bits: see `vae_loss`. anneal: see `fit`.
-    flip: see `FrameBatches`. Raises ValueError if the folder holds the checkpoint of another
-    training: other episodes, settings or start.
+    start: a V to go on from; by default a new one. free_bits, cubed_weight: see `vae_loss`.
+    anneal: see `fit`. flip: see `FrameBatches`. Raises ValueError if the folder holds the
+    checkpoint of another training: other episodes, settings or start.
     """
     torch.manual_seed(seed)
     vae = VAE(frame_size, z_size) if start is None else copy.deepcopy(start)
     settings = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    rare = {"free_bits": (free_bits, 0.5), "anneal": (anneal, False), "flip": (flip, False)}
-    # (Absent where they have their defaults, as in records that there are.)
+    # Absent where they have their defaults, as in records that there are.
+    rare = {"anneal": (anneal, False), "flip": (flip, False)}
+    rare |= {"free_bits": (free_bits, 0.5), "cubed_weight": (cubed_weight, 0.0)}
     settings |= {name: value for name, (value, usual) in rare.items() if value != usual}
     record = Record(
         {"episodes": store.digest(), **_start_of(start)}, settings | {"seed": seed, **vae.config}
     )
     history = fit(
         vae,
-        partial(vae_step, free_bits=free_bits),
+        partial(vae_step, free_bits=free_bits, cubed_weight=cubed_weight),
         FrameBatches(store, batch_size, seed, flip=flip),
         epochs=epochs,
         learning_rate=learning_rate,

@@ -60,9 +60,13 @@ def pick_device(name: str | None = None) -> torch.device:
 
 
 def vae_step(
-    vae: VAE, frames: Tensor, generator: torch.Generator, free_bits: float = 0.5
+    vae: VAE,
+    frames: Tensor,
+    generator: torch.Generator,
+    free_bits: float = 0.5,
+    cubed_weight: float = 0.0,
 ) -> VAELoss:
-    """V's loss on a batch of uint8 frames (B, S, S, 3). free_bits: see `vae_loss`.
+    """V's loss on a batch of uint8 frames (B, S, S, 3). free_bits, cubed_weight: see `vae_loss`.
 
     The convolutions use 16-bit floats where these are faster; weights, noise and loss do not.
     """
@@ -70,7 +74,7 @@ def vae_step(
     with half_precision(frames.device):
         mu, logvar = (moment.float() for moment in vae.encode(frames))
         reconstructions = vae.decode(sample_latent(mu, logvar, generator))
-    return vae_loss(reconstructions.float(), frames, mu, logvar, free_bits)
+    return vae_loss(reconstructions.float(), frames, mu, logvar, free_bits, cubed_weight)
 
 
 def mdn_rnn_step(
