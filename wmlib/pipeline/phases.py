@@ -158,8 +158,12 @@ def train_vae(
     vae = VAE(frame_size, z_size) if start is None else copy.deepcopy(start)
     settings = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     # Absent where they have their defaults, as in records that there are.
-    rare = {"anneal": (anneal, False), "flip": (flip, False)}
-    rare |= {"free_bits": (free_bits, 0.5), "cubed_weight": (cubed_weight, 0.0)}
+    rare: dict[str, tuple[float, float]] = {
+        "anneal": (anneal, False),
+        "flip": (flip, False),
+        "free_bits": (free_bits, 0.5),
+        "cubed_weight": (cubed_weight, 0.0),
+    }
     settings |= {name: value for name, (value, usual) in rare.items() if value != usual}
     record = Record(
         {"episodes": store.digest(), **_start_of(start)}, settings | {"seed": seed, **vae.config}

@@ -299,8 +299,7 @@ def _lives(function) -> Measured:
     """Without chance (temperature 0, deaths that are sure), then drawn deaths."""
     agent = _untrained(0.0, -100.0, 1)
     weights = torch.randn(1, agent.feature_size, generator=torch.Generator().manual_seed(6))
-    size = {"feature_size": agent.feature_size, "action_size": 1, "bias": False}
-    controller = Controller(weights.numpy(), **size)
+    controller = Controller(weights.numpy(), agent.feature_size, action_size=1, bias=False)
 
     def run(dream: WorldModel, count: int, steps: int, temperature: float) -> torch.Tensor:
         state, agent_state = _moments(count, 2), _moments(count, 3)

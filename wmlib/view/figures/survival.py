@@ -38,7 +38,7 @@ def survival_curves(
         alive = 1 - np.arange(len(died) + 1) / len(tics)
         times, alive = np.concatenate([[0], died, [limit]]), np.append(alive, alive[-1])
         label = f"{name}: mean {np.mean(tics):.0f} (n = {len(tics)})"
-        style = {"color": REALITY, "lw": 1.5} | styles.get(name, {})
+        style: dict[str, Any] = {"color": REALITY, "lw": 1.5} | styles.get(name, {})
         ax.step(times, 100 * alive, where="post", label=label, **style)
     ax.set(xlabel="tics (35 per second)", ylabel="episodes with the player alive (%)")
     ax.set(xlim=(0, limit), ylim=(0, 103))
@@ -64,10 +64,8 @@ def death_reliability(forecasts: Mapping[str, Sequence[Group]]) -> Figure:
         low = np.array([max(group.low, SMALLEST) for group in groups])
         high = np.array([group.high for group in groups])
         bars: dict[str, Any] = {"fmt": f"{shape}-", "capsize": 2, "ms": 4, "lw": 1}
-        filled = {} if shape == "o" else {"mfc": "white"}
-        ax.errorbar(
-            at, share, [share - low, high - share], color=DREAM, label=name, **bars, **filled
-        )
+        bars |= {} if shape == "o" else {"mfc": "white"}
+        ax.errorbar(at, share, [share - low, high - share], color=DREAM, label=name, **bars)
     ax.set(xscale="log", yscale="log", xlim=(SMALLEST / 2, 1.5), ylim=(SMALLEST / 2, 1.5))
     ax.set(xlabel="M's probability of death in a step", ylabel="share of the steps that were fatal")
     ax.legend(fontsize=8)
