@@ -124,10 +124,8 @@ def test_a_method_that_is_not_written_counts_as_not_written(capsys):
 
 def test_it_is_the_packages_dream_without_chance():
     """At temperature 0, from the same moments, as long as no dream ends."""
-    agent, other = dream_env._untrained(False, 0.0, 1), dream_env._untrained(True, 0.0, 4)
-    with torch.no_grad():
-        other.mdn_rnn.done.bias.fill_(-100)
-    starts, agent_starts = dream_env._moments(2), dream_env._moments(3)
+    agent, other = dream_env.untrained(1), dream_env.untrained(4, bias=-100.0, reward_input=True)
+    starts, agent_starts = dream_env.random_moments(2), dream_env.random_moments(3)
     agent_starts = agent_starts._replace(z=starts.z)
     ours = dream_env.DreamEnv(other, agent, starts, agent_starts, temperature=0.0)
     theirs = Dream(other, starts, 5, temperature=0.0, agent=(agent, agent_starts))

@@ -4,6 +4,8 @@ Each mistake is the solution with one method changed; its docstring is what is p
 reader's class that does the same.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -243,7 +245,7 @@ def _advance(env, actions):
     return state, forecast, env.agent_state.features
 
 
-class NoVision(nn.Module):
+class _NoVision(nn.Module):
     """In V's place, where nothing is seen."""
 
     def __init__(self, z_size: int):
@@ -254,30 +256,35 @@ class NoVision(nn.Module):
 Z, HIDDEN, MOMENTS = 3, 8, 40
 
 
-def _untrained(reward_input: bool, end: float, seed: int) -> WorldModel:
-    # end: weight of the first entry of h in the log-odds of the end; 0 makes them those of 0.6.
+def untrained(seed: int, end: float = 0.0, bias: float = 0.0, **options: Any) -> WorldModel:
+    """A small world model without vision. options: of its `MDNRNN`.
+
+    end: weight of the first entry of h in the log-odds of the end; bias: what they are without it.
+    """
     torch.manual_seed(seed)
-    m = MDNRNN(Z, hidden_size=HIDDEN, mixtures=2, reward_input=reward_input)
+    m = MDNRNN(Z, hidden_size=HIDDEN, mixtures=2, **options)
     with torch.no_grad():
         for weights in m.parameters():
             weights.mul_(4)  # what an untrained network computes is nearly the same for all inputs
         m.done.weight.zero_()
         m.done.weight[0, 0] = end
-        m.done.bias.fill_(0.0 if end else 0.405)
-    return WorldModel(NoVision(Z), m)  # type: ignore[arg-type]
+        m.done.bias.fill_(bias)
+    return WorldModel(_NoVision(Z), m)  # type: ignore[arg-type]
 
 
-def _moments(seed: int) -> State:
+def random_moments(seed: int, count: int = MOMENTS) -> State:
+    """States of such a world model."""
     torch.manual_seed(seed)
-    z, h, c = (torch.randn(MOMENTS, size) for size in (Z, HIDDEN, HIDDEN))
-    return State(z, h, c, torch.rand(MOMENTS))
+    z, h, c = (torch.randn(count, size) for size in (Z, HIDDEN, HIDDEN))
+    return State(z, h, c, torch.rand(count))
 
 
 def _episodes(env_class) -> Measured:
     """Three steps without chance (temperature 0, ends that are sure), then the share of ends."""
-    agent, starts, agent_starts = _untrained(False, 0.0, 1), _moments(2), _moments(3)
+    agent, starts, agent_starts = untrained(1), random_moments(2), random_moments(3)
     agent_starts = agent_starts._replace(z=starts.z)
-    env = env_class(_untrained(True, 1e4, 4), agent, starts, agent_starts, temperature=0.0)
+    dream = untrained(4, end=1e4, reward_input=True)
+    env = env_class(dream, agent, starts, agent_starts, temperature=0.0)
     index = torch.arange(MOMENTS - 1, -1, -2)
     measured: Measured = {"the observations of reset": _tensor(env.reset(index)).clone()}
     over = torch.zeros(len(index), dtype=torch.bool)
@@ -292,7 +299,8 @@ def _episodes(env_class) -> Measured:
         measured[f"the rewards of step {t + 1}"] = rewards.clone()
         measured[f"done after {when}"] = done.clone().float()
         over = over | done.bool()
-    env = env_class(_untrained(True, 0.0, 4), agent, starts, agent_starts)
+    dream = untrained(4, bias=0.405, reward_input=True)  # the log-odds of 0.6
+    env = env_class(dream, agent, starts, agent_starts)
     env.reset(torch.arange(4000) % MOMENTS)
     *_, done = env.step(torch.zeros(4000, 3))
     share = _tensor(done).float().mean().item()

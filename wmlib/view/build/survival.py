@@ -10,9 +10,8 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from wmlib.models.controller import Controller
-from wmlib.models.mdn_rnn import MDNRNN
-from wmlib.models.world_model import State, WorldModel
-from wmlib.view.build.dream_env import NoVision
+from wmlib.models.world_model import WorldModel
+from wmlib.view.build.dream_env import random_moments, untrained
 from wmlib.view.build.exercise import Exercise, Measured, call
 
 
@@ -108,206 +107,141 @@ def survive(dream, agent, controller, state, agent_state, steps, temperature=1.1
     return survived
 
 
-class _Loop:
-    """The solution's loop, one part of which a mistake replaces."""
+def _imagine(dream, state, actions, temperature):
+    return dream.imagine(state, actions, temperature)
 
-    def __init__(self, dream, agent, controller, state, agent_state, steps, temperature=1.15):
-        self.dream, self.agent, self.temperature = dream, agent, temperature
-        self.state, self.agent_state = state, agent_state
-        self.alive, self.survived = torch.ones(len(state.z)), torch.zeros(len(state.z))
-        for _ in range(steps):
-            actions = controller(self.read())
-            self.state, forecast = self.imagine(actions)
-            self.agent_state = self.remember(actions)
-            self.count(self.lives(forecast.done_logit[:, 0]).float())
 
-    def read(self):
-        return self.agent.features(self.agent_state)
+def _remember(agent, agent_state, state, actions):
+    h, c = agent.remember(agent_state, actions)
+    return state._replace(h=h, c=c)
 
-    def imagine(self, actions):
-        return self.dream.imagine(self.state, actions, self.temperature)
 
-    def remember(self, actions):
-        h, c = self.agent.remember(self.agent_state, actions)
-        return self.state._replace(h=h, c=c)
+def _lives(log_odds):
+    return torch.rand(len(log_odds)) >= log_odds.sigmoid()
 
-    def lives(self, log_odds):
-        return torch.rand(len(log_odds)) >= log_odds.sigmoid()
 
-    def count(self, lives):
-        self.survived = self.survived + self.alive
-        self.alive = self.alive * lives
+def _count(survived, alive, lives):
+    return survived + alive, alive * lives
+
+
+def _survive(arguments, imagine=_imagine, remember=_remember, lives=_lives, count=_count):
+    # The solution's loop, one part of which a mistake replaces.
+    dream, agent, controller, state, agent_state, steps, temperature = arguments
+    alive, survived = torch.ones(len(state.z)), torch.zeros(len(state.z))
+    for _ in range(steps):
+        actions = controller(agent.features(agent_state))
+        state, forecast = imagine(dream, state, actions, temperature)
+        agent_state = remember(agent, agent_state, state, actions)
+        living = lives(forecast.done_logit[:, 0]).float()
+        survived, alive = count(survived, alive, living)
+    return survived
 
 
 def _never_dead(*arguments):
     """A dream goes on counting after its player's death: keep which of them are alive, and multiply
     that by the draw of every step."""
-
-    class Loop(_Loop):
-        def count(self, lives):
-            self.survived = self.survived + 1
-
-    return Loop(*arguments).survived
+    return _survive(arguments, count=lambda survived, alive, lives: (survived + 1, alive))
 
 
 def _alive_again(*arguments):
     """A player who has died is alive again at the next step: multiply what was alive before by this
     step's draw."""
-
-    class Loop(_Loop):
-        def count(self, lives):
-            self.survived = self.survived + self.alive
-            self.alive = lives
-
-    return Loop(*arguments).survived
+    return _survive(arguments, count=lambda survived, alive, lives: (survived + alive, lives))
 
 
 def _fatal_step_lost(*arguments):
     """The step in which a player dies counts, as in the game: count first, then draw who dies."""
 
-    class Loop(_Loop):
-        def count(self, lives):
-            self.alive = self.alive * lives
-            self.survived = self.survived + self.alive
+    def count(survived, alive, lives):
+        return survived + alive * lives, alive * lives
 
-    return Loop(*arguments).survived
+    return _survive(arguments, count=count)
 
 
 def _dies_above_one_half(*arguments):
     """Where M gives death a probability of 0.6, six players in ten die: compare the probability
     with torch.rand, not with 0.5 (nor the log-odds with 0)."""
-
-    class Loop(_Loop):
-        def lives(self, log_odds):
-            return log_odds < 0
-
-    return Loop(*arguments).survived
+    return _survive(arguments, lives=lambda log_odds: log_odds < 0)
 
 
 def _log_odds_as_probability(*arguments):
     """done_logit is compared with torch.rand as if it were a probability: it is the log-odds, and
     its sigmoid is the probability."""
-
-    class Loop(_Loop):
-        def lives(self, log_odds):
-            return torch.rand(len(log_odds)) >= log_odds
-
-    return Loop(*arguments).survived
+    return _survive(arguments, lives=lambda log_odds: torch.rand(len(log_odds)) >= log_odds)
 
 
 def _exchanged(*arguments):
     """Life and death are exchanged: sigmoid(done_logit) is the probability of death, so a player
     lives where torch.rand is above it."""
-
-    class Loop(_Loop):
-        def lives(self, log_odds):
-            return torch.rand(len(log_odds)) < log_odds.sigmoid()
-
-    return Loop(*arguments).survived
+    return _survive(arguments, lives=lambda log_odds: ~_lives(log_odds))
 
 
 def _dreams_memory(*arguments):
     """C reads h and c of the dream's M here. It was evolved to read those of the agent's M:
     agent.remember."""
-
-    class Loop(_Loop):
-        def remember(self, actions):
-            return self.state
-
-    return Loop(*arguments).survived
+    return _survive(arguments, remember=lambda agent, agent_state, state, actions: state)
 
 
 def _frozen_memory(*arguments):
     """z is new, but h and c are still those of the first moment: the agent's M has to remember
     every step, too."""
 
-    class Loop(_Loop):
-        def remember(self, actions):
-            return self.state._replace(h=self.agent_state.h, c=self.agent_state.c)
+    def remember(agent, agent_state, state, actions):
+        return state._replace(h=agent_state.h, c=agent_state.c)
 
-    return Loop(*arguments).survived
+    return _survive(arguments, remember=remember)
 
 
 def _blind(*arguments):
     """C reads the same features in every step: the agent's state has to be replaced by the new
     one, too."""
-
-    class Loop(_Loop):
-        def remember(self, actions):
-            return self.agent_state
-
-    return Loop(*arguments).survived
+    return _survive(arguments, remember=lambda agent, agent_state, state, actions: agent_state)
 
 
 def _remembers_too_late(*arguments):
     """The agent's M has read the new z. h[t + 1] is computed from z[t], the action and h[t]: call
     remember with the agent's state before the step."""
 
-    class Loop(_Loop):
-        def remember(self, actions):
-            late = self.agent_state._replace(z=self.state.z)
-            h, c = self.agent.remember(late, actions)
-            return self.state._replace(h=h, c=c)
+    def remember(agent, agent_state, state, actions):
+        return _remember(agent, agent_state._replace(z=state.z), state, actions)
 
-    return Loop(*arguments).survived
+    return _survive(arguments, remember=remember)
 
 
 def _state_not_kept(*arguments):
     """Every step begins at the first moment again: keep the state that `imagine` returns."""
 
-    class Loop(_Loop):
-        def imagine(self, actions):
-            return self.dream.imagine(arguments[3], actions, self.temperature)
+    def imagine(dream, state, actions, temperature):
+        return dream.imagine(first, actions, temperature)
 
-    return Loop(*arguments).survived
+    first = arguments[3]
+    return _survive(arguments, imagine=imagine)
 
 
 def _temperature_not_used(*arguments):
     """The temperature is not used: it is the third argument of `imagine`, which has 1 without
     it."""
 
-    class Loop(_Loop):
-        def imagine(self, actions):
-            return self.dream.imagine(self.state, actions)
+    def imagine(dream, state, actions, temperature):
+        return dream.imagine(state, actions)
 
-    return Loop(*arguments).survived
-
-
-Z, HIDDEN = 3, 8
+    return _survive(arguments, imagine=imagine)
 
 
-def _untrained(end: float, bias: float, seed: int) -> WorldModel:
-    # end: weight of the first entry of h in the log-odds of death; bias: what they are without it.
-    torch.manual_seed(seed)
-    m = MDNRNN(Z, action_size=1, hidden_size=HIDDEN, mixtures=2, reads_cell=True)
-    with torch.no_grad():
-        for weights in m.parameters():
-            weights.mul_(4)  # what an untrained network computes is nearly the same for all inputs
-        m.done.weight.zero_()
-        m.done.weight[0, 0] = end
-        m.done.bias.fill_(bias)
-    return WorldModel(NoVision(Z), m)  # type: ignore[arg-type]
-
-
-def _moments(count: int, seed: int) -> State:
-    torch.manual_seed(seed)
-    z, h, c = (torch.randn(count, size) for size in (Z, HIDDEN, HIDDEN))
-    return State(z, h, c, torch.zeros(count))
-
-
-def _lives(function) -> Measured:
+def _dreams(function) -> Measured:
     """Without chance (temperature 0, deaths that are sure), then drawn deaths."""
-    agent = _untrained(0.0, -100.0, 1)
+    m = {"action_size": 1, "reads_cell": True}
+    agent = untrained(1, bias=-100.0, **m)
     weights = torch.randn(1, agent.feature_size, generator=torch.Generator().manual_seed(6))
     controller = Controller(weights.numpy(), agent.feature_size, action_size=1, bias=False)
 
     def run(dream: WorldModel, count: int, steps: int, temperature: float) -> torch.Tensor:
-        state, agent_state = _moments(count, 2), _moments(count, 3)
+        state, agent_state = random_moments(2, count), random_moments(3, count)
         agent_state = agent_state._replace(z=state.z)
         return function(dream, agent, controller, state, agent_state, steps, temperature)
 
-    sure = run(_untrained(1e7, -3e6, 7), 200, 12, 0.0)
-    drawn = run(_untrained(0.0, math.log(0.625 / 0.375), 4), 16_000, 10, 1.0)
+    sure = run(untrained(7, end=1e7, bias=-3e6, **m), 200, 12, 0.0)
+    drawn = run(untrained(4, bias=math.log(0.625 / 0.375), **m), 16_000, 10, 1.0)
     return {
         "the shape": tuple(sure.shape),
         "the steps survived where death is sure or impossible": sure.detach(),
@@ -339,7 +273,7 @@ EXERCISES = (
     ),
     Exercise(
         survive,
-        _lives,
+        _dreams,
         hint="Begin with alive = torch.ones(B) and survived = torch.zeros(B). In every step: the "
         "actions from agent.features(agent_state); state, forecast = dream.imagine(...); h, c = "
         "agent.remember(...) with the agent's old state; the agent's new state is the dream's with "
