@@ -38,8 +38,9 @@ from wmlib.pipeline.config import Config, Machine
 from wmlib.pipeline.distillation import distilled
 from wmlib.pipeline.dreaming import dream_env_spec, reevaluate, train_dream
 from wmlib.pipeline.fitness import ExtrapolatedReturn, MeanReturn
+from wmlib.pipeline.lookahead import look_ahead, lookahead_spec
 from wmlib.pipeline.phases import collect, encode, train_mdn_rnn, train_vae
-from wmlib.pipeline.rounds import SEARCH, WORLD_MODEL, Round, rounds_of
+from wmlib.pipeline.rounds import SEARCH, WORLD_MODEL, Round, rounds_of, run_name
 from wmlib.pipeline.search import (
     check_in_environment,
     evolve,
@@ -110,6 +111,11 @@ def check_settings(config: Config, machine: Machine) -> None:
     if config.search.mirrored and config.search.population % 2:
         raise ValueError(
             f"search.population must be even with search.mirrored, got {config.search.population}"
+        )
+    if config.lookahead.improvements and not (config.in_dreams and config.task == "take_cover"):
+        raise ValueError(
+            f"lookahead.improvements must be 0 for {run_name(config)}: M is asked about moves to two "
+            f"sides, and for how long dreams last; got {config.lookahead.improvements}"
         )
     for current in rounds_of(config, machine=machine):
         if not current.settings.episodes and (config.in_dreams or not current.freezes_vae):
@@ -260,7 +266,8 @@ def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
 
     In the environment; or, with `evolve_in="dream"`, in dreams (see `train_dream`) that begin early
     in the newest episodes. The search starts at the C before (distilled, if M is new) or, in a
-    round that re-evaluates, at the mean that `reevaluate` returns. Returns C at the end of the
+    round that re-evaluates, at the mean that `reevaluate` returns; or, with `lookahead`, at what M
+    was asked for. Returns C at the end of the
     search; the round's result may be that mean instead, see `Round.result`.
     """
     config = current.config
@@ -282,6 +289,8 @@ def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
                     fitness = ExtrapolatedReturn(**vars(fitness), agent_steps=steps)
             if current.reevaluates:
                 start = reevaluate(current, fitness, check)
+            elif dreams is not None and config.lookahead.improvements:
+                start = by_lookahead(current, dreams, executor)
             else:
                 start = initial_controller(current, world_model)
             if pool := current.pool_tracks():
@@ -360,6 +369,18 @@ def zero_controller(config: Config, world_model: WorldModel) -> Controller:
     m = world_model.mdn_rnn
     bias = not m.reads_cell or config.search.directions > 0
     return Controller(feature_size=world_model.feature_size, action_size=m.action_size, bias=bias)
+
+
+def by_lookahead(current: Round, dreams: DreamSpec, executor: Executor | None) -> Controller:
+    """Where a search in dreams begins after lookahead, itself from a C of zeros. See `look_ahead`.
+
+    dreams: of the search, whose two world models are asked.
+    """
+    assert dreams.agent is not None
+    config, agent = current.config, dreams.agent[0]
+    asked = lookahead_spec(config, dreams.world_model, current.work / "latents", agent)
+    file = current.work / "initial.safetensors"
+    return look_ahead(asked, zero_controller(config, agent), config.lookahead, file, executor)
 
 
 def initial_controller(current: Round, world_model: WorldModel) -> Controller:

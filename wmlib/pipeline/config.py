@@ -160,6 +160,17 @@ class DreamConfig(Checked):
 
 
 @dataclass(frozen=True)
+class LookaheadConfig(Checked):
+    """C by lookahead in dreams, before the search. Lengths in environment steps."""
+
+    improvements: int = number(0, low=0)  # of C, each by as many dreams; 0: no lookahead
+    moments: int = number(40_000)  # at which M is asked
+    hold: int = number(10)  # how long the player moves to one side first
+    horizon: int = number(50)  # of a dream
+    spread: float = number(4.0, low=1e-6)  # root mean square of C's outputs before tanh
+
+
+@dataclass(frozen=True)
 class BallConfig(Checked):
     """The bouncing ball."""
 
@@ -235,6 +246,7 @@ class Config(Checked):
     rnn: RNNConfig = RNNConfig()
     search: SearchConfig = SearchConfig()
     dream: DreamConfig = DreamConfig()
+    lookahead: LookaheadConfig = LookaheadConfig()
     ball: BallConfig = BallConfig()
     rounds: tuple[RoundConfig, ...] = by_round(
         3,

@@ -129,6 +129,7 @@ COVER: dict[str, dict] = {
         "rnn": {"hidden_size": 16, "done_weight": 10.0},
         "vae": {"z_size": 8},
         "collect": {"policy": "varied"},
+        "lookahead": {"improvements": 2, "moments": 20, "hold": 4, "horizon": 20},
         "rounds": DREAM_ROUNDS["smoke"],
     },
     "laptop": {
@@ -147,16 +148,17 @@ COVER: dict[str, dict] = {
             "anneal": True,
             "flip": True,
         },
-        "dream": {"z_noise": 1.0, "z_weight": 64.0, "temperature": 1.3, "steps": 1000},
+        "dream": {"z_noise": 1.0, "z_weight": 64.0, "temperature": 1.0, "steps": 1000},
+        "lookahead": {"improvements": 2, "moments": 80_000},
+        # V and both Ms are trained again in every round: lookahead needs no C that reads their h.
         "rounds": by_round(
-            4,
-            episodes=(600, 200),
-            vae_epochs=(4, 0),
-            rollouts=(16, 32, 48),
-            # Of the last round, what its re-evaluation chooses is used, and not what it finds.
-            generations=(20, 20, 20, 1),
-            sigma=(0.6, 0.3),
-            dream_epochs=(14, 8),
+            3,
+            episodes=(600, 200, 300),
+            vae_epochs=(2, 1),
+            rollouts=(16,),
+            generations=(8,),
+            sigma=(0.5,),
+            dream_epochs=(14,),
         ),
     },
     "paper": {

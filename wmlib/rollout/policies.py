@@ -111,6 +111,32 @@ class NoisyPolicy:
         return np.clip(actions, self.low, self.high).astype(np.float32)
 
 
+class HeldThenPolicy:
+    """One of several actions of one number, held for so many steps; then what a controller does.
+
+    actions: by the spec's member. steps: agent steps.
+    """
+
+    def __init__(self, actions: Sequence[float], steps: int, controller: Controller):
+        self.actions, self.steps, self.controller = actions, steps, controller
+        self._held: dict[int, float] = {}
+        self._left: dict[int, int] = {}
+
+    def begin(self, row: int, spec: EpisodeSpec) -> None:
+        """Hold the action of the spec's member. IndexError if there is none."""
+        self._held[row], self._left[row] = self.actions[spec.member], self.steps
+
+    def act(self, features: Tensor | None, num_envs: int) -> np.ndarray:
+        """Features (N, feature_size) -> float32 (N, 1). ValueError without features."""
+        if features is None:
+            raise ValueError("a controller reads [z, h]: give rollout a world model")
+        actions = self.controller(features).cpu().numpy()
+        for row, left in self._left.items():
+            if left > 0:
+                actions[row], self._left[row] = self._held[row], left - 1
+        return actions
+
+
 class RecordedPolicy:
     """The actions of recorded episodes once more, each of them `times` times.
 

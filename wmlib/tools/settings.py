@@ -13,13 +13,14 @@ from wmlib.pipeline.config import (
     Config,
     DreamConfig,
     EnvConfig,
+    LookaheadConfig,
     RNNConfig,
     SearchConfig,
     VAEConfig,
     number,
 )
 
-PARTS = ("env", "collect", "vae", "rnn", "search")  # of a CarRacing run's settings
+PARTS = ("env", "collect", "vae", "rnn", "search", "lookahead")  # of a CarRacing run's settings
 Flat = arg(name="")  # the fields of a part, without its name before them
 
 
@@ -61,6 +62,7 @@ class CarSettings:
     vae: VAEConfig
     rnn: RNNConfig
     search: SearchConfig
+    lookahead: LookaheadConfig
     dreams: Annotated[DreamConfig, arg(name="dream")]
 
     @classmethod
