@@ -13,6 +13,7 @@ from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.vae import VAE
 from wmlib.models.world_model import WorldModel
 from wmlib.pipeline import car_racing, distillation
+from wmlib.pipeline.checks import check_settings
 from wmlib.pipeline.rounds import Round, rounds_of
 from wmlib.pipeline.scales import dreaming, get_config
 from wmlib.rollout.episodes import EpisodeStore
@@ -101,13 +102,13 @@ def test_c_is_imitated_at_the_moments_at_which_it_acted(tmp_path, monkeypatch, s
 def test_paces_that_do_not_fit_are_refused(changes):
     config = FASTER.change(**changes)
     with pytest.raises(ValueError, match="must divide the one before, train V"):
-        car_racing.check_settings(config, Round.of(config).machine)
+        check_settings(config, Round.of(config).machine)
 
 
 def test_dreams_have_one_pace():
     config = dreaming(get_config("smoke")).change(frame_skip=(4, 2), vae_epochs=1)
     with pytest.raises(ValueError, match="evolve C in the environment"):
-        car_racing.check_settings(config, Round.of(config).machine)
+        check_settings(config, Round.of(config).machine)
 
 
 def test_a_recorded_policy_repeats_its_actions_and_keeps_the_last(tmp_path):

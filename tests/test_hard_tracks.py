@@ -12,12 +12,12 @@ from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.vae import VAE
 from wmlib.models.world_model import WorldModel
 from wmlib.pipeline.car_racing import (
-    check_settings,
     mean_return,
     run_all_rounds,
     training_env_spec,
     zero_controller,
 )
+from wmlib.pipeline.checks import check_settings
 from wmlib.pipeline.config import Machine
 from wmlib.pipeline.fitness import MeanReturn
 from wmlib.pipeline.rounds import CHECK_TRACKS_FROM, Round, timeline

@@ -9,7 +9,8 @@ from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.vae import VAE
 from wmlib.models.world_model import WorldModel
-from wmlib.pipeline.car_racing import check_settings, run_all_rounds, training_env_spec
+from wmlib.pipeline.car_racing import run_all_rounds, training_env_spec
+from wmlib.pipeline.checks import check_settings
 from wmlib.pipeline.config import Machine
 from wmlib.pipeline.fitness import Evaluated, MeanReturn
 from wmlib.pipeline.scales import get_config

@@ -14,12 +14,13 @@ import pytest
 
 from wmlib.envs.vector import VectorEnvSpec
 from wmlib.files import read_log
-from wmlib.models.checkpoints import load_agent, load_controller, load_network
+from wmlib.models.checkpoints import load_agent, load_controller
 from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.vae import VAE
 from wmlib.models.world_model import WorldModel
 from wmlib.pipeline import car_racing
+from wmlib.pipeline.checks import check_settings
 from wmlib.pipeline.config import Machine
 from wmlib.pipeline.scales import SCALES, get_config
 from wmlib.pipeline.tasks import TAKE_COVER
@@ -85,7 +86,7 @@ def test_the_varied_policy_holds_actions_longer_in_some_episodes():
 def test_a_random_policy_of_another_task_is_refused(task, policy):
     config = get_config("smoke", task=task).change(collect={"policy": policy})
     with pytest.raises(ValueError, match=f"smooth or .* for {task}, got {policy}"):
-        car_racing.check_settings(config, Machine(0))
+        check_settings(config, Machine(0))
 
 
 class TestTheGame:
@@ -215,7 +216,8 @@ class TestTheRun:
         world_model, controller = load_agent(run)
         assert world_model.feature_size == controller.feature_size == 8 + 2 * 16
         assert controller.action_size == 1
-        assert load_network(MDNRNN, run / "dream.safetensors").config["done_weight"] == 10
+        assert world_model.mdn_rnn.config["done_weight"] == 10
+        assert not (run / "dream.safetensors").exists()  # the agent's M makes the dreams
         rows = read_log(run / "evolution.jsonl")
         assert [row["round"] for row in rows] == [0, 1, 2, 2]
         assert all(row["check"] > 0 for row in rows)
@@ -262,7 +264,7 @@ class TestTheRun:
 @pytest.mark.parametrize("scale", SCALES)
 def test_the_settings_of_every_scale_can_be_run(scale):
     config = get_config(scale, task="take_cover")
-    car_racing.check_settings(config, Machine())
+    check_settings(config, Machine())
     assert config.in_dreams
     assert config.task_spec.reward == 1
     assert config.dream.steps * config.frame_skip <= config.env.max_steps
@@ -276,4 +278,4 @@ def test_paper_scale_has_the_papers_sizes():
     assert Controller(None, world_model.feature_size, 1, bias=False).num_parameters == 1088
     assert (config.frame_skip, config.env.max_steps, config.dream.end) == (1, 2100, "likely")
     assert config.dream.temperature == 1.15
-    car_racing.check_settings(config, Machine())
+    check_settings(config, Machine())

@@ -34,13 +34,14 @@ from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.vae import VAE
 from wmlib.models.world_model import WorldModel
+from wmlib.pipeline.checks import check_settings
 from wmlib.pipeline.config import Config, Machine
 from wmlib.pipeline.distillation import distilled
 from wmlib.pipeline.dreaming import dream_env_spec, reevaluate, train_dream
 from wmlib.pipeline.fitness import ExtrapolatedReturn, MeanReturn
-from wmlib.pipeline.lookahead import look_ahead, lookahead_spec
+from wmlib.pipeline.lookahead import agent_of, look_ahead, lookahead_spec
 from wmlib.pipeline.phases import collect, encode, train_mdn_rnn, train_vae
-from wmlib.pipeline.rounds import SEARCH, WORLD_MODEL, Round, rounds_of, run_name
+from wmlib.pipeline.rounds import SEARCH, WORLD_MODEL, Round, rounds_of
 from wmlib.pipeline.search import (
     check_in_environment,
     evolve,
@@ -89,52 +90,6 @@ def run_all_rounds(
             train_world_model(current)
             evolve_controller(current)
     return load_agent(rounds[0].folder)
-
-
-def check_settings(config: Config, machine: Machine) -> None:
-    """ValueError for settings that a run would fail with only hours later."""
-    pick_device(machine.device or None)
-    allowed = [*config.task_spec.random_policies]
-    allowed += ["networks"] if config.task == "car_racing" else []
-    if config.collect.policy not in allowed:
-        raise ValueError(
-            f"collect.policy must be {' or '.join(allowed)} for {config.task}, got "
-            f"{config.collect.policy}"
-        )
-    if config.in_dreams and config.search.frame_every != 1:
-        got = config.search.frame_every
-        raise ValueError(f"search.frame_every must be 1 where C is evolved in dreams, got {got}")
-    if config.in_dreams and config.search.select:
-        raise ValueError(
-            "search.select must be off where C is evolved in dreams: it chooses by real episodes"
-        )
-    if config.search.mirrored and config.search.population % 2:
-        raise ValueError(
-            f"search.population must be even with search.mirrored, got {config.search.population}"
-        )
-    if config.lookahead.improvements and not (config.in_dreams and config.task == "take_cover"):
-        raise ValueError(
-            f"lookahead.improvements must be 0 for {run_name(config)}: M is asked about moves to two "
-            f"sides, and for how long dreams last; got {config.lookahead.improvements}"
-        )
-    for current in rounds_of(config, machine=machine):
-        if not current.settings.episodes and (config.in_dreams or not current.freezes_vae):
-            raise ValueError(f"episodes of round {current.number} must be 1 or more, got 0")
-        if current.changes_pace and (
-            config.in_dreams or current.freezes_vae or current.previous.repeat % current.repeat
-        ):
-            raise ValueError(
-                f"a later frame_skip must divide the one before, train V (vae_epochs 1 or more), "
-                f"and evolve C in the environment; round {current.number} has {current.repeat}, "
-                f"after {current.previous.repeat}"
-            )
-        if current.settings.rollout_steps and config.in_dreams:
-            raise ValueError(
-                f"rollout_steps must be 0 where C is evolved in dreams (their limit is dream.steps)"
-                f"; got {current.settings.rollout_steps} in round {current.number}"
-            )
-        current.training_tracks()
-        current.pool_tracks()
 
 
 def train_world_model(current: Round) -> WorldModel:
@@ -236,26 +191,32 @@ def encode_episodes(current: Round) -> EpisodeStore:
 
 
 def train_round_mdn_rnn(current: Round) -> MDNRNN:
-    """M of a round, trained from scratch; or the previous round's, if V and M are frozen."""
+    """M of a round, trained from scratch; or the previous round's, if V and M are frozen.
+
+    With `shared_m` it is trained as the M that makes dreams is.
+    """
     if current.is_imported("mdn_rnn"):
         return current.mdn_rnn()
     if current.freezes_vae:
         return _copied(current, "mdn_rnn").mdn_rnn()
     rnn, task = current.config.rnn, current.config.task_spec
-    mdn_rnn, _ = train_mdn_rnn(
-        current.latents,
-        current.work,
-        epochs=rnn.epochs,
-        batch_size=rnn.batch_size,
-        window=current.config.window(current.repeat),
-        action_size=task.action_size,
-        hidden_size=rnn.hidden_size,
-        reads_cell=task.reads_cell,
-        done_weight=rnn.done_weight,
-        repeat=current.repeat,
-        seed=current.config.seed,
-        device=current.device,
-    )
+    if current.config.dream.shared_m:
+        mdn_rnn = train_dream(current)
+    else:
+        mdn_rnn, _ = train_mdn_rnn(
+            current.latents,
+            current.work,
+            epochs=rnn.epochs,
+            batch_size=rnn.batch_size,
+            window=current.config.window(current.repeat),
+            action_size=task.action_size,
+            hidden_size=rnn.hidden_size,
+            reads_cell=task.reads_cell,
+            done_weight=rnn.done_weight,
+            repeat=current.repeat,
+            seed=current.config.seed,
+            device=current.device,
+        )
     if current.number == 0:  # later ones are published together with the C that can read them
         current.publish(*WORLD_MODEL)
     return mdn_rnn
@@ -290,7 +251,7 @@ def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
             if current.reevaluates:
                 start = reevaluate(current, fitness, check)
             elif dreams is not None and config.lookahead.improvements:
-                start = by_lookahead(current, dreams, executor)
+                start = by_lookahead(current, dreams, current.work, executor)
             else:
                 start = initial_controller(current, world_model)
             if pool := current.pool_tracks():
@@ -356,8 +317,9 @@ def mean_return(current: Round, world_model: WorldModel, executor: Executor | No
 
 
 def _dreams(current: Round, world_model: WorldModel) -> DreamSpec:
-    # The M that makes them is trained here.
-    dream = WorldModel(world_model.vae, train_dream(current))
+    # The M that makes them is trained here, if it is not the agent's.
+    shared = current.config.dream.shared_m
+    dream = world_model if shared else WorldModel(world_model.vae, train_dream(current))
     return dream_env_spec(current.config, dream, current.work / "latents", agent=world_model)
 
 
@@ -371,16 +333,17 @@ def zero_controller(config: Config, world_model: WorldModel) -> Controller:
     return Controller(feature_size=world_model.feature_size, action_size=m.action_size, bias=bias)
 
 
-def by_lookahead(current: Round, dreams: DreamSpec, executor: Executor | None) -> Controller:
+def by_lookahead(
+    current: Round, dreams: DreamSpec, folder: Path, executor: Executor | None
+) -> Controller:
     """Where a search in dreams begins after lookahead, itself from a C of zeros. See `look_ahead`.
 
-    dreams: of the search, whose two world models are asked.
+    dreams: those of the search, whose world models are asked. Kept as initial.safetensors.
     """
-    assert dreams.agent is not None
-    config, agent = current.config, dreams.agent[0]
+    config, (agent, _) = current.config, agent_of(dreams)
     asked = lookahead_spec(config, dreams.world_model, current.work / "latents", agent)
-    file = current.work / "initial.safetensors"
-    return look_ahead(asked, zero_controller(config, agent), config.lookahead, file, executor)
+    start, file = zero_controller(config, agent), folder / "initial.safetensors"
+    return look_ahead(asked, start, config.lookahead, file, executor)
 
 
 def initial_controller(current: Round, world_model: WorldModel) -> Controller:

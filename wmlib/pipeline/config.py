@@ -156,6 +156,7 @@ class DreamConfig(Checked):
     # Environment steps that returns are extrapolated to, at most; rewards count up to one lap in
     # that time. 0: what is left of an episode.
     lap_steps: int = number(0, low=0)
+    shared_m: bool = False  # the agent's M makes the dreams, too; V is then never frozen
     end: Literal["drawn", "likely"] = "drawn"  # with M's probability; or where its logit is above 0
 
 

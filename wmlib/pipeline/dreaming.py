@@ -27,7 +27,9 @@ LOG = logging.getLogger(__name__)
 
 
 def train_dream(current: Round) -> MDNRNN:
-    """Train the M that makes a round's dreams; the agent's own M is another one and unchanged.
+    """Train the M that makes a round's dreams.
+
+    The agent's own M is another one and unchanged; or, with `shared_m`, it is this one.
 
     Its predictions are the reward that C is evolved for, so it is trained differently: with less
     posterior noise (`z_noise`), with the likelihood summed over z (`z_weight`), and with the
@@ -46,6 +48,11 @@ def train_dream(current: Round) -> MDNRNN:
         seed=seed,
         start=start,
         device=current.device,
+        **(
+            {"name": "mdn_rnn", "reads_cell": current.config.task_spec.reads_cell}
+            if current.config.dream.shared_m
+            else {}
+        ),
     )
 
 
@@ -104,8 +111,7 @@ def train_dreaming_mdn_rnn(
         seed=seed,
         device=device,
         start=start,
-        name="dream",
-        **settings | changes,
+        **{"name": "dream"} | settings | changes,
     )
     return mdn_rnn
 
@@ -165,8 +171,8 @@ def dream_env_spec(
 ) -> DreamSpec:
     """Dreams with a config's settings, beginning in the newest of the encoded episodes in a folder.
 
-    agent: the world model that computes C's h. Raises ValueError if there
-    are no episodes.
+    agent: the world model that computes C's h, `dream` itself or another one. Raises ValueError if
+    there are no episodes.
     """
     settings, store, task = config.dream, EpisodeStore(latents), config.task_spec
     where = {"before": settings.start_before, "newest": settings.newest}
@@ -191,7 +197,7 @@ def dream_env_spec(
         reward_temperature=settings.reward_temperature,
         dropout=settings.dropout,
         patience=settings.patience,
-        agent=(agent, starts(agent)),
+        agent=None if agent is dream else (agent, starts(agent)),
         reward=None if task.reward is None else task.reward * config.frame_skip,
         # What comes out of M is the log-odds, without the weight it was trained with.
         end_above=-math.log(config.rnn.done_weight) if settings.end == "likely" else None,

@@ -29,7 +29,7 @@ from wmlib.models.checkpoints import (
     world_model_digest,
 )
 from wmlib.models.controller import Controller
-from wmlib.models.world_model import WorldModel
+from wmlib.models.world_model import State, WorldModel
 from wmlib.pipeline.config import Config, LookaheadConfig
 from wmlib.pipeline.dreaming import dream_env_spec
 from wmlib.provenance import Record, require
@@ -67,10 +67,9 @@ def look_ahead(
     """C after so many improvements by lookahead, beginning with `controller`; kept in `file`.
 
     dreams: from the moments that M is asked at, each of them `settings.horizon` long, with an agent
-    of its own. Raises ValueError if the file has another record.
+    of its own or that of the dreams. Raises ValueError if the file has another record.
     """
-    assert dreams.agent is not None
-    file, (agent, moments) = Path(file), dreams.agent
+    file, (agent, moments) = Path(file), agent_of(dreams)
     made_from = {
         "world_model": world_model_digest(agent),
         "dream": weights_digest(dreams.world_model.mdn_rnn),
@@ -86,8 +85,8 @@ def look_ahead(
         difference = advantages(dreams, controller, hold, executor)
         if not difference.any():
             LOG.warning(
-                "in none of %d moments did it matter which way the player moved: M ends no dream of "
-                "%d tics, or all of them; C stays what it was",
+                "in none of %d moments did it matter which way the player moved: M ends no dream "
+                "of %d tics, or all of them; C stays what it was",
                 len(difference),
                 settings.horizon,
             )
@@ -95,6 +94,11 @@ def look_ahead(
         controller = fit_controller(agent.features(moments), difference, settings.spread)
     save_controller(controller, file, record=record)
     return controller
+
+
+def agent_of(dreams: DreamSpec) -> tuple[WorldModel, State]:
+    """The world model whose [z, h] C reads, and in its states the moments that dreams begin at."""
+    return dreams.agent or (dreams.world_model, dreams.starts)
 
 
 def advantages(
@@ -106,15 +110,15 @@ def advantages(
     Each move is held for `hold` agent steps, and then `controller` acts until the dream's last
     step. Both dreams of a moment have the same noise.
     """
-    assert dreams.agent is not None
-    (agent, moments), found = dreams.agent, []
+    (agent, moments), found = agent_of(dreams), []
     policy = HeldThenPolicy(MOVES, hold, controller)
     bar = tqdm(total=len(moments.z), desc="lookahead", unit="moment", disable=None, leave=False)
     with bar:
         for begin in range(0, len(moments.z), AT_ONCE):
             part = slice(begin, begin + AT_ONCE)
             starts = dreams.starts.take(part)
-            spec = replace(dreams, starts=starts, agent=(agent, moments.take(part)))
+            own = dreams.agent and (agent, moments.take(part))
+            spec = replace(dreams, starts=starts, agent=own)
             # (Seed s begins at moment s % S.)
             count = len(starts.z)
             first = -(-begin // count) * count

@@ -157,7 +157,11 @@ class Round:
         return load_network(VAE, self.work / "vae.safetensors")
 
     def mdn_rnn(self, name: str = "mdn_rnn") -> MDNRNN:
-        """The agent's M of this round, or ("dream") the one that makes dreams, from disk."""
+        """The agent's M of this round, or ("dream") the one that makes dreams, from disk.
+
+        With `shared_m`, that is the agent's.
+        """
+        name = "mdn_rnn" if self.config.dream.shared_m else name
         return load_network(MDNRNN, self.work / f"{name}.safetensors")
 
     def agent(self) -> tuple[WorldModel, Controller]:

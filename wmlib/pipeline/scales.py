@@ -129,8 +129,9 @@ COVER: dict[str, dict] = {
         "rnn": {"hidden_size": 16, "done_weight": 10.0},
         "vae": {"z_size": 8},
         "collect": {"policy": "varied"},
+        "dream": {"shared_m": True},
         "lookahead": {"improvements": 2, "moments": 20, "hold": 4, "horizon": 20},
-        "rounds": DREAM_ROUNDS["smoke"],
+        "rounds": tuple(replace(each, vae_epochs=1) for each in DREAM_ROUNDS["smoke"]),
     },
     "laptop": {
         "env": {"max_steps": 2100, "num_envs": 16},
@@ -148,9 +149,15 @@ COVER: dict[str, dict] = {
             "anneal": True,
             "flip": True,
         },
-        "dream": {"z_noise": 1.0, "z_weight": 64.0, "temperature": 1.0, "steps": 1000},
+        "dream": {
+            "shared_m": True,
+            "z_noise": 1.0,
+            "z_weight": 64.0,
+            "temperature": 1.0,
+            "steps": 1000,
+        },
         "lookahead": {"improvements": 2, "moments": 80_000},
-        # V and both Ms are trained again in every round: lookahead needs no C that reads their h.
+        # V and M are trained again in every round: lookahead needs no C that can read the new h.
         "rounds": by_round(
             3,
             episodes=(600, 200, 300),

@@ -15,6 +15,7 @@ from wmlib.models.checkpoints import load_controller, load_network
 from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.vae import VAE
 from wmlib.pipeline import ball, car_racing, scoring
+from wmlib.pipeline.checks import check_settings
 from wmlib.pipeline.config import SETTINGS, Config, Machine
 from wmlib.pipeline.rounds import Round
 from wmlib.pipeline.scales import get_config, get_machine
@@ -105,7 +106,7 @@ class RunCommand:
         if world == "ball":
             pick_device(self.machine.device or None)
         else:
-            car_racing.check_settings(config, self.machine)
+            check_settings(config, self.machine)
         if dry_run:
             yield config, folder
             return

@@ -9,7 +9,7 @@ random play alone, and with that of the last one, which has seen how agents died
 
 import dataclasses
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -17,8 +17,7 @@ from typing import Annotated
 import numpy as np
 
 from wmlib.envs.dream import PassThroughEncoder
-from wmlib.models.checkpoints import load_network, load_world_model
-from wmlib.models.mdn_rnn import MDNRNN
+from wmlib.models.checkpoints import load_world_model
 from wmlib.models.world_model import WorldModel
 from wmlib.pipeline import car_racing, search
 from wmlib.pipeline.config import Config, Machine
@@ -67,9 +66,17 @@ def evolve_at(current: Round, temperature: float, executor: Executor | None) -> 
     config, k = current.config, current.config.search.directions
     changed = config.change(dream={"temperature": temperature})
     agent = load_world_model(current.work)
-    dream = WorldModel(agent.vae, load_network(MDNRNN, current.work / "dream.safetensors"))
+    shared = config.dream.shared_m
+    dream = agent if shared else WorldModel(agent.vae, current.mdn_rnn("dream"))
+    dreams = dream_env_spec(changed, dream, current.work / "latents", agent)
+    folder = current.folder / "temperatures" / f"{current.number}-{temperature:g}"
+    folder.mkdir(parents=True, exist_ok=True)
+    if config.lookahead.improvements:
+        start = car_racing.by_lookahead(replace(current, config=changed), dreams, folder, executor)
+    else:
+        start = car_racing.zero_controller(config, agent)
     fitness = MeanReturn(
-        dream_env_spec(changed, dream, current.work / "latents", agent),
+        dreams,
         PassThroughEncoder(agent),
         config.rounds[0].rollouts,
         seed=config.seed,
@@ -77,8 +84,8 @@ def evolve_at(current: Round, temperature: float, executor: Executor | None) -> 
     )
     controller, _ = search.evolve(
         fitness,
-        current.folder / "temperatures" / f"{current.number}-{temperature:g}",
-        start=car_racing.zero_controller(config, agent),
+        folder,
+        start=start,
         population=config.search.population,
         generations=config.rounds[0].generations,
         sigma=config.rounds[0].sigma,
