@@ -14,7 +14,7 @@ import pytest
 
 from wmlib.envs.vector import VectorEnvSpec
 from wmlib.files import read_log
-from wmlib.models.checkpoints import load_agent, load_controller
+from wmlib.models.checkpoints import load_agent, load_controller, load_network
 from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.vae import VAE
@@ -248,8 +248,10 @@ class TestTheRun:
         command = ["ablate", "temperature", "--folder", str(tmp_path), "--workers", "0"]
         assert main(command) == 0
         rows = read_log(tmp_path / "temperature.jsonl")
-        found = [(row["round"], row["temperature"]) for row in rows]
-        assert found == [(k, t) for k in (0, 2) for t in TEMPERATURES]
+        found = [(row["episodes"], row["temperature"]) for row in rows]
+        assert found == [(k, t) for k in ("random", "own") for t in TEMPERATURES]
+        (kept,) = (tmp_path / "temperatures" / "random").glob("*.safetensors")
+        assert load_network(MDNRNN, kept).config == load_agent(run)[0].mdn_rnn.config
         for row in rows:
             assert len(row["dream"]) == len(row["real"]) == config.score_tracks
             assert 0 < min(row["dream"]) <= max(row["dream"]) <= 4 * config.dream.steps

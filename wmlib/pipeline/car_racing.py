@@ -251,7 +251,8 @@ def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
             if current.reevaluates:
                 start = reevaluate(current, fitness, check)
             elif dreams is not None and config.lookahead.improvements:
-                start = by_lookahead(current, dreams, current.work, executor)
+                latents, folder = current.latents.folder, current.work
+                start = by_lookahead(current, dreams, latents, folder, executor)
             else:
                 start = initial_controller(current, world_model)
             if pool := current.pool_tracks():
@@ -267,7 +268,7 @@ def search_controller(
     folder: str | Path,
     start: Controller,
     directions: Directions | None,
-    check: Callable[[Controller], dict],
+    check: Callable[[Controller], dict] | None,
 ) -> tuple[Controller, Evolution]:
     """`evolve` with the settings of a round; the seed is that of the fitness."""
     settings = current.config.search
@@ -334,14 +335,15 @@ def zero_controller(config: Config, world_model: WorldModel) -> Controller:
 
 
 def by_lookahead(
-    current: Round, dreams: DreamSpec, folder: Path, executor: Executor | None
+    current: Round, dreams: DreamSpec, latents: Path, folder: Path, executor: Executor | None
 ) -> Controller:
     """Where a search in dreams begins after lookahead, itself from a C of zeros. See `look_ahead`.
 
-    dreams: those of the search, whose world models are asked. Kept as initial.safetensors.
+    dreams: those of the search, whose world models are asked. latents: the folder of the encoded
+    episodes whose moments they are asked at. Kept in `folder` as initial.safetensors.
     """
     config, (agent, _) = current.config, agent_of(dreams)
-    asked = lookahead_spec(config, dreams.world_model, current.work / "latents", agent)
+    asked = lookahead_spec(config, dreams.world_model, latents, agent)
     start, file = zero_controller(config, agent), folder / "initial.safetensors"
     return look_ahead(asked, start, config.lookahead, file, executor)
 

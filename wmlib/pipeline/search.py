@@ -107,16 +107,21 @@ def evolve(
 
 @torch.no_grad()
 def search_directions(
-    world_model: WorldModel, folder: str | Path, k: int, episodes: int = 60
+    world_model: WorldModel,
+    folder: str | Path,
+    k: int,
+    episodes: int = 60,
+    kept_in: str | Path | None = None,
 ) -> Directions | None:
     """The first k principal components of what C reads, over a folder's newest episodes.
 
-    None for k = 0, which stands for all weights.
-    Of [z, c, h], each of the three counts alike. Kept in directions.npz, see `kept_directions`.
+    None for k = 0, which stands for all weights. Of [z, c, h], each of the three counts alike.
+    Kept as directions.npz in the folder, or in another one; see `kept_directions`.
     """
     if k == 0:
         return None
-    file, store = Path(folder) / "directions.npz", EpisodeStore(Path(folder) / "episodes")
+    file = Path(kept_in or folder) / "directions.npz"
+    store = EpisodeStore(Path(folder) / "episodes")
     made_from = {"world_model": world_model_digest(world_model), "episodes": store.digest()}
     m = world_model.mdn_rnn
     blocks = (m.z_size, m.hidden_size, m.hidden_size) if m.reads_cell else ()

@@ -2,12 +2,15 @@
 
 Ha & Schmidhuber 2018, section 4: an agent that is evolved in dreams of a low temperature finds
 adversarial policies, under which M forgets to make fireballs, and fails in the real game. Here C is
-evolved from scratch in dreams of five temperatures: with the M of the first round, which has seen
-random play alone, and with that of the last one, which has seen how agents died.
+found anew in dreams of five temperatures, as a run does it: with M and the episodes of the run's
+last round, and with an M that has seen the first round's random play alone. Both Ms have the same
+V, and were trained for as many gradient steps.
 `python -m wmlib ablate temperature` adds the table to a finished run.
 """
 
 import dataclasses
+import math
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,14 +22,17 @@ import numpy as np
 from wmlib.envs.dream import PassThroughEncoder
 from wmlib.models.checkpoints import load_world_model
 from wmlib.models.world_model import WorldModel
-from wmlib.pipeline import car_racing, search
+from wmlib.pipeline import car_racing
 from wmlib.pipeline.config import Config, Machine
-from wmlib.pipeline.dreaming import dream_env_spec
+from wmlib.pipeline.dreaming import dream_env_spec, train_dreaming_mdn_rnn
 from wmlib.pipeline.fitness import MeanReturn, run_controllers
 from wmlib.pipeline.rounds import CHECK_TRACKS_FROM, Round, rounds_of
 from wmlib.pipeline.scoring import agent_digest
+from wmlib.pipeline.search import search_directions
 from wmlib.pipeline.workers import processes
 from wmlib.provenance import Record
+from wmlib.rollout.episodes import EpisodeStore
+from wmlib.rollout.policies import EpisodeSpec
 from wmlib.tools.runs import RunCommand
 from wmlib.tools.settings import CarSettings, Flat
 from wmlib.tools.tables import Table
@@ -46,51 +52,81 @@ TRACKS_FROM = CHECK_TRACKS_FROM + 20_000  # of real episodes
 
 
 def run_temperature_ablation(config: Config, run: Path, machine: Machine) -> None:
-    """A row per round (the first and the last) and temperature; goes on with what is there.
+    """A row per kind of episodes and temperature; goes on with what is there.
 
-    Rows of temperature.jsonl: "round", "temperature", and of the resulting C "dream" and "real",
-    the tics it survived in each of `score_tracks` dreams of this temperature, and in as many real
-    episodes. Raises ValueError if the rows there were made with other settings or of another run.
+    Rows of temperature.jsonl: "episodes" ("random" or "own"), "temperature", and of the resulting C
+    "dream" and "real", the tics it survived in each of `score_tracks` dreams of this temperature,
+    and in as many real episodes. Raises ValueError if the rows there were made with other settings
+    or of another run.
     """
-    rounds = rounds_of(config, run, machine)
+    last = rounds_of(config, run, machine)[-1]
     table = Table(run / TABLE, Record({"agent": agent_digest(run)}, dataclasses.asdict(config)))
     with processes(machine.workers, machine.cluster) as executor:
-        for current in dict.fromkeys((rounds[0], rounds[-1])):
+        for kind, agent, latents in worlds(last):
             for temperature in TEMPERATURES:
-                key = {"round": current.number, "temperature": temperature}
-                table.add(key, partial(evolve_at, current, temperature, executor))
+                key = {"episodes": kind, "temperature": temperature}
+                folder = run / "temperatures" / f"{kind}-{temperature:g}"
+                find = partial(evolve_at, last, agent, latents, temperature, folder, executor)
+                table.add(key, find)
 
 
-def evolve_at(current: Round, temperature: float, executor: Executor | None) -> dict:
-    """Evolve C from scratch in a round's dreams of one temperature; the numbers of its row."""
-    config, k = current.config, current.config.search.directions
-    changed = config.change(dream={"temperature": temperature})
-    agent = load_world_model(current.work)
-    shared = config.dream.shared_m
-    dream = agent if shared else WorldModel(agent.vae, current.mdn_rnn("dream"))
-    dreams = dream_env_spec(changed, dream, current.work / "latents", agent)
-    folder = current.folder / "temperatures" / f"{current.number}-{temperature:g}"
-    folder.mkdir(parents=True, exist_ok=True)
-    if config.lookahead.improvements:
-        start = car_racing.by_lookahead(replace(current, config=changed), dreams, folder, executor)
-    else:
-        start = car_racing.zero_controller(config, agent)
+def worlds(last: Round) -> Iterator[tuple[str, WorldModel, Path]]:
+    """What M was trained on, V with this M, and the folder of the encoded episodes.
+
+    "own": of the run's last round. "random": an M of the first round's episodes, as the last
+    round's V sees them. It is trained here, unless it is there.
+    """
+    agent, latents = load_world_model(last.work), last.latents
+    folder, first = last.folder / "temperatures" / "random", last.at(0).training_tracks()
+    names = [EpisodeSpec(track, 0).name for track in first]
+    played = EpisodeStore(folder / "latents")
+    record = Record({"latents": latents.digest()}, {"episodes": len(names)})
+    played.begin(record, rebuild=True)
+    played.include(latents, names)
+    subset = EpisodeStore(last.work / "training_subset")
+    passes = last.settings.dream_epochs * _num_steps(subset) / _num_steps(played)
+    m = train_dreaming_mdn_rnn(
+        last.config,
+        folder,
+        played,
+        epochs=math.ceil(passes),
+        seed=last.config.seed,
+        device=last.device,
+        name="mdn_rnn",
+        reads_cell=last.config.task_spec.reads_cell,
+    )
+    yield "random", WorldModel(agent.vae, m), played.folder
+    yield "own", agent, latents.folder
+
+
+def _num_steps(store: EpisodeStore) -> int:
+    return sum(len(store.read(name, "actions")) for name in store.names())
+
+
+def evolve_at(
+    last: Round,
+    agent: WorldModel,
+    latents: Path,
+    temperature: float,
+    folder: Path,
+    executor: Executor | None,
+) -> dict:
+    """C found anew in dreams of one temperature; the numbers of its row."""
+    config = last.config.change(dream={"temperature": temperature})
+    current = replace(last, config=config)
+    dreams = dream_env_spec(config, agent, latents, agent)
     fitness = MeanReturn(
         dreams,
         PassThroughEncoder(agent),
-        config.rounds[0].rollouts,
+        current.settings.rollouts,
         seed=config.seed,
         executor=executor,
     )
-    controller, _ = search.evolve(
-        fitness,
-        folder,
-        start=start,
-        population=config.search.population,
-        generations=config.rounds[0].generations,
-        sigma=config.rounds[0].sigma,
-        directions=search.search_directions(agent, current.work, k),
-        seed=config.seed,
+    folder.mkdir(parents=True, exist_ok=True)
+    start = car_racing.by_lookahead(current, dreams, latents, folder, executor)
+    directions = search_directions(agent, last.work, config.search.directions, kept_in=folder)
+    controller, _ = car_racing.search_controller(
+        current, fitness, folder, start, directions, check=None
     )
     count, real = config.score_tracks, car_racing.training_env_spec(config)
     (dreamt,) = fitness.episodes(controller, range(DREAMS_FROM, DREAMS_FROM + count))
