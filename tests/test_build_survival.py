@@ -8,23 +8,30 @@ from readers import assert_right, assert_wrong, written
 from torch.nn import functional
 
 from wmlib.models.mdn_rnn import Prediction, mdn_rnn_loss
-from wmlib.view.build.survival import death_loss
+from wmlib.view.build.lookahead import first_move
+from wmlib.view.build.survival import death_loss, survive
 
 SURVIVE = """
-def survive(dream, agent, controller, state, agent_state, steps, temperature=1.15):
+def survive(world_model, controller, state, steps, temperature=1.0):
     survived = torch.zeros(state.z.shape[0])
     dead = torch.zeros(state.z.shape[0], dtype=torch.bool)
     for step in range(steps):
         survived[~dead] += 1
-        a = controller(agent.features(agent_state))
-        h, c = agent.remember(agent_state, a)
-        state, forecast = dream.imagine(state, a, temperature)
-        agent_state = agent_state._replace(z=state.z, h=h, c=c)
+        a = controller(world_model.features(state))
+        state, forecast = world_model.imagine(state, a, temperature)
         p = torch.sigmoid(forecast.done_logit).flatten()
         dead |= torch.rand_like(p) < p
     return survived
 """
-TOOLS = {"math": math, "F": functional}
+SAFER = """
+def safer_side(world_model, controller, state, hold, steps):
+    def lives(side):
+        torch.manual_seed(7)
+        return survive(world_model, first_move(side, hold, controller), state, steps) >= steps
+    left, right = lives(-1.0), lives(1.0)
+    return torch.where(left == right, 0.0, torch.where(right, 1.0, -1.0))
+"""
+TOOLS = {"math": math, "F": functional, "survive": survive, "first_move": first_move}
 RIGHT = {
     "the library's cross-entropy": (
         "def death_loss(log_odds, died, weight=10.0):\n"
@@ -41,6 +48,7 @@ RIGHT = {
         "death_loss",
     ),
     "with the dead": (SURVIVE, "survive"),
+    "three cases": (SAFER, "safer_side"),
 }
 MISTAKES = {
     "the logarithm of a probability": (
@@ -64,14 +72,21 @@ MISTAKES = {
     "no death": (SURVIVE.replace("dead |= torch.rand_like(p) < p", "pass"), "goes on counting"),
     "dead only once": (SURVIVE.replace("dead |=", "dead ="), "alive again at the next step"),
     "a fixed threshold": (SURVIVE.replace("torch.rand_like(p) < p", "p > 0.5"), "compare the prob"),
-    "the last state of the memory": (
-        SURVIVE.replace("agent_state._replace(z=state.z, h=h, c=c)", "state"),
-        "evolved to read those of the agent's M",
-    ),
     "all steps": (SURVIVE.replace("[~dead] += 1", " = survived + 2"), "difference in the steps"),
     "features without c": (
-        SURVIVE.replace("agent.features(agent_state)", "agent_state.features"),
+        SURVIVE.replace("world_model.features(state)", "state.features"),
         "it raised ValueError: this controller reads 19 features, got 11",
+    ),
+    "no common random numbers": (
+        SAFER.replace("torch.manual_seed(7)", "pass"),
+        "the same seed before each of the two dreams",
+    ),
+    "left is right": (SAFER.replace("1.0, -1.0))", "-1.0, 1.0))"), "The sides are exchanged"),
+    "held to the end": (SAFER.replace("hold, controller)", "steps, controller)"), "to the end"),
+    "the steps themselves": (SAFER.replace(" >= steps", ""), "it raised"),
+    "the controller called at once": (
+        SAFER.replace("hold, controller)", "hold, controller(state.features))"),
+        "it raised",
     ),
 }
 

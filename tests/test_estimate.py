@@ -77,6 +77,22 @@ def test_limited_episodes_of_candidates_take_less():
     assert plain_s - short_s == pytest.approx(0.4 * (searched + 120 * 1000) / 1000)
 
 
+def test_lookahead_takes_two_dreams_per_moment():
+    plain = get_config("laptop", task="take_cover").change(lookahead={"improvements": 0})
+    asked = plain.change(lookahead={"improvements": 3, "moments": 100, "horizon": 40})
+    more = [searched_steps(Work.of(c), 1, SPEED) for c in (asked, plain)]
+    assert more[0] - more[1] == 3 * 2 * 100 * 40
+
+
+def test_one_m_takes_less_than_two():
+    """It is trained once, and dreams take half the time."""
+    one = get_config("laptop", task="take_cover").change(num_rounds=1)
+    two = one.change(dream={"shared_m": False})
+    speed = SPEED | {SEARCH: 1e12, next(iter(bench.WHOLE)): 1e12}
+    one_s, two_s = (search_seconds(Work.of(c), 0, speed) for c in (one, two))
+    assert two_s == pytest.approx(2 * one_s)
+
+
 def test_the_estimate_uses_the_measured_memory_of_a_worker():
     """1.55 GB with 64 environments and frames of 64 x 64 pixels."""
     few, many = (Work.of(get_config("laptop"), machine=Machine(n)) for n in (10, 74))

@@ -9,42 +9,21 @@ import torch
 
 from wmlib.envs.dream import DreamSpec
 from wmlib.models.controller import Controller
-from wmlib.models.mdn_rnn import MDNRNN
-from wmlib.models.vae import VAE
-from wmlib.models.world_model import State, WorldModel
 from wmlib.pipeline import lookahead
 from wmlib.pipeline.config import LookaheadConfig
 from wmlib.pipeline.lookahead import advantages, fit_controller, look_ahead
 from wmlib.pipeline.workers import processes
 from wmlib.rollout.policies import EpisodeSpec, HeldThenPolicy
+from wmlib.view.build.lookahead import sides, world_with_two_sides
 
 HOLD = 1
 
 
 @pytest.fixture
 def dreams():
-    """Where z[0] is 1 a move to the right is deadly, where it is -1 one to the left is.
-
-    Two units of the LSTM are a logical "and" of z[0] and the action; nothing else kills, and nobody
-    dies by standing still. After the first step, z is 0.
-    """
-    m = MDNRNN(z_size=4, action_size=1, hidden_size=4, mixtures=1, reads_cell=True)
-    for parameter in m.parameters():
-        torch.nn.init.zeros_(parameter)
-    gates = m.lstm.bias_ih_l0.data.view(4, 4)  # input, forget, cell, output: open, shut, -, open
-    gates[0], gates[1], gates[3] = 50, -50, 50
-    cell, bias = m.lstm.weight_ih_l0.data.view(4, 4, 5)[2], gates[2]
-    cell[0, [0, 4]], cell[1, [0, 4]] = 20, -20
-    bias[:2] = -30
-    m.done.weight.data[0, :2] = 200
-    m.done.bias.data.fill_(200 * np.tanh(1))  # above 0 where one of the two units is positive
-    m.mixture.bias.data[2 * 4 :] = -50  # sigma
-    world_model = WorldModel(VAE(64, 4), m)
-    z = torch.zeros(60, 4)
-    z[:, 0] = torch.tensor([1, 0, -1]).repeat(20)
-    z[:, 1] = torch.randn(60)
-    zeros = torch.zeros(60, 4)
-    starts = State(z, zeros, zeros, torch.zeros(60))
+    """Where z[0] is 1 a move to the right is deadly, where it is -1 one to the left is."""
+    world_model = world_with_two_sides()
+    starts = sides(world_model)
     agent = (world_model, starts)
     return DreamSpec(world_model, starts, num_envs=16, max_steps=3, reward=1.0, agent=agent)
 
@@ -61,13 +40,16 @@ def test_advantages_say_which_move_is_safer(dreams, monkeypatch, at_once):
     assert found.tolist() == (-dreams.starts.z[:, 0]).tolist()
 
 
-def test_both_moves_are_as_good_where_what_follows_kills(dreams):
-    """After the move C acts: one that goes right where z[0] is 0 does not die there."""
-    dreams = replace(dreams, max_steps=1)
-    found = advantages(dreams, standing(dreams), hold=5)
+def test_after_the_move_c_acts(dreams):
+    """One that always moves right dies where that is deadly, whichever move came first."""
+    right = Controller([*[0.0] * 8, 9.0], feature_size=8, action_size=1)
+    found = advantages(dreams, right, HOLD)
+    assert found.tolist() == (dreams.starts.z[:, 0] == -1).float().tolist()
+
+
+def test_the_agents_m_may_make_the_dreams(dreams):
+    found = advantages(replace(dreams, agent=None), standing(dreams), HOLD)
     assert found.tolist() == (-dreams.starts.z[:, 0]).tolist()
-    dreams.world_model.mdn_rnn.done.bias.data.fill_(1e6)
-    assert not advantages(dreams, standing(dreams), hold=5).any()
 
 
 def test_c_moves_to_the_safer_side(dreams, tmp_path):
@@ -104,7 +86,7 @@ def test_what_was_found_is_kept_for_the_same_question_alone(dreams, tmp_path):
 
 def test_where_no_move_matters_c_stays(dreams, tmp_path, caplog):
     dreams.world_model.mdn_rnn.done.bias.data.fill_(-1e6)
-    start = Controller(np.arange(13.0), feature_size=12, action_size=1)
+    start = Controller(np.arange(9.0), feature_size=8, action_size=1)
     settings = LookaheadConfig(improvements=2, moments=60)
     with caplog.at_level(logging.WARNING):
         found = look_ahead(dreams, start, settings, tmp_path / "initial.safetensors")

@@ -235,7 +235,7 @@ def _steps_of_m(current: Round, steps: float) -> float:
     collected = sum(r.episodes for r in config.rounds[: current.number + 1])
     share = min(1, 2 * config.dream.newest / collected)
     passes = current.settings.dream_epochs * share
-    passes += 0 if current.freezes_vae else config.rnn.epochs
+    passes += 0 if current.freezes_vae or config.dream.shared_m else config.rnn.epochs
     return passes * steps
 
 
@@ -246,8 +246,8 @@ def search_seconds(work: Work, number: int, speed: dict[str, float]) -> float:
     """
     current, config = work.rounds[number], work.config
     driving = speed[next(iter(bench.WHOLE))] / work.pixels
-    # Measured with a frame skip of 2, and one M; the agent's own M comes on top.
-    dreaming = speed[bench.DREAMS] * current.repeat / 2 / 2
+    # Measured with a frame skip of 2, and one M; the agent's own M, if any, comes on top.
+    dreaming = speed[bench.DREAMS] * current.repeat / 2 / (1 if config.dream.shared_m else 2)
     rate = dreaming if config.in_dreams else driving
     generations = current.settings.generations
     checks = math.ceil(generations / config.search.check_every) + current.reevaluates
@@ -264,6 +264,8 @@ def searched_steps(work: Work, number: int, speed: dict[str, float]) -> float:
     dream = config.dream
     candidates = 2 * (number - current.vae_since) * current.reevaluates
     steps = float(candidates * dream.reevaluations * dream.steps * current.repeat)
+    ahead = config.lookahead
+    steps += 2 * ahead.improvements * ahead.moments * ahead.horizon
     for generation in range(current.settings.generations):
         tracks = num_tracks(generation, current.settings.rollouts, config.search.double_every)
         episodes = config.search.population * tracks

@@ -28,6 +28,7 @@ def exercises() -> dict[str, Exercise]:
         controller,
         dream,
         full_loop,
+        lookahead,
         loop,
         loss,
         memory,
@@ -38,7 +39,7 @@ def exercises() -> dict[str, Exercise]:
     )
 
     chapters_0_to_4 = (loss, mixture, vision, memory, rollout, controller)
-    modules = (*chapters_0_to_4, full_loop, loop, dream, ablation, survival)
+    modules = (*chapters_0_to_4, full_loop, loop, dream, ablation, survival, lookahead)
     return {e.name: e for module in modules for e in module.EXERCISES}
 
 

@@ -90,30 +90,23 @@ def _two_batches(function) -> Measured:
     return few | {"the loss of a sure and wrong forecast": wrong, "the loss with weight=3": other}
 
 
-def survive(dream, agent, controller, state, agent_state, steps, temperature=1.15):
+def survive(world_model, controller, state, steps, temperature=1.0):
     """Agent steps that B dreams survive, (B,) float; they end after `steps`.
 
-    dream, agent: world models with the same V. state, agent_state: the same B moments as states of
-    the two. controller: reads the agent's features.
+    state: B moments. controller: what the world model's features (B, n) are given to, for actions
+    (B, 1).
     """
     alive, survived = torch.ones(len(state.z)), torch.zeros(len(state.z))
     for _ in range(steps):
-        actions = controller(agent.features(agent_state))
-        state, forecast = dream.imagine(state, actions, temperature)
-        h, c = agent.remember(agent_state, actions)
-        agent_state = state._replace(h=h, c=c)
+        actions = controller(world_model.features(state))
+        state, forecast = world_model.imagine(state, actions, temperature)
         survived = survived + alive
         alive = alive * (torch.rand(len(alive)) >= forecast.done_logit[:, 0].sigmoid())
     return survived
 
 
-def _imagine(dream, state, actions, temperature):
-    return dream.imagine(state, actions, temperature)
-
-
-def _remember(agent, agent_state, state, actions):
-    h, c = agent.remember(agent_state, actions)
-    return state._replace(h=h, c=c)
+def _imagine(world_model, state, actions, temperature):
+    return world_model.imagine(state, actions, temperature)
 
 
 def _lives(log_odds):
@@ -124,14 +117,13 @@ def _count(survived, alive, lives):
     return survived + alive, alive * lives
 
 
-def _survive(arguments, imagine=_imagine, remember=_remember, lives=_lives, count=_count):
+def _survive(arguments, imagine=_imagine, lives=_lives, count=_count):
     # The solution's loop, one part of which a mistake replaces.
-    dream, agent, controller, state, agent_state, steps, temperature = arguments
+    world_model, controller, state, steps, temperature = arguments
     alive, survived = torch.ones(len(state.z)), torch.zeros(len(state.z))
     for _ in range(steps):
-        actions = controller(agent.features(agent_state))
-        state, forecast = imagine(dream, state, actions, temperature)
-        agent_state = remember(agent, agent_state, state, actions)
+        actions = controller(world_model.features(state))
+        state, forecast = imagine(world_model, state, actions, temperature)
         living = lives(forecast.done_logit[:, 0]).float()
         survived, alive = count(survived, alive, living)
     return survived
@@ -176,45 +168,24 @@ def _exchanged(*arguments):
     return _survive(arguments, lives=lambda log_odds: ~_lives(log_odds))
 
 
-def _dreams_memory(*arguments):
-    """C reads h and c of the dream's M here. It was evolved to read those of the agent's M:
-    agent.remember."""
-    return _survive(arguments, remember=lambda agent, agent_state, state, actions: state)
-
-
 def _frozen_memory(*arguments):
-    """z is new, but h and c are still those of the first moment: the agent's M has to remember
-    every step, too."""
+    """z is new, but h and c are still those of the first moment: keep the whole state that
+    `imagine` returns."""
 
-    def remember(agent, agent_state, state, actions):
-        return state._replace(h=agent_state.h, c=agent_state.c)
+    def imagine(world_model, state, actions, temperature):
+        new, forecast = world_model.imagine(state, actions, temperature)
+        return new._replace(h=state.h, c=state.c), forecast
 
-    return _survive(arguments, remember=remember)
-
-
-def _blind(*arguments):
-    """C reads the same features in every step: the agent's state has to be replaced by the new
-    one, too."""
-    return _survive(arguments, remember=lambda agent, agent_state, state, actions: agent_state)
-
-
-def _remembers_too_late(*arguments):
-    """The agent's M has read the new z. h[t + 1] is computed from z[t], the action and h[t]: call
-    remember with the agent's state before the step."""
-
-    def remember(agent, agent_state, state, actions):
-        return _remember(agent, agent_state._replace(z=state.z), state, actions)
-
-    return _survive(arguments, remember=remember)
+    return _survive(arguments, imagine=imagine)
 
 
 def _state_not_kept(*arguments):
     """Every step begins at the first moment again: keep the state that `imagine` returns."""
+    first = arguments[2]
 
-    def imagine(dream, state, actions, temperature):
-        return dream.imagine(first, actions, temperature)
+    def imagine(world_model, state, actions, temperature):
+        return first, world_model.imagine(first, actions, temperature)[1]
 
-    first = arguments[3]
     return _survive(arguments, imagine=imagine)
 
 
@@ -222,26 +193,29 @@ def _temperature_not_used(*arguments):
     """The temperature is not used: it is the third argument of `imagine`, which has 1 without
     it."""
 
-    def imagine(dream, state, actions, temperature):
-        return dream.imagine(state, actions)
+    def imagine(world_model, state, actions, temperature):
+        return world_model.imagine(state, actions)
 
     return _survive(arguments, imagine=imagine)
 
 
+def _controller(world_model: WorldModel) -> Controller:
+    weights = torch.randn(1, world_model.feature_size, generator=torch.Generator().manual_seed(6))
+    return Controller(weights.numpy(), world_model.feature_size, action_size=1, bias=False)
+
+
+M_OF_ONE_ACTION = {"action_size": 1, "reads_cell": True}
+
+
 def _dreams(function) -> Measured:
     """Without chance (temperature 0, deaths that are sure), then drawn deaths."""
-    m = {"action_size": 1, "reads_cell": True}
-    agent = untrained(1, bias=-100.0, **m)
-    weights = torch.randn(1, agent.feature_size, generator=torch.Generator().manual_seed(6))
-    controller = Controller(weights.numpy(), agent.feature_size, action_size=1, bias=False)
 
-    def run(dream: WorldModel, count: int, steps: int, temperature: float) -> torch.Tensor:
-        state, agent_state = random_moments(2, count), random_moments(3, count)
-        agent_state = agent_state._replace(z=state.z)
-        return function(dream, agent, controller, state, agent_state, steps, temperature)
+    def run(world_model: WorldModel, count: int, steps: int, temperature: float) -> torch.Tensor:
+        controller, state = _controller(world_model), random_moments(2, count)
+        return function(world_model, controller, state, steps, temperature)
 
-    sure = run(untrained(7, end=1e7, bias=-3e6, **m), 200, 12, 0.0)
-    drawn = run(untrained(4, bias=math.log(0.625 / 0.375), **m), 16_000, 10, 1.0)
+    sure = run(untrained(7, end=1e7, bias=-3e6, **M_OF_ONE_ACTION), 200, 12, 0.0)
+    drawn = run(untrained(4, bias=math.log(0.625 / 0.375), **M_OF_ONE_ACTION), 16_000, 10, 1.0)
     return {
         "the shape": tuple(sure.shape),
         "the steps survived where death is sure or impossible": sure.detach(),
@@ -275,10 +249,9 @@ EXERCISES = (
         survive,
         _dreams,
         hint="Begin with alive = torch.ones(B) and survived = torch.zeros(B). In every step: the "
-        "actions from agent.features(agent_state); state, forecast = dream.imagine(...); h, c = "
-        "agent.remember(...) with the agent's old state; the agent's new state is the dream's with "
-        "this h and c. Then add alive to survived, and multiply alive by the draw: torch.rand(B) "
-        ">= sigmoid of forecast.done_logit[:, 0].",
+        "actions from world_model.features(state); state, forecast = world_model.imagine(...). "
+        "Then add alive to survived, and multiply alive by the draw: torch.rand(B) >= sigmoid of "
+        "forecast.done_logit[:, 0].",
         mistakes=(
             _never_dead,
             _alive_again,
@@ -286,10 +259,7 @@ EXERCISES = (
             _dies_above_one_half,
             _log_odds_as_probability,
             _exchanged,
-            _dreams_memory,
             _frozen_memory,
-            _blind,
-            _remembers_too_late,
             _state_not_kept,
             _temperature_not_used,
         ),
