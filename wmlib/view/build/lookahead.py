@@ -93,15 +93,16 @@ def world_with_two_sides() -> WorldModel:
     m = MDNRNN(z_size=2, action_size=1, hidden_size=3, mixtures=1, reads_cell=True)
     for parameter in m.parameters():
         torch.nn.init.zeros_(parameter)
-    gates = m.lstm.bias_ih_l0.data.view(4, 3)  # input, forget, cell, output: open, shut, -, open
+    weights, _, biases, _ = (part.data for part in m.lstm.all_weights[0])
+    gates = biases.view(4, 3)  # input, forget, cell, output: open, shut, the values, open
     gates[0], gates[1], gates[3] = 50, -50, 50
-    cell, bias = m.lstm.weight_ih_l0.data.view(4, 3, 3)[2], gates[2]
+    cell, bias = weights.view(4, 3, 3)[2], gates[2]
     cell[0, [0, 2]], cell[1, [0, 2]], cell[2, 0] = 20, -20, 20
     bias[:2] = -30
     end = math.tanh(1)
     m.done.weight.data[0, :2] = 200
     m.done.bias.data.fill_(200 * end)  # the sum is above 0 where one of the two units is positive
-    m.mixture.weight.data[0 + 2, 2] = 1 / end  # after the logits, the mean of z[0]
+    m.mixture.weight.data[2, 2] = 1 / end  # after the logits, the mean of z[0]
     m.mixture.bias.data[4] = -50  # log sigma of z[0]
     return WorldModel(VAE(64, 2), m)
 
@@ -127,8 +128,9 @@ def _answers(function) -> Measured:
     asked = function(world_model, standing, state, 1, 3)
     goes_on = function(world_model, right, state, 1, 3)
     not_held = function(world_model, right, state, 0, 3)
-    world_model.mdn_rnn.done.weight.data.zero_()
-    world_model.mdn_rnn.done.bias.data.zero_()
+    done = world_model.mdn_rnn.done
+    for parameter in (done.weight, done.bias):
+        torch.nn.init.zeros_(parameter)
     chance = function(world_model, standing, state, 1, 3)
     return {
         "the shape": tuple(asked.shape),
