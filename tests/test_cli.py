@@ -154,6 +154,7 @@ def test_options_override_the_scale_and_are_stored_with_the_run(reference_run, t
         (["--collect.patience", "9"], "made with collect.patience = 80, not 9"),
         (["--vae.batch-size", "9"], "made with vae.batch_size = 32, not 9"),
         (["--rnn.epochs", "9"], "made with rnn.epochs = 2, not 9"),
+        (["--lookahead.moments", "9"], "made with lookahead.moments = 40000, not 9"),
         (["--sigma", "9"], "made with round 0: sigma = 0.6, not 9"),
     ],
 )

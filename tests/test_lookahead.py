@@ -10,8 +10,10 @@ import torch
 from wmlib.envs.dream import DreamSpec
 from wmlib.models.controller import Controller
 from wmlib.pipeline import lookahead
-from wmlib.pipeline.config import LookaheadConfig
+from wmlib.pipeline.checks import check_settings
+from wmlib.pipeline.config import LookaheadConfig, Machine
 from wmlib.pipeline.lookahead import advantages, fit_controller, look_ahead
+from wmlib.pipeline.scales import get_config
 from wmlib.pipeline.workers import processes
 from wmlib.rollout.policies import EpisodeSpec, HeldThenPolicy
 from wmlib.view.build.lookahead import sides, world_with_two_sides
@@ -101,6 +103,19 @@ def test_the_fit_is_that_of_least_squares():
     raw = found.raw(features)[:, 0]
     assert np.corrcoef(raw, features @ weight)[0, 1] > 0.9999
     assert raw.square().mean().sqrt() == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (get_config("smoke"), "lookahead.improvements must be 0 for car_racing"),
+        (get_config("smoke", dream=True), "must be 0 for car_racing_dream.*got 1"),
+        (get_config("smoke", task="take_cover").change(vae_epochs=(1, 0)), "vae_epochs must be 1"),
+    ],
+)
+def test_what_fits_no_run_is_refused(config, said):
+    with pytest.raises(ValueError, match=said):
+        check_settings(config.change(lookahead={"improvements": 1}), Machine(0))
 
 
 def test_an_action_is_held_and_then_c_acts():

@@ -160,6 +160,7 @@ USED = {
     "vae.checkpoint": ("vae",),
     "mdn_rnn.checkpoint": ("rnn",),
     "dream.checkpoint": ("dream",),
+    "initial.safetensors": ("lookahead",),
     "evolution.jsonl": ("search", "dream"),
 }
 FREE = {"num_envs", "ablation_generations"}  # that change no artefact of a round
