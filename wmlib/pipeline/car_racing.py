@@ -227,9 +227,9 @@ def evolve_controller(current: Round) -> tuple[Controller, Evolution]:
 
     In the environment; or, with `evolve_in="dream"`, in dreams (see `train_dream`) that begin early
     in the newest episodes. The search starts at the C before (distilled, if M is new) or, in a
-    round that re-evaluates, at the mean that `reevaluate` returns; or, with `lookahead`, at what M
-    was asked for. Returns C at the end of the
-    search; the round's result may be that mean instead, see `Round.result`.
+    round that re-evaluates, at the mean that `reevaluate` returns; or, with `lookahead`, at the
+    C that it found. Returns C at the end of the search; the round's result may be that mean
+    instead, see `Round.result`.
     """
     config = current.config
     with exclusive_lock(current.folder):

@@ -48,11 +48,6 @@ def train_dream(current: Round) -> MDNRNN:
         seed=seed,
         start=start,
         device=current.device,
-        **(
-            {"name": "mdn_rnn", "reads_cell": current.config.task_spec.reads_cell}
-            if current.config.dream.shared_m
-            else {}
-        ),
     )
 
 
@@ -85,6 +80,8 @@ def train_dreaming_mdn_rnn(
 ) -> MDNRNN:
     """An M to dream with, from encoded episodes; writes dream.safetensors to the folder.
 
+    With `shared_m` it is the agent's, too, and written as mdn_rnn.safetensors.
+
     changes: other arguments for `train_mdn_rnn`. The learning rate is annealed, because the search
     exploits errors that the last batches have left: two Ms that differ only in the last passes can
     rank the same controllers in opposite orders.
@@ -111,7 +108,9 @@ def train_dreaming_mdn_rnn(
         seed=seed,
         device=device,
         start=start,
-        **{"name": "dream"} | settings | changes,
+        name="mdn_rnn" if dream.shared_m else "dream",
+        reads_cell=dream.shared_m and config.task_spec.reads_cell,
+        **settings | changes,
     )
     return mdn_rnn
 

@@ -1,8 +1,8 @@
 """C by lookahead: M is asked, at many moments, which way is safer, and C is fitted to its answers.
 
 A search that knows only how long each dream lasted learns one number from hundreds of actions. Here
-every pair of dreams answers one question: from this moment on, does the agent live longer if it
-first moves left, or if it first moves right, and then goes on with C? The new C is a linear fit to
+every pair of dreams answers one question: from this moment on, does the agent survive if it first
+moves left, or if it first moves right, and then goes on with C? The new C is a linear fit to
 the answers, by least squares. Then all is asked again, with the new C in the place of the old one.
 
 This is policy improvement by rollouts (Tesauro & Galperin, 1996), with a linear policy and M as the

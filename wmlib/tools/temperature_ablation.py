@@ -92,8 +92,6 @@ def worlds(last: Round) -> Iterator[tuple[str, WorldModel, Path]]:
         epochs=math.ceil(passes),
         seed=last.config.seed,
         device=last.device,
-        name="mdn_rnn",
-        reads_cell=last.config.task_spec.reads_cell,
     )
     yield "random", WorldModel(agent.vae, m), played.folder
     yield "own", agent, latents.folder
