@@ -1,4 +1,4 @@
-"""Precision and rounding of V and M on different processors; no part of the idea."""
+"""Precision, rounding and speed of V and M on different processors; no part of the idea."""
 
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
@@ -35,6 +35,21 @@ class _SteadyLinear(nn.Linear):
         if missing <= 0:
             return super().forward(input)
         return super().forward(pad(rows, (0, 0, 0, missing)))[:-missing].view(*input.shape[:-1], -1)
+
+
+class SinglePixelUp(nn.ConvTranspose2d):
+    """A transposed convolution of 1x1 inputs, without padding: `kernel` x `kernel` outputs.
+
+    Of a single pixel this is a product of matrices. PyTorch's convolutions need ten times as long
+    for it on a CPU: half of V's training time. (Weights, names and shapes stay as they are.)
+    """
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """(B, in_channels, 1, 1) -> (B, out_channels, kernel, kernel)."""
+        weight = self.weight.movedim(1, -1)  # channels last, as it lies in memory: nothing moves
+        rows = input.flatten(1) @ weight.flatten(1)
+        pixels = rows.unflatten(1, weight.shape[1:]) + self.bias
+        return pixels.to(rows).movedim(-1, 1)
 
 
 def half_precision(device: torch.device, wanted: bool = True) -> AbstractContextManager:

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from wmlib.models.numerics import SinglePixelUp
+
 FRAME_SIZES = (64, 96)
 
 
@@ -49,8 +51,8 @@ class VAE(nn.Module):
         def down(inputs: int, outputs: int) -> list[nn.Module]:
             return [nn.Conv2d(inputs, outputs, 4, stride=2, padding=padding), nn.ReLU()]
 
-        def up(inputs: int, outputs: int, kernel: int) -> nn.Module:
-            return nn.ConvTranspose2d(inputs, outputs, kernel, stride=2, padding=padding)
+        def up(inputs: int, outputs: int, kernel: int, layer=nn.ConvTranspose2d) -> nn.Module:
+            return layer(inputs, outputs, kernel, stride=2, padding=padding)
 
         self.encoder = nn.Sequential(
             *down(3, 32), *down(32, 64), *down(64, 128), *down(128, 256), nn.Flatten()
@@ -62,10 +64,11 @@ class VAE(nn.Module):
         # The paper's decoder starts from a single 1x1 "pixel" of 1024 channels.
         start = (flat, 1, 1) if frame_size == 64 else (256, grid, grid)
         kernels = (5, 5, 6, 6) if frame_size == 64 else (4, 4, 4, 4)
+        first = SinglePixelUp if frame_size == 64 else nn.ConvTranspose2d
         self.decoder = nn.Sequential(
             nn.Linear(z_size, flat),
             nn.Unflatten(1, start),
-            *(up(start[0], 128, kernels[0]), nn.ReLU()),
+            *(up(start[0], 128, kernels[0], first), nn.ReLU()),
             *(up(128, 64, kernels[1]), nn.ReLU()),
             *(up(64, 32, kernels[2]), nn.ReLU()),
             *(up(32, 3, kernels[3]), nn.Sigmoid()),
