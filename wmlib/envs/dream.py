@@ -97,7 +97,8 @@ class Dream(gym.vector.VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         first = torch.zeros(num_envs, dtype=torch.long)
-        self._state, self._agent_state = starts.take(first), self._agent_starts.take(first)
+        self._state = starts.take(first)
+        self._agent_state = self._state if agent is None else self._agent_starts.take(first)
         self._noise = Noise.table(NOISE_ROWS, world_model.mdn_rnn)
         self._noise_row = np.zeros(num_envs, dtype=np.int64)
         self._steps, self._steps_since_max = np.zeros((2, num_envs), dtype=np.int64)
@@ -118,8 +119,9 @@ class Dream(gym.vector.VectorEnv):
             self._noise_row[i] = noise_row(drawn[k])
         moments = torch.from_numpy(drawn) % len(self.starts.z)
         index = torch.from_numpy(rows)
-        self._state = self._state.put(index, self.starts.take(moments))
-        self._agent_state = self._agent_state.put(index, self._agent_starts.take(moments))
+        self._state.put_(index, self.starts.take(moments))
+        if self._agent is not None:
+            self._agent_state.put_(index, self._agent_starts.take(moments))
         self._steps[rows], self._over[rows] = 0, False
         self._return[rows] = self._max_return[rows] = self._steps_since_max[rows] = 0
         return self._observations(), {"envs": [{}] * self.num_envs}
@@ -136,16 +138,15 @@ class Dream(gym.vector.VectorEnv):
         running = ~self._over
         rows = pad_batch(np.flatnonzero(running), self.num_envs)  # the others need no forecast
         index, taken = torch.from_numpy(rows), torch.from_numpy(actions[rows])
-        noise = self._noise.take((self._noise_row[rows] + self._steps[rows]) % NOISE_ROWS)
+        noise_rows = (self._noise_row[rows] + self._steps[rows]) % NOISE_ROWS
+        noise = self._noise.take(noise_rows, self.dropout > 0)
         dreamt, prediction = self.world_model.imagine(
             self._state.take(index), taken, self._temperatures(), noise=noise, dropout=self.dropout
         )
-        agent_state = dreamt
         if self._agent is not None:
             h, c = self._agent.remember(self._agent_state.take(index), taken)
-            agent_state = dreamt._replace(h=h, c=c)
-        self._state = self._state.put(index, dreamt)
-        self._agent_state = self._agent_state.put(index, agent_state)
+            self._agent_state.put_(index, dreamt._replace(h=h, c=c))
+        self._state.put_(index, dreamt)
         self._steps += 1
         rewards, ends = np.zeros(self.num_envs), np.zeros(self.num_envs, dtype=bool)
         known = self.reward is not None

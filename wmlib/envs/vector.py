@@ -241,5 +241,7 @@ _kept: list[tuple[VectorEnvSpec, MaskedVectorEnv]] = []
 
 def pad_batch(rows: np.ndarray, num_envs: int) -> np.ndarray:
     """The rows (R,) int64, with others of `num_envs` appended up to `MIN_ROWS` rows."""
-    others = np.setdiff1d(np.arange(num_envs), rows)
-    return np.concatenate([rows, others[: max(0, MIN_ROWS - len(rows))]])
+    missing = MIN_ROWS - len(rows)
+    if missing <= 0:
+        return rows
+    return np.concatenate([rows, np.setdiff1d(np.arange(num_envs), rows)[:missing]])

@@ -242,9 +242,11 @@ class Noise(NamedTuple):
         """Noise for `rows` steps of an M of this size; the same seed gives the same numbers."""
         return _table(rows, mdn_rnn.dimensions, mdn_rnn.hidden_size, seed)
 
-    def take(self, rows: np.ndarray) -> "Noise":
-        """The rows (R,) int64 alone."""
-        return Noise(*(part[torch.from_numpy(rows)] for part in self))
+    def take(self, rows: np.ndarray, dropout: bool = True) -> "Noise":
+        """The rows (R,) int64 alone; without dropout (R, 0) for `keep`, most of the numbers."""
+        index = torch.from_numpy(rows)
+        keep = self.keep if dropout else self.keep[:, :0]
+        return Noise(self.pick[index], self.normal[index], self.end[index], keep[index])
 
 
 @lru_cache(4)  # a new dream is made for every generation of a search

@@ -45,9 +45,10 @@ class State(NamedTuple):
         """The state of some rows, (R,) int64."""
         return State(*(part[rows] for part in self))
 
-    def put(self, rows: Tensor, other: "State") -> "State":
-        """This state with `rows` (R,) int64 replaced by the R rows of `other`."""
-        return State(*(a.index_copy(0, rows, b) for a, b in zip(self, other, strict=True)))
+    def put_(self, rows: Tensor, other: "State") -> None:
+        """Replace `rows` (R,) int64 by the R rows of `other`, in place."""
+        for mine, new in zip(self, other, strict=True):
+            mine.index_copy_(0, rows, new)
 
     def repeat(self, count: int) -> "State":
         """`count` copies of a state of one row."""

@@ -123,7 +123,7 @@ def rollout(
             fresh = encoder.begin(frames[rows])
             if state is None:
                 state = State(*(p.new_zeros(num_envs, *p.shape[1:]) for p in fresh))
-            state = state.put(torch.from_numpy(started), fresh.take(slice(len(started))))
+            state.put_(torch.from_numpy(started), fresh.take(slice(len(started))))
 
     start(list(range(num_envs)))
     while running:
@@ -141,7 +141,7 @@ def rollout(
                 frames[rows],
                 torch.from_numpy(rewards[rows]),
             )
-            state = state.put(index, observed)
+            state.put_(index, observed)
         finished = []
         for row, (_, episode) in running.items():
             episode.score += float(rewards[row])

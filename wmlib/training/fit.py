@@ -269,6 +269,10 @@ def _load(path, network, optimizer, generator, record: Record) -> dict:
         i, moment = name.split(".")
         state.setdefault(int(i), {})[moment] = tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    for parameter, moments in optimizer.state.items():
+        # In the parameter's own memory layout: the fused Adam goes through both side by side.
+        own = {n: torch.empty_like(parameter).copy_(m) for n, m in moments.items() if m.dim()}
+        moments.update(own)
     try:
         generator.set_state(tensors["generator"])
     except RuntimeError as error:
