@@ -94,6 +94,19 @@ def test_the_end_may_be_a_threshold(plain, starts, log_odds, ends):
     assert dream.step(np.zeros((3, 3), np.float32))[2].tolist() == [ends] * 3
 
 
+def test_the_reward_may_be_the_logarithm_of_survival(plain, starts):
+    """Nothing ends before the last step, not even for want of progress."""
+    plain.mdn_rnn.done.bias.data.fill_(0.5)
+    rules = {"max_steps": 4, "patience": 2, "reward": 1.0, "log_survival": True}
+    dream = Dream(plain, starts, num_envs=3, **rules)
+    dream.reset(seed=[0, 1, 2])
+    steps = [dream.step(np.zeros((3, 3), np.float32)) for _ in range(4)]
+    survival = np.exp(sum(rewards for _, rewards, *_ in steps))
+    np.testing.assert_allclose(survival, (1 / (1 + math.exp(0.5))) ** 4, rtol=1e-5)
+    assert not any(terminated.any() for _, _, terminated, *_ in steps)
+    assert [truncated.tolist() for *_, truncated, _ in steps] == [[False] * 3] * 3 + [[True] * 3]
+
+
 def test_an_agent_may_read_the_cell_state(starts):
     """Of an M with one action, whose policies read [z, c, h]."""
     world_model = WorldModel(VAE(), MDNRNN(action_size=1, reads_cell=True))

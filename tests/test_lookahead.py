@@ -27,7 +27,7 @@ def dreams():
     world_model = world_with_two_sides()
     starts = sides(world_model)
     agent = (world_model, starts)
-    return DreamSpec(world_model, starts, num_envs=16, max_steps=3, reward=1.0, agent=agent)
+    return DreamSpec(world_model, starts, 16, max_steps=3, log_survival=True, agent=agent)
 
 
 def standing(dreams):

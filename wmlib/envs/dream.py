@@ -29,6 +29,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from wmlib.envs.vector import pad_batch, seed_per_env
 from wmlib.models.mdn_rnn import Noise
@@ -58,6 +59,8 @@ class Dream(gym.vector.VectorEnv):
     reward: of an agent step, in points, where it is known; by default M's expected reward.
     end_above: the episode ends where M's log-odds of the end are above this; by default the end is
     drawn with M's probability.
+    log_survival: neither; the reward of a step is the logarithm of the probability of surviving it,
+    so that the return is that of surviving them all. Then `reward` and `patience` have no meaning.
     dropout: probability of zeroing each entry of h before M's output layers, drawn anew at every
     step (the recurrence is unaffected); it discourages policies that exploit M's errors. Raises
     ValueError unless 0 <= dropout < 1.
@@ -79,6 +82,7 @@ class Dream(gym.vector.VectorEnv):
         agent: tuple[WorldModel, State] | None = None,
         reward: float | None = None,
         end_above: float | None = None,
+        log_survival: bool = False,
     ):
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be 0 or more and below 1, got {dropout}")
@@ -88,7 +92,8 @@ class Dream(gym.vector.VectorEnv):
         self.num_envs, self.max_steps = num_envs, max_steps
         self.temperature, self.reward_temperature = temperature, reward_temperature
         self.dropout, self.reward, self.end_above = dropout, reward, end_above
-        self.patience = math.inf if patience is None else patience
+        self.log_survival = log_survival
+        self.patience = math.inf if patience is None or log_survival else patience
         self._agent: WorldModel | None = None if agent is None else agent[0]
         self._agent_starts = starts if agent is None else agent[1]
         shape = ((self._agent or world_model).feature_size,)
@@ -152,7 +157,9 @@ class Dream(gym.vector.VectorEnv):
         known = self.reward is not None
         rewards[rows] = self.reward if known else prediction.reward[:, 0].double().numpy()
         log_odds = prediction.done_logit[:, 0]
-        if self.end_above is None:
+        if self.log_survival:
+            rewards[rows] = logsigmoid(-log_odds).double().numpy()
+        elif self.end_above is None:
             ends[rows] = (noise.end < log_odds.sigmoid()).numpy()
         else:
             ends[rows] = (log_odds > self.end_above).numpy()
@@ -250,6 +257,7 @@ class DreamSpec:
     agent: tuple[WorldModel, State] | None = None
     reward: float | None = None
     end_above: float | None = None
+    log_survival: bool = False
     note: str = ""  # about the starts, for the log
     origin: str = ""  # a digest of what the starts were made from, for records
 
@@ -264,6 +272,7 @@ class DreamSpec:
         length = f"{self.max_steps} agent steps, patience {self.patience}"
         rules = "" if self.reward is None else f", reward {self.reward} per step"
         rules += "" if self.end_above is None else f", end above log-odds of {self.end_above:g}"
+        rules += ", log-survival as reward" if self.log_survival else ""
         moments = f"{len(self.starts.z)} moments{self.note}"
         return f"dreams of {length}, {uncertainty}{rules}, from {moments}"
 

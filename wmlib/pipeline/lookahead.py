@@ -1,9 +1,9 @@
 """C by lookahead: M is asked, at many moments, which way is safer, and C is fitted to its answers.
 
 A search that knows only how long each dream lasted learns one number from hundreds of actions. Here
-every pair of dreams answers one question: from this moment on, does the agent survive if it first
-moves left, or if it first moves right, and then goes on with C? The new C is a linear fit to
-the answers, by least squares. Then all is asked again, with the new C in the place of the old one.
+every pair of dreams answers one question: how much likelier is it that the agent survives from this
+moment on if it first moves right than if it first moves left, and then goes on with C? The new C is
+a linear fit to the answers, by least squares. Then all is asked again, with the new C.
 
 This is policy improvement by rollouts (Tesauro & Galperin, 1996), with a linear policy and M as the
 simulator. The paper has nothing like it: its search begins at random weights.
@@ -14,7 +14,6 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -54,7 +53,8 @@ def lookahead_spec(
         "start_before": config.env.max_steps,
         "steps": max(1, ahead.horizon // config.frame_skip),
     }
-    return dream_env_spec(config.change(dream=changes), dream, latents, agent)
+    spec = dream_env_spec(config.change(dream=changes), dream, latents, agent)
+    return replace(spec, log_survival=True)
 
 
 def look_ahead(
@@ -104,11 +104,12 @@ def agent_of(dreams: DreamSpec) -> tuple[WorldModel, State]:
 def advantages(
     dreams: DreamSpec, controller: Controller, hold: int, executor: Executor | None = None
 ) -> Tensor:
-    """At every moment M: was it the move to the right that survived (1), to the left (-1), or both
-    or neither (0)? (M,) float32.
+    """At every moment M: the probability of survival if the first move is to the right, minus the
+    probability if it is to the left. (M,) float32, -1 to 1.
 
     Each move is held for `hold` agent steps, and then `controller` acts until the dream's last
-    step. Both dreams of a moment have the same noise.
+    step. Both dreams of a moment have the same noise. dreams: with `log_survival`; to draw whether
+    the agent dies would add the noise of a coin to every answer.
     """
     (agent, moments), found = agent_of(dreams), []
     policy = HeldThenPolicy(MOVES, hold, controller)
@@ -129,8 +130,8 @@ def advantages(
                 PassThroughEncoder(agent),
                 executor=executor,
             )
-            survived = np.array([not episode.terminated for episode in episodes], np.float32)
-            found.append(torch.from_numpy(survived[1::2] - survived[::2]))
+            survival = torch.tensor([episode.score for episode in episodes]).exp()
+            found.append(survival[1::2] - survival[::2])
             bar.update(count)
     return torch.cat(found)
 
