@@ -21,6 +21,7 @@ from wmlib.pipeline.rounds import Round, rounds_of
 from wmlib.pipeline.scales import get_config
 from wmlib.pipeline.tasks import CAR_RACING
 from wmlib.provenance import code_version
+from wmlib.rollout.episodes import EpisodeStore
 from wmlib.rollout.policies import CAR_SPREAD, ControllerPolicy, random_car_policy
 from wmlib.tools import release
 
@@ -230,6 +231,28 @@ def test_another_v_encodes_all_episodes_again(tmp_path):
     for name, before, after in zip(alone.names(), encoded[0], encoded[2], strict=True):
         assert np.array_equal(alone.read(name, "mu"), after)
         assert not np.array_equal(before, after)
+
+
+def test_mirror_images_exchange_left_and_right(tmp_path):
+    rng, vae = np.random.default_rng(0), VAE().eval()
+    frames = rng.integers(0, 255, (4, 64, 64, 3), dtype=np.uint8)
+    actions = rng.uniform(-1, 1, (3, 3)).astype(np.float32)
+    other = {"rewards": np.arange(3.0), "done": np.float32([0, 0, 1])}
+    store = EpisodeStore(tmp_path / "episodes")
+    store.write("a", {"frames": frames, "actions": actions, **other})
+    phases.encode(store, vae, tmp_path / "latents")
+    both = phases.encode(store, vae, tmp_path / "latents", mirrored=True)
+    assert both.names() == ["a", "a-mirrored"]
+    itself, mirrored = both.episode("a"), both.episode("a-mirrored")
+    np.testing.assert_array_equal(itself["actions"], actions)
+    np.testing.assert_array_equal(mirrored["actions"], actions * np.float32([-1, 1, 1]))
+    for name in other:
+        np.testing.assert_array_equal(mirrored[name], other[name])
+    store.write("a", {"frames": frames[:, :, ::-1], "actions": actions, **other})
+    turned = phases.encode(store, vae, tmp_path / "turned" / "latents").episode("a")
+    for name in ("mu", "logvar"):
+        np.testing.assert_array_equal(mirrored[name], turned[name])
+        assert not np.array_equal(mirrored[name], itself[name])
 
 
 def test_collecting_with_a_controller_needs_a_world_model(tmp_path, world_model):

@@ -184,10 +184,17 @@ def _copied(current: Round, name: str) -> Round:
 
 
 def encode_episodes(current: Round) -> EpisodeStore:
-    """All episodes of a round as its V sees them."""
+    """All episodes of a round as its V sees them, with their mirror images if these are wanted."""
     device = str(pick_device(current.device))
     reuse = current.previous.latents if current.freezes_vae else None
-    return encode(current.episodes, current.vae(), current.work / "latents", device, reuse)
+    return encode(
+        current.episodes,
+        current.vae(),
+        current.work / "latents",
+        device,
+        reuse,
+        mirrored=current.config.rnn.mirror_images,
+    )
 
 
 def train_round_mdn_rnn(current: Round) -> MDNRNN:

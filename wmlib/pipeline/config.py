@@ -115,6 +115,7 @@ class RNNConfig(Checked):
     window: int = number(50)  # agent steps of round 0 per window; later ones take as long
     hidden_size: int = number(256)  # units of the LSTM
     done_weight: float = number(1.0, low=1)  # of a step at which the episode ends, in the loss
+    mirror_images: bool = False  # M learns from the mirror image of every episode, too
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ class DreamConfig(Checked):
     z_weight: float = number(32.0, low=1e-6)  # of z's likelihood in M's loss; 32: its sum over z
     learning_rate: float = number(6e-3, low=1e-6)  # of that M, at the start; annealed to 0
     batch_size: int = number(16)  # windows
-    newest: int = number(240)  # newest episodes in its training subset, and as many others
+    newest: int = number(240)  # newest episodes or mirror images it learns, and as many others
     starts: int = number(4000)  # real moments at which dreams begin
     start_before: int = number(150)  # environment steps: dreams begin earlier in their episode
     num_envs: int = number(512)  # dreams in one process

@@ -35,6 +35,7 @@ from wmlib.training.batches import FrameBatches, SequenceBatches
 from wmlib.training.fit import fit, mdn_rnn_step, pick_device, vae_step
 
 Network = TypeVar("Network", bound=nn.Module)
+MIRRORED = "-mirrored"  # after an episode's name: its mirror image
 
 
 def collect(
@@ -187,23 +188,26 @@ def _start_of(network: nn.Module | None) -> dict[str, str]:
     return {} if network is None else {"start": weights_digest(network)}
 
 
-@torch.no_grad()
 def encode(
     store: EpisodeStore,
     vae: VAE,
     folder: str | Path,
     device: str | None = None,
     reuse: EpisodeStore | None = None,
+    mirrored: bool = False,
 ) -> EpisodeStore:
     """What V sees in every episode: the same episodes with mu, logvar instead of frames.
 
     device: where to compute, V then being moved there; by default where it is. reuse: latents of
-    the same V, which are not computed again. Latents of another V, or of episodes of another
-    origin, are replaced. Appends episodes and seconds to encode.jsonl beside the folder.
+    the same V, which are not computed again. mirrored: the mirror image of every episode is added,
+    named NAME + `MIRRORED`: left and right are exchanged in its frames and in the first number of
+    its actions. Latents of another V, or of episodes of another origin, are replaced. Appends
+    episodes and seconds to encode.jsonl beside the folder.
     """
     latents, began, by = EpisodeStore(folder), time.monotonic(), weights_digest(vae)
     origin = "" if store.record is None else store.record.digest
-    latents.begin(Record({"vae": by, "episodes": origin}), rebuild=True)
+    settings = {"mirrored": True} if mirrored else {}
+    latents.begin(Record({"vae": by, "episodes": origin}, settings), rebuild=True)
     if reuse is not None and reuse.record is not None and reuse.record.made_from["vae"] == by:
         latents.include(reuse)
     missing = [name for name in store.names() if name not in latents]
@@ -211,14 +215,25 @@ def encode(
     where = vae.mu.weight.device
     for name in tqdm(missing, desc="encoding", unit="episode", leave=False, disable=None):
         episode = store.episode(name)
-        frames = torch.from_numpy(episode.pop("frames")).split(256)
-        with half_precision(where):
-            codes = [vae.encode(frames_to_tensor(part, where)) for part in frames]
-        mu, logvar = (torch.cat(part).float().cpu().numpy() for part in zip(*codes, strict=True))
-        latents.write(name, episode | {"mu": mu, "logvar": logvar})
+        frames = episode.pop("frames")
+        if mirrored:  # first: the episode itself says that all is there
+            actions = episode["actions"].copy()
+            actions[:, 0] *= -1
+            turned = _encode_episode(np.ascontiguousarray(frames[:, :, ::-1]), vae, where)
+            latents.write(name + MIRRORED, episode | turned | {"actions": actions})
+        latents.write(name, episode | _encode_episode(frames, vae, where))
     if missing:
         append_to_log(latents.folder.parent / "encode.jsonl", {"episodes": len(missing)}, began)
     return latents
+
+
+@torch.no_grad()
+def _encode_episode(frames: np.ndarray, vae: VAE, where: torch.device) -> dict[str, np.ndarray]:
+    with half_precision(where):
+        parts = torch.from_numpy(frames).split(256)
+        codes = [vae.encode(frames_to_tensor(part, where)) for part in parts]
+    mu, logvar = (torch.cat(part).float().cpu().numpy() for part in zip(*codes, strict=True))
+    return {"mu": mu, "logvar": logvar}
 
 
 def append_to_log(log: Path, row: dict, began: float) -> None:

@@ -126,7 +126,7 @@ DREAM_ROUNDS = {
 COVER: dict[str, dict] = {
     "smoke": {
         "env": {"max_steps": 120, "num_envs": 4},
-        "rnn": {"hidden_size": 16, "done_weight": 10.0},
+        "rnn": {"hidden_size": 16, "done_weight": 10.0, "mirror_images": True},
         "vae": {"z_size": 8},
         "collect": {"policy": "varied"},
         "dream": {"shared_m": True},

@@ -202,7 +202,7 @@ def tabulate(work: Work, speed: dict[str, float], disk_free: float, memory_free:
         times = {
             "collect": episodes * config.env.max_steps / driving * (1 + current.changes_pace),
             "V": current.settings.vae_epochs * frames / speed[bench.V_TRAINS]
-            + frames / speed[bench.ENCODES],
+            + frames * _images(config) / speed[bench.ENCODES],
             "M": _steps_of_m(current, steps) / speed[bench.M_TRAINS],
             "C": search_seconds(work, current.number, speed) if work.searches else 0.0,
         }
@@ -231,12 +231,18 @@ def _steps_of_m(current: Round, steps: float) -> float:
     # Agent steps in all passes of M and, with dreams, of the M that makes them.
     config = current.config
     if not config.in_dreams:
-        return config.rnn.epochs * steps
+        return config.rnn.epochs * steps * _images(config)
     collected = sum(r.episodes for r in config.rounds[: current.number + 1])
-    share = min(1, 2 * config.dream.newest / collected)
+    images = _images(config)
+    share = min(1, 2 * config.dream.newest / (images * collected))
     passes = current.settings.dream_epochs * share
     passes += 0 if current.freezes_vae or config.dream.shared_m else config.rnn.epochs
-    return passes * steps
+    return passes * steps * images
+
+
+def _images(config: Config) -> int:
+    # That M learns from, of each episode: itself and its mirror image.
+    return 1 + config.rnn.mirror_images
 
 
 def search_seconds(work: Work, number: int, speed: dict[str, float]) -> float:

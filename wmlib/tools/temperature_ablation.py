@@ -26,6 +26,7 @@ from wmlib.pipeline import car_racing
 from wmlib.pipeline.config import Config, Machine
 from wmlib.pipeline.dreaming import dream_env_spec, train_dreaming_mdn_rnn
 from wmlib.pipeline.fitness import MeanReturn, run_controllers
+from wmlib.pipeline.phases import MIRRORED
 from wmlib.pipeline.rounds import CHECK_TRACKS_FROM, Round, rounds_of
 from wmlib.pipeline.scoring import agent_digest
 from wmlib.pipeline.search import search_directions
@@ -78,7 +79,8 @@ def worlds(last: Round) -> Iterator[tuple[str, WorldModel, Path]]:
     """
     agent, latents = load_world_model(last.work), last.latents
     folder, first = last.folder / "temperatures" / "random", last.at(0).training_tracks()
-    names = [EpisodeSpec(track, 0).name for track in first]
+    random_play = {EpisodeSpec(track, 0).name for track in first}
+    names = [name for name in latents.names() if name.removesuffix(MIRRORED) in random_play]
     played = EpisodeStore(folder / "latents")
     record = Record({"latents": latents.digest()}, {"episodes": len(names)})
     played.begin(record, rebuild=True)
