@@ -60,7 +60,10 @@ def processes(workers: int, cluster: str = "") -> Iterator[Executor | None]:
 
 def _reduce_tensor(tensor: torch.Tensor) -> tuple:
     # A tensor travels as the array of its whole storage: torch's own way of pickling takes 1.5 to 2
-    # times as long for a world model (19 MB). Strides are kept: V's are "channels last".
+    # times as long for a world model (19 MB). Strides are kept: V's are "channels last". Of a part
+    # of a larger tensor only that part travels.
+    if tensor.numel() * tensor.element_size() < tensor.untyped_storage().nbytes():
+        tensor = tensor.clone()
     array = torch.empty(0, dtype=tensor.dtype).set_(tensor.untyped_storage()).numpy()
     return _rebuild_tensor, (array, tensor.shape, tensor.stride(), tensor.storage_offset())
 
