@@ -224,11 +224,7 @@ def test_an_episode_distinguishes_termination_from_truncation():
 
 def test_tensors_reach_a_worker_with_their_strides(world_model):
     """V's convolutions are stored "channels last", which makes them faster."""
-    tensors = [
-        torch.arange(12.0).view(3, 4)[1:, ::2],
-        torch.zeros(0),
-        *world_model.vae.parameters(),
-    ]
+    tensors = [torch.zeros(0), *world_model.vae.parameters()]
     with processes(1) as executor:
         there = executor.submit(list, tensors).result()
         strides = executor.submit(_strides, tensors).result()
@@ -237,8 +233,23 @@ def test_tensors_reach_a_worker_with_their_strides(world_model):
     assert strides == _strides(tensors)
 
 
+def test_of_a_part_of_a_tensor_only_that_part_reaches_a_worker():
+    whole = torch.arange(1200.0).view(100, 12)
+    parts = [whole[10:20], whole[1:, ::2], whole[0, 0]]
+    with processes(1) as executor:
+        there = executor.submit(list, parts).result()
+        sizes = executor.submit(_sizes, parts).result()
+    assert sizes == [part.numel() for part in parts]
+    for before, after in zip(parts, there, strict=True):
+        assert torch.equal(before, after)
+
+
 def _strides(tensors):
     return [tensor.stride() for tensor in tensors]
+
+
+def _sizes(tensors):
+    return [tensor.untyped_storage().nbytes() // tensor.element_size() for tensor in tensors]
 
 
 def test_an_error_in_a_worker_is_raised_in_the_parent():
