@@ -136,7 +136,8 @@ COVER: dict[str, dict] = {
     "laptop": {
         "env": {"max_steps": 2100, "num_envs": 16},
         "collect": {"policy": "varied"},
-        "rnn": {"hidden_size": 512, "done_weight": 10.0, "epochs": 8},
+        # The room is symmetric.
+        "rnn": {"hidden_size": 512, "done_weight": 10.0, "epochs": 8, "mirror_images": True},
         # The paper's learning rate is for ten passes over 10,000 episodes. Its 0.5 free bits are
         # used up by walls and near fireballs, and beside the squared errors of walls those of
         # distant fireballs hardly count: of their brightness V then reconstructs next to nothing.
@@ -155,25 +156,30 @@ COVER: dict[str, dict] = {
             "z_weight": 64.0,
             "temperature": 1.0,
             "steps": 1000,
+            "newest": 480,
         },
-        "lookahead": {"improvements": 2, "moments": 80_000},
+        "lookahead": {"improvements": 1},
         # V and M are trained again in every round: lookahead needs no C that can read the new h.
         "rounds": by_round(
-            3,
-            episodes=(600, 200, 300),
+            4,
+            episodes=(600, 250, 250, 350),
             vae_epochs=(2, 1),
-            rollouts=(16,),
-            generations=(8,),
-            sigma=(0.5,),
+            rollouts=(16, 16, 16, 48),
+            generations=(8, 8, 8, 12),
+            sigma=(0.3,),
             dream_epochs=(14,),
         ),
     },
     "paper": {
         "env": {"max_steps": 2100, "num_envs": 16},
         "collect": {"policy": "smooth"},  # Take Cover's own, which is the paper's
-        "rnn": {"hidden_size": 512, "done_weight": 10.0, "window": 500, "epochs": 400},
+        "rnn": {"hidden_size": 512, "done_weight": 10.0, "window": 500},
         "vae": {"z_size": 64},
         "dream": {
+            "shared_m": True,
+            "newest": 10_000,
+            "batch_size": 100,
+            "learning_rate": 1e-3,
             "z_noise": 1.0,
             "z_weight": 1.0,
             "temperature": 1.15,
