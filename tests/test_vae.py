@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
+from wmlib.models.numerics import SinglePixelUp
 from wmlib.models.vae import VAE, frames_to_tensor, kl_per_dimension, tensor_to_frames, vae_loss
 
 
@@ -30,6 +31,21 @@ def test_the_vae_for_96_pixels_has_four_padded_convolutions():
     }
     assert vae.mu.in_features == 9216
     assert vae.decoder[0].out_features == 9216
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_a_single_pixel_is_enlarged_as_by_a_transposed_convolution(channels_last):
+    layer = SinglePixelUp(6, 4, 5, stride=2)
+    expected = torch.nn.ConvTranspose2d(6, 4, 5, stride=2)
+    expected.load_state_dict(layer.state_dict())
+    if channels_last:
+        layer.to(memory_format=torch.channels_last)
+    pixel, weight = torch.randn(3, 6, 1, 1), torch.randn(3, 4, 5, 5)
+    for each in (layer, expected):
+        (each(pixel) * weight).sum().backward()
+    torch.testing.assert_close(layer(pixel), expected(pixel))
+    torch.testing.assert_close(layer.weight.grad, expected.weight.grad)
+    torch.testing.assert_close(layer.bias.grad, expected.bias.grad)
 
 
 def test_the_kl_is_the_closed_form():

@@ -40,8 +40,9 @@ class _SteadyLinear(nn.Linear):
 class SinglePixelUp(nn.ConvTranspose2d):
     """A transposed convolution of 1x1 inputs, without padding: `kernel` x `kernel` outputs.
 
-    Of a single pixel this is a product of matrices. PyTorch's convolutions need ten times as long
-    for it on a CPU: half of V's training time. (Weights, names and shapes stay as they are.)
+    Of a single pixel this is a product of matrices, for which PyTorch's convolutions were so slow
+    on a CPU that they took half of V's training time (batches of 32 frames). Weights, names and
+    shapes stay as they are.
     """
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
