@@ -137,8 +137,9 @@ class Dream(gym.vector.VectorEnv):
     def step(self, actions: np.ndarray):
         """actions (N, A) -> observations, rewards, terminated, truncated, {"envs": infos}.
 
-        rewards (N,) float: M's expected reward of the agent step, in points (its reward head). The
-        reward that is sampled with z is only M's next input.
+        rewards (N,) float: M's expected reward of the agent step, in points (its reward head), or
+        what `reward` or `log_survival` say. The reward that is sampled with z is only M's next
+        input.
         """
         running = ~self._over
         rows = pad_batch(np.flatnonzero(running), self.num_envs)  # the others need no forecast
@@ -154,15 +155,15 @@ class Dream(gym.vector.VectorEnv):
         self._state.put_(index, dreamt)
         self._steps += 1
         rewards, ends = np.zeros(self.num_envs), np.zeros(self.num_envs, dtype=bool)
-        known = self.reward is not None
-        rewards[rows] = self.reward if known else prediction.reward[:, 0].double().numpy()
         log_odds = prediction.done_logit[:, 0]
         if self.log_survival:
             rewards[rows] = logsigmoid(-log_odds).double().numpy()
-        elif self.end_above is None:
-            ends[rows] = (noise.end < log_odds.sigmoid()).numpy()
         else:
-            ends[rows] = (log_odds > self.end_above).numpy()
+            known = self.reward is not None
+            rewards[rows] = self.reward if known else prediction.reward[:, 0].double().numpy()
+            limit = self.end_above
+            ended = noise.end < log_odds.sigmoid() if limit is None else log_odds > limit
+            ends[rows] = ended.numpy()
         rewards, terminated = rewards * running, ends & running
         truncated = self._out_of_time(rewards) & running & ~terminated
         self._over |= terminated | truncated
