@@ -131,12 +131,12 @@ def two_stores(folder):
 
 
 OTHERWISE = {"flip": False, "anneal": False, "learning_rate": 1e-3, "batch_size": 6}
-OTHERWISE |= {"free_bits": 0.5, "cubed_weight": 0.0}
+OTHERWISE |= {"free_bits": 0.5, "cubed_weight": 0.0, "horizon_weight": 1.0}
 
 
 def test_how_v_is_trained_is_a_setting_and_is_in_its_record(tmp_path):
     settings = {"flip": True, "anneal": True, "learning_rate": 2e-3, "batch_size": 4}
-    settings |= {"free_bits": 0.01, "cubed_weight": 6.0}
+    settings |= {"free_bits": 0.01, "cubed_weight": 6.0, "horizon_weight": 3.0}
     config = get_config("smoke").change(max_steps=8, episodes=2, vae=settings)
     current = Round.of(config, folder=tmp_path)
     car_racing.collect_episodes(current)
@@ -165,7 +165,7 @@ def test_training_on_other_data_or_with_other_settings_is_refused(tmp_path):
     record = read_record(tmp_path / "vae.safetensors")
     assert record.made_from == {"episodes": one.digest()}
     assert record.settings["epochs"] == 1
-    unusual = {"anneal", "flip", "free_bits", "cubed_weight"}  # only named where they are
+    unusual = set(OTHERWISE) - {"batch_size", "learning_rate"}  # only named where they are
     assert not unusual & set(record.settings)
     latents = [phases.encode(s, vae, s.folder.parent / "latents") for s in (one, other)]
     rnn = {"epochs": 1, "batch_size": 4, "window": 2}

@@ -69,6 +69,20 @@ def test_the_loss_sums_over_pixels_and_has_free_bits():
         assert cubed.squared_error.item() == loss.squared_error.item()
 
 
+def test_errors_at_the_horizon_count_more():
+    frames = torch.zeros(2, 3, 64, 64)
+    mu = logvar = torch.zeros(2, 32)
+    plain = {"free_bits": 0.0, "cubed_weight": 6.0}
+    each = (0.25 + 6 * 0.125) * 3 * 64  # of a row of errors of 0.5
+    for row, weight in ((27, 1), (28, 20), (43, 20), (44, 1)):
+        wrong = frames.clone()
+        wrong[:, :, row] = -0.5
+        loss = vae_loss(wrong, frames, mu, logvar, **plain, horizon_weight=20)
+        assert loss.total.item() == weight * each
+        assert loss.squared_error.item() == 0.25 * 3 * 64
+        assert vae_loss(wrong, frames, mu, logvar, **plain).total.item() == each
+
+
 def test_frames_survive_the_round_trip():
     frames = np.random.default_rng(0).integers(0, 256, (2, 3, 64, 64, 3), dtype=np.uint8)
     tensor = frames_to_tensor(frames)

@@ -7,6 +7,7 @@ Differs from the paper in:
 - free bits (a KL tolerance): the KL divergence costs nothing below 0.5 nats per latent dimension.
   The paper's text does not name it, its code has it;
 - `cubed_weight`: cubed errors may count beside squared ones, so that V keeps small bright objects;
+- `horizon_weight`: errors at the horizon may count more, where distant objects are a few pixels;
 - `frame_size=96`, a larger network for frames as CarRacing draws them.
 """
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from wmlib.models.numerics import SinglePixelUp
 
 FRAME_SIZES = (64, 96)
+HORIZON = (7 / 16, 11 / 16)  # of a frame's height, from the top: where distant objects are seen
 
 
 class VAELoss(NamedTuple):
@@ -119,6 +121,7 @@ def vae_loss(
     logvar: Tensor,
     free_bits: float = 0.5,
     cubed_weight: float = 0.0,
+    horizon_weight: float = 1.0,
 ) -> VAELoss:
     """Squared error *summed* over pixels + max(KL, free_bits * z_size) (paper A.1).
 
@@ -128,15 +131,21 @@ def vae_loss(
     dimensions of a frame together.
     `cubed_weight` (not in the paper): adds so many times the sum of |error|^3. Small bright objects
     are large errors on few pixels: beside small errors on many they count more then.
+    `horizon_weight` (not in the paper): errors in the rows `HORIZON` count so many times.
 
     reconstructions, frames (B, 3, S, S); mu, logvar (B, z_size). The three losses are means over B.
     """
-    error = (reconstructions - frames).flatten(1)
-    squared_error = error.square().sum(1)
+    error = reconstructions - frames
+    squared_error = error.square().flatten(1).sum(1)
     kl = kl_per_dimension(mu, logvar).sum(1)
-    total = squared_error + kl.clamp(min=free_bits * mu.shape[1])
+    total = kl.clamp(min=free_bits * mu.shape[1]) + squared_error
     if cubed_weight:
-        total = total + cubed_weight * error.abs().pow(3).sum(1)
+        total = total + cubed_weight * error.abs().pow(3).flatten(1).sum(1)
+    if horizon_weight != 1:
+        top, bottom = (round(share * error.shape[2]) for share in HORIZON)
+        far = error[:, :, top:bottom].flatten(1)
+        counted = far.square() + cubed_weight * far.abs().pow(3)
+        total = total + (horizon_weight - 1) * counted.sum(1)
     return VAELoss(total.mean(), squared_error.mean(), kl.mean())
 
 

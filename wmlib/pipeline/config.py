@@ -104,6 +104,7 @@ class VAEConfig(Checked):
     z_size: int = number(32)  # latent dimensions
     free_bits: float = number(0.5, low=0)  # nats per dimension, below which the KL costs nothing
     cubed_weight: float = number(0.0, low=0)  # of cubed errors of pixels, in V's loss
+    horizon_weight: float = number(1.0, low=1)  # of errors in the rows around the horizon
 
 
 @dataclass(frozen=True)

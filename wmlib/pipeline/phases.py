@@ -146,12 +146,13 @@ def train_vae(
     start: VAE | None = None,
     free_bits: float = 0.5,
     cubed_weight: float = 0.0,
+    horizon_weight: float = 1.0,
     anneal: bool = False,
     flip: bool = False,
 ) -> tuple[VAE, list[dict]]:
     """V from a store's frames; writes vae.safetensors. Returns V and its history.
 
-    start: a V to go on from; by default a new one. free_bits, cubed_weight: see `vae_loss`.
+    start: a V to go on from; by default a new one. free_bits and the weights: see `vae_loss`.
     anneal: see `fit`. flip: see `FrameBatches`. Raises ValueError if the folder holds the
     checkpoint of another training: other episodes, settings or start.
     """
@@ -164,6 +165,7 @@ def train_vae(
         "flip": (flip, False),
         "free_bits": (free_bits, 0.5),
         "cubed_weight": (cubed_weight, 0.0),
+        "horizon_weight": (horizon_weight, 1.0),
     }
     settings |= {name: value for name, (value, usual) in rare.items() if value != usual}
     record = Record(
@@ -171,7 +173,12 @@ def train_vae(
     )
     history = fit(
         vae,
-        partial(vae_step, free_bits=free_bits, cubed_weight=cubed_weight),
+        partial(
+            vae_step,
+            free_bits=free_bits,
+            cubed_weight=cubed_weight,
+            horizon_weight=horizon_weight,
+        ),
         FrameBatches(store, batch_size, seed, flip=flip),
         epochs=epochs,
         learning_rate=learning_rate,

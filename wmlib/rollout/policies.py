@@ -4,6 +4,7 @@ A policy has two methods: `begin(row, spec)` when a new episode starts in an env
 `act(features, num_envs)`. It never sees the environment, so it cannot distinguish a dream from it.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -164,13 +165,15 @@ class HeldRandomPolicy:
     """The paper's policy for Take Cover: an action uniform in -1..1, held for 1 to 10 tics.
 
     repeat: environment steps per agent step. longest: the tics that an action is held for, at most;
-    of several, each episode has one, by its seed. The same spec gets the same actions in any
-    environment.
+    of several, each episode has one, by its seed. turning: every second episode runs from side to
+    side instead: as far as possible to the left and to the right in turn, for 1 to `turning` tics;
+    0: none does. The same spec gets the same actions in any environment.
     """
 
-    def __init__(self, repeat: int = 1, longest: Sequence[int] = (10,)):
-        self.repeat, self.longest = repeat, longest
+    def __init__(self, repeat: int = 1, longest: Sequence[int] = (10,), turning: int = 0):
+        self.repeat, self.longest, self.turning = repeat, longest, turning
         self._longest: dict[int, int] = {}
+        self._turns: dict[int, bool] = {}
         self._rng: dict[int, np.random.Generator] = {}
         self._action: dict[int, float] = {}
         self._left: dict[int, int] = {}
@@ -178,15 +181,21 @@ class HeldRandomPolicy:
     def begin(self, row: int, spec: EpisodeSpec) -> None:
         """Start the environment's actions from the spec's seed and member."""
         self._rng[row] = np.random.default_rng([spec.seed, spec.member])
-        self._longest[row] = self.longest[spec.seed % len(self.longest)]
-        self._left[row] = 0
+        self._turns[row] = bool(self.turning and spec.seed % 2)
+        choice = spec.seed // 2 if self.turning else spec.seed
+        longest = self.longest[choice % len(self.longest)]
+        self._longest[row] = self.turning if self._turns[row] else longest
+        self._left[row], self._action[row] = 0, 0.0
 
     def act(self, features: Tensor | None, num_envs: int) -> np.ndarray:
         """Ignores the features. Returns float32 (N, 1)."""
         actions = np.zeros((num_envs, 1), np.float32)
         for row, rng in self._rng.items():
             if self._left[row] <= 0:
-                self._action[row] = rng.uniform(-1, 1)
+                drawn, before = rng.uniform(-1, 1), self._action[row]
+                if self._turns[row]:
+                    drawn = math.copysign(1.0, -before or drawn)
+                self._action[row] = drawn
                 self._left[row] = int(rng.integers(1, self._longest[row] + 1))
             self._left[row] -= self.repeat
             actions[row] = self._action[row]

@@ -64,9 +64,9 @@ def vae_step(
     frames: Tensor,
     generator: torch.Generator,
     free_bits: float = 0.5,
-    cubed_weight: float = 0.0,
+    **weights: float,
 ) -> VAELoss:
-    """V's loss on a batch of uint8 frames (B, S, S, 3). free_bits, cubed_weight: see `vae_loss`.
+    """V's loss on a batch of uint8 frames (B, S, S, 3). free_bits, weights: see `vae_loss`.
 
     The convolutions use 16-bit floats where these are faster; weights, noise and loss do not.
     """
@@ -74,7 +74,7 @@ def vae_step(
     with half_precision(frames.device):
         mu, logvar = (moment.float() for moment in vae.encode(frames))
         reconstructions = vae.decode(sample_latent(mu, logvar, generator))
-    return vae_loss(reconstructions.float(), frames, mu, logvar, free_bits, cubed_weight)
+    return vae_loss(reconstructions.float(), frames, mu, logvar, free_bits, **weights)
 
 
 def mdn_rnn_step(
