@@ -137,8 +137,8 @@ COVER: dict[str, dict] = {
         "env": {"max_steps": 2100, "num_envs": 16},
         "collect": {"policy": "varied", "noise": 0.5},
         # The room is symmetric.
-        # It fills with monsters, slowly: an M that learns from windows of 50 agent steps forgets
-        # how many there are, and its dreams do not become more dangerous.
+        # It fills with monsters, slowly: with windows of 50 agent steps (and a V that reconstructed
+        # none of them) late moments of M's dreams were no more dangerous than early ones.
         "rnn": {"hidden_size": 512, "done_weight": 10.0, "window": 200, "mirror_images": True},
         # The paper's learning rate is for ten passes over 10,000 episodes. Its 0.5 free bits are
         # used up by walls and near fireballs, and beside the squared errors of walls those of

@@ -70,7 +70,8 @@ TAKE_COVER = Task(
     (0.5,),
     # The paper's, and one whose habits differ more. With moves of at most 10 tics alone, M took a
     # wall for a safe place, and a C that was evolved in its dreams went there and died. A player
-    # that runs from side to side lives twice as long, and shows V and M more monsters.
+    # that runs from side to side survives longer (442 tics on average, the others 311): V and M see
+    # more monsters.
     {
         "smooth": HeldRandomPolicy,
         "varied": partial(HeldRandomPolicy, longest=(10, 40, 160), turning=160),
