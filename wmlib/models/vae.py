@@ -136,16 +136,14 @@ def vae_loss(
     reconstructions, frames (B, 3, S, S); mu, logvar (B, z_size). The three losses are means over B.
     """
     error = reconstructions - frames
-    squared_error = error.square().flatten(1).sum(1)
+    squares = error.square()
+    errors = squares + cubed_weight * error.abs().pow(3) if cubed_weight else squares
     kl = kl_per_dimension(mu, logvar).sum(1)
-    total = kl.clamp(min=free_bits * mu.shape[1]) + squared_error
-    if cubed_weight:
-        total = total + cubed_weight * error.abs().pow(3).flatten(1).sum(1)
+    total = kl.clamp(min=free_bits * mu.shape[1]) + errors.flatten(1).sum(1)
     if horizon_weight != 1:
-        top, bottom = (round(share * error.shape[2]) for share in HORIZON)
-        far = error[:, :, top:bottom].flatten(1)
-        counted = far.square() + cubed_weight * far.abs().pow(3)
-        total = total + (horizon_weight - 1) * counted.sum(1)
+        top, bottom = (round(share * errors.shape[2]) for share in HORIZON)
+        total = total + (horizon_weight - 1) * errors[:, :, top:bottom].flatten(1).sum(1)
+    squared_error = squares.flatten(1).sum(1)
     return VAELoss(total.mean(), squared_error.mean(), kl.mean())
 
 
