@@ -5,10 +5,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from wmlib.models.mdn_rnn import TILE
 from wmlib.models.world_model import State, WorldModel
 from wmlib.rollout.episodes import EpisodeStore, previous_rewards
+
+TOGETHER = 256  # episodes that M reads in one batch
 
 
 @torch.no_grad()
@@ -26,27 +30,41 @@ def real_moments(
     world model.
     """
     rng = np.random.default_rng(seed)
-    chosen: dict[str, list[int]] = {}
-    for i in sorted(rng.integers(len(moments), size=count)):
+    drawn: dict[str, list[tuple[int, int]]] = {}  # of each episode: (agent step, place)
+    for place, i in enumerate(sorted(rng.integers(len(moments), size=count))):
         name, t = moments[i]
-        chosen.setdefault(name, []).append(t)
-    found = []
-    for name, times in chosen.items():
-        z = torch.from_numpy(latents.read(name, "mu"))[None]
-        rewards = torch.from_numpy(latents.read(name, "rewards"))
-        reward = previous_rewards(rewards).to(z)[None] / TILE
-        actions = torch.from_numpy(latents.read(name, "actions"))[None]
-        memory, begin = world_model.mdn_rnn.initial_state(1), 0
-        for end in times:
-            if end > begin:
-                part = slice(begin, end)
-                _, memory = world_model.mdn_rnn.remember(
-                    z[:, part], actions[:, part], memory, reward[:, part]
-                )
-            found.append((z[0, end], memory[0][0, 0], memory[1][0, 0], reward[0, end]))
-            begin = end
-    shuffled = torch.from_numpy(rng.permutation(count))  # not episode after episode
-    return State(*(torch.stack(part)[shuffled] for part in zip(*found, strict=True)))
+        drawn.setdefault(name, []).append((t, place))
+    names, found = list(drawn), []
+    places: list[int] = []
+    for begin in range(0, len(names), TOGETHER):
+        group = names[begin : begin + TOGETHER]
+        z, actions, reward = _padded(latents, group)
+        wanted: dict[int, list[tuple[int, int]]] = {}  # at each agent step: (row, place)
+        for row, name in enumerate(group):
+            for t, place in drawn[name]:
+                wanted.setdefault(t, []).append((row, place))
+        h, c = (part[0] for part in world_model.mdn_rnn.initial_state(len(group)))
+        for t in range(max(wanted) + 1):
+            state = State(z[:, t], h, c, reward[:, t])
+            if t in wanted:
+                rows, here = zip(*wanted[t], strict=True)
+                found.append(state.take(torch.tensor(rows)))
+                places += here
+            if t < actions.shape[1]:
+                h, c = world_model.remember(state, actions[:, t])
+    shuffled = torch.tensor(places).argsort()[torch.from_numpy(rng.permutation(count))]
+    return State(*(torch.cat(part)[shuffled] for part in zip(*found, strict=True)))
+
+
+def _padded(latents: EpisodeStore, names: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+    # Of E episodes: z (E, T + 1, z_size), actions (E, T, action_size), previous rewards (E, T + 1).
+    z, actions, rewards = (
+        [torch.from_numpy(latents.read(name, key)) for name in names]
+        for key in ("mu", "actions", "rewards")
+    )
+    padded = pad_sequence(z, batch_first=True), pad_sequence(actions, batch_first=True)
+    reward = pad_sequence([previous_rewards(part) for part in rewards], batch_first=True)
+    return *padded, reward.to(padded[0]) / TILE
 
 
 def find_moments(
