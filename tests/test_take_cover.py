@@ -11,13 +11,14 @@ import gymnasium as gym
 import numpy as np
 import psutil
 import pytest
+import torch
 
 from wmlib.envs.vector import VectorEnvSpec
 from wmlib.files import read_log
-from wmlib.models.checkpoints import load_agent, load_controller, load_network
+from wmlib.models.checkpoints import load_agent, load_controller, load_network, weights_digest
 from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN
-from wmlib.models.vae import VAE
+from wmlib.models.vae import VAE, frames_to_tensor
 from wmlib.models.world_model import WorldModel
 from wmlib.pipeline import car_racing
 from wmlib.pipeline.checks import check_settings
@@ -28,6 +29,14 @@ from wmlib.pipeline.workers import processes
 from wmlib.rollout.policies import ConstantPolicy, EpisodeSpec, HeldRandomPolicy
 from wmlib.rollout.rollout import run_episodes
 from wmlib.tools.cli import main
+from wmlib.tools.survival_ablation import (
+    CHANGES,
+    DEATHS,
+    DRAWN_Z,
+    SURVIVAL,
+    DrawnLatents,
+    run_survival_ablation,
+)
 from wmlib.tools.temperature_ablation import TEMPERATURES
 
 NAME = "wmlib/TakeCover-v0"
@@ -264,6 +273,40 @@ class TestTheRun:
             assert 0 < min(row["dream"]) <= max(row["dream"]) <= 4 * config.dream.steps
         assert main(command) == 0
         assert read_log(tmp_path / "temperature.jsonl") == rows
+
+    def test_the_survival_tables_have_the_rounds_and_one_change_at_a_time(self, run, tmp_path):
+        shutil.copytree(run, tmp_path, dirs_exist_ok=True)
+        config = get_config("smoke", task="take_cover")
+        config.save(tmp_path, "take_cover")
+        run_survival_ablation(config, tmp_path, Machine(), test_episodes=2)
+        tables = read_log(tmp_path / SURVIVAL), read_log(tmp_path / DEATHS)
+        lives, deaths = ({row["agent"]: row for row in rows} for rows in tables)
+        rounds = [f"round {k}" for k in range(len(config.rounds))]
+        assert list(deaths) == rounds
+        assert list(lives) == [*rounds, *CHANGES]
+        drawn = lives[DRAWN_Z]  # of the last round, with other z in the game alone
+        assert drawn["dream"] == lives[rounds[-1]]["dream"]
+        for row in lives.values():
+            assert len(row["dream"]) == len(row["real"]) == config.score_tracks
+        longer = load_network(MDNRNN, *tmp_path.glob("survival/M_trained*/mdn_rnn.safetensors"))
+        assert weights_digest(longer) != weights_digest(load_agent(run)[0].mdn_rnn)
+        for row in deaths.values():
+            assert (row["recall"] is None) == (row["constant_loss"] == 0) == (not row["deaths"])
+            assert row["recall"] is None or 0 <= row["recall"] <= 1
+            assert sum(group["count"] for group in row["groups"]) <= row["steps"]
+        run_survival_ablation(config, tmp_path, Machine(), test_episodes=2)
+        assert tables == (read_log(tmp_path / SURVIVAL), read_log(tmp_path / DEATHS))
+
+    def test_drawn_latents_scatter_about_v_s_mean(self, run):
+        world_model, _ = load_agent(run)
+        drawn = DrawnLatents(world_model.vae, world_model.mdn_rnn)
+        frames = np.random.default_rng(0).integers(0, 256, (64, 64, 64, 3), np.uint8)
+        with torch.no_grad():
+            mu, logvar = world_model.vae.encode(frames_to_tensor(frames))
+        noise = (drawn.encode(frames) - mu) / (0.5 * logvar).exp()
+        assert abs(noise.mean()) < 0.1
+        assert abs(noise.std() - 1) < 0.1
+        assert torch.equal(drawn.encode(frames), drawn.encode(frames))
 
     def test_commands_for_car_racing_say_that_they_are(self, run, capsys):
         assert main(["play", "--folder", str(run), "--video", "x.mp4"]) == 1

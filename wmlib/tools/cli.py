@@ -28,6 +28,7 @@ from wmlib.tools import (
     runs,
     search_ablation,
     selection_ablation,
+    survival_ablation,
     temperature_ablation,
     vision_ablation,
 )
@@ -44,6 +45,7 @@ RUNS: dict[str, tuple[type[runs.RunCommand], str]] = {
     "evolve": (runs.Evolve, "car_racing"),
     "ablate": (runs.Ablate, "car_racing"),
     "ablate round": (round_ablation.AblateRound, "car_racing"),
+    "ablate survival": (survival_ablation.AblateSurvival, "take_cover"),
     "ablate temperature": (temperature_ablation.AblateTemperature, "take_cover"),
     "export ball": (exports.ExportBall, "ball"),
     "export car_racing": (exports.ExportCar, "car_racing"),

@@ -17,15 +17,14 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-
 from wmlib.envs.dream import PassThroughEncoder
 from wmlib.models.checkpoints import load_world_model
+from wmlib.models.controller import Controller
 from wmlib.models.world_model import WorldModel
-from wmlib.pipeline import car_racing
+from wmlib.pipeline.car_racing import by_lookahead, search_controller, training_env_spec
 from wmlib.pipeline.config import Config, Machine
 from wmlib.pipeline.dreaming import dream_env_spec, train_dreaming_mdn_rnn
-from wmlib.pipeline.fitness import MeanReturn, run_controllers
+from wmlib.pipeline.fitness import MeanReturn, returns
 from wmlib.pipeline.phases import MIRRORED
 from wmlib.pipeline.rounds import CHECK_TRACKS_FROM, Round, rounds_of
 from wmlib.pipeline.scoring import agent_digest
@@ -112,30 +111,48 @@ def evolve_at(
     executor: Executor | None,
 ) -> dict:
     """C found anew in dreams of one temperature; the numbers of its row."""
-    config = last.config.change(dream={"temperature": temperature})
-    current = replace(last, config=config)
+    changed = replace(last, config=last.config.change(dream={"temperature": temperature}))
+    controller = find_controller(changed, agent, latents, folder, executor)
+    return lifetimes(changed.config, agent, controller, latents, executor)
+
+
+def find_controller(
+    current: Round, agent: WorldModel, latents: Path, folder: Path, executor: Executor | None
+) -> Controller:
+    """C found in the dreams of `agent` as in a round of a run, with its config; kept in `folder`.
+
+    latents: the folder of the encoded episodes in which dreams begin.
+    """
+    config = current.config
     dreams = dream_env_spec(config, agent, latents, agent)
-    fitness = MeanReturn(
-        dreams,
-        PassThroughEncoder(agent),
-        current.settings.rollouts,
-        seed=config.seed,
-        executor=executor,
-    )
+    encoder, seed = PassThroughEncoder(agent), config.seed
+    fitness = MeanReturn(dreams, encoder, current.settings.rollouts, seed=seed, executor=executor)
     folder.mkdir(parents=True, exist_ok=True)
-    start = car_racing.by_lookahead(current, dreams, latents, folder, executor)
-    directions = search_directions(agent, last.work, config.search.directions, kept_in=folder)
-    controller, _ = car_racing.search_controller(
-        current, fitness, folder, start, directions, check=None
-    )
-    count, real = config.score_tracks, car_racing.training_env_spec(config)
-    (dreamt,) = fitness.episodes(controller, range(DREAMS_FROM, DREAMS_FROM + count))
-    seeds = range(TRACKS_FROM, TRACKS_FROM + count)
-    (lived,) = run_controllers(real, agent, controller, seeds, executor)
-    return {
-        name: np.array([episode.score for episode in episodes]).round(1).tolist()
-        for name, episodes in (("dream", dreamt), ("real", lived))
-    }
+    start = by_lookahead(current, dreams, latents, folder, executor)
+    directions = search_directions(agent, current.work, config.search.directions, kept_in=folder)
+    controller, _ = search_controller(current, fitness, folder, start, directions, check=None)
+    return controller
+
+
+def lifetimes(
+    config: Config,
+    agent: WorldModel,
+    controller: Controller,
+    latents: Path,
+    executor: Executor | None,
+) -> dict[str, list[float]]:
+    """How long C survives, in tics: "dream", in `score_tracks` dreams of the agent's M, and "real",
+    in as many episodes of the game. The seeds of both are none that a search uses.
+    """
+    dreams, game = dream_env_spec(config, agent, latents, agent), training_env_spec(config)
+    found, count = {}, config.score_tracks
+    for name, env_spec, encoder, first in (
+        ("dream", dreams, PassThroughEncoder(agent), DREAMS_FROM),
+        ("real", game, agent, TRACKS_FROM),
+    ):
+        lived = returns(env_spec, encoder, controller, range(first, first + count), executor)
+        found[name] = lived[0].round(1).tolist()
+    return found
 
 
 @dataclass(frozen=True)
