@@ -137,7 +137,8 @@ class TestTheGame:
         frame, info = game.reset(seed=1)
         assert game.observation_space.contains(frame)
         assert frame.std() > 5
-        assert info == {"health": 100.0}
+        assert info["health"] == 100
+        assert -1 < info["position"] < 1
         assert game.render().shape == (240, 320, 3)
         assert game.spec.max_episode_steps == 2100
 
@@ -145,6 +146,13 @@ class TestTheGame:
         first, again, other = (self.play(game, seed, lambda t: 0.0) for seed in (1, 1, 2))
         np.testing.assert_array_equal(first[0], again[0])
         assert len(first[0]) != len(other[0]) or (first[0] != other[0]).any()
+
+    @pytest.mark.parametrize("side", [-1.0, 1.0])
+    def test_the_position_is_minus_one_at_the_left_wall_and_one_at_the_right(self, game, side):
+        game.reset(seed=1)
+        positions = [game.step(np.array([side], np.float32))[4]["position"] for _ in range(70)]
+        assert (np.diff(positions) * side >= 0).all()
+        assert positions[-1] == pytest.approx(side, abs=0.01)
 
     def test_an_episode_lasts_until_death_and_every_tic_counts_one(self, game):
         frames, rewards, terminated, truncated, info = self.play(game, 3, lambda t: 0.0)

@@ -29,6 +29,7 @@ import numpy as np
 THRESHOLD = 1 / 3  # of the action, beyond which the player moves
 _CHANGING_FOLDER = threading.Lock()
 SKILL = 4  # the paper's code asks for 5, which the ViZDoom of its time took for 4
+MIDDLE, HALF_WIDTH = 384.0, 368.0  # of where the player can be, in the map's units
 ROWS = 200  # of 240: below is the status bar
 
 
@@ -41,7 +42,8 @@ class TakeCover(gym.Env):
     the game then draws nothing, and the observation is the frame before. Registered with the
     paper's limit of 2,100 tics; "solved" is a mean of 750 over 100 episodes.
 
-    The same seed gives the same episode. info["health"]: float, 100 at the start.
+    The same seed gives the same episode. info["health"]: float, 100 at the start; no frame shows
+    it. info["position"]: float, from -1 at the left wall to 1 at the right one.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 35}  # noqa: RUF012 (gym's own way)
@@ -59,7 +61,8 @@ class TakeCover(gym.Env):
         game.set_render_hud(True)
         game.set_render_screen_flashes(False)
         game.set_available_buttons([vizdoom.Button.MOVE_LEFT, vizdoom.Button.MOVE_RIGHT])
-        game.set_available_game_variables([vizdoom.GameVariable.HEALTH])
+        seen = vizdoom.GameVariable
+        game.set_available_game_variables([seen.HEALTH, seen.POSITION_Y])
         game.set_window_visible(False)
         game.set_screen_format(vizdoom.ScreenFormat.RGB24)
         game.set_screen_resolution(vizdoom.ScreenResolution.RES_320X240)
@@ -69,14 +72,14 @@ class TakeCover(gym.Env):
         with _inside(self._folder.name):
             game.init()
         atexit.register(self.close)  # while its folder is still there
-        self._screen = np.zeros((240, 320, 3), np.uint8)
+        self._screen, self._position = np.zeros((240, 320, 3), np.uint8), 0.0
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
         """A new episode: the first frame, and info."""
         super().reset(seed=seed)
         self._game.set_seed(int(self.np_random.integers(2**31)) if seed is None else seed)
         self._game.new_episode()
-        return self._frame(), {"health": 100.0}
+        return self._frame(), self._info()
 
     def step(self, action: Any):
         """One tic. Raises ValueError for an action out of range."""
@@ -86,8 +89,15 @@ class TakeCover(gym.Env):
         left, right = action[0] < -THRESHOLD, action[0] > THRESHOLD
         self._game.make_action([bool(left), bool(right)])
         dead = self._game.is_player_dead()
-        health = 0.0 if dead else float(self._game.get_state().game_variables[0])
-        return self._frame(), 1.0, dead, False, {"health": health}
+        return self._frame(), 1.0, dead, False, self._info()
+
+    def _info(self) -> dict[str, float]:
+        state = self._game.get_state()
+        if state is None:  # there is none after death
+            return {"health": 0.0, "position": self._position}
+        health, y = state.game_variables
+        self._position = (MIDDLE - float(y)) / HALF_WIDTH  # (y rises to the left)
+        return {"health": float(health), "position": self._position}
 
     def _frame(self) -> np.ndarray:
         state = self._game.get_state()

@@ -81,12 +81,15 @@ def _score_of(rows: list[dict], has_laps: bool = True) -> Score:
 
 
 def collect_test_episodes(
-    config: Config, episodes: int, folder: str | Path | None = None
+    config: Config,
+    episodes: int,
+    folder: str | Path | None = None,
+    into: str | Path | None = None,
 ) -> EpisodeStore:
     """Episodes that nothing is trained on, to measure V and M with.
 
     By the agent in a folder (default: the pretrained one), with noise, so that it does not always
-    do what the road suggests. Kept in a folder of their own.
+    do what the road suggests. Kept in `into`, by default the runs' folder for this agent.
     """
     folder, first = folder or pretrained("car_racing"), TEST_TRACKS_FROM
     world_model, controller = load_agent(folder)
@@ -95,7 +98,7 @@ def collect_test_episodes(
         training_env_spec(config),
         noisy_policy(ControllerPolicy(controller), world_model.mdn_rnn.repeat),
         range(first, first + episodes),
-        config.run_folder(f"test_episodes-{agent_digest(folder)}") / "episodes",
+        into or config.run_folder(f"test_episodes-{agent_digest(folder)}") / "episodes",
         world_model=world_model,
     )
 

@@ -69,7 +69,7 @@ def run_survival_ablation(
     made_from, settings = {"agent": agent_digest(run)}, dataclasses.asdict(config)
     table = Table(run / SURVIVAL, Record(made_from, settings))
     deaths = Table(run / DEATHS, Record(made_from, settings | {"test_episodes": test_episodes}))
-    played = collect_test_episodes(config, test_episodes, run)
+    played = collect_test_episodes(config, test_episodes, run, run / "survival" / "episodes")
     with processes(machine.workers, machine.cluster) as executor:
         for current in rounds:
             key, folder = {"agent": f"round {current.number}"}, run / "survival" / current.work.name
