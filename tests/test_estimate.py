@@ -78,7 +78,8 @@ def test_limited_episodes_of_candidates_take_less():
 
 
 def test_lookahead_takes_two_dreams_per_moment():
-    plain = get_config("laptop", task="take_cover").change(lookahead={"improvements": 0})
+    plain = get_config("laptop", task="take_cover")
+    plain = plain.change(num_rounds=2, lookahead={"improvements": 0})
     asked = plain.change(lookahead={"improvements": 3, "moments": 100, "horizon": 40})
     more = [searched_steps(Work.of(c), 1, SPEED) for c in (asked, plain)]
     assert more[0] - more[1] == 3 * 2 * 100 * 40

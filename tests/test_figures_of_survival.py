@@ -69,8 +69,8 @@ def test_a_group_of_forecasts_has_its_share_and_wilsons_interval():
 def test_the_temperatures_of_two_rounds_and_of_the_paper():
     rng = np.random.default_rng(0)
     rows = [
-        {"episodes": k, "temperature": t, "dream": rng.random(9) * 900, "real": rng.random(9) * 300}
-        for k in ("random", "own")
+        {"round": k, "temperature": t, "dream": rng.random(9) * 900, "real": rng.random(9) * 300}
+        for k in (0, 1)
         for t in PAPER
     ]
     figure = figures.by_temperature(rows, PAPER)

@@ -131,7 +131,7 @@ COVER: dict[str, dict] = {
         "collect": {"policy": "varied"},
         "dream": {"shared_m": True},
         "lookahead": {"improvements": 2, "moments": 20, "hold": 4, "horizon": 20},
-        "rounds": tuple(replace(each, vae_epochs=1) for each in DREAM_ROUNDS["smoke"]),
+        "rounds": tuple(replace(each, vae_epochs=1) for each in DREAM_ROUNDS["smoke"][::2]),
     },
     "laptop": {
         "env": {"max_steps": 2100, "num_envs": 16},
@@ -165,13 +165,14 @@ COVER: dict[str, dict] = {
             "learning_rate": 4e-3,
         },
         "lookahead": {"improvements": 1},
-        # V and M are trained again in every round: lookahead needs no C that can read the new h.
+        # One round, as in the paper. After two more, with 300 and 400 episodes of the candidates, C
+        # survived for 907 tics in place of 1,087 (lookahead alone; seed 0, 96 training episodes).
         "rounds": by_round(
-            3,
-            episodes=(600, 300, 400),
-            vae_epochs=(3, 1),
-            rollouts=(16, 16, 32),
-            generations=(4, 4, 8),
+            1,
+            episodes=(600,),
+            vae_epochs=(3,),
+            rollouts=(16,),
+            generations=(4,),
             sigma=(0.3,),
             dream_epochs=(8,),
         ),

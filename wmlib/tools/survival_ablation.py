@@ -1,9 +1,9 @@
 """What the length of a life in Take Cover depends on: in a finished run, one thing is changed.
 
 `python -m wmlib ablate survival` adds two tables to a run. survival.jsonl: how long controllers
-survive in dreams and in the game; those of the rounds, and others that are found or used in another
-way than the run does it. deaths.jsonl: how well the M of each round forecasts death in episodes
-that nothing was trained on.
+survive in dreams and in the game: those of the run and of a second round, and others that are found
+or used in another way than the run does it. deaths.jsonl: how well M of either round forecasts
+death in episodes that nothing was trained on.
 """
 
 import dataclasses
@@ -26,19 +26,19 @@ from wmlib.models.world_model import WorldModel
 from wmlib.pipeline.config import Config, Machine
 from wmlib.pipeline.dreaming import train_dreaming_mdn_rnn
 from wmlib.pipeline.phases import encode
-from wmlib.pipeline.rounds import Round, rounds_of
+from wmlib.pipeline.rounds import Round
 from wmlib.pipeline.scoring import agent_digest, collect_test_episodes
 from wmlib.pipeline.workers import processes
 from wmlib.provenance import Record
 from wmlib.rollout.episodes import EpisodeStore
 from wmlib.tools.runs import RunCommand
 from wmlib.tools.settings import CarSettings, Flat
+from wmlib.tools.survival import find_controller, lifetimes, two_rounds
 from wmlib.tools.tables import Table
-from wmlib.tools.temperature_ablation import find_controller, lifetimes
 
 SURVIVAL, DEATHS = "survival.jsonl", "deaths.jsonl"
 TEST_EPISODES = 48
-# What differs from the run's last round.
+# What differs from the run.
 LOOKAHEAD = "no CMA-ES after lookahead"
 DRAWN_Z = "z drawn from V's posterior"
 LIKELY_DEATH = "dreams end where death is likely"
@@ -59,13 +59,13 @@ class DrawnLatents(WorldModel):
 def run_survival_ablation(
     config: Config, run: Path, machine: Machine, test_episodes: int = TEST_EPISODES
 ) -> None:
-    """A row per round and per change; goes on with what is there.
+    """A row per round (see `two_rounds`) and per change; goes on with what is there.
 
-    Rows of survival.jsonl: "agent" ("round 0" and so on, or one of `CHANGES`) and the columns of
+    Rows of survival.jsonl: "agent" ("round 0", "round 1" or one of `CHANGES`) and the columns of
     `lifetimes`. Rows of deaths.jsonl: "agent" and the columns of `death_forecasts`, of the rounds.
     Raises ValueError if the rows there were made with other settings or of another run.
     """
-    rounds = rounds_of(config, run, machine)
+    rounds = two_rounds(config, run, machine)
     made_from, settings = {"agent": agent_digest(run)}, dataclasses.asdict(config)
     table = Table(run / SURVIVAL, Record(made_from, settings))
     deaths = Table(run / DEATHS, Record(made_from, settings | {"test_episodes": test_episodes}))
@@ -77,7 +77,7 @@ def run_survival_ablation(
             table.add(key, partial(lifetimes_of_round, current, executor))
         for change in CHANGES:
             folder = run / "survival" / change.replace(" ", "_").replace("'", "")
-            table.add({"agent": change}, partial(measure, change, rounds[-1], folder, executor))
+            table.add({"agent": change}, partial(measure, change, rounds[0], folder, executor))
 
 
 def lifetimes_of_round(
@@ -128,33 +128,33 @@ def log_odds_of_death(m: MDNRNN, latents: EpisodeStore) -> tuple[Tensor, Tensor]
     return torch.cat(log_odds), torch.cat(died)
 
 
-def measure(change: str, last: Round, folder: Path, executor: Executor | None) -> dict:
+def measure(change: str, first: Round, folder: Path, executor: Executor | None) -> dict:
     """The numbers of one of `CHANGES`; what it takes is kept in `folder`. See `lifetimes`."""
-    config, latents = last.config, last.latents.folder
-    agent, controller = last.agent()
+    config, latents = first.config, first.latents.folder
+    agent, controller = first.agent()
     if change == LOOKAHEAD:
-        controller = load_controller(last.work / "initial.safetensors")
+        controller = load_controller(first.work / "initial.safetensors")
     elif change == DRAWN_Z:
         agent = DrawnLatents(agent.vae, agent.mdn_rnn)
     elif change == LIKELY_DEATH:
-        last = replace(last, config=config.change(dream={"end": "likely"}))
+        first = replace(first, config=config.change(dream={"end": "likely"}))
     else:
         assert change == LONGER_M
-        agent = WorldModel(agent.vae, train_longer(last, folder))
+        agent = WorldModel(agent.vae, train_longer(first, folder))
     if change in (LIKELY_DEATH, LONGER_M):
-        controller = find_controller(last, agent, latents, folder, executor)
-    return lifetimes(last.config, agent, controller, latents, executor)
+        controller = find_controller(first, agent, latents, folder, executor)
+    return lifetimes(first.config, agent, controller, latents, executor)
 
 
-def train_longer(last: Round, folder: Path) -> MDNRNN:
-    """M of the last round, trained for twice as many passes."""
+def train_longer(first: Round, folder: Path) -> MDNRNN:
+    """M of the first round, trained for twice as many passes."""
     return train_dreaming_mdn_rnn(
-        last.config,
+        first.config,
         folder,
-        EpisodeStore(last.work / "training_subset"),
-        epochs=2 * last.settings.dream_epochs,
-        seed=last.config.seed + 1000 * last.number,
-        device=last.device,
+        EpisodeStore(first.work / "training_subset"),
+        epochs=2 * first.settings.dream_epochs,
+        seed=first.config.seed + 1000 * first.number,
+        device=first.device,
     )
 
 

@@ -77,16 +77,16 @@ def by_temperature(
 ) -> Figure:
     """Tics survived in dreams and in the game, by the temperature of the dreams C was evolved in.
 
-    rows: of `ablate temperature`, with "episodes", "temperature", "dream", "real". A panel for each
-    kind of episodes that M learned from; marks are means with their 95% intervals. paper:
+    rows: of `ablate temperature`, with "round", "temperature", "dream", "real". A panel for each
+    round; marks are means with their 95% intervals. paper:
     {temperature: (mean, SD) in dreams and in the game} of 100 episodes each, in grey. Raises
     ValueError if there are no rows.
     """
     require_data("rows", rows)
-    kinds = list(dict.fromkeys(row["episodes"] for row in rows))
-    figure, axes = panels(len(kinds), width=4.2, height=3.4)
-    for ax, kind in zip(axes, kinds, strict=True):
-        some = [row for row in rows if row["episodes"] == kind]
+    numbers = list(dict.fromkeys(row["round"] for row in rows))
+    figure, axes = panels(len(numbers), width=4.2, height=3.4)
+    for ax, number in zip(axes, numbers, strict=True):
+        some = [row for row in rows if row["round"] == number]
         at = np.arange(len(some))
         for k, (key, place, color) in enumerate(
             (("dream", "dreams", DREAM), ("real", "game", REALITY))
@@ -100,7 +100,7 @@ def by_temperature(
             _marks(ax, where, means, half, f"the paper, {place}", color=BASELINE, fmt="os"[k])
         ax.set_xticks(at, [f"{row['temperature']:g}" for row in some])
         ax.set(xlabel="temperature of the dreams", ylabel="tics survived")
-        ax.set(title=f"M learned from {kind} episodes", ylim=(0, None))
+        ax.set(title=f"M of round {number}", ylim=(0, None))
     labels = axes[0].get_legend_handles_labels()
     figure.legend(*labels, loc="outside lower center", ncols=4, fontsize=8)
     return figure
