@@ -19,7 +19,6 @@ from torch import Tensor
 
 from wmlib.evaluation import reliability
 from wmlib.models.checkpoints import load_controller
-from wmlib.models.controller import Controller
 from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.vae import frames_to_tensor, sample_latent
 from wmlib.models.world_model import WorldModel
@@ -80,13 +79,10 @@ def run_survival_ablation(
             table.add({"agent": change}, partial(measure, change, rounds[0], folder, executor))
 
 
-def lifetimes_of_round(
-    current: Round, executor: Executor | None, controller: Controller | None = None
-) -> dict[str, list[float]]:
-    """See `lifetimes`; of a round's V and M with its C, or another."""
-    agent, own = current.agent()
-    controller = own if controller is None else controller
-    return lifetimes(current.config, agent, controller, current.latents.folder, executor)
+def lifetimes_of_round(current: Round, executor: Executor | None) -> dict[str, list[float]]:
+    """See `lifetimes`; of a round's V, M and C."""
+    latents = current.latents.folder
+    return lifetimes(current.config, *current.agent(), latents, executor)
 
 
 def death_forecasts(current: Round, played: EpisodeStore, folder: Path) -> dict:
