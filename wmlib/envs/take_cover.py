@@ -79,7 +79,7 @@ class TakeCover(gym.Env):
         super().reset(seed=seed)
         self._game.set_seed(int(self.np_random.integers(2**31)) if seed is None else seed)
         self._game.new_episode()
-        return self._frame(), self._info()
+        return self._observe()
 
     def step(self, action: Any):
         """One tic. Raises ValueError for an action out of range."""
@@ -89,22 +89,18 @@ class TakeCover(gym.Env):
         left, right = action[0] < -THRESHOLD, action[0] > THRESHOLD
         self._game.make_action([bool(left), bool(right)])
         dead = self._game.is_player_dead()
-        return self._frame(), 1.0, dead, False, self._info()
+        frame, info = self._observe()
+        return frame, 1.0, dead, False, info
 
-    def _info(self) -> dict[str, float]:
-        state = self._game.get_state()
-        if state is None:  # there is none after death
-            return {"health": 0.0, "position": self._position}
-        health, y = state.game_variables
-        self._position = (MIDDLE - float(y)) / HALF_WIDTH  # (y rises to the left)
-        return {"health": float(health), "position": self._position}
-
-    def _frame(self) -> np.ndarray:
-        state = self._game.get_state()
+    def _observe(self) -> tuple[np.ndarray, dict[str, float]]:
+        state, health = self._game.get_state(), 0.0
         if state is not None:  # there is none after death
             self._screen = state.screen_buffer
+            health, y = map(float, state.game_variables)
+            self._position = (MIDDLE - y) / HALF_WIDTH  # (y rises to the left)
         size = (self.frame_size, self.frame_size)
-        return cv2.resize(self._screen[:ROWS], size, interpolation=cv2.INTER_AREA)
+        frame = cv2.resize(self._screen[:ROWS], size, interpolation=cv2.INTER_AREA)
+        return frame, {"health": health, "position": self._position}
 
     def render(self) -> np.ndarray | None:
         """The whole screen, (240, 320, 3) uint8, for people; None without a render_mode."""

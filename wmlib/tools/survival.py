@@ -5,9 +5,8 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 
-from wmlib.envs.dream import PassThroughEncoder
+from wmlib.envs.dream import DreamSpec, PassThroughEncoder
 from wmlib.models.controller import Controller
-from wmlib.models.world_model import WorldModel
 from wmlib.pipeline.car_racing import (
     by_lookahead,
     run_all_rounds,
@@ -15,7 +14,6 @@ from wmlib.pipeline.car_racing import (
     training_env_spec,
 )
 from wmlib.pipeline.config import Config, Machine
-from wmlib.pipeline.dreaming import dream_env_spec
 from wmlib.pipeline.fitness import MeanReturn, returns
 from wmlib.pipeline.rounds import CHECK_TRACKS_FROM, Round, rounds_of
 from wmlib.pipeline.search import search_directions
@@ -45,14 +43,13 @@ def two_rounds(config: Config, run: Path, machine: Machine) -> list[Round]:
 
 
 def find_controller(
-    current: Round, agent: WorldModel, latents: Path, folder: Path, executor: Executor | None
+    current: Round, dreams: DreamSpec, latents: Path, folder: Path, executor: Executor | None
 ) -> Controller:
-    """C found in the dreams of `agent` as in a round of a run, with its config; kept in `folder`.
+    """C found in dreams as in a round of a run, with its config; kept in `folder`.
 
-    latents: the folder of the encoded episodes in which dreams begin.
+    latents: the folder of the encoded episodes in which lookahead begins.
     """
-    config = current.config
-    dreams = dream_env_spec(config, agent, latents, agent)
+    config, agent = current.config, dreams.world_model
     encoder, seed = PassThroughEncoder(agent), config.seed
     fitness = MeanReturn(dreams, encoder, current.settings.rollouts, seed=seed, executor=executor)
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,20 +60,16 @@ def find_controller(
 
 
 def lifetimes(
-    config: Config,
-    agent: WorldModel,
-    controller: Controller,
-    latents: Path,
-    executor: Executor | None,
+    config: Config, dreams: DreamSpec, controller: Controller, executor: Executor | None
 ) -> dict[str, list[float]]:
-    """How long C survives, in tics: "dream", in `score_tracks` dreams of the agent's M, and "real",
-    in as many episodes of the game. The seeds of both are none that a search uses.
+    """How long C survives, in tics: "dream", in `score_tracks` dreams, and "real", in as many
+    episodes of the game, with the world model of the dreams. The seeds of both are none that a
+    search uses.
     """
-    dreams, game = dream_env_spec(config, agent, latents, agent), training_env_spec(config)
-    found, count = {}, config.score_tracks
+    agent, found, count = dreams.world_model, {}, config.score_tracks
     for name, env_spec, encoder, first in (
         ("dream", dreams, PassThroughEncoder(agent), DREAMS_FROM),
-        ("real", game, agent, TRACKS_FROM),
+        ("real", training_env_spec(config), agent, TRACKS_FROM),
     ):
         lived = returns(env_spec, encoder, controller, range(first, first + count), executor)
         found[name] = lived[0].round(1).tolist()

@@ -23,7 +23,7 @@ from wmlib.models.mdn_rnn import MDNRNN
 from wmlib.models.vae import frames_to_tensor, sample_latent
 from wmlib.models.world_model import WorldModel
 from wmlib.pipeline.config import Config, Machine
-from wmlib.pipeline.dreaming import train_dreaming_mdn_rnn
+from wmlib.pipeline.dreaming import dream_env_spec, train_dreaming_mdn_rnn
 from wmlib.pipeline.phases import encode
 from wmlib.pipeline.rounds import Round
 from wmlib.pipeline.scoring import agent_digest, collect_test_episodes
@@ -81,8 +81,9 @@ def run_survival_ablation(
 
 def lifetimes_of_round(current: Round, executor: Executor | None) -> dict[str, list[float]]:
     """See `lifetimes`; of a round's V, M and C."""
-    latents = current.latents.folder
-    return lifetimes(current.config, *current.agent(), latents, executor)
+    agent, controller = current.agent()
+    dreams = dream_env_spec(current.config, agent, current.latents.folder, agent)
+    return lifetimes(current.config, dreams, controller, executor)
 
 
 def death_forecasts(current: Round, played: EpisodeStore, folder: Path) -> dict:
@@ -137,9 +138,10 @@ def measure(change: str, first: Round, folder: Path, executor: Executor | None) 
     else:
         assert change == LONGER_M
         agent = WorldModel(agent.vae, train_longer(first, folder))
+    dreams = dream_env_spec(first.config, agent, latents, agent)
     if change in (LIKELY_DEATH, LONGER_M):
-        controller = find_controller(first, agent, latents, folder, executor)
-    return lifetimes(first.config, agent, controller, latents, executor)
+        controller = find_controller(first, dreams, latents, folder, executor)
+    return lifetimes(first.config, dreams, controller, executor)
 
 
 def train_longer(first: Round, folder: Path) -> MDNRNN:
@@ -149,7 +151,7 @@ def train_longer(first: Round, folder: Path) -> MDNRNN:
         folder,
         EpisodeStore(first.work / "training_subset"),
         epochs=2 * first.settings.dream_epochs,
-        seed=first.config.seed + 1000 * first.number,
+        seed=first.config.seed,
         device=first.device,
     )
 

@@ -16,6 +16,7 @@ from typing import Annotated
 
 from wmlib.models.checkpoints import load_world_model
 from wmlib.pipeline.config import Config, Machine
+from wmlib.pipeline.dreaming import dream_env_spec
 from wmlib.pipeline.rounds import Round
 from wmlib.pipeline.scoring import agent_digest
 from wmlib.pipeline.workers import processes
@@ -45,8 +46,9 @@ def run_temperature_ablation(config: Config, run: Path, machine: Machine) -> Non
     run.
     """
     table = Table(run / TABLE, Record({"agent": agent_digest(run)}, dataclasses.asdict(config)))
+    rounds = two_rounds(config, run, machine)
     with processes(machine.workers, machine.cluster) as executor:
-        for current in two_rounds(config, run, machine):
+        for current in rounds:
             for temperature in TEMPERATURES:
                 key = {"round": current.number, "temperature": temperature}
                 folder = run / "temperatures" / f"{current.work.name}-{temperature:g}"
@@ -58,8 +60,9 @@ def evolve_at(current: Round, temperature: float, folder: Path, executor: Execut
     config = current.config.change(dream={"temperature": temperature})
     changed, agent = replace(current, config=config), load_world_model(current.work)
     latents = current.latents.folder
-    controller = find_controller(changed, agent, latents, folder, executor)
-    return lifetimes(config, agent, controller, latents, executor)
+    dreams = dream_env_spec(config, agent, latents, agent)
+    controller = find_controller(changed, dreams, latents, folder, executor)
+    return lifetimes(config, dreams, controller, executor)
 
 
 @dataclass(frozen=True)

@@ -78,9 +78,8 @@ def by_temperature(
     """Tics survived in dreams and in the game, by the temperature of the dreams C was evolved in.
 
     rows: of `ablate temperature`, with "round", "temperature", "dream", "real". A panel for each
-    round; marks are means with their 95% intervals. paper:
-    {temperature: (mean, SD) in dreams and in the game} of 100 episodes each, in grey. Raises
-    ValueError if there are no rows.
+    round; marks are means with their 95% intervals. paper: {temperature: (mean, SD) in dreams and
+    in the game} of 100 episodes each, in grey. Raises ValueError if there are no rows.
     """
     require_data("rows", rows)
     numbers = list(dict.fromkeys(row["round"] for row in rows))
