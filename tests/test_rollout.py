@@ -307,8 +307,7 @@ def test_idle_workers_are_reused():
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal to a group of processes")
 def test_an_interrupt_does_not_wait_for_the_workers():
     """The signal goes to the whole process group, as in a notebook."""
-    # Of both workers, well after `submit`: an interrupt within it may leave one of the locks of
-    # Python's queues taken (bpo-29988), and then it takes a second interrupt to end.
+    # Both workers are at work, well after `submit`: see `processes`.
     task = "import time; time.sleep(1); print('started', flush=True); time.sleep(600)"
     code = (
         "import signal\n"

@@ -33,7 +33,8 @@ def processes(workers: int, cluster: str = "") -> Iterator[Executor | None]:
     What is submitted is pickled by value where it comes from a notebook's cell, so a policy or a
     `WorldModel` that a reader wrote runs in workers, too. Idle workers stay for `IDLE_SECONDS`: the
     next executor of the same size takes them over. An exception (an interrupt, say) ends them at
-    once, whatever they are doing.
+    once, whatever they are doing. (One that comes within `submit` may leave a lock of Python's
+    queues taken, bpo-29988: then a second interrupt is needed.)
     """
     if cluster:
         with dask_cluster(cluster) as executor:
